@@ -1,0 +1,26 @@
+"""m2l_bench: Music2Latent, and the place where audio autoencoders are compared.
+
+>>> import m2l_bench
+>>> system = m2l_bench.load("identity")
+>>> system.name
+'identity'
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["load"]
+
+if TYPE_CHECKING:
+    from m2l_bench.systems.registry import load
+
+
+def __getattr__(name: str) -> Any:
+    # Lazy: `import m2l_bench` must stay free of NumPy and torch.
+    if name == "load":
+        from m2l_bench.systems.registry import load
+
+        return load
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

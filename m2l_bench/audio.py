@@ -1,0 +1,310 @@
+"""Audio files and arrays: decode, resample, excerpt, write, list.
+
+Conventions
+-----------
+Audio is a float32 array ``(channels, samples)`` with values nominally in [-1, 1]. Files are decoded with libsndfile
+(WAV, FLAC, AIFF, MP3, Ogg Vorbis, Ogg Opus); a lossy file may decode to values slightly outside [-1, 1] and is left so.
+Sample rates are in Hz, positions and lengths in samples per channel ("frames" of libsndfile).
+Every fault of a file raises :class:`AudioError`, whose message names the file, the constraint and the value found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff")
+# A header that claims more is damaged or hostile; 24 h of 8 channels at 192 kHz is 1.3e11 samples.
+MAX_CHANNELS = 64
+_BLOCK = 1 << 16
+
+
+class AudioError(ValueError):
+    """An audio file or array that cannot be used; the message names it, the constraint and the value."""
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What a file's header says.
+
+    Attributes
+    ----------
+    sample_rate : int
+        Hz.
+    channels : int
+    n_samples : int
+        Samples per channel.
+    format : str
+        libsndfile's container and coding, such as ``"OGG/OPUS"``.
+    """
+
+    sample_rate: int
+    channels: int
+    n_samples: int
+    format: str
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return self.n_samples / self.sample_rate
+
+
+def info(path: str | os.PathLike[str]) -> AudioInfo:
+    """Read a file's header.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    AudioInfo
+
+    Raises
+    ------
+    AudioError
+        If the file is missing, empty, not audio, has no channels or no samples.
+    """
+    with _open(path) as file:
+        return AudioInfo(file.samplerate, file.channels, file.frames, f"{file.format}/{file.subtype}")
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    start: int = 0,
+    n_samples: int | None = None,
+    sample_rate: int | None = None,
+    min_samples: int = 1,
+) -> tuple[np.ndarray, int]:
+    """Decode a file, or an excerpt of it without decoding the rest.
+
+    Parameters
+    ----------
+    path : path-like
+    start : int
+        First sample of the excerpt, at the file's own rate.
+    n_samples : int, optional
+        Length of the excerpt at the file's own rate; the rest of the file by default.
+    sample_rate : int, optional
+        Resample to this rate in Hz (soxr VHQ); the file's own rate by default.
+    min_samples : int
+        Shortest acceptable length at the file's own rate.
+
+    Returns
+    -------
+    audio : np.ndarray, float32, (channels, samples)
+    sample_rate : int
+        The rate of `audio`, in Hz.
+
+    Raises
+    ------
+    AudioError
+        If the file is missing, empty, truncated, not audio, without channels, holds NaN or infinite samples,
+        is shorter than `min_samples`, or does not hold the excerpt.
+    """
+    with _open(path) as file:
+        wanted = file.frames - start if n_samples is None else n_samples
+        if start < 0 or wanted < 0 or start + wanted > file.frames:
+            raise AudioError(
+                f"{path}: excerpt must lie within the file's {file.frames} samples, got start {start}, length {wanted}"
+            )
+        if wanted < min_samples:
+            raise AudioError(f"{path}: too short, must hold at least {min_samples} samples, got {wanted}")
+        try:
+            if start:
+                file.seek(start)
+            audio = file.read(wanted, dtype="float32", always_2d=True)
+        except (soundfile.LibsndfileError, RuntimeError) as error:
+            raise AudioError(
+                f"{path}: cannot be decoded ({_reason(error)}); damaged or truncated file"
+            ) from error
+        file_rate = file.samplerate
+    if len(audio) != wanted:
+        raise AudioError(f"{path}: truncated, must hold {wanted} samples from {start}, got {len(audio)}")
+    audio = np.ascontiguousarray(audio.T)
+    if not np.isfinite(audio).all():
+        bad = int(audio.size - np.isfinite(audio).sum())
+        raise AudioError(f"{path}: samples must be finite, got {bad} NaN or infinite of {audio.size}")
+    if sample_rate is not None and sample_rate != file_rate:
+        return resample(audio, file_rate, sample_rate), sample_rate
+    return audio, file_rate
+
+
+def resample(audio: np.ndarray, from_rate: int, to_rate: int, *, n_samples: int | None = None) -> np.ndarray:
+    """Change the sample rate with soxr's VHQ filter.
+
+    Parameters
+    ----------
+    audio : np.ndarray, float32, (..., samples)
+    from_rate, to_rate : int
+        Hz.
+    n_samples : int, optional
+        Exact output length (cut, or padded with zeros); ``round(samples * to_rate / from_rate)``, at least 1, by default.
+
+    Returns
+    -------
+    np.ndarray, float32, (..., n_samples)
+
+    Examples
+    --------
+    >>> resample(np.zeros((2, 44100), np.float32), 44100, 48000).shape
+    (2, 48000)
+    """
+    if from_rate <= 0 or to_rate <= 0:
+        raise AudioError(f"sample rates must be positive, got {from_rate} and {to_rate}")
+    audio = np.asarray(audio, dtype=np.float32)
+    length = max(1, round(audio.shape[-1] * to_rate / from_rate)) if n_samples is None else n_samples
+    if from_rate == to_rate:
+        return fit_length(audio, length)
+    flat = audio.reshape(-1, audio.shape[-1])
+    out = np.stack([soxr.resample(channel, from_rate, to_rate, quality="VHQ") for channel in flat])
+    return fit_length(out.astype(np.float32, copy=False), length).reshape(*audio.shape[:-1], length)
+
+
+def fit_length(audio: np.ndarray, n_samples: int) -> np.ndarray:
+    """Cut or zero-pad the end of the last axis to exactly `n_samples`."""
+    missing = n_samples - audio.shape[-1]
+    if missing <= 0:
+        return audio[..., :n_samples]
+    return np.pad(audio, [(0, 0)] * (audio.ndim - 1) + [(0, missing)])
+
+
+def write(
+    path: str | os.PathLike[str], audio: np.ndarray, sample_rate: int, *, subtype: str | None = None
+) -> None:
+    """Write audio atomically; the format follows the suffix.
+
+    Parameters
+    ----------
+    path : path-like
+        Its folder is made where missing; an existing file is replaced.
+    audio : np.ndarray, (channels, samples) or (samples,)
+    sample_rate : int
+        Hz.
+    subtype : str, optional
+        libsndfile's coding; 32-bit float for WAV (nothing is rounded or clipped), 24 bit for FLAC, else the format's default.
+    """
+    path = Path(path)
+    formats = {
+        ".wav": "WAV",
+        ".flac": "FLAC",
+        ".ogg": "OGG",
+        ".oga": "OGG",
+        ".opus": "OGG",
+        ".mp3": "MP3",
+        ".aif": "AIFF",
+        ".aiff": "AIFF",
+    }
+    subtypes = {".wav": "FLOAT", ".flac": "PCM_24", ".opus": "OPUS"}
+    suffix = path.suffix.lower()
+    if suffix not in formats:
+        raise AudioError(f"{path}: suffix must be one of {', '.join(formats)}, got {suffix!r}")
+    buffer = io.BytesIO()
+    samples = np.atleast_2d(np.asarray(audio)).T
+    try:
+        soundfile.write(
+            buffer, samples, sample_rate, format=formats[suffix], subtype=subtype or subtypes.get(suffix)
+        )
+    except (soundfile.LibsndfileError, TypeError, ValueError) as error:
+        raise AudioError(
+            f"{path}: cannot be written at {sample_rate} Hz with shape {samples.T.shape} ({_reason(error)})"
+        ) from error
+    write_atomic(path, buffer.getvalue())
+
+
+def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write bytes to a temporary file beside `path`, sync it to disk and rename it: whole, or not there."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def list_audio(folder: str | os.PathLike[str]) -> list[Path]:
+    """List the audio files of a folder and its subfolders, sorted by relative path; hidden ones are skipped.
+
+    Raises
+    ------
+    AudioError
+        If `folder` is not a folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise AudioError(
+            f"{folder}: must be a folder, got {'a file' if folder.exists() else 'nothing there'}"
+        )
+    return sorted(_walk(folder), key=lambda path: path.relative_to(folder).as_posix())
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """Hash a file's bytes: its identity, whatever its name."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for entry in folder.iterdir():
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            if not entry.is_symlink():  # a link to a folder above would never end
+                yield from _walk(entry)
+        elif entry.suffix.lower() in AUDIO_SUFFIXES:
+            yield entry
+
+
+def _open(path: str | os.PathLike[str]) -> soundfile.SoundFile:
+    path = Path(path)
+    if not path.exists():
+        raise AudioError(f"{path}: must exist, nothing there")
+    if not path.is_file():
+        raise AudioError(f"{path}: must be a file, got a folder or device")
+    if path.stat().st_size == 0:
+        raise AudioError(f"{path}: empty, must hold audio, got 0 bytes")
+    try:
+        file = soundfile.SoundFile(path)
+    except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
+        raise AudioError(f"{path}: not audio that libsndfile can read ({_reason(error)})") from error
+    try:
+        if not 1 <= file.channels <= MAX_CHANNELS:
+            raise AudioError(f"{path}: must have 1 to {MAX_CHANNELS} channels, got {file.channels}")
+        if file.samplerate <= 0:
+            raise AudioError(f"{path}: sample rate must be positive, got {file.samplerate}")
+        if file.frames <= 0:
+            raise AudioError(f"{path}: too short, must hold at least 1 sample, got {file.frames}")
+    except AudioError:
+        file.close()
+        raise
+    return file
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "error_string", error)).strip().rstrip(".")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,1 @@
+"""What FAD and KAD listen with: embeddings of audio windows."""

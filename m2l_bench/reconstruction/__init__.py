@@ -1,0 +1,1 @@
+"""Reconstruction evaluators: how far an estimate lies from its reference."""

@@ -1,0 +1,1 @@
+"""A suite: which systems meet which data and metrics; its plan and its run."""

@@ -1,0 +1,1 @@
+"""The systems that are compared: protocols, registry, and one module per system."""

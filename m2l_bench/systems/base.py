@@ -1,0 +1,113 @@
+"""What a system is: three small protocols, and the fingerprint that names one exactly.
+
+Conventions
+-----------
+Audio is float32 ``(channels, samples)`` in [-1, 1] at the system's own ``sample_rate``; a system takes any number of
+channels and any length >= 1, and ``reconstruct`` returns exactly the shape it was given. Latents are float32
+``(streams, dim, frames)``; ``streams`` equals the channels where a system codes each channel alone, else 1.
+Nothing here depends on torch: a system may be written with NumPy alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+
+class System(Protocol):
+    """What every system has.
+
+    Attributes
+    ----------
+    name : str
+        Registry name with its variant, such as ``"opus:32k"``; the label in every table.
+    sample_rate : int or None
+        Rate in Hz of the audio it takes and returns; None where it takes audio as it comes.
+    seed : int
+        Seeds whatever is random in it.
+    fingerprint : str
+        16 hexadecimal digits that change whenever its numbers could: see :func:`fingerprint`.
+    """
+
+    name: str
+    sample_rate: int | None
+    seed: int
+    fingerprint: str
+
+
+@runtime_checkable
+class Codec(Protocol):
+    """A system that gives audio back."""
+
+    def reconstruct(self, audio: np.ndarray) -> np.ndarray:
+        """(channels, samples) -> (channels, samples), the same shape."""
+
+
+@runtime_checkable
+class BitstreamCodec(Codec, Protocol):
+    """A codec with a bit stream of its own, so that its bit rate is measured and not claimed."""
+
+    def compress(self, audio: np.ndarray) -> bytes:
+        """(channels, samples) -> the encoded bytes."""
+
+    def decompress(self, data: bytes, channels: int, n_samples: int) -> np.ndarray:
+        """The encoded bytes -> (channels, samples)."""
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """A system that gives continuous latents, or features to probe.
+
+    ``latent_dim`` is their dimension and ``latent_rate`` their frames a second (Hz).
+    """
+
+    latent_dim: int
+    latent_rate: float
+
+    def encode(self, audio: np.ndarray) -> np.ndarray:
+        """(channels, samples) -> (streams, latent_dim, frames)."""
+
+
+@runtime_checkable
+class Autoencoder(Codec, Encoder, Protocol):
+    """Both, and the way back from latents."""
+
+    def decode(self, latents: np.ndarray, n_samples: int) -> np.ndarray:
+        """(streams, latent_dim, frames) -> (channels, n_samples)."""
+
+
+@runtime_checkable
+class ReadyMade(Protocol):
+    """Reconstructions that somebody already made: files, found by the reference's relative path without suffix."""
+
+    def find(self, stem: str) -> tuple[np.ndarray, int]:
+        """Relative stem, such as ``"album/01"`` -> audio (channels, samples) and its sample rate."""
+
+
+def fingerprint(name: str, config: Mapping[str, Any], *, checkpoint_sha256: str | None = None) -> str:
+    """Name a system exactly: equal fingerprints mean equal numbers.
+
+    Parameters
+    ----------
+    name : str
+    config : mapping
+        Everything that changes its output (options, seed, library versions where they matter); JSON-serialisable.
+    checkpoint_sha256 : str, optional
+        Hash of the weights.
+
+    Returns
+    -------
+    str
+        First 16 hexadecimal digits of the SHA-256 of the canonical JSON of the three.
+
+    Examples
+    --------
+    >>> fingerprint("identity", {})
+    '36973339d375ff50'
+    """
+    text = json.dumps({"name": name, "config": dict(config), "checkpoint": checkpoint_sha256}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

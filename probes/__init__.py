@@ -1,0 +1,1 @@
+"""Probes: scikit-learn estimators over arrays; they know nothing of audio."""

@@ -1,0 +1,1 @@
+"""Where the audio and labels of a task come from."""
