@@ -125,9 +125,7 @@ def load(
                 file.seek(start)
             audio = file.read(wanted, dtype="float32", always_2d=True)
         except (soundfile.LibsndfileError, RuntimeError) as error:
-            raise AudioError(
-                f"{path}: cannot be decoded ({_reason(error)}); damaged or truncated file"
-            ) from error
+            raise AudioError(f"{path}: cannot be decoded ({_reason(error)}); damaged or truncated file") from error
         file_rate = file.samplerate
     if len(audio) != wanted:
         raise AudioError(f"{path}: truncated, must hold {wanted} samples from {start}, got {len(audio)}")
@@ -179,9 +177,7 @@ def fit_length(audio: np.ndarray, n_samples: int) -> np.ndarray:
     return np.pad(audio, [(0, 0)] * (audio.ndim - 1) + [(0, missing)])
 
 
-def write(
-    path: str | os.PathLike[str], audio: np.ndarray, sample_rate: int, *, subtype: str | None = None
-) -> None:
+def write(path: str | os.PathLike[str], audio: np.ndarray, sample_rate: int, *, subtype: str | None = None) -> None:
     """Write audio atomically; the format follows the suffix.
 
     Parameters
@@ -212,9 +208,7 @@ def write(
     buffer = io.BytesIO()
     samples = np.atleast_2d(np.asarray(audio)).T
     try:
-        soundfile.write(
-            buffer, samples, sample_rate, format=formats[suffix], subtype=subtype or subtypes.get(suffix)
-        )
+        soundfile.write(buffer, samples, sample_rate, format=formats[suffix], subtype=subtype or subtypes.get(suffix))
     except (soundfile.LibsndfileError, TypeError, ValueError) as error:
         raise AudioError(
             f"{path}: cannot be written at {sample_rate} Hz with shape {samples.T.shape} ({_reason(error)})"
@@ -249,9 +243,7 @@ def list_audio(folder: str | os.PathLike[str]) -> list[Path]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise AudioError(
-            f"{folder}: must be a folder, got {'a file' if folder.exists() else 'nothing there'}"
-        )
+        raise AudioError(f"{folder}: must be a folder, got {'a file' if folder.exists() else 'nothing there'}")
     return sorted(_walk(folder), key=lambda path: path.relative_to(folder).as_posix())
 
 

@@ -9,20 +9,9 @@ from: one record per file and metric, or per prediction. ``failures.csv`` names 
 
 from __future__ import annotations
 
-import io
-import json
-import os
-import platform
-import subprocess
-import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, fields
 
 import m2l_bench
-from m2l_bench.audio import write_atomic
 
 
 @dataclass(frozen=True, kw_only=True)
