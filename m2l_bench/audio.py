@@ -147,7 +147,7 @@ def resample(audio: np.ndarray, from_rate: int, to_rate: int, *, n_samples: int 
     from_rate, to_rate : int
         Hz.
     n_samples : int, optional
-        Exact output length (cut, or padded with zeros); ``round(samples * to_rate / from_rate)``, at least 1, by default.
+        Exact output length (cut, or padded with zeros); ``max(1, round(samples * to_rate / from_rate))`` by default.
 
     Returns
     -------
@@ -188,7 +188,7 @@ def write(path: str | os.PathLike[str], audio: np.ndarray, sample_rate: int, *, 
     sample_rate : int
         Hz.
     subtype : str, optional
-        libsndfile's coding; 32-bit float for WAV (nothing is rounded or clipped), 24 bit for FLAC, else the format's default.
+        libsndfile's coding; 32-bit float for WAV (nothing is rounded), 24 bit for FLAC, else the format's default.
     """
     path = Path(path)
     formats = {
