@@ -17,8 +17,8 @@ import numpy as np
 
 from m2l_bench import audio as audio_io
 from m2l_bench.audio import AudioError
-from m2l_bench.reconstruction.cards import Card, PairMetric, Unscorable
-from m2l_bench.reconstruction.metrics import METRICS
+from m2l_bench.reconstruction.cards import Card, Unscorable
+from m2l_bench.reconstruction.metrics import METRICS, score_pair
 from m2l_bench.results import Item
 from m2l_bench.suite.data import AudioItem
 from m2l_bench.systems.base import BitstreamCodec, Codec, ReadyMade, System
@@ -141,20 +141,16 @@ class ReconstructJob:
                 replace(blank, metric=name, card=METRICS[name].card.hash, reason=" ".join(reason.split()))
                 for name in self.metrics
             ]
-        records = [_score_metric(blank, name, reference, estimate, rate) for name in self.metrics]
+        scores = score_pair(reference, estimate, rate, self.metrics)
+        records = [_record(blank, name, score) for name, score in scores.items()]
         if kbps is not None:
             records.append(replace(blank, metric=BIT_RATE.name, card=BIT_RATE.hash, value=kbps))
         return records
 
 
-def _score_metric(blank: Item, name: str, reference: np.ndarray, estimate: np.ndarray, rate: int) -> Item:
-    metric = METRICS[name]
-    record = replace(blank, metric=name, card=metric.card.hash)
-    assert isinstance(metric, PairMetric)
-    try:
-        return replace(record, value=float(metric.score(reference, estimate, rate)))
-    except Unscorable as error:
-        return replace(record, reason=str(error))
+def _record(blank: Item, name: str, score: float | Unscorable) -> Item:
+    record = replace(blank, metric=name, card=METRICS[name].card.hash)
+    return replace(record, reason=str(score)) if isinstance(score, Unscorable) else replace(record, value=score)
 
 
 def reconstruct(
