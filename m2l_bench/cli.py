@@ -254,9 +254,9 @@ def _metrics_table() -> list[dict[str, str]]:
 
 
 def _audio_table() -> list[dict[str, str]]:
-    from m2l_bench.assets import RECONSTRUCTION
+    from m2l_bench import assets
 
-    return [{"name": name, "what": what} for name, what in RECONSTRUCTION.items()]
+    return [{"name": name, "files": str(len(assets.manifest(name)))} for name in assets.FOLDERS]
 
 
 def _print_table(table: list[dict[str, str]]) -> None:
