@@ -48,7 +48,7 @@ def power_spectra(
     padded = [np.pad(signal, n_fft // 2, mode="reflect") for signal in (reference, estimate)]
     n_frames = 1 + reference.shape[-1] // hop_length
     rows = min(max(_BLOCK // n_fft, 1), n_frames)
-    # Only the samples under the window matter, and moving them to the frame's start turns phases alone; the rest stays 0.
+    # Only samples under the window matter; moving them to the frame's start turns phases alone. The rest stays 0.
     samples = np.zeros((2, (rows - 1) * hop_length + width))
     windows = np.lib.stride_tricks.sliding_window_view(samples, width, axis=-1)[:, ::hop_length]
     frames = np.zeros((2, rows, n_fft))
