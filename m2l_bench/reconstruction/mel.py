@@ -57,6 +57,7 @@ class MelDefinition:
 
 _SEVEN_WINDOWS = (32, 64, 128, 256, 512, 1024, 2048)
 _SEVEN_BANDS = (5, 10, 20, 40, 80, 160, 320)
+_GROUP = 16  # bands multiplied at once
 _LOG10 = float(1.0 / np.log(10.0))
 
 DEFINITIONS: dict[str, MelDefinition] = {
@@ -132,24 +133,40 @@ def distances(
         n_frames = 0
         sums = dict.fromkeys(wanted, 0.0)
         for power in power_spectra(reference, estimate, n_fft=window, hop_length=window // 4):
-            n_frames += power.shape[1]
-            magnitude = np.sqrt(power) if any(d.power == 1 for d in wanted.values()) else power
+            n_frames += len(power[0])
+            magnitude = [np.sqrt(p) for p in power] if any(d.power == 1 for d in wanted.values()) else []
             for name, d in wanted.items():
                 n_mels = d.n_mels[d.windows.index(window)]
-                filters = mel_filters(sample_rate, window, n_mels, d.scale)
-                mel = (magnitude if d.power == 1 else power) @ filters.T  # (2, frames, bands)
-                sums[name] += _summed_difference(mel, d) / n_mels
+                filters = _groups(sample_rate, window, n_mels, d.scale)
+                mel_reference, mel_estimate = (_apply(filters, x) for x in (magnitude if d.power == 1 else power))
+                sums[name] += _summed_difference(mel_reference, mel_estimate, d) / n_mels
         for name in wanted:
             totals[name] += sums[name] / n_frames
     return totals
 
 
-def _summed_difference(mel: np.ndarray, d: MelDefinition) -> float:
+def _apply(groups: list[tuple[slice, np.ndarray]], spectra: np.ndarray) -> np.ndarray:
+    """Mel spectra ``(frames, bands)`` of spectra ``(frames, bins)``."""
+    return np.concatenate([spectra[:, bins] @ filters for bins, filters in groups], axis=1)
+
+
+@lru_cache(maxsize=64)
+def _groups(sample_rate: int, n_fft: int, n_mels: int, scale: str) -> list[tuple[slice, np.ndarray]]:
+    """Filters as groups of neighbouring bands, each with the bins it spans: multiplies few of the many zeros."""
+    groups = []
+    for filters in np.array_split(mel_filters(sample_rate, n_fft, n_mels, scale), max(n_mels // _GROUP, 1)):
+        used = np.flatnonzero(filters.any(axis=0))
+        bins = slice(used[0], used[-1] + 1) if used.size else slice(0, 1)
+        groups.append((bins, np.ascontiguousarray(filters[:, bins].T)))
+    return groups
+
+
+def _summed_difference(reference: np.ndarray, estimate: np.ndarray, d: MelDefinition) -> float:
     total = 0.0
     if d.raw_weight:
-        total += d.raw_weight * np.abs(mel[0] - mel[1]).sum()
-    clamped = np.maximum(mel, d.clamp)
-    return float(total + d.log_weight * np.abs(np.log(clamped[0] / clamped[1])).sum())
+        total += d.raw_weight * np.abs(reference - estimate).sum()
+    ratio = np.maximum(reference, d.clamp) / np.maximum(estimate, d.clamp)
+    return float(total + d.log_weight * np.abs(np.log(ratio, out=ratio)).sum())
 
 
 @lru_cache(maxsize=64)
