@@ -134,7 +134,7 @@ def _folder_entry(text: str) -> dict[str, Any]:
         raise ValueError(f"system must be NAME=DIR, got {text!r}")
     if not Path(directory).is_dir():
         raise ValueError(f"{directory}: must be a folder of reconstructions, got nothing of that kind there")
-    return {"system": "folder", "label": label, "options": {"directory": str(Path(directory).resolve()), "name": label}}
+    return {"system": "folder", "label": label, "options": {"directory": str(Path(directory).resolve())}}
 
 
 def _run(suite: Suite, out: Path | None, workers: int, as_json: bool) -> None:

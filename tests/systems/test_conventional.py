@@ -24,7 +24,9 @@ def test_anchors_pass_and_stop_where_they_say(name: str, inside: float, outside:
     assert _db(anchor.reconstruct(_tone(inside))) == pytest.approx(0, abs=0.1)
     assert _db(anchor.reconstruct(_tone(outside))) < -59
     # No delay: what passes stays in phase.
-    np.testing.assert_allclose(anchor.reconstruct(_tone(1000))[..., 8000:-8000], _tone(1000)[..., 8000:-8000], atol=1e-3)
+    np.testing.assert_allclose(
+        anchor.reconstruct(_tone(1000))[..., 8000:-8000], _tone(1000)[..., 8000:-8000], atol=1e-3
+    )
 
 
 @pytest.mark.parametrize("channels", [1, 2])

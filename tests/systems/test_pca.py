@@ -45,7 +45,9 @@ def test_fit_finds_the_subspace_the_music_lives_in(tmp_path: Path, music) -> Non
 
 def test_more_components_reconstruct_better(tmp_path: Path, music_folder: Path, music) -> None:
     given = music(30000)
-    errors = [np.mean((load("pca", fit_on=music_folder, dim=dim).reconstruct(given) - given) ** 2) for dim in (1, 4, 16)]
+    errors = [
+        np.mean((load("pca", fit_on=music_folder, dim=dim).reconstruct(given) - given) ** 2) for dim in (1, 4, 16)
+    ]
     assert errors == sorted(errors, reverse=True)
 
 

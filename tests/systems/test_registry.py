@@ -10,7 +10,7 @@ import pytest
 import m2l_bench
 from m2l_bench.systems.registry import load
 
-HALVES = '''
+HALVES = """
 import numpy as np
 
 class Halves:
@@ -21,7 +21,7 @@ class Halves:
 
     def reconstruct(self, audio: np.ndarray) -> np.ndarray:
         return self.gain * audio
-'''
+"""
 
 
 def test_public_name_loads() -> None:
