@@ -131,3 +131,13 @@ def make_fingerprint(name: str, config: Mapping[str, Any], checkpoint_sha256: st
     """First 16 hexadecimal digits of the SHA-256 of the canonical JSON of the three."""
     text = json.dumps({"name": name, "config": dict(config), "checkpoint": checkpoint_sha256}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def tensors_sha256(tensors: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 of named tensors: names in order, each with its type, shape and bytes."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = np.ascontiguousarray(tensors[name])
+        digest.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
+        digest.update(tensor.tobytes())
+    return digest.hexdigest()
