@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from m2l_bench.embeddings.base import Embedding, refusal
+from m2l_bench.embeddings.base import Embedding, embed_files, refusal
 from m2l_bench.embeddings.registry import EMBEDDINGS, load
 
-__all__ = ["EMBEDDINGS", "Embedding", "load", "refusal"]
+__all__ = ["EMBEDDINGS", "Embedding", "embed_files", "load", "refusal"]

@@ -71,6 +71,28 @@ def refusal(embedding: Embedding, audio: np.ndarray) -> str:
     return ""
 
 
+def embed_files(embedding: Embedding, audios: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[str]]:
+    """Embed what can be embedded, and say why the rest cannot.
+
+    Parameters
+    ----------
+    embedding : Embedding
+    audios : sequence of np.ndarray, (channels, samples)
+        At the embedding's sample rate.
+
+    Returns
+    -------
+    windows : list of np.ndarray, float32, (windows, dim)
+        Without windows where a file was refused.
+    reasons : list of str
+        :func:`refusal` of each file.
+    """
+    reasons = [refusal(embedding, audio) for audio in audios]
+    usable = [audio for audio, reason in zip(audios, reasons, strict=True) if not reason]
+    vectors = iter(embedding.embed(usable) if usable else ())
+    return [np.empty((0, embedding.dim), np.float32) if reason else next(vectors) for reason in reasons], reasons
+
+
 def n_windows(n_samples: int, window: int, hop: int) -> int:
     """Count the whole windows of a file.
 
