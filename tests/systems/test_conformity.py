@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from m2l_bench.suite.jobs import reconstruct
+from m2l_bench.systems.apply import reconstruct
 from m2l_bench.systems.base import Autoencoder, BitstreamCodec, Codec, Encoder
 from m2l_bench.systems.registry import SYSTEMS, known_names, load
 
