@@ -239,7 +239,7 @@ class Music2Latent:
 
     def _draft(self, latents: Array, steps: int, noise: Tensor | None) -> Draft:
         config, tensor = self.config, _tensor(latents)
-        shape = tuple(tensor.shape)
+        shape: tuple[int, ...] = tuple(tensor.shape)
         if len(shape) < 2 or shape[-2] != config.latent_dim or tensor.numel() == 0:
             raise ValueError(f"latents must be (..., {config.latent_dim}, frames), got shape {shape}")
         _require(bool(torch.isfinite(tensor).all()), "latents", "be finite", "NaN or infinite values")
