@@ -23,6 +23,13 @@ def folder(
     return paths[0].parents[files[0].count("/")]
 
 
+def file(checkpoint: str | Path | None, *, repository: str, name: str, revision: str | None = None) -> Path:
+    """One file: the user's own, or in the user's folder, or a download."""
+    if checkpoint is not None and Path(checkpoint).is_file():
+        return Path(checkpoint)
+    return folder(checkpoint, repository=repository, files=[name], revision=revision) / name
+
+
 def sha256(path: Path) -> bytes:
     """SHA-256 of a file's content."""
     digest = hashlib.sha256()

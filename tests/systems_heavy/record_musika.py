@@ -8,8 +8,8 @@ Run by hand, never by the tests, in an environment of its own::
 Writes beside itself: ``golden/musika_small/{enc,enc2,dec,dec2}.h5`` (the original's networks at hop 16, saved by
 Keras), ``golden/musika_small.npz``, ``golden/musika_full.json`` (layer names, weight names and shapes of the published
 size, in the order of the file) and ``golden/musika_full.npz``. Weights of the full size are not stored: both sides make
-them with ``recipes.weight``. The noise layers draw :func:`recipes.wave` instead of normal numbers, so that what they add is
-compared too.
+them with ``recipes.weight``. The noise layers draw ``recipes.wave`` instead of normal numbers, so that what they add
+is compared too.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def record(code: types.SimpleNamespace, size: str) -> None:
     else:
         layout = {n: [[w.name, list(w.shape)] for layer in nets[n].layers for w in layer.weights] for n in NETS}
         names = {n: [layer.name for layer in nets[n].layers] for n in NETS}
-        text = json.dumps({"layers": names, "weights": layout}, indent=0)
+        text = json.dumps({"layers": names, "weights": layout})
         (golden / "musika_full.json").write_text(text)
         print({n: sum(int(np.prod(s)) for _, s in w) for n, w in layout.items()})
     print(

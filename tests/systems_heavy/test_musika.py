@@ -144,7 +144,7 @@ def test_noise_is_seeded_and_channels_are_independent() -> None:
     first = small().reconstruct(audio)
     np.testing.assert_array_equal(first, small().reconstruct(audio))
     assert np.abs(first - small(seed=1).reconstruct(audio)).max() > 1e-3
-    np.testing.assert_allclose(small().reconstruct(audio[1:]), first[1:], atol=1e-6)
+    np.testing.assert_allclose(small().reconstruct(audio[1:]), first[1:], atol=5e-5)
     assert small().fingerprint != small(seed=1).fingerprint != small(compatible=True).fingerprint
 
 
