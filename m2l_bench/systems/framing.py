@@ -103,7 +103,8 @@ def in_blocks(
     context : int
         Inputs that each piece has on either side in addition.
     scale : Fraction or int
-        Outputs per input; ``block`` and ``context`` times it are whole.
+        Outputs per input; ``block`` and ``context`` times it are whole. The last outputs are kept as they come, so that
+        a network may round a length that it does not divide.
 
     Returns
     -------
@@ -117,5 +118,6 @@ def in_blocks(
     for start in range(0, length, block):
         first, stop = max(0, start - context), min(start + block, length)
         piece = function(x[..., first : stop + context])
-        pieces.append(piece[..., int((start - first) * scale) : int((stop - first) * scale)])
+        end = None if stop == length else int((stop - first) * scale)
+        pieces.append(piece[..., int((start - first) * scale) : end])
     return torch.cat(pieces, -1)

@@ -8,9 +8,14 @@ from pathlib import Path
 
 
 def folder(
-    checkpoint: str | Path | None, *, repository: str, files: Sequence[str], revision: str | None = None
+    checkpoint: str | Path | None,
+    *,
+    repository: str,
+    files: Sequence[str],
+    subfolder: str | None = None,
+    revision: str | None = None,
 ) -> Path:
-    """The folder that holds all the files: the user's own, or a download."""
+    """The folder that holds all the files: the user's own, or a download (of the repository's subfolder)."""
     if checkpoint is not None:
         path = Path(checkpoint)
         missing = [name for name in files if not (path / name).is_file()]
@@ -19,8 +24,8 @@ def folder(
         return path
     from huggingface_hub import hf_hub_download
 
-    paths = [Path(hf_hub_download(repository, name, revision=revision)) for name in files]
-    return paths[0].parents[files[0].count("/")]
+    paths = [Path(hf_hub_download(repository, name, subfolder=subfolder, revision=revision)) for name in files]
+    return paths[0].parent
 
 
 def file(checkpoint: str | Path | None, *, repository: str, name: str, revision: str | None = None) -> Path:
