@@ -28,7 +28,7 @@ def _randomise(model: torch.nn.Module, *, seed: int = 0) -> None:
         if not value.is_floating_point() or "cluster_size" in name or "inited" in name:
             continue
         draw = torch.randn(value.shape, generator=generator)
-        if name.endswith("original0") or name.endswith("weight_g") or ".norm." in name:  # gains
+        if name.endswith(("original0", "weight_g")) or ".norm." in name:  # gains
             draw = 1 + 0.2 * draw
         elif value.dim() > 1 and not name.endswith(("alpha", "beta", "embed", "embed_avg", "codebook.weight")):
             draw = draw / (value[0].numel() ** 0.5)

@@ -147,7 +147,7 @@ def test_a_damaged_checkpoint_says_so(music: Path, tmp_path: Path) -> None:
     train(recipe, tmp_path, progress=False)
     state = checkpoints(tmp_path / "checkpoints")[-1] / "state.safetensors"
     state.write_bytes(state.read_bytes()[:1000])
-    with pytest.raises(ValueError, match="must hold a whole state.safetensors"):
+    with pytest.raises(ValueError, match=r"must hold a whole state\.safetensors"):
         train(recipe, tmp_path, resume=True, progress=False)
 
 
