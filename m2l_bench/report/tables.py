@@ -15,6 +15,7 @@ import math
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from m2l_bench.report.store import refuse_mixtures
@@ -263,7 +264,7 @@ def bands(values: Mapping[str, float], edges: Sequence[float], unit: str) -> tup
     {'a': 'up to 16 kbit/s', 'b': 'above 64 kbit/s'}
     """
     names = [f"up to {edges[0]:g} {unit}"]
-    names += [f"{low:g} to {high:g} {unit}" for low, high in zip(edges, edges[1:], strict=False)]
+    names += [f"{low:g} to {high:g} {unit}" for low, high in pairwise(edges)]
     names.append(f"above {edges[-1]:g} {unit}")
     groups = {
         system: names[sum(value > edge for edge in edges)] for system, value in values.items() if not math.isnan(value)
