@@ -57,6 +57,7 @@ class MelDefinition:
 
 _SEVEN_WINDOWS = (32, 64, 128, 256, 512, 1024, 2048)
 _SEVEN_BANDS = (5, 10, 20, 40, 80, 160, 320)
+_GROUP = 16  # bands multiplied at once
 _LOG10 = float(1.0 / np.log(10.0))
 
 DEFINITIONS: dict[str, MelDefinition] = {
@@ -136,12 +137,30 @@ def distances(
             magnitude = np.sqrt(power) if any(d.power == 1 for d in wanted.values()) else power
             for name, d in wanted.items():
                 n_mels = d.n_mels[d.windows.index(window)]
-                filters = mel_filters(sample_rate, window, n_mels, d.scale)
-                mel = (magnitude if d.power == 1 else power) @ filters.T  # (2, frames, bands)
+                filters = _groups(sample_rate, window, n_mels, d.scale)
+                mel = _apply(filters, magnitude if d.power == 1 else power)  # (2, frames, bands)
                 sums[name] += _summed_difference(mel, d) / n_mels
         for name in wanted:
             totals[name] += sums[name] / n_frames
     return totals
+
+
+def _apply(groups: list[tuple[slice, np.ndarray]], spectra: np.ndarray) -> np.ndarray:
+    """Mel spectra ``(..., bands)`` of spectra ``(..., bins)``."""
+    flat = spectra.reshape(-1, spectra.shape[-1])
+    mel = np.concatenate([flat[:, bins] @ filters for bins, filters in groups], axis=-1)
+    return mel.reshape(*spectra.shape[:-1], -1)
+
+
+@lru_cache(maxsize=64)
+def _groups(sample_rate: int, n_fft: int, n_mels: int, scale: str) -> list[tuple[slice, np.ndarray]]:
+    """Filters as groups of neighbouring bands, each with the bins it spans: multiplies few of the many zeros."""
+    groups = []
+    for filters in np.array_split(mel_filters(sample_rate, n_fft, n_mels, scale), max(n_mels // _GROUP, 1)):
+        used = np.flatnonzero(filters.any(axis=0))
+        bins = slice(used[0], used[-1] + 1) if used.size else slice(0, 1)
+        groups.append((bins, np.ascontiguousarray(filters[:, bins].T)))
+    return groups
 
 
 def _summed_difference(mel: np.ndarray, d: MelDefinition) -> float:

@@ -45,20 +45,20 @@ def power_spectra(
     width = window_length or n_fft
     window = hann(width)
     inset = (n_fft - width) // 2
-    # Only the samples under the window matter, and moving them to the frame's start turns phases alone.
-    pad = n_fft // 2
-    framed = [
-        np.lib.stride_tricks.sliding_window_view(np.pad(x, pad, mode="reflect")[inset:], width)[::hop_length]
-        for x in (reference, estimate)
-    ]
+    padded = [np.pad(signal, n_fft // 2, mode="reflect") for signal in (reference, estimate)]
     n_frames = 1 + reference.shape[-1] // hop_length
-    rows = max(_BLOCK // n_fft, 1)
+    rows = min(max(_BLOCK // n_fft, 1), n_frames)
+    # Only samples under the window matter; moving them to the frame's start turns phases alone. The rest stays 0.
+    samples = np.zeros((2, (rows - 1) * hop_length + width))
+    windows = np.lib.stride_tricks.sliding_window_view(samples, width, axis=-1)[:, ::hop_length]
+    frames = np.zeros((2, rows, n_fft))
     for start in range(0, n_frames, rows):
-        stop = min(start + rows, n_frames)
-        frames = np.zeros((2, stop - start, n_fft))
-        for frame, signal in zip(frames, framed, strict=True):
-            np.multiply(signal[start:stop], window, out=frame[:, :width])
-        yield _squared_modulus(scipy.fft.rfft(frames, overwrite_x=True))
+        n = min(rows, n_frames - start)
+        first, last = start * hop_length + inset, (start + n - 1) * hop_length + inset + width
+        for block, signal in zip(samples, padded, strict=True):
+            block[: last - first] = signal[first:last]
+        np.multiply(windows[:, :n], window, out=frames[:, :n, :width])
+        yield _squared_modulus(scipy.fft.rfft(frames[:, :n]))
 
 
 def hann(length: int) -> np.ndarray:

@@ -77,10 +77,13 @@ def _at_resolution(reference: np.ndarray, estimate: np.ndarray, n_fft: int, hop:
     n_bins = 0
     for power in power_spectra(reference, estimate, n_fft=n_fft, hop_length=hop, window_length=window):
         np.maximum(power, MIN_POWER, out=power)
-        r, e = power
-        energy += r.sum()
-        log_difference += 0.5 * np.abs(np.log(r / e)).sum()
-        np.sqrt(power, out=power)
-        error += np.square(r - e).sum()
+        r, e = power.reshape(2, -1)
         n_bins += r.size
+        energy += r.sum()
+        ratio = np.divide(e, r, out=e)
+        log_difference += 0.5 * np.abs(np.log(ratio)).sum()
+        # (|R| - |E|)^2 = |R|^2 (1 - |E| / |R|)^2: one square root a bin instead of two
+        np.sqrt(ratio, out=ratio)
+        ratio -= 1.0
+        error += r @ np.square(ratio, out=ratio)
     return np.sqrt(error / energy) + log_difference / n_bins
