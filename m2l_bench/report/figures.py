@@ -124,7 +124,9 @@ def confusion(counts: np.ndarray, labels: Sequence[str], *, title: str = "") -> 
         for row, column in np.argwhere(counts > 0):
             if len(labels) <= 24:  # smaller digits could not be read
                 colour = "white" if shares[row, column] > 0.5 else "#222222"
-                axes.text(column, row, int(counts[row, column]), ha="center", va="center", fontsize=size, color=colour)
+                axes.text(
+                    column, row, str(int(counts[row, column])), ha="center", va="center", fontsize=size, color=colour
+                )
         colour_bar(figure, image, axes, "share of the true class")
     return figure
 

@@ -44,7 +44,10 @@ def to_markdown(table: Table, *, width: int = 80) -> str:
     blocks = [_grid(part, counts=table.same_counts is None and not i) for i, part in enumerate(_parts(table, width))]
     blocks += ["\n".join(f"- {sentence}" for sentence in sentences(table, markdown=True))]
     if table.published:
-        blocks += [f"**{PUBLISHED_HEADING}**", _align([_PUBLISHED, *(_published_cells(p) for p in table.published)])]
+        blocks += [
+            f"**{PUBLISHED_HEADING}**",
+            markdown_grid([_PUBLISHED, *map(_published_cells, table.published)], numeric=False),
+        ]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
@@ -143,20 +146,21 @@ def sentences(table: Table, *, markdown: bool = False) -> list[str]:
         text.append("Items planned / scored / failed: {} / {} / {} for every system.".format(*table.same_counts))
     text += table.common_notes
     text += [f"{mark}: {note}" for note, mark in table.footnotes.items()]
-    return [_md(sentence) for sentence in text] if markdown else text
+    return [markdown_text(sentence) for sentence in text] if markdown else text
 
 
 def _digits(table: Table) -> list[int]:
     """Decimals of each column."""
-    return [_decimals([line.cells[index] for line in table.lines]) for index in range(len(table.columns))]
+    columns = zip(*(line.cells for line in table.lines), strict=True)
+    return [decimals([(cell.value, cell.low, cell.high) for cell in column if cell]) for column in columns]
 
 
-def _decimals(cells: Sequence[Cell | None]) -> int:
-    halves = [(cell.high - cell.low) / 2 for cell in cells if cell is not None and cell.high > cell.low]
+def decimals(intervals: Sequence[tuple[float, float, float]]) -> int:
+    """How many decimals the (value, low, high) of one column deserve: 0 to 4."""
+    halves = [(high - low) / 2 for _, low, high in intervals if high > low]
     if halves:
         return min(4, max(0, math.ceil(-math.log10(median(halves) / 2))))
-    sizes = [abs(cell.value) for cell in cells if cell is not None and cell.value]
-    largest = max((size for size in sizes if math.isfinite(size)), default=1.0)
+    largest = max((abs(value) for value, _, _ in intervals if value and math.isfinite(value)), default=1.0)
     return min(4, max(0, 2 - math.floor(math.log10(largest))))
 
 
@@ -166,14 +170,15 @@ def _texts(cell: Cell | None, digits: int) -> tuple[str, str, str]:
         return "-", "", ""
     if cell.n_scored == 0 or math.isnan(cell.value):
         return "failed", "", ""
-    value, low, high = (_number(number, digits) for number in (cell.value, cell.low, cell.high))
+    value, low, high = (number_text(number, digits) for number in (cell.value, cell.low, cell.high))
     interval = "" if math.isnan(cell.low) or math.isnan(cell.high) else f"[{low}, {high}]"
-    return value, interval, "" if math.isnan(cell.spread) else f"±{_number(cell.spread, max(digits, 1))}"
+    return value, interval, "" if math.isnan(cell.spread) else f"±{number_text(cell.spread, max(digits, 1))}"
 
 
-def _number(value: float, digits: int) -> str:
+def number_text(value: float, digits: int) -> str:
+    """With so many decimals; never a negative zero."""
     text = f"{value:.{digits}f}"
-    return text.removeprefix("-") if float(text) == 0 else text  # no "-0.00"
+    return text.removeprefix("-") if float(text) == 0 else text
 
 
 def _parts(table: Table, width: int) -> list[Table]:
@@ -206,7 +211,7 @@ def _columns_of_text(table: Table, *, counts: bool) -> list[list[str]]:
     """Heading and cells of each column as Markdown: the systems, the measurements and, where asked for, the counts."""
     columns = [["system", *(_system(table, line) for line in table.lines)]]
     for index, (column, digits) in enumerate(zip(table.columns, _digits(table), strict=True)):
-        columns.append([_md(column.heading), *(_md_cell(line.cells[index], digits) for line in table.lines)])
+        columns.append([markdown_text(column.heading), *(_md_cell(line.cells[index], digits) for line in table.lines)])
     if counts:
         columns.append([_COUNTS, *("/".join(str(n) for n in line.counts) for line in table.lines)])
     return columns
@@ -219,14 +224,14 @@ def _grid(table: Table, *, counts: bool) -> str:
     for index, line in enumerate(table.lines, start=1):
         if line.group != group:
             group = line.group
-            lines.append([f"*{_md(group)}*" if group else "*others*", *[""] * (len(columns) - 1)])
+            lines.append([f"*{markdown_text(group)}*" if group else "*others*", *[""] * (len(columns) - 1)])
         lines.append([column[index] for column in columns])
-    return _align(lines)
+    return markdown_grid(lines)
 
 
-def _align(lines: Sequence[Sequence[str]]) -> str:
+def markdown_grid(lines: Sequence[Sequence[str]], *, numeric: bool = True) -> str:
+    """A Markdown table of texts that are already escaped; the first line is the heading, numbers stand to the right."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    numeric = lines[0][0] == "system" and lines[0] != _PUBLISHED
 
     def padded(line: Sequence[str]) -> str:
         cells = (
@@ -241,7 +246,7 @@ def _align(lines: Sequence[Sequence[str]]) -> str:
 
 def _system(table: Table, line: Line) -> str:
     marks = _marks(table, line)
-    return _md(line.system) + (f" ({marks})" if marks else "")
+    return markdown_text(line.system) + (f" ({marks})" if marks else "")
 
 
 def _marks(table: Table, line: Line) -> str:
@@ -255,7 +260,7 @@ def _md_cell(cell: Cell | None, digits: int) -> str:
     return " ".join(part for part in (value, interval, spread) if part)
 
 
-def _md(text: str) -> str:
+def markdown_text(text: str) -> str:
     """Escape what Markdown or HTML would act on, and keep a cell on one line."""
     text = " ".join(_printable(text).split())
     for sign in "\\`*[]|":
@@ -306,7 +311,9 @@ def _published_tabular(figures: Sequence[Published]) -> list[str]:
 def _published_cells(figure: Published) -> list[str]:
     source = ", ".join(part for part in (figure.source, figure.table, figure.date) if part)
     where = figure.task or figure.dataset
-    return [_md(text) for text in (figure.system, where, figure.metric, figure.value, source, figure.conditions)]
+    return [
+        markdown_text(text) for text in (figure.system, where, figure.metric, figure.value, source, figure.conditions)
+    ]
 
 
 _TEX = {

@@ -100,14 +100,16 @@ def _style() -> Iterator[None]:
 
 
 @contextmanager
-def panels(width: float, height: float, rows: int, columns: int, **shared: bool) -> Iterator[tuple[Figure, np.ndarray]]:
+def panels(
+    width: float, height: float, rows: int, columns: int, *, sharex: bool = False, sharey: bool = False
+) -> Iterator[tuple[Figure, np.ndarray]]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     with _style():
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
-        yield figure, figure.subplots(rows, columns, squeeze=False, **shared)
+        yield figure, figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)
 
 
 @contextmanager

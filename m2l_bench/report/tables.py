@@ -166,7 +166,7 @@ def make_table(
     systems: Sequence[str],
     name: str = "table",
     title: str = "",
-    winners: Mapping[Measurement, str] | None = None,
+    winners: Collection[tuple[Measurement, str]] = (),
     caption: Sequence[str] = (),
 ) -> Table:
     """Put rows into lines and columns.
@@ -181,8 +181,8 @@ def make_table(
     systems : sequence of str
         Lines, in order; those without any row are left out.
     name, title : str
-    winners : mapping of Measurement to str, optional
-        Column -> the system that is better than every other beyond doubt: its cell is set in bold.
+    winners : collection of (Measurement, str)
+        Cells to set in bold: in that column, the system is better than every other beyond doubt.
     caption : sequence of str
 
     Returns
@@ -202,9 +202,8 @@ def make_table(
     refuse_mixtures(row for several in cells.values() for row in several)
     found = {measurement for measurement, _ in cells}
     kept = [measurement for measurement in measurements if measurement in found]
-    winners = winners or {}
     lines = [
-        _line(system, [_cell(cells.get((m, system), []), best=winners.get(m) == system) for m in kept])
+        _line(system, [_cell(cells.get((m, system), []), best=(m, system) in winners) for m in kept])
         for system in systems
         if any((m, system) in cells for m in kept)
     ]
@@ -224,20 +223,23 @@ def measurement_of(row: Row) -> Measurement:
     return Measurement(row.dataset, row.task, row.probe, row.split, row.metric, row.statistic)
 
 
-def grouped(table: Table, groups: Mapping[str, str], *, order: Sequence[str]) -> Table:
+def grouped(
+    table: Table, groups: Mapping[str, str], *, order: Sequence[str], winners: Collection[tuple[Measurement, str]] = ()
+) -> Table:
     """The same lines by group, groups in `order`; a system without a group comes last, under none of them.
 
-    Bold is taken away: who is best of all says nothing about the best of a group.
+    `winners` replace the bold cells: who is best of all says nothing about the best of a group.
     """
     place = {group: index for index, group in enumerate(order)}
-    lines = [
-        replace(
-            line,
-            group=groups.get(line.system, ""),
-            cells=tuple(cell and replace(cell, best=False) for cell in line.cells),
+
+    def regrouped(line: Line) -> Line:
+        cells = tuple(
+            cell and replace(cell, best=(column.measurement, line.system) in winners)
+            for column, cell in zip(table.columns, line.cells, strict=True)
         )
-        for line in table.lines
-    ]
+        return replace(line, group=groups.get(line.system, ""), cells=cells)
+
+    lines = [regrouped(line) for line in table.lines]
     return replace(table, lines=tuple(sorted(lines, key=lambda line: place.get(line.group, len(place)))))
 
 
