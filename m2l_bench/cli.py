@@ -134,7 +134,7 @@ def _folder_entry(text: str) -> dict[str, Any]:
         raise ValueError(f"system must be NAME=DIR, got {text!r}")
     if not Path(directory).is_dir():
         raise ValueError(f"{directory}: must be a folder of reconstructions, got nothing of that kind there")
-    return {"system": "folder", "label": label, "options": {"directory": str(Path(directory).resolve()), "name": label}}
+    return {"system": "folder", "label": label, "options": {"directory": str(Path(directory).resolve())}}
 
 
 def _run(suite: Suite, out: Path | None, workers: int, as_json: bool) -> None:
@@ -254,9 +254,9 @@ def _metrics_table() -> list[dict[str, str]]:
 
 
 def _audio_table() -> list[dict[str, str]]:
-    from m2l_bench.assets import RECONSTRUCTION
+    from m2l_bench import assets
 
-    return [{"name": name, "what": what} for name, what in RECONSTRUCTION.items()]
+    return [{"name": name, "files": str(len(assets.manifest(name)))} for name in assets.FOLDERS]
 
 
 def _print_table(table: list[dict[str, str]]) -> None:

@@ -1,4 +1,4 @@
-"""What the scripts that build the embedded sets share: Debian packages, manifests, sizes."""
+"""What the scripts that build the embedded sets share: Debian packages, manifests, coding."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+import numpy as np
+import soundfile
 
 ASSETS = Path(__file__).resolve().parents[1] / "m2l_bench" / "assets"
 
@@ -48,3 +51,22 @@ def replace_audio(folder: Path, clips: dict[str, bytes]) -> int:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(data)
     return sum(map(len, clips.values()))
+
+
+def encode_opus(audio: np.ndarray, sample_rate: int, kbps: int) -> bytes:
+    """Encode with opusenc; a fixed stream number and no padding make equal input give equal bytes.
+
+    Parameters
+    ----------
+    audio : np.ndarray, (samples,) or (samples, channels)
+    sample_rate : int
+        Hz; Opus itself always runs at 48 kHz.
+    kbps : int
+        Target of the variable bit rate; steady tones take half as much again.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        source, coded = Path(folder) / "a.wav", Path(folder) / "a.opus"
+        soundfile.write(source, audio, sample_rate, subtype="PCM_24")
+        options = ["--quiet", "--music", "--bitrate", str(kbps), "--serial", "1", "--padding", "0"]
+        subprocess.run(["opusenc", *options, source, coded], check=True)
+        return coded.read_bytes()

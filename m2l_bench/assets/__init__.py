@@ -19,11 +19,14 @@ _HERE = Path(__file__).parent
 
 # name of the set or task -> folder
 FOLDERS = {
+    "instrument/tonejs": "instrument/tonejs",
+    "pitch/tonejs": "instrument/tonejs",
     "reconstruction/wesnoth": "reconstruction/wesnoth",
 }
 
 # folder -> SHA-256 of its manifest: whoever changes a label, a split or a clip changes a line of code
 MANIFESTS = {
+    "instrument/tonejs": "3ba8fb1a52c4f83e9b8e2f5fb5f0fd1b2235baf41534a2984e14bdf8e5ec994b",
     "reconstruction/wesnoth": "a700c51c3977265720a44497026c541037e4bf6609fb61a3b7b83479ca772532",
 }
 

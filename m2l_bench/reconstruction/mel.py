@@ -133,23 +133,21 @@ def distances(
         n_frames = 0
         sums = dict.fromkeys(wanted, 0.0)
         for power in power_spectra(reference, estimate, n_fft=window, hop_length=window // 4):
-            n_frames += power.shape[1]
-            magnitude = np.sqrt(power) if any(d.power == 1 for d in wanted.values()) else power
+            n_frames += len(power[0])
+            magnitude = [np.sqrt(p) for p in power] if any(d.power == 1 for d in wanted.values()) else []
             for name, d in wanted.items():
                 n_mels = d.n_mels[d.windows.index(window)]
                 filters = _groups(sample_rate, window, n_mels, d.scale)
-                mel = _apply(filters, magnitude if d.power == 1 else power)  # (2, frames, bands)
-                sums[name] += _summed_difference(mel, d) / n_mels
+                mel_reference, mel_estimate = (_apply(filters, x) for x in (magnitude if d.power == 1 else power))
+                sums[name] += _summed_difference(mel_reference, mel_estimate, d) / n_mels
         for name in wanted:
             totals[name] += sums[name] / n_frames
     return totals
 
 
 def _apply(groups: list[tuple[slice, np.ndarray]], spectra: np.ndarray) -> np.ndarray:
-    """Mel spectra ``(..., bands)`` of spectra ``(..., bins)``."""
-    flat = spectra.reshape(-1, spectra.shape[-1])
-    mel = np.concatenate([flat[:, bins] @ filters for bins, filters in groups], axis=-1)
-    return mel.reshape(*spectra.shape[:-1], -1)
+    """Mel spectra ``(frames, bands)`` of spectra ``(frames, bins)``."""
+    return np.concatenate([spectra[:, bins] @ filters for bins, filters in groups], axis=1)
 
 
 @lru_cache(maxsize=64)
@@ -163,12 +161,12 @@ def _groups(sample_rate: int, n_fft: int, n_mels: int, scale: str) -> list[tuple
     return groups
 
 
-def _summed_difference(mel: np.ndarray, d: MelDefinition) -> float:
+def _summed_difference(reference: np.ndarray, estimate: np.ndarray, d: MelDefinition) -> float:
     total = 0.0
     if d.raw_weight:
-        total += d.raw_weight * np.abs(mel[0] - mel[1]).sum()
-    clamped = np.maximum(mel, d.clamp)
-    return float(total + d.log_weight * np.abs(np.log(clamped[0] / clamped[1])).sum())
+        total += d.raw_weight * np.abs(reference - estimate).sum()
+    ratio = np.maximum(reference, d.clamp) / np.maximum(estimate, d.clamp)
+    return float(total + d.log_weight * np.abs(np.log(ratio, out=ratio)).sum())
 
 
 @lru_cache(maxsize=64)

@@ -4,8 +4,9 @@ Conventions
 -----------
 The STFT is that of ``torch.stft`` and librosa with ``center=True``: the signal is reflected by n_fft / 2 at both ends,
 frame k is centred on sample ``k * hop``, there are ``1 + samples // hop`` frames, the window is a periodic Hann, and
-nothing is normalised. Spectra come in blocks ``(2, frames, bins)``, the reference first, so that memory stays flat in
-the length of the signals and a block stays in the processor's cache.
+nothing is normalised. Spectra come in blocks of frames, so that memory stays flat in the length of the signals and a
+block stays in the processor's cache. They are float64: rounding a tone's transform to float32 puts a floor of noise
+under its partials, which a logarithm makes as loud as the music (the distance of two pure tones is then wrong by 5%).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def min_samples(n_fft: int) -> int:
 
 def power_spectra(
     reference: np.ndarray, estimate: np.ndarray, *, n_fft: int, hop_length: int, window_length: int | None = None
-) -> Iterator[np.ndarray]:
+) -> Iterator[list[np.ndarray]]:
     """Power spectra of two channels, a block of frames at a time.
 
     Parameters
@@ -39,8 +40,9 @@ def power_spectra(
 
     Yields
     ------
-    np.ndarray of float64, shape (2, frames, n_fft // 2 + 1)
-        ``|X|^2`` of the reference and of the estimate; frames differs from block to block.
+    list of two np.ndarray of float64, shape (frames, n_fft // 2 + 1)
+        ``|X|^2`` of the reference and of the estimate; frames differs from block to block. Equal signals give equal
+        bits: both take the same path through the transform.
     """
     width = window_length or n_fft
     window = hann(width)
@@ -58,7 +60,7 @@ def power_spectra(
         for block, signal in zip(samples, padded, strict=True):
             block[: last - first] = signal[first:last]
         np.multiply(windows[:, :n], window, out=frames[:, :n, :width])
-        yield _squared_modulus(scipy.fft.rfft(frames[:, :n]))
+        yield [_squared_modulus(scipy.fft.rfft(frame[:n])) for frame in frames]
 
 
 def hann(length: int) -> np.ndarray:

@@ -76,8 +76,7 @@ def _at_resolution(reference: np.ndarray, estimate: np.ndarray, n_fft: int, hop:
     error = energy = log_difference = 0.0
     n_bins = 0
     for power in power_spectra(reference, estimate, n_fft=n_fft, hop_length=hop, window_length=window):
-        np.maximum(power, MIN_POWER, out=power)
-        r, e = power.reshape(2, -1)
+        r, e = (np.maximum(p, MIN_POWER, out=p).ravel() for p in power)
         n_bins += r.size
         energy += r.sum()
         ratio = np.divide(e, r, out=e)

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from m2l_bench import assets
 from m2l_bench.audio import AudioError, write_atomic
 from m2l_bench.reconstruction.cards import Card, PairMetric
 from m2l_bench.reconstruction.metrics import METRICS
@@ -103,14 +104,19 @@ def make_plan(suite: Suite) -> Plan:
 
 
 def find_audio(name: str) -> AudioSet:
-    """An embedded set by its name, or the user's folder."""
-    from m2l_bench import assets
+    """An embedded set by its name, or the user's folder.
 
+    Raises
+    ------
+    AudioError
+        If it is neither, or an embedded file is not the one that its manifest names.
+    """
     if Path(name).is_dir():
         return from_folder(name)
-    if name in assets.RECONSTRUCTION:
+    if name in assets.FOLDERS:
+        assets.verify(name)
         return from_folder(assets.folder(name), name=name)
-    raise AudioError(f"audio {name!r}: must be a folder or one of {', '.join(assets.RECONSTRUCTION)}")
+    raise AudioError(f"audio {name!r}: must be a folder or one of {', '.join(assets.FOLDERS)}")
 
 
 def run_suite(

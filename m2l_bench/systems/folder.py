@@ -19,17 +19,17 @@ class Folder:
     ----------
     directory : path-like
         Same layout as the references' folder; formats and sample rates may differ.
-    name : str, optional
+    label : str, optional
         Label in the tables; the folder's name by default.
     """
 
     sample_rate: int | None = None
 
-    def __init__(self, directory: str | Path, *, name: str | None = None, seed: int = 0) -> None:
+    def __init__(self, directory: str | Path, *, label: str | None = None, seed: int = 0) -> None:
         self.directory = Path(directory)
         if not self.directory.is_dir():
             raise AudioError(f"{directory}: must be a folder of reconstructions, got nothing of that kind there")
-        self.name = name or self.directory.resolve().name
+        self.name = label or self.directory.resolve().name
         self.seed = seed
 
     @cached_property

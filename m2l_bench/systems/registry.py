@@ -119,6 +119,7 @@ SYSTEMS: dict[str, Entry] = {
 
 def load(
     name: str,
+    /,
     checkpoint: str | Path | None = None,
     *,
     device: str | None = None,
