@@ -13,6 +13,7 @@ import numpy as np
 from m2l_bench.report.pairs import ALPHA, Pair, Pairs, What
 from m2l_bench.report.render import decimals, markdown_grid, markdown_text, number_text
 from m2l_bench.report.store import Results, read_results
+from m2l_bench.report.tables import heading
 from m2l_bench.statistics import bootstrap_interval, holm
 
 # A difference further from the median than this many (normal-consistent) median absolute deviations stands out.
@@ -178,9 +179,7 @@ def _difference(what: What, pair: Pair, card: Mapping[str, Any], p_value: float)
 def _line(d: Difference, a: str, b: str) -> Sequence[str]:
     digits = decimals([(d.difference, d.low, d.high)])
     values = [number_text(value, digits) for value in (d.a, d.b, d.difference, d.low, d.high)]
-    arrow = {True: " ↑", False: " ↓", None: ""}[d.higher_is_better]
     p_value = "" if math.isnan(d.p_value) else "<0.001" if d.p_value < 0.001 else f"{d.p_value:.3f}"
-    unit = f" ({d.unit})" if d.unit else ""
     better = {"a": a, "b": b, "": ""}[d.better]
     difference = f"{values[2]} [{values[3]}, {values[4]}]"
-    return (f"{d.title}{unit}{arrow}", str(d.n), values[0], values[1], difference, p_value, better)
+    return (heading(d.title, d.unit, d.higher_is_better), str(d.n), values[0], values[1], difference, p_value, better)

@@ -18,7 +18,8 @@ from dataclasses import replace
 from statistics import median
 from typing import Any
 
-from m2l_bench.report.tables import Cell, Line, Published, Table
+from m2l_bench.report.store import Published
+from m2l_bench.report.tables import Cell, Line, Table
 from m2l_bench.report.templates import environment
 
 # A LaTeX column is as wide as a page allows with about this many characters at \footnotesize.

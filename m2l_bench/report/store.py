@@ -8,11 +8,12 @@ them. A label that stands for two different systems is told apart by the first d
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -51,6 +52,21 @@ class Results:
     runs: tuple[Run, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A figure that somebody else published: never in a line of ours, never without source and conditions."""
+
+    system: str
+    dataset: str
+    task: str
+    metric: str
+    value: str
+    source: str
+    table: str
+    date: str
+    conditions: str
+
+
 def read_results(folders: Sequence[Path]) -> Results:
     """Read the runs in `folders` and merge them.
 
@@ -85,6 +101,33 @@ def read_results(folders: Sequence[Path]) -> Results:
     if missing:
         raise ValueError(f"cards.json must hold the card of every row, got none of {', '.join(missing)}")
     return Results(tuple(rows), tuple(items), cards, _system_order(rows, runs), runs)
+
+
+def read_published(folder: Path) -> list[Published]:
+    """Read every CSV file of `folder`; its columns are the fields of :class:`Published`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such file, one has other columns, or a figure lacks its system, metric, value, source, date or
+        conditions.
+    """
+    paths = sorted(folder.glob("*.csv"))
+    if not paths:
+        raise ValueError(f"{folder}: must hold CSV files of published figures, got none")
+    names = [field.name for field in fields(Published)]
+    figures = []
+    for path in paths:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            if sorted(reader.fieldnames or []) != sorted(names):
+                raise ValueError(f"{path}: must have the columns {', '.join(names)}, got {reader.fieldnames}")
+            for record in reader:
+                lacking = [name for name in names if name not in ("dataset", "task", "table") and not record[name]]
+                if lacking:
+                    raise ValueError(f"{path}, line {reader.line_num}: must state {', '.join(lacking)}, got nothing")
+                figures.append(Published(**{name: record[name] for name in names}))
+    return figures
 
 
 def refuse_mixtures(rows: Iterable[Row]) -> None:

@@ -18,11 +18,12 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from m2l_bench.report.store import refuse_mixtures
+from m2l_bench.report.store import Published, refuse_mixtures
 from m2l_bench.results import Row
 
 # Shown, never ranked: the exact copy wins every column of reconstruction.
 ANCHORS = ("identity",)
+ARROWS = {True: "↑", False: "↓", None: ""}
 _NAN = float("nan")
 
 
@@ -50,12 +51,12 @@ class Column:
     @property
     def arrow(self) -> str:
         """The direction of better, or nothing where the number only describes."""
-        return {True: "↑", False: "↓", None: ""}[self.higher_is_better]
+        return ARROWS[self.higher_is_better]
 
     @property
     def heading(self) -> str:
         """Title, unit and arrow, such as ``"SI-SDR (dB) ↑"``."""
-        return " ".join(part for part in (self.title, f"({self.unit})" if self.unit else "", self.arrow) if part)
+        return heading(self.title, self.unit, self.higher_is_better)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,21 +96,6 @@ class Line:
     counts: tuple[int, int, int]
     notes: tuple[str, ...] = ()
     group: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Published:
-    """A figure that somebody else published: never in a line of ours, never without source and conditions."""
-
-    system: str
-    dataset: str
-    task: str
-    metric: str
-    value: str
-    source: str
-    table: str
-    date: str
-    conditions: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,6 +202,15 @@ def make_table(
         lines=tuple(lines),
         caption=tuple(caption),
     )
+
+
+def heading(title: str, unit: str, higher_is_better: bool | None) -> str:
+    """Title, unit and arrow.
+
+    >>> heading("SI-SDR", "dB", True)
+    'SI-SDR (dB) ↑'
+    """
+    return " ".join(part for part in (title, f"({unit})" if unit else "", ARROWS[higher_is_better]) if part)
 
 
 def measurement_of(row: Row) -> Measurement:
