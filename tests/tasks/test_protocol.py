@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from helpers import MadeUp, task
+from made_up import MadeUp, task
 from sklearn import metrics
 
 from m2l_bench.probes import LinearProbe, MLPProbe
