@@ -147,7 +147,7 @@ def resample(audio: np.ndarray, from_rate: int, to_rate: int, *, n_samples: int 
     from_rate, to_rate : int
         Hz.
     n_samples : int, optional
-        Exact output length (cut, or padded with zeros); ``round(samples * to_rate / from_rate)``, at least 1, by default.
+        Exact output length (cut, or padded with zeros); ``max(1, round(samples * to_rate / from_rate))`` by default.
 
     Returns
     -------
@@ -188,7 +188,7 @@ def write(path: str | os.PathLike[str], audio: np.ndarray, sample_rate: int, *, 
     sample_rate : int
         Hz.
     subtype : str, optional
-        libsndfile's coding; 32-bit float for WAV (nothing is rounded or clipped), 24 bit for FLAC, else the format's default.
+        libsndfile's coding; 32-bit float for WAV (nothing is rounded), 24 bit for FLAC, else the format's default.
     """
     path = Path(path)
     formats = {
@@ -286,10 +286,44 @@ def _open(path: str | os.PathLike[str]) -> soundfile.SoundFile:
             raise AudioError(f"{path}: sample rate must be positive, got {file.samplerate}")
         if file.frames <= 0:
             raise AudioError(f"{path}: too short, must hold at least 1 sample, got {file.frames}")
+        _refuse_truncated(path)
     except AudioError:
         file.close()
         raise
     return file
+
+
+def _refuse_truncated(path: Path) -> None:
+    """Catch what libsndfile reads without complaint: a chunk or an Ogg stream that ends before it says it does.
+
+    Raises
+    ------
+    AudioError
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(12)
+        if head[:4] in (b"RIFF", b"FORM"):
+            data, order = (b"data", "little") if head[:4] == b"RIFF" else (b"SSND", "big")
+            position = 12
+            while len(chunk := file.read(8)) == 8:
+                length = int.from_bytes(chunk[4:], order)  # type: ignore[arg-type]
+                position += 8
+                if chunk[:4] == data:
+                    # A writer that could not seek back leaves all ones: the length is unknown, not wrong.
+                    if length > size - position and length != 0xFFFFFFFF:
+                        raise AudioError(f"{path}: truncated, must hold {length} bytes of audio, got {size - position}")
+                    return
+                position += length + length % 2
+                file.seek(position)
+        elif head[:4] == b"OggS":
+            file.seek(max(0, size - 0x10000))  # an Ogg page is shorter than that
+            tail = file.read()
+            page = tail[max(0, tail.rfind(b"OggS")) :]
+            # Byte 5 flags the end of the stream, byte 26 counts the segments whose lengths follow.
+            complete = len(page) > 27 and page[5] & 4 and len(page) >= 27 + page[26] + sum(page[27 : 27 + page[26]])
+            if not complete:
+                raise AudioError(f"{path}: truncated, must end with a whole Ogg end-of-stream page, got none")
 
 
 def _reason(error: Exception) -> str:

@@ -9,9 +9,22 @@ from: one record per file and metric, or per prediction. ``failures.csv`` names 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import csv
+import hashlib
+import io
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
 
 import m2l_bench
+from m2l_bench.audio import write_atomic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +42,7 @@ class Row:
     metric : str
         Registry name, such as ``"mel_distance"``; its unit and direction stand in its card.
     statistic : str
-        How items became one value: ``"mean"``, ``"median"``, ``"pooled"`` (a set-level number), ``"score"`` (of a task).
+        How items became one value: ``"mean"``, ``"median"``, ``"pooled"`` (a number of the whole set), ``"score"`` (of a task).
     card : str
         Hash of the metric's card; rows with different cards are never mixed in a table.
     data_hash : str
@@ -103,3 +116,167 @@ class Item:
 
 ROW_COLUMNS = tuple(field.name for field in fields(Row))
 ITEM_COLUMNS = tuple(field.name for field in fields(Item))
+
+# Two rows that agree in these are the same measurement.
+ROW_KEY = (
+    "dataset",
+    "task",
+    "probe",
+    "split",
+    "system",
+    "fingerprint",
+    "metric",
+    "statistic",
+    "card",
+    "data_hash",
+    "seed",
+)
+ITEM_KEY = ("dataset", "task", "probe", "split", "system", "fingerprint", "metric", "card", "seed", "item")
+
+
+def write_run(folder: Path, rows: Sequence[Row], items: Sequence[Item], run: dict[str, Any]) -> None:
+    """Write a run's results: ``rows.parquet``, ``rows.csv``, ``items.parquet``, ``failures.csv`` and ``run.json``.
+
+    Parameters
+    ----------
+    folder : Path
+    rows, items : sequence of Row and of Item
+        Written in a fixed order, whatever order they come in.
+    run : dict
+        Provenance (see :func:`provenance`) and whatever depends on time or place; JSON-serialisable.
+    """
+    rows = sorted(rows, key=lambda row: [getattr(row, name) for name in ROW_KEY])
+    items = sorted(items, key=lambda item: [getattr(item, name) for name in ITEM_KEY])
+    failed = [item for item in items if item.reason]
+    write_atomic(folder / "items.parquet", to_parquet(items, Item))
+    write_atomic(
+        folder / "failures.csv", _csv(failed, ("dataset", "item", "system", "task", "probe", "metric", "reason"))
+    )
+    write_atomic(folder / "rows.parquet", to_parquet(rows, Row))
+    write_atomic(folder / "rows.csv", _csv(rows, ROW_COLUMNS))
+    write_atomic(folder / "run.json", (json.dumps(run, indent=2, sort_keys=True) + "\n").encode())
+
+
+def read_rows(folder: str | os.PathLike[str]) -> list[Row]:
+    """Read a run's rows; ValueError where the folder holds no readable run."""
+    return from_parquet(_file_of_run(folder, "rows.parquet"), Row)
+
+
+def read_items(folder: str | os.PathLike[str]) -> list[Item]:
+    """Read a run's per-item records; ValueError where the folder holds no readable run."""
+    return from_parquet(_file_of_run(folder, "items.parquet"), Item)
+
+
+def to_parquet(records: Sequence[Any], kind: type) -> bytes:
+    """Records of one dataclass (Row or Item) as Parquet bytes with page checksums."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    types = {"str": pa.string(), "int": pa.int64(), "float": pa.float64()}
+    schema = pa.schema([(field.name, types[str(field.type)]) for field in fields(kind)])
+    columns = {name: [getattr(record, name) for record in records] for name in schema.names}
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns, schema=schema), buffer, write_page_checksum=True)
+    return buffer.getvalue()
+
+
+def from_parquet(path: Path, kind: type) -> list[Any]:
+    """Read what :func:`to_parquet` wrote, checksums verified.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing, damaged, or has other columns.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    expected = [field.name for field in fields(kind)]
+    try:
+        table = pq.ParquetFile(path, page_checksum_verification=True).read()
+    except (OSError, pa.ArrowException) as error:
+        raise ValueError(f"{path}: damaged or not a file of results ({str(error).splitlines()[0]})") from error
+    if table.column_names != expected:
+        raise ValueError(f"{path}: must have the columns {expected}, got {table.column_names}")
+    return [kind(**record) for record in table.to_pylist()]
+
+
+def data_hash(items: Iterable[tuple[str, str]]) -> str:
+    """Hash of a dataset's planned items, given as (id, sha256 of the content): 16 hexadecimal digits."""
+    text = "\n".join(f"{name}\t{digest}" for name, digest in sorted(items))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def provenance() -> dict[str, Any]:
+    """What a run ran on: versions, git state, processor, platform."""
+    names = (
+        "numpy",
+        "scipy",
+        "soundfile",
+        "soxr",
+        "torch",
+        "scikit-learn",
+        "librosa",
+        "pyarrow",
+        "transformers",
+        "diffusers",
+    )
+    return {
+        "m2l_bench": m2l_bench.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cpus": os.cpu_count(),
+        "packages": {name: _version(name) for name in names},
+        "git": _git_state(),
+        "command": sys.argv,
+    }
+
+
+def _file_of_run(folder: str | os.PathLike[str], name: str) -> Path:
+    path = Path(folder) / name
+    if not path.is_file():
+        raise ValueError(f"{folder}: must be the folder of a finished run, got one without {name}")
+    return path
+
+
+def _csv(records: Sequence[Any], columns: Sequence[str]) -> bytes:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    for record in records:
+        values = asdict(record)
+        writer.writerow([repr(values[name]) if isinstance(values[name], float) else values[name] for name in columns])
+    return buffer.getvalue().encode()
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
+
+
+def _git_state() -> dict[str, Any] | None:
+    """Commit and whether files differ from it, where the package runs from a checkout."""
+    folder = Path(__file__).parent
+    try:
+        commit, status = (
+            subprocess.run(
+                ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=10
+            ).stdout
+            for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain"])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit.strip(), "changed_files": len(status.splitlines())}

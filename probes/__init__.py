@@ -1,1 +1,41 @@
-"""Probes: scikit-learn estimators over arrays; they know nothing of audio."""
+"""Probes: what a small classifier on top of frozen features can read. They know nothing of audio."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__all__ = ["LinearProbe", "MLPProbe", "fit_seeds", "load_probe"]
+
+# What the command line offers; the name stands in every row.
+PROBES = ("linear", "mlp")
+
+if TYPE_CHECKING:
+    from m2l_bench.probes.linear import LinearProbe
+    from m2l_bench.probes.mlp import MLPProbe
+    from m2l_bench.probes.selection import Probe, fit_seeds
+
+
+def load_probe(name: str) -> Probe:
+    """Make the probe of a name, ``"linear"`` or ``"mlp"``, with its default grid.
+
+    Examples
+    --------
+    >>> load_probe("linear")
+    LinearProbe()
+    """
+    from m2l_bench.probes.linear import LinearProbe
+    from m2l_bench.probes.mlp import MLPProbe
+
+    if name not in PROBES:
+        raise ValueError(f"probe must be one of {', '.join(PROBES)}, got {name!r}")
+    return {"linear": LinearProbe, "mlp": MLPProbe}[name]()
+
+
+def __getattr__(name: str) -> Any:
+    # Lazy: listing probes must not import scikit-learn.
+    import importlib
+
+    homes = {"LinearProbe": "linear", "MLPProbe": "mlp", "fit_seeds": "selection"}
+    if name in homes:
+        return getattr(importlib.import_module(f"m2l_bench.probes.{homes[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

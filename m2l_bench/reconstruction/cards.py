@@ -31,7 +31,8 @@ class Card:
         Column heading, without unit.
     unit : str
         ``"dB"``, or empty.
-    higher_is_better : bool
+    higher_is_better : bool or None
+        None where the number describes and does not judge (lag, gain, polarity): never ranked, never bold.
     formula : str
         In words and signs.
     rate_rule, channel_rule : str
@@ -49,7 +50,7 @@ class Card:
     name: str
     title: str
     unit: str = ""
-    higher_is_better: bool
+    higher_is_better: bool | None
     formula: str
     rate_rule: str = "the reference's sample rate; the estimate is resampled to it (soxr VHQ)"
     channel_rule: str = "each channel alone, then the mean over channels"

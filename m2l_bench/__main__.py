@@ -1,0 +1,5 @@
+"""``python -m m2l_bench``."""
+
+from m2l_bench.cli import main
+
+main()

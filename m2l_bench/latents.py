@@ -1,0 +1,382 @@
+"""The latent store: encode once, probe many times.
+
+Conventions
+-----------
+A latent is named by what it depends on and never by a file's name: SHA-256 of the audio, fingerprint of the system,
+settings of the encoding. Latents are ``(streams, dim, frames)``; they are kept as float32 (or float16 by choice) and
+always returned as float32. On disk the store is a tree of Parquet shards, ``ROOT/DTYPE/FINGERPRINT/*.parquet``,
+readable by pandas and DuckDB; one row holds one latent: columns `audio`, `system`, `settings`, `streams`, `dim`,
+`frames`, `values` (the array in C order).
+
+Every writer makes new shards under names of its own and renames them into place whole, and there is no shared index, so
+any number of processes may write at once; use one :class:`LatentStore` a thread. A shard that is truncated or whose
+page checksums fail is never read as data: its keys count as missing, so that they are made again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from m2l_bench.audio import write_atomic
+
+DTYPES = ("float32", "float16")
+# A shard is flushed at either bound: small enough that a killed run loses little, large enough that files stay few.
+_SHARD_ROWS = 256
+_SHARD_BYTES = 64 << 20
+_STALE_SECONDS = 3600
+_KEY_COLUMNS = ["audio", "system", "settings"]
+
+
+class DamagedShardWarning(RuntimeWarning):
+    """A shard could not be read; its latents count as missing."""
+
+
+@dataclass(frozen=True, order=True)
+class LatentKey:
+    """What a latent depends on.
+
+    Attributes
+    ----------
+    audio : str
+        SHA-256 of the audio, hexadecimal.
+    system : str
+        Fingerprint of the system, hexadecimal.
+    settings : str
+        Canonical JSON of the encoding's settings; see :func:`latent_key`.
+    """
+
+    audio: str
+    system: str
+    settings: str = "{}"
+
+    def __post_init__(self) -> None:
+        for name in ("audio", "system"):
+            value = getattr(self, name)
+            if not value or set(value) - set("0123456789abcdef"):
+                raise ValueError(f"{name} must be lower-case hexadecimal digits, got {value!r}")
+
+
+def latent_key(audio_sha256: str, fingerprint: str, settings: Mapping[str, Any] | None = None) -> LatentKey:
+    """Name a latent.
+
+    Parameters
+    ----------
+    audio_sha256, fingerprint : str
+        Hexadecimal digits.
+    settings : mapping, optional
+        Everything else the latent depends on (excerpt, sample rate, channel rule, ...), JSON-serialisable.
+
+    Returns
+    -------
+    LatentKey
+
+    Examples
+    --------
+    >>> latent_key("ab12", "00ff", {"start": 0, "channels": 1}).settings
+    '{"channels":1,"start":0}'
+    """
+    return LatentKey(audio_sha256, fingerprint, json.dumps(dict(settings or {}), sort_keys=True, separators=(",", ":")))
+
+
+def default_root() -> Path:
+    """The user's cache folder for latents, outside any data folder."""
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("m2l_bench")) / "latents"
+
+
+class LatentStore:
+    """Latents on disk, looked up by :class:`LatentKey`.
+
+    Parameters
+    ----------
+    root : path-like, optional
+        Folder of the store, made at the first write; :func:`default_root` by default.
+    dtype : {"float32", "float16"}
+        What values are kept as. A store sees only latents of its own dtype.
+
+    Notes
+    -----
+    Outside a ``with`` block each :meth:`put` writes a shard of its own; inside one, writes are batched and the rest is
+    written when the block ends, also when it ends by an exception: what was put is whole.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> key = latent_key("ab12", "00ff")
+    >>> with tempfile.TemporaryDirectory() as folder, LatentStore(folder) as store:
+    ...     store.put(key, np.zeros((1, 64, 10)))
+    ...     store.get(key).shape
+    (1, 64, 10)
+    """
+
+    def __init__(self, root: str | os.PathLike[str] | None = None, *, dtype: str = "float32") -> None:
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+        self.root = Path(root) if root is not None else default_root()
+        self.dtype = dtype
+        self._index: dict[LatentKey, tuple[Path, int]] = {}
+        self._seen: set[Path] = set()  # shards in the index, and damaged ones that were warned about
+        self._footers: dict[Path, Any] = {}  # parsing one takes longer than reading a latent
+        self._pending: dict[LatentKey, np.ndarray] = {}
+        self._batching = False
+
+    def __enter__(self) -> LatentStore:
+        self._batching = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._batching = False
+        self.flush()
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._pending or key in self._refreshed()
+
+    def __len__(self) -> int:
+        return len(self.keys())
+
+    def keys(self) -> list[LatentKey]:
+        """Every key, sorted; shards that other processes have added meanwhile are found."""
+        return sorted(self._pending.keys() | self._refreshed().keys())
+
+    def get(self, key: LatentKey) -> np.ndarray:
+        """Read a latent.
+
+        Returns
+        -------
+        np.ndarray, float32, (streams, dim, frames)
+
+        Raises
+        ------
+        KeyError
+            If it is not there, or its shard is damaged (then :class:`DamagedShardWarning` names the shard).
+        """
+        if key in self._pending:
+            return self._pending[key].astype(np.float32)
+        while True:
+            place = self._index.get(key) or self._refreshed().get(key)
+            if place is None:
+                raise KeyError(key)
+            try:
+                return _read_row(*place, footer=self._footers.get(place[0]))
+            except FileNotFoundError:  # pruned by another process: look for it in another shard
+                self._forget(place[0])
+            except _damage() as error:
+                self._forget(place[0])
+                self._set_aside(place[0], error)
+
+    def get_or_make(self, key: LatentKey, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """Read a latent, or make it and keep it; both give the same float32 array."""
+        try:
+            return self.get(key)
+        except KeyError:
+            self.put(key, make())
+            return self.get(key)
+
+    def put(self, key: LatentKey, latents: np.ndarray) -> None:
+        """Keep a latent; a key that is there already is left as it is.
+
+        Parameters
+        ----------
+        key : LatentKey
+        latents : np.ndarray, (streams, dim, frames)
+            Finite, also in the store's dtype.
+        """
+        latents = np.asarray(latents)
+        if latents.ndim != 3 or 0 in latents.shape:
+            raise ValueError(f"latents must be a non-empty array (streams, dim, frames), got shape {latents.shape}")
+        with np.errstate(over="ignore"):
+            values = np.array(latents, dtype=self.dtype, order="C")
+        if not np.isfinite(values).all():
+            raise ValueError(
+                f"latents must be finite in {self.dtype}, got {int((~np.isfinite(values)).sum())} that are not"
+            )
+        if key in self:
+            return
+        self._pending[key] = values
+        n_bytes = sum(array.nbytes for array in self._pending.values())
+        if not self._batching or len(self._pending) >= _SHARD_ROWS or n_bytes >= _SHARD_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is pending, one shard a system."""
+        by_system = sorted(self._pending, key=lambda key: (key.system, key))
+        for system, keys in itertools.groupby(by_system, key=lambda key: key.system):
+            rows = [(key, self._pending[key]) for key in keys]
+            self._add_shard(_write_shard(self.root / self.dtype / system, rows))
+            for key, _ in rows:
+                del self._pending[key]
+
+    def verify(self, *, remove: bool = False) -> list[Path]:
+        """Read every shard completely, checksums included.
+
+        Parameters
+        ----------
+        remove : bool
+            Delete the damaged ones.
+
+        Returns
+        -------
+        list of Path
+            The damaged shards.
+        """
+        damaged = []
+        for path in self._shards():
+            try:
+                for _ in _read_all(path):
+                    pass
+            except FileNotFoundError:
+                continue
+            except _damage():
+                damaged.append(path)
+                self._forget(path)
+                self._seen.add(path)
+        if remove:
+            for path in damaged:
+                path.unlink(missing_ok=True)
+        return damaged
+
+    def prune(self, keep: Callable[[LatentKey], bool]) -> int:
+        """Drop latents, copies of one key that several writers made, and the temporary files of killed writers.
+
+        Parameters
+        ----------
+        keep : callable
+            Says of each key whether it stays.
+
+        Returns
+        -------
+        int
+            How many latents were dropped, copies included.
+        """
+        self.flush()
+        index, dropped = dict(self._refreshed()), 0
+        for path in sorted(set(self._seen)):
+            try:
+                rows = list(_read_all(path))
+            except _damage():
+                continue  # damaged shards are verify's
+            kept = [
+                (key, values) for row, (key, values) in enumerate(rows) if keep(key) and index.get(key) == (path, row)
+            ]
+            if len(kept) == len(rows):
+                continue
+            if kept:
+                self._add_shard(_write_shard(path.parent, kept))
+            path.unlink(missing_ok=True)
+            self._forget(path)
+            dropped += len(rows) - len(kept)
+        for leftover in (self.root / self.dtype).glob("*/.*.part"):
+            if time.time() - leftover.stat().st_mtime > _STALE_SECONDS:
+                leftover.unlink(missing_ok=True)
+        return dropped
+
+    def _shards(self) -> list[Path]:
+        return sorted((self.root / self.dtype).glob("*/*.parquet"))
+
+    def _refreshed(self) -> dict[LatentKey, tuple[Path, int]]:
+        shards = self._shards()
+        for gone in self._seen.difference(shards):
+            self._forget(gone)
+        for path in shards:
+            if path not in self._seen:
+                self._add_shard(path)
+        return self._index
+
+    def _add_shard(self, path: Path) -> None:
+        try:
+            keys, self._footers[path] = _read_keys(path)
+        except FileNotFoundError:
+            return
+        except _damage() as error:
+            self._set_aside(path, error)
+            return
+        self._seen.add(path)
+        for row, key in enumerate(keys):
+            self._index.setdefault(key, (path, row))
+
+    def _set_aside(self, path: Path, error: Exception) -> None:
+        self._seen.add(path)
+        warnings.warn(
+            f"{path}: damaged ({str(error).strip()}); its latents count as missing; verify(remove=True) removes it",
+            DamagedShardWarning,
+            stacklevel=3,
+        )
+
+    def _forget(self, path: Path) -> None:
+        """Take a shard out of the index, so that the next refresh finds other copies of its keys."""
+        self._seen.discard(path)
+        self._footers.pop(path, None)
+        self._index = {key: place for key, place in self._index.items() if place[0] != path}
+        # A copy elsewhere lost to this shard when it was indexed: look at the others anew.
+        for other in [other for other in self._seen if other.parent == path.parent and other.exists()]:
+            self._seen.discard(other)
+
+
+def _damage() -> tuple[type[Exception], ...]:
+    import pyarrow
+
+    return (pyarrow.ArrowException, OSError, KeyError, ValueError)
+
+
+def _write_shard(folder: Path, rows: Iterable[tuple[LatentKey, np.ndarray]]) -> Path:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    keys, arrays = zip(*rows, strict=True)
+    values_type = pa.from_numpy_dtype(arrays[0].dtype)
+    columns = {name: pa.array([getattr(key, name) for key in keys], pa.string()) for name in _KEY_COLUMNS}
+    for axis, name in enumerate(("streams", "dim", "frames")):
+        columns[name] = pa.array([array.shape[axis] for array in arrays], pa.int32())
+    columns["values"] = pa.array([array.ravel() for array in arrays], pa.list_(values_type))
+    sink = pa.BufferOutputStream()
+    # One row group a latent: reading one touches no other. Floats hardly compress and have no dictionary worth making.
+    pq.write_table(
+        pa.table(columns), sink, row_group_size=1, compression="none", use_dictionary=False, write_page_checksum=True
+    )
+    path = folder / f"{uuid.uuid4().hex}.parquet"
+    write_atomic(path, sink.getvalue().to_pybytes())
+    return path
+
+
+def _read_keys(path: Path) -> tuple[list[LatentKey], Any]:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        columns = file.read(_KEY_COLUMNS).to_pydict()
+        return [LatentKey(*row) for row in zip(*columns.values(), strict=True)], file.metadata
+
+
+def _read_row(path: Path, row: int, *, footer: Any) -> np.ndarray:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path, metadata=footer, page_checksum_verification=True) as file:
+        return _decode(file.read_row_group(row, use_threads=False))[1].astype(np.float32)
+
+
+def _read_all(path: Path) -> Iterator[tuple[LatentKey, np.ndarray]]:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        for row in range(file.num_row_groups):
+            yield _decode(file.read_row_group(row))
+
+
+def _decode(table: Any) -> tuple[LatentKey, np.ndarray]:
+    key = LatentKey(*(table[name][0].as_py() for name in _KEY_COLUMNS))
+    shape = [table[name][0].as_py() for name in ("streams", "dim", "frames")]
+    return key, table["values"].chunk(0).flatten().to_numpy().reshape(shape)

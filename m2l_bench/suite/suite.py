@@ -1,0 +1,146 @@
+"""What a suite file says: which systems meet which data and metrics.
+
+A suite is TOML::
+
+    name = "my-comparison"
+    systems = ["opus:32k", { system = "music2latent", checkpoint = "mine.safetensors", label = "ours" }]
+    audio = ["reconstruction/wesnoth", "path/to/folder"]
+    metrics = ["si_sdr", "mel_distance"]
+    seed = 0
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from m2l_bench.suite.jobs import SystemSpec
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+EMBEDDED_SYSTEMS = (
+    "identity",
+    "lowpass-3.5k",
+    "lowpass-7k",
+    *(f"opus:{rate}" for rate in ("12k", "24k", "48k", "96k")),
+    *(f"mp3:{rate}" for rate in ("48k", "64k", "128k")),
+    *(f"vorbis:{quality}" for quality in ("q0", "q4")),
+    "pca",
+)
+EMBEDDED_AUDIO = ("reconstruction/wesnoth",)
+EMBEDDED_METRICS = (
+    "si_sdr",
+    "si_sdr_aligned",
+    "mel_distance",
+    "mel_distance:dac-train",
+    "stft_distance",
+    "lag",
+    "gain",
+    "polarity",
+)
+
+
+class SystemEntry(BaseModel):
+    """One system of a suite."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    system: str
+    label: str = ""
+    checkpoint: str | None = None
+    device: str | None = None
+    seed: int = 0
+    options: dict[str, str | int | float | bool] = Field(default_factory=dict)
+
+    def spec(self) -> SystemSpec:
+        """As the jobs take it."""
+        return SystemSpec(
+            label=self.label or self.system.rpartition("/")[2],
+            spelling=self.system,
+            checkpoint=self.checkpoint,
+            device=self.device,
+            seed=self.seed,
+            options=self.options,
+        )
+
+
+class Suite(BaseModel):
+    """A validated suite; every field has the embedded suite's value by default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = "embedded"
+    systems: tuple[SystemEntry, ...] = tuple(SystemEntry(system=name) for name in EMBEDDED_SYSTEMS)
+    audio: tuple[str, ...] = EMBEDDED_AUDIO
+    metrics: tuple[str, ...] = EMBEDDED_METRICS
+    seed: int = Field(default=0, ge=0)
+    max_length_difference: float = Field(default=0.0, ge=0.0)
+
+    @field_validator("systems", mode="before")
+    @classmethod
+    def _spelled(cls, value: Any) -> Any:
+        """A plain string is a system; ``LABEL=SYSTEM`` names it."""
+        if not isinstance(value, (list, tuple)):
+            return value
+        return [_from_spelling(entry) if isinstance(entry, str) else entry for entry in value]
+
+    @field_validator("systems")
+    @classmethod
+    def _labels_differ(cls, value: tuple[SystemEntry, ...]) -> tuple[SystemEntry, ...]:
+        labels = [entry.spec().label for entry in value]
+        twice = sorted({label for label in labels if labels.count(label) > 1})
+        if twice:
+            raise ValueError(f"labels must differ, got {', '.join(twice)} more than once (LABEL=SYSTEM names one)")
+        return value
+
+    @field_validator("metrics")
+    @classmethod
+    def _metrics_known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        from m2l_bench.reconstruction.metrics import get_metric
+
+        for name in value:
+            get_metric(name)
+        return value
+
+
+def read_suite(path: str | Path) -> Suite:
+    """Read and validate a suite file.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing, not TOML, or breaks a constraint; the message names file, key, constraint and value.
+    """
+    path = Path(path)
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ValueError(f"{path}: must be a readable TOML file ({error})") from error
+    return make_suite({"name": path.stem, **content}, source=str(path))
+
+
+def make_suite(content: dict[str, Any], *, source: str = "suite") -> Suite:
+    """Validate a suite given as a mapping; `source` names it in errors."""
+    try:
+        return Suite.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "suite"
+        message = first["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{source}: {key}: {message} (got {_short(first['input'])})") from error
+
+
+def _from_spelling(text: str) -> SystemEntry:
+    label, _, system = text.rpartition("=")
+    return SystemEntry(system=system, label=label)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,232 @@
+"""The systems by name: one explicit table, the user's own files, and the entry points of installed packages.
+
+A spelling is ``name``, ``name:variant``, or ``path/to/file.py:ClassName``; ``name=`` before it relabels it in the tables
+on the command line. Loading is lazy: a system's module is imported when it is asked for, never to list it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from m2l_bench.systems.base import System
+
+ENTRY_POINT_GROUP = "m2l_bench.systems"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """How one registry name is built, and what ``m2l-bench list systems`` says of it.
+
+    Attributes
+    ----------
+    module, attribute : str
+        Where the class stands.
+    summary : str
+        What it is, in one line.
+    variants : mapping of str to mapping
+        Variant -> constructor options; where it is empty, a variant is passed on as the option `variant_option`.
+    variant_option : str
+        Constructor option that takes a free variant, such as a bit rate; empty where there is none.
+    default : str
+        Variant meant by the bare name.
+    options : mapping
+        Constructor options common to all variants.
+    licence : str
+        Of code and weights.
+    download : bool
+        Whether its default checkpoint must be downloaded.
+    shown : tuple of str
+        Variants that a free variant option is listed and run with.
+    """
+
+    module: str
+    attribute: str
+    summary: str
+    variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    variant_option: str = ""
+    default: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    licence: str = "MIT"
+    download: bool = False
+    shown: tuple[str, ...] = ()
+
+
+SYSTEMS: dict[str, Entry] = {
+    "identity": Entry(
+        module="m2l_bench.systems.conventional", attribute="Identity", summary="the reference itself: the upper end"
+    ),
+    "lowpass-3.5k": Entry(
+        module="m2l_bench.systems.conventional",
+        attribute="LowPass",
+        summary="3.5 kHz low-pass, the low anchor of listening tests",
+        options={"cutoff": "3.5k"},
+    ),
+    "lowpass-7k": Entry(
+        module="m2l_bench.systems.conventional",
+        attribute="LowPass",
+        summary="7 kHz low-pass, the mid anchor of listening tests",
+        options={"cutoff": "7k"},
+    ),
+    "opus": Entry(
+        module="m2l_bench.systems.conventional",
+        attribute="Opus",
+        summary="Opus through libsndfile, at a nominal bit rate of all channels together",
+        variant_option="variant",
+        default="64k",
+        shown=("12k", "16k", "24k", "32k", "64k", "128k"),
+        licence="BSD-3-Clause",
+    ),
+    "vorbis": Entry(
+        module="m2l_bench.systems.conventional",
+        attribute="Vorbis",
+        summary="Ogg Vorbis through libsndfile, at an encoder quality",
+        variant_option="variant",
+        default="q4",
+        shown=("q0", "q4", "q8"),
+        licence="BSD-3-Clause",
+    ),
+    "mp3": Entry(
+        module="m2l_bench.systems.conventional",
+        attribute="Mp3",
+        summary="MP3 (LAME) through libsndfile, constant bit rate",
+        variant_option="variant",
+        default="128k",
+        shown=("48k", "64k", "128k", "256k"),
+        licence="LGPL-2.1",
+    ),
+    "pca": Entry(
+        module="m2l_bench.systems.pca",
+        attribute="Pca",
+        summary="principal components of MDCT frames at 64x: the linear baseline",
+    ),
+    "folder": Entry(
+        module="m2l_bench.systems.folder",
+        attribute="Folder",
+        summary="ready-made reconstructions, one file per reference (m2l-bench score)",
+        licence="yours",
+    ),
+}
+
+
+def load(
+    name: str,
+    /,
+    checkpoint: str | Path | None = None,
+    *,
+    device: str | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> System:
+    """Load a system by its registry name.
+
+    Parameters
+    ----------
+    name : str
+        ``"music2latent:small"``, ``"opus:32k"``, ``"path/to/file.py:ClassName"``, ...; ``m2l-bench list systems`` lists them.
+    checkpoint : path-like, optional
+        The system's weights, where it has any.
+    device : str, optional
+        Such as ``"cuda"``; the best one available by default, for systems that use one.
+    seed : int
+        Seeds what is random in it.
+    **options
+        The system's own constructor options.
+
+    Returns
+    -------
+    System
+        See :mod:`m2l_bench.systems.base` for what it can do.
+
+    Raises
+    ------
+    ValueError
+        If the name, the variant or an option is unknown; the message lists the known ones.
+
+    Examples
+    --------
+    >>> load("opus:32k").sample_rate
+    48000
+    """
+    cls, given = _resolve(name)
+    clash = sorted(set(given) & set(options))
+    if clash:
+        raise ValueError(f"{name}: the variant already sets {', '.join(clash)}; leave it out")
+    given.update(options)
+    accepted = _accepted(cls)
+    given["seed"] = seed
+    if checkpoint is not None:
+        given["checkpoint"] = checkpoint
+    if device is not None and "device" in accepted:
+        given["device"] = device
+    unknown = sorted(set(given) - accepted)
+    if unknown:
+        raise ValueError(f"{name}: takes the options {', '.join(sorted(accepted)) or 'none'}, got {', '.join(unknown)}")
+    return cls(**given)
+
+
+def known_names() -> list[str]:
+    """Every registry name with its variants, in table order, then those of installed packages."""
+    names = []
+    for name, entry in SYSTEMS.items():
+        variants = tuple(entry.variants) or entry.shown
+        names += [f"{name}:{variant}" for variant in variants] or [name]
+    return names + sorted(entry_points(group=ENTRY_POINT_GROUP).names)
+
+
+def _resolve(name: str) -> tuple[Any, dict[str, Any]]:
+    """Spelling -> class and the options that its variant means."""
+    if ".py:" in name:
+        path, _, attribute = name.rpartition(":")
+        return _from_file(Path(path), attribute), {}
+    base, _, variant = name.partition(":")
+    entry = SYSTEMS.get(base)
+    if entry is None:
+        plugin = entry_points(group=ENTRY_POINT_GROUP)
+        if name in plugin.names:
+            return plugin[name].load(), {}
+        raise ValueError(f"unknown system {name!r}; known are {', '.join([*SYSTEMS, *sorted(plugin.names)])}")
+    variant = variant or entry.default
+    options = dict(entry.options)
+    if entry.variant_option:
+        options[entry.variant_option] = variant
+    elif variant in entry.variants:
+        options.update(entry.variants[variant])
+    elif variant:
+        raise ValueError(f"{base} has the variants {', '.join(entry.variants) or 'none'}, got {variant!r}")
+    return getattr(importlib.import_module(entry.module), entry.attribute), options
+
+
+def _from_file(path: Path, attribute: str) -> Any:
+    if not path.is_file():
+        raise ValueError(f"{path}: must be a Python file with a system, got nothing of that kind there")
+    module_name = f"m2l_bench_user_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    if module_name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(module_name, path)
+        if spec is None or spec.loader is None:
+            raise ValueError(f"{path}: cannot be imported as Python")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module_name] = module
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[module_name]
+            raise ValueError(f"{path}: importing it raised {type(error).__name__}: {error}") from error
+    found = getattr(sys.modules[module_name], attribute, None)
+    if not inspect.isclass(found):
+        classes = [key for key, value in vars(sys.modules[module_name]).items() if inspect.isclass(value)]
+        raise ValueError(f"{path}: must define the class {attribute}, got {', '.join(classes) or 'no class'}")
+    return found
+
+
+def _accepted(cls: Any) -> set[str]:
+    parameters = inspect.signature(cls).parameters.values()
+    return {parameter.name for parameter in parameters if parameter.kind is not inspect.Parameter.VAR_KEYWORD}

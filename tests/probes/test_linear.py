@@ -1,0 +1,87 @@
+"""The linear probe against scikit-learn's LogisticRegression."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.multiclass import OneVsRestClassifier
+
+from m2l_bench.probes import LinearProbe
+
+
+def problem(classes: int, n: int = 300, dim: int = 20) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(classes)
+    x = rng.standard_normal((n, dim)) @ rng.standard_normal((dim, dim)) + 3
+    return x, (x @ rng.standard_normal((dim, classes)) / 8 + rng.gumbel(size=(n, classes))).argmax(axis=1)
+
+
+def oracle(l2: float, n: int, class_weight: str | None = None) -> LogisticRegression:
+    return LogisticRegression(C=1 / (l2 * n), tol=1e-10, max_iter=10_000, class_weight=class_weight)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7])
+@pytest.mark.parametrize("l2", [1e-3, 1e-2, 1.0])
+@pytest.mark.parametrize("class_weight", [None, "balanced"])
+def test_coefficients_and_scores_equal_scikit_learns(classes: int, l2: float, class_weight: str | None) -> None:
+    x, y = problem(classes)
+    probe = LinearProbe(l2=(l2,), class_weight=class_weight).fit(x[:200], y[:200], validation=(x[200:], y[200:]))
+    z = probe.inputs_(x)
+    expected = oracle(l2, 200, class_weight).fit(z[:200], y[:200])
+    np.testing.assert_allclose(probe.coef_, expected.coef_, atol=1e-3)
+    np.testing.assert_allclose(
+        probe.intercept_, expected.intercept_ - expected.intercept_.mean() * (classes > 2), atol=1e-3
+    )
+    np.testing.assert_allclose(probe.predict_proba(x), expected.predict_proba(z), atol=1e-4)
+    assert probe.score(x[200:], y[200:]) == expected.score(z[200:], y[200:])
+
+
+def test_tags_equal_one_fit_a_tag() -> None:
+    x, _ = problem(2)
+    rng = np.random.default_rng(0)
+    tags = (x @ rng.standard_normal((20, 5)) / 8 + rng.logistic(size=(300, 5)) > [0, 1, 2, 3, 4]).astype(int)
+    probe = LinearProbe(l2=(1e-2,)).fit(x, tags, validation=(x, tags))
+    expected = OneVsRestClassifier(oracle(1e-2, 300)).fit(probe.inputs_(x), tags)
+    np.testing.assert_allclose(probe.coef_, np.vstack([one.coef_ for one in expected.estimators_]), atol=1e-3)
+    np.testing.assert_allclose(probe.predict_proba(x), expected.predict_proba(probe.inputs_(x)), atol=1e-4)
+    together = LinearProbe(l2=(1e-2,)).fit(x, tags[:, :2], validation=(x, tags[:, :2]))
+    np.testing.assert_allclose(together.coef_, probe.coef_[:2], atol=1e-5)  # no tag feels the others
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_a_point_of_the_path_equals_that_point_alone(classes: int) -> None:
+    x, y = problem(classes)
+    grid = (1e-3, 1e-2, 1e-1, 1.0)
+    losses = LinearProbe(l2=grid).fit(x, y, validation=(x, y)).scores_
+    for l2, loss in zip(grid, losses, strict=True):
+        alone = LinearProbe(l2=(l2,)).fit(x, y, validation=(x, y))
+        assert loss == pytest.approx(alone.scores_[0], abs=1e-6)
+    # All scores equal: the lowest validation loss, here of the training items, decides.
+    assert LinearProbe(l2=grid, scoring=lambda *_: 0.0).fit(x, y, validation=(x, y)).l2_ == min(grid)
+
+
+def test_more_features_than_items_and_copies_of_a_feature() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((60, 100))
+    y = (x[:, 0] > 0).astype(int)
+    expected = oracle(1e-2, 60).fit((x - x.mean(0)) / x.std(0), y)
+    np.testing.assert_allclose(LinearProbe(l2=(1e-2,)).fit(x, y, validation=(x, y)).coef_, expected.coef_, atol=1e-3)
+    x = np.repeat(x[:, :3], 2, axis=1)
+    coef = LinearProbe(l2=(1e-2,)).fit(x, y, validation=(x, y)).coef_
+    np.testing.assert_allclose(coef[:, ::2], coef[:, 1::2], atol=1e-8)
+
+
+def test_separable_data_and_a_weak_penalty_converge() -> None:
+    x = np.concatenate([np.full((20, 1), -1.0), np.full((20, 1), 1.0)])
+    y = np.repeat([0, 1], 20)
+    probe = LinearProbe().fit(x, y, validation=(x, y))
+    assert probe.l2_ == 1e-6 and probe.score(x, y) == 1.0
+
+
+def test_too_few_iterations_warn() -> None:
+    x, y = problem(4)
+    with pytest.warns(ConvergenceWarning, match="no convergence in 2 iterations at l2=0.001"):
+        LinearProbe(l2=(1e-3,), max_iter=2).fit(x, y)
+    with pytest.raises(ValueError, match="l2 must hold positive numbers"):
+        LinearProbe(l2=(0.0,)).fit(x, y)

@@ -1,0 +1,141 @@
+"""The MLP probe against the same network written with torch.nn, and the rules of its grid."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from m2l_bench.probes import MLPProbe, fit_seeds
+from m2l_bench.probes.mlp import _Models
+from m2l_bench.probes.selection import encode
+
+
+def problem(kind: str, n: int = 150, dim: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((n, dim))
+    scores = np.sin(2 * x) @ rng.standard_normal((dim, 4)) + 0.3 * rng.standard_normal((n, 4))
+    return x, {"binary": scores[:, 0] > 0, "classes": scores.argmax(axis=1), "tags": (scores > 0).astype(int)}[kind]
+
+
+@pytest.mark.parametrize("kind", ["binary", "classes", "tags"])
+def test_training_equals_torchs_own_layers_loss_and_optimiser(kind: str) -> None:
+    x, y = problem(kind, n=50)
+    targets = encode(y)
+    probe = MLPProbe(hidden_size=8, dropout=0.0, batch_size=16)
+    grid = [(1e-2, 0.0), (3e-2, 0.5)]
+    models = _Models(probe, 5, targets, (3, 4), grid)
+    data = models.tensors(x, targets.y, np.full((50, 1), 2.0))
+    oracles = [_Oracle(models.weights_of(k), *grid[k % 2], exclusive=kind == "classes") for k in range(4)]
+    orders = [torch.Generator().manual_seed(seed) for seed in (3, 4)]
+    for generator, shapes in zip(orders, [models.shapes] * 2, strict=True):
+        for m, n in shapes:
+            torch.rand(m * n, generator=generator)  # the initial weights come first in each stream
+    for _ in range(3):
+        losses = models.epoch(*data)
+        drawn = [torch.randperm(50, generator=generator) for generator in orders]
+        for generator in orders:
+            for batch in drawn[0].split(16):
+                torch.rand((len(batch), 8), generator=generator)
+        for k, oracle in enumerate(oracles):
+            assert losses[k] == pytest.approx(oracle.epoch(data[0], data[1], drawn[k // 2]), rel=1e-4)
+    for k, oracle in enumerate(oracles):
+        for ours, theirs in zip(models.weights_of(k), oracle.parameters(), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+class _Oracle:
+    def __init__(self, weights: list[torch.Tensor], rate: float, decay: float, *, exclusive: bool) -> None:
+        w1, b1, w2, b2 = weights
+        self.first, self.second = torch.nn.Linear(*w1.shape), torch.nn.Linear(*w2.shape)
+        for layer, weight, bias in ((self.first, w1, b1), (self.second, w2, b2)):
+            layer.weight.data, layer.bias.data = weight.T.clone(), bias.clone()
+        groups = [
+            {"params": [self.first.weight, self.second.weight], "weight_decay": decay},
+            {"params": [self.first.bias, self.second.bias], "weight_decay": 0.0},
+        ]
+        self.optimiser = torch.optim.AdamW(groups, lr=rate)
+        cross_entropy = torch.nn.CrossEntropyLoss(), torch.nn.BCEWithLogitsLoss()
+        self.loss = cross_entropy[0] if exclusive else cross_entropy[1]
+
+    def epoch(self, x: torch.Tensor, y: torch.Tensor, order: torch.Tensor) -> float:
+        total = 0.0
+        for batch in order.split(16):
+            loss = 2.0 * self.loss(self.second(self.first(x[batch]).relu()), y[batch])
+            self.optimiser.zero_grad()
+            loss.backward()
+            self.optimiser.step()
+            total += loss.item() * len(batch)
+        return total / len(x)
+
+    def parameters(self) -> list[torch.Tensor]:
+        return [self.first.weight.T, self.first.bias, self.second.weight.T, self.second.bias]
+
+
+def test_the_best_epoch_is_what_predicts_and_patience_ends_the_training() -> None:
+    x, y = problem("classes")
+    probe = MLPProbe(hidden_size=32, learning_rates=(3e-2,), weight_decays=(0.0,), patience=5, dropout=0.0)
+    probe.fit(x[:100], y[:100], validation=(x[100:], y[100:]))
+    losses = probe.curve_[:, 1]
+    assert losses.argmin() + 1 == probe.n_iter_ == len(losses) - 5 < 100
+    logits = probe.logits(x[100:])
+    loss = np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(50), y[100:]])
+    assert loss == pytest.approx(losses.min(), rel=1e-5) and probe.scores_[0] == pytest.approx(-losses.min())
+    assert losses[-1] > losses.min()  # it had begun to learn by heart, and the best was brought back
+
+
+def test_it_learns_what_no_linear_probe_can() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((600, 4))
+    y = (x[:, 0] * x[:, 1] > 0).astype(int)
+    probe = MLPProbe(hidden_size=64).fit(x[:400], y[:400], validation=(x[400:500], y[400:500]))
+    assert probe.score(x[500:], y[500:]) > 0.9
+
+
+def test_the_race_halves_the_grid_and_spares_a_small_training_set() -> None:
+    x, y = problem("tags")
+    pair = (x[100:], y[100:])
+    probe = MLPProbe(hidden_size=16, batch_size=10, max_epochs=8, patience=8, weight_decays=(0.0,))
+    sizes = []
+
+    def scoring(*_: np.ndarray) -> float:
+        sizes.append(1)
+        return 0.0
+
+    probe.set_params(scoring=scoring, race_steps=15).fit(x[:100], y[:100], validation=pair)  # 2 epochs a round
+    assert len(sizes) == 4 * 2 + 2 * 2 + 1 * 4
+    sizes.clear()
+    probe.set_params(race_steps=None).fit(x[:100], y[:100], validation=pair)
+    assert len(sizes) == 4 * 8
+    sizes.clear()
+    probe.set_params(race_steps=400).fit(x[:100], y[:100], validation=pair)
+    assert len(sizes) == 4 * 8
+
+
+def test_no_model_feels_its_neighbours() -> None:
+    x, y = problem("classes")
+    pair = (x[100:], y[100:])
+    settings = {"hidden_size": 16, "max_epochs": 6, "weight_decays": (0.0,)}
+    both = fit_seeds(MLPProbe(learning_rates=(1e-9, 1e-2), **settings), x[:100], y[:100], validation=pair, seeds=(7, 8))
+    for seed, model in zip((7, 8), both, strict=True):
+        alone = MLPProbe(learning_rates=(1e-2,), random_state=seed, **settings).fit(x[:100], y[:100], validation=pair)
+        assert model.learning_rate_ == 1e-2
+        for one, other in zip(model.weights_, alone.weights_, strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert not np.array_equal(both[0].weights_[0], both[1].weights_[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("hidden_size", 0, "hidden_size must be at least 1, got 0"),
+        ("race_steps", 0, "race_steps must be at least 1, got 0"),
+        ("dropout", 1.0, r"dropout must be in \[0, 1\), got 1.0"),
+        ("learning_rates", (), r"learning_rates must hold positive numbers, got \(\)"),
+        ("weight_decays", (-1.0,), r"weight_decays must hold numbers >= 0"),
+    ],
+)
+def test_bad_parameters(name: str, value: object, message: str) -> None:
+    x, y = problem("binary")
+    with pytest.raises(ValueError, match=message):
+        MLPProbe(**{name: value}).fit(x, y)

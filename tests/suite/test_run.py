@@ -1,0 +1,228 @@
+"""A run from folder to rows: counted failures, nothing computed twice, nothing overwritten, equal bytes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from m2l_bench import audio
+from m2l_bench.results import read_items, read_rows
+from m2l_bench.suite.jobs import ReconstructJob
+from m2l_bench.suite.run import find_audio, make_plan, run_suite
+from m2l_bench.suite.suite import make_suite
+
+METRICS = ["si_sdr", "mel_distance"]
+
+
+def _suite(folder: Path, systems: list, **more):
+    return make_suite({"name": "t", "systems": systems, "audio": [str(folder)], "metrics": METRICS, **more})
+
+
+def test_rows_hold_what_the_items_say(music_folder: Path, tmp_path: Path) -> None:
+    result = run_suite(_suite(music_folder, ["identity", "opus:32k"]), out=tmp_path / "run")
+    rows = {(row.system, row.metric, row.statistic): row for row in read_rows(result.folder)}
+    identity = rows["identity", "si_sdr", "mean"]
+    assert (identity.value, identity.ci_low, identity.ci_high) == (100.0, 100.0, 100.0)
+    assert rows["identity", "mel_distance", "mean"].value == 0.0
+    values = [item.value for item in read_items(result.folder) if (item.system, item.metric) == ("opus:32k", "si_sdr")]
+    opus = rows["opus:32k", "si_sdr", "mean"]
+    assert opus.value == pytest.approx(np.mean(values))
+    assert opus.ci_low <= opus.value <= opus.ci_high
+    assert rows["opus:32k", "si_sdr", "median"].value == pytest.approx(np.median(values))
+    assert (opus.n_planned, opus.n_scored, opus.n_failed) == (3, 3, 0)
+    assert rows["opus:32k", "bit_rate", "mean"].value > 10
+    assert ("identity", "bit_rate", "mean") not in rows
+    cards = json.loads((result.folder / "cards.json").read_text())
+    assert {row.card for row in rows.values()} <= set(cards)
+
+
+def test_second_run_computes_and_writes_nothing(music_folder: Path, tmp_path: Path) -> None:
+    suite = _suite(music_folder, ["lowpass-7k"])
+    first = run_suite(suite, out=tmp_path / "run")
+    before = {path: path.stat().st_mtime_ns for path in first.folder.rglob("*") if path.is_file()}
+    durations: list[float | None] = []
+    second = run_suite(suite, out=tmp_path / "run", on_finished=lambda job, seconds: durations.append(seconds))
+    assert (first.fresh, second.fresh) == (True, False)
+    assert set(durations) == {None}
+    assert second.rows == first.rows
+    assert {path: path.stat().st_mtime_ns for path in first.folder.rglob("*") if path.is_file()} == before
+
+
+def test_equal_runs_write_equal_bytes_whatever_the_workers(music_folder: Path, tmp_path: Path) -> None:
+    suite = _suite(music_folder, ["lowpass-7k", "mp3:64k"])
+    for name, workers in (("one", 1), ("two", 2)):
+        run_suite(suite, out=tmp_path / name, workers=workers)
+    for file in ("rows.csv", "rows.parquet", "items.parquet", "cards.json", "failures.csv"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
+
+
+def test_a_lost_job_is_made_again_and_a_damaged_one_too(music_folder: Path, tmp_path: Path) -> None:
+    suite = _suite(music_folder, ["lowpass-7k", "identity"])
+    run_suite(suite, out=tmp_path / "run")
+    expected = (tmp_path / "run" / "rows.csv").read_bytes()
+    kept, *_ = jobs = sorted((tmp_path / "run" / "store" / "jobs").rglob("*.parquet"))
+    assert len(jobs) == 2
+    kept.write_bytes(kept.read_bytes()[:100])
+    durations: list[float | None] = []
+    run_suite(suite, out=tmp_path / "run", on_finished=lambda job, seconds: durations.append(seconds))
+    assert sorted(seconds is None for seconds in durations) == [False, True]
+    assert (tmp_path / "run" / "rows.csv").read_bytes() == expected
+
+
+def test_another_plan_does_not_overwrite_a_run(music_folder: Path, tmp_path: Path) -> None:
+    run_suite(_suite(music_folder, ["identity"]), out=tmp_path / "run")
+    before = (tmp_path / "run" / "rows.csv").read_bytes()
+    with pytest.raises(ValueError, match="holds the run of another plan"):
+        run_suite(_suite(music_folder, ["lowpass-7k"]), out=tmp_path / "run")
+    assert (tmp_path / "run" / "rows.csv").read_bytes() == before
+
+
+def test_default_folder_shares_finished_jobs(
+    music_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = run_suite(_suite(music_folder, ["identity"]))
+    durations: list[float | None] = []
+    second = run_suite(
+        _suite(music_folder, ["identity", "lowpass-7k"]), on_finished=lambda job, seconds: durations.append(seconds)
+    )
+    assert first.folder != second.folder
+    assert first.folder.parent == second.folder.parent == Path("results/runs")
+    assert sorted(seconds is None for seconds in durations) == [False, True]
+
+
+def test_changed_content_is_another_plan(music_folder: Path, music) -> None:
+    suite = _suite(music_folder, ["identity"])
+    before = make_plan(suite).hash
+    audio.write(music_folder / "a.wav", music(seed=5), 44100)
+    assert make_plan(suite).hash != before
+
+
+def _spoil(folder: Path, music) -> dict[str, str]:
+    """Twelve kinds of bad file; name -> what its reason must say."""
+    good = music(seed=7)
+    (folder / "01_empty.wav").write_bytes(b"")
+    (folder / "02_text.wav").write_text("not audio at all\n" * 30)
+    soundfile.write(folder / "03_no_samples.wav", good.T[:0], 44100)
+    for name, value in (("04_nan.wav", np.nan), ("05_infinite.wav", np.inf)):
+        spoiled = good.copy()
+        spoiled[0, 100] = value
+        soundfile.write(folder / name, spoiled.T, 44100, subtype="FLOAT")
+    for name in ("06_truncated.wav", "07_truncated.flac", "08_truncated.ogg"):
+        audio.write(folder / name, good, 44100)
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[: len(content) // 2])
+    (folder / "09_dangling.wav").symlink_to(folder / "nowhere.wav")
+    audio.write(folder / "10_silent.wav", np.zeros_like(good), 44100)
+    audio.write(folder / "11_constant.wav", np.full_like(good, 0.25), 44100)
+    audio.write(folder / "12_zero_channels.wav", good, 44100)
+    content = bytearray((folder / "12_zero_channels.wav").read_bytes())
+    content[22:24] = b"\0\0"
+    (folder / "12_zero_channels.wav").write_bytes(bytes(content))
+    return {
+        "01_empty.wav": "0 bytes",
+        "02_text.wav": "not audio",
+        "03_no_samples.wav": "at least 1 sample",
+        "04_nan.wav": "finite",
+        "05_infinite.wav": "finite",
+        "06_truncated.wav": "truncated",
+        "07_truncated.flac": "truncated",
+        "08_truncated.ogg": "truncated",
+        "09_dangling.wav": "must exist",
+        "10_silent.wav": "silent",
+        "11_constant.wav": "silent|constant",
+        "12_zero_channels.wav": "not audio|channels",
+    }
+
+
+def test_twelve_kinds_of_bad_file_are_named_and_counted_and_change_nothing_else(
+    music_folder: Path, tmp_path: Path, music
+) -> None:
+    clean = run_suite(_suite(music_folder, ["lowpass-7k"]), out=tmp_path / "clean")
+    expected = _spoil(music_folder, music)
+    result = run_suite(_suite(music_folder, ["lowpass-7k"]), out=tmp_path / "spoiled")
+    reasons = {item.item: item.reason for item in result.items if item.metric == "si_sdr" and item.reason}
+    assert set(reasons) == set(expected)
+    for name, words in expected.items():
+        assert any(word in reasons[name] for word in words.split("|")), (name, reasons[name])
+    values = {item.item: item.value for item in clean.items if item.metric == "si_sdr"}
+    again = {item.item: item.value for item in result.items if item.metric == "si_sdr" and not item.reason}
+    assert again == values
+    for row in result.rows:
+        if row.metric == "si_sdr":
+            assert (row.n_planned, row.n_scored, row.n_failed) == (15, 3, 12)
+    listed = (tmp_path / "spoiled" / "failures.csv").read_text()
+    assert all(name in listed for name in expected)
+
+
+def test_a_system_that_cannot_be_loaded_is_counted_and_the_rest_goes_on(music_folder: Path, tmp_path: Path) -> None:
+    broken = {"system": "pca", "label": "broken", "checkpoint": str(tmp_path / "nowhere.safetensors")}
+    result = run_suite(_suite(music_folder, [broken, "identity"]), out=tmp_path / "run")
+    rows = {(row.system, row.metric, row.statistic): row for row in result.rows}
+    assert rows["broken", "si_sdr", "mean"].n_failed == 3
+    assert np.isnan(rows["broken", "si_sdr", "mean"].value)
+    assert rows["identity", "si_sdr", "mean"].n_failed == 0
+    assert any("nowhere.safetensors" in item.reason for item in result.items)
+
+
+def test_a_system_that_raises_or_returns_nonsense_is_counted(music_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text(
+        "import numpy as np\n"
+        "class Base:\n"
+        "    sample_rate, seed, fingerprint = None, 0, 'f' * 16\n"
+        "    name = 'bad'\n"
+        "    def __init__(self, *, seed=0): pass\n"
+        "class Raises(Base):\n"
+        "    def reconstruct(self, audio): raise RuntimeError('out of\\nluck')\n"
+        "class Shorter(Base):\n"
+        "    def reconstruct(self, audio): return audio[:, 1:]\n"
+        "class Nan(Base):\n"
+        "    def reconstruct(self, audio): return audio * np.nan\n"
+        "class NoDecoder(Base):\n"
+        "    latent_dim, latent_rate = 2, 1.0\n"
+        "    def encode(self, audio): return np.zeros((1, 2, 3))\n"
+    )
+    names = ("Raises", "Shorter", "Nan", "NoDecoder")
+    result = run_suite(_suite(music_folder, [f"{tmp_path}/bad.py:{name}" for name in names]), out=tmp_path / "run")
+    reasons = {item.system.partition(":")[2]: item.reason for item in result.items if item.item == "a.wav"}
+    assert reasons["Raises"] == "RuntimeError: out of luck"
+    assert "must have its input's shape (2, 22050), got (2, 22049)" in reasons["Shorter"]
+    assert "must be finite" in reasons["Nan"]
+    assert "no decoder" in reasons["NoDecoder"]
+
+
+def test_job_identity_follows_what_the_result_depends_on(music_folder: Path) -> None:
+    job = make_plan(_suite(music_folder, ["identity"])).jobs[0]
+    assert isinstance(job, ReconstructJob)
+    changed = [
+        make_plan(_suite(music_folder, ["lowpass-7k"])).jobs[0],
+        make_plan(make_suite({"systems": ["identity"], "audio": [str(music_folder)], "metrics": ["si_sdr"]})).jobs[0],
+        make_plan(_suite(music_folder, ["identity"], max_length_difference=0.5)).jobs[0],
+        make_plan(_suite(music_folder, ["other=identity"])).jobs[0],
+    ]
+    assert len({job.id, *(other.id for other in changed)}) == 5
+
+
+def test_embedded_audio_is_found_and_unknown_audio_is_named() -> None:
+    assert len(find_audio("reconstruction/wesnoth").items) >= 24
+    with pytest.raises(ValueError, match="audio 'nowhere': must be a folder or one of .*reconstruction/wesnoth"):
+        find_audio("nowhere")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"systems": ["identity", "identity"]}, "systems: labels must differ, got identity more than once"),
+        ({"metrics": ["si_sdrr"]}, "metrics: unknown metric 'si_sdrr'"),
+        ({"seed": -1}, "seed: .*greater than or equal to 0.*got -1"),
+        ({"sytems": []}, "sytems: Extra inputs are not permitted"),
+        ({"systems": [{"system": "opus", "sede": 1}]}, r"systems\.0\.sede: Extra inputs"),
+    ],
+)
+def test_suite_mistakes_name_key_constraint_and_value(content: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_suite(content)

@@ -1,0 +1,71 @@
+"""Spellings, options, a user's own file, and the one clear error for each mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import m2l_bench
+from m2l_bench.systems.registry import load
+
+HALVES = """
+import numpy as np
+
+class Halves:
+    name, sample_rate, fingerprint = "halves", None, "0123456789abcdef"
+
+    def __init__(self, *, gain: float = 0.5, seed: int = 0) -> None:
+        self.gain, self.seed = gain, seed
+
+    def reconstruct(self, audio: np.ndarray) -> np.ndarray:
+        return self.gain * audio
+"""
+
+
+def test_public_name_loads() -> None:
+    assert m2l_bench.load("opus:32k").name == "opus:32k"
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        m2l_bench.nothing  # noqa: B018
+
+
+def test_bare_name_means_the_default_variant() -> None:
+    assert load("mp3").name == "mp3:128k"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("opuss", {}, "unknown system 'opuss'; known are identity, .*opus"),
+        ("opus:9999k", {}, "opus variant must be a bit rate from 12k to 512k, got '9999k'"),
+        ("mp3:100k", {}, "mp3 variant must be one of .*128k.*got '100k'"),
+        ("vorbis:best", {}, "vorbis variant must be q0 to q10, got 'best'"),
+        ("identity:loud", {}, "identity has the variants none, got 'loud'"),
+        ("identity", {"bitrate": 3}, "identity: takes the options seed, got bitrate"),
+        ("opus:32k", {"variant": "64k"}, "the variant already sets variant"),
+        ("nowhere.py:Model", {}, r"nowhere\.py: must be a Python file"),
+    ],
+)
+def test_mistakes_are_named(name: str, options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        load(name, **options)
+
+
+def test_checkpoint_of_a_system_without_one_is_refused() -> None:
+    with pytest.raises(ValueError, match="identity: takes the options seed, got checkpoint"):
+        load("identity", checkpoint="x.safetensors")
+
+
+def test_a_users_own_file(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(HALVES)
+    system = load(f"{tmp_path}/mine.py:Halves", gain=0.25)
+    assert np.array_equal(system.reconstruct(np.ones((1, 3), np.float32)), np.full((1, 3), 0.25, np.float32))
+    with pytest.raises(ValueError, match=r"mine\.py: must define the class Other, got Halves"):
+        load(f"{tmp_path}/mine.py:Other")
+
+
+def test_a_users_broken_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("import there_is_no_such_module")
+    with pytest.raises(ValueError, match=r"broken\.py: importing it raised ModuleNotFoundError: .*there_is_no_such"):
+        load(f"{tmp_path}/broken.py:Model")

@@ -1,0 +1,127 @@
+"""The command line as a user meets it: output, exit codes, one-line errors, quick help."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from m2l_bench import audio
+from m2l_bench.cli import app
+
+
+def invoke(*arguments: str):
+    return CliRunner().invoke(app, list(arguments))
+
+
+def test_run_prints_a_table_and_where_everything_lies(music_folder: Path, tmp_path: Path) -> None:
+    arguments = ("run", "--audio", str(music_folder), "--system", "identity", "--system", "mp3:64k")
+    first = invoke(*arguments, "--out", str(tmp_path / "run"), "--workers", "1")
+    assert first.exit_code == 0, first.output
+    assert "| identity" in first.stdout
+    assert "100.0 [100.0, 100.0]" in first.stdout
+    assert "3 / 3 / 0" in first.stdout
+    assert str(tmp_path / "run") in first.stdout
+    second = invoke(*arguments, "--out", str(tmp_path / "run"), "--workers", "1")
+    assert "already finished, nothing was computed" in second.stdout
+    assert second.stdout.splitlines()[:-1] == first.stdout.splitlines()[:-1]
+
+
+def test_json_is_for_machines(music_folder: Path, tmp_path: Path) -> None:
+    result = invoke(
+        "run",
+        "--audio",
+        str(music_folder),
+        "--system",
+        "identity",
+        "--metric",
+        "si_sdr",
+        "--out",
+        str(tmp_path / "r"),
+        "--json",
+    )
+    content = json.loads(result.stdout)
+    assert content["failed"] == 0
+    assert {row["value"] for row in content["rows"]} == {100.0}
+
+
+def test_score_gives_one_row_per_system_on_the_listening_page_layout(tmp_path: Path, music) -> None:
+    for folder, gain in (("real", 1.0), ("music2latent", 0.9), ("dac", 0.5)):
+        for seed in range(3):
+            signal = gain * music(44100, seed=seed) + 0.01 * (1 - gain) * music(44100, seed=seed + 100)
+            audio.write(tmp_path / folder / f"clip {seed}.mp3", signal, 44100)
+    result = invoke(
+        "score",
+        str(tmp_path / "real"),
+        f"music2latent={tmp_path}/music2latent",
+        f"dac={tmp_path}/dac",
+        "--out",
+        str(tmp_path / "run"),
+    )
+    assert result.exit_code == 0, result.output
+    lines = [line for line in result.stdout.splitlines() if line.startswith(("| music2latent", "| dac"))]
+    assert len(lines) == 2
+    assert all("3 / 3 / 0" in line for line in lines)
+
+
+def test_a_bad_file_gives_exit_code_2_and_the_table(music_folder: Path, tmp_path: Path) -> None:
+    (music_folder / "bad.wav").write_bytes(b"")
+    result = invoke("run", "--audio", str(music_folder), "--system", "identity", "--out", str(tmp_path / "run"))
+    assert result.exit_code == 2
+    assert "4 / 3 / 1" in result.stdout
+    assert "bad.wav: empty" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run", "--system", "opuss", "--audio", "FOLDER"), "unknown system 'opuss'"),
+        (("run", "--metric", "sisdr", "--audio", "FOLDER"), "unknown metric 'sisdr'"),
+        (("run", "--audio", "nowhere"), "audio 'nowhere': must be a folder"),
+        (("run", "nowhere.toml"), "nowhere.toml: must be a readable TOML file"),
+        (("score", "nowhere", "a=FOLDER"), "nowhere: must be a folder of originals"),
+        (("score", "FOLDER", "a=nowhere"), "nowhere: must be a folder of reconstructions"),
+        (("score", "FOLDER", "FOLDER"), "system must be NAME=DIR"),
+    ],
+)
+def test_bad_arguments_give_one_line_and_exit_code_2(
+    arguments: tuple[str, ...], message: str, music_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = invoke(*(argument.replace("FOLDER", str(music_folder)) for argument in arguments))
+    assert result.exit_code == 2
+    assert message in result.output
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("what", ["systems", "metrics", "audio"])
+def test_list_names_everything(what: str) -> None:
+    result = invoke("list", what, "--json")
+    names = [entry["name"] for entry in json.loads(result.stdout)]
+    assert {"systems": "opus:24k", "metrics": "mel_distance:dac-train", "audio": "reconstruction/wesnoth"}[
+        what
+    ] in names
+    assert invoke("list", what).exit_code == 0
+
+
+def test_a_suite_file_runs(music_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_text(
+        f'systems = ["loud=identity"]\naudio = ["{music_folder}"]\nmetrics = ["si_sdr"]\n'
+    )
+    result = invoke("run", "mine.toml", "--workers", "1")
+    assert result.exit_code == 0, result.output
+    assert "| loud" in result.stdout
+    assert "results/runs/mine-" in result.stdout
+
+
+@pytest.mark.parametrize("code", ["import m2l_bench", "import m2l_bench.cli", "from m2l_bench.systems import registry"])
+def test_importing_stays_light(code: str) -> None:
+    heavy = ["torch", "transformers", "sklearn", "librosa", "matplotlib", "pandas", "scipy", "numba"]
+    check = f"{code}; import sys; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
