@@ -5,6 +5,7 @@ Exit codes: 0 all done; 2 bad input, be it an argument or a single file that cou
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
@@ -111,6 +112,8 @@ def list_(what: Annotated[Literal["systems", "metrics", "audio"], typer.Argument
         table = _audio_table()
     if as_json:
         print(json.dumps(table, indent=2))
+    elif what == "systems":
+        _print_systems(table)
     else:
         _print_table(table)
 
@@ -219,19 +222,15 @@ def _print_json(result: RunResult) -> None:
 
 
 def _systems_table() -> list[dict[str, str]]:
-    from m2l_bench.systems.registry import SYSTEMS, known_names
+    from m2l_bench.systems.registry import SYSTEMS, known_names, needs_download
 
     table = []
     for name in known_names():
         entry = SYSTEMS.get(name.partition(":")[0])
-        table.append(
-            {
-                "name": name,
-                "what": entry.summary if entry else "from an installed package",
-                "licence": entry.licence if entry else "see its package",
-                "download": ("yes" if entry.download else "no") if entry else "?",
-            }
-        )
+        facts = (entry.audio, entry.latents, entry.parameters, entry.licence, entry.summary) if entry else ("?",) * 5
+        download = "yes" if needs_download(name) else "no"
+        names = ("name", "audio", "latents", "parameters (M)", "licence (code / weights)", "what")
+        table.append(dict(zip(names, (name, *facts), strict=True)) | {"download": download})
     return table
 
 
@@ -259,16 +258,29 @@ def _audio_table() -> list[dict[str, str]]:
     return [{"name": name, "files": str(len(assets.manifest(name)))} for name in assets.FOLDERS]
 
 
+def _print_systems(table: list[dict[str, str]]) -> None:
+    """A block a family: its names, what it is, its facts (too many columns for a terminal's width)."""
+    for _, family in itertools.groupby(table, key=lambda line: line["what"]):
+        lines = list(family)
+        first = lines[0]
+        parameters = first["parameters (M)"]
+        facts = [first["audio"], first["latents"], "" if parameters == "-" else f"{parameters} M parameters"]
+        facts += [first["licence (code / weights)"], "download" if first["download"] == "yes" else ""]
+        typer.secho(" ".join(line["name"] for line in lines), bold=True)
+        typer.echo(f"    {first['what']}\n    {' | '.join(fact for fact in facts if fact not in ('', '-'))}")
+
+
 def _print_table(table: list[dict[str, str]]) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     shown = Table(box=None, pad_edge=False)
     for column in table[0]:
-        shown.add_column(column, no_wrap=column == "name", overflow="fold")
+        shown.add_column(column, no_wrap=column == "name")
     for line in table:
-        shown.add_row(*line.values())
-    Console(soft_wrap=False).print(shown)
+        shown.add_row(*(Text(value) for value in line.values()))  # plain: ":clap:" is an emoji in markup
+    Console().print(shown)
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ import numpy as np
 
 from m2l_bench.reconstruction import alignment, mel, stft
 from m2l_bench.reconstruction.cards import Card, PairMetric, SetMetric, Unscorable
+from m2l_bench.reconstruction.distribution import DISTRIBUTION_METRICS
 from m2l_bench.reconstruction.pairs import check_pair, check_sample_rate, require_sound
 from m2l_bench.reconstruction.si_sdr import LIMIT, si_sdr
 
@@ -256,5 +257,4 @@ CARDS: tuple[Card, ...] = (
     ),
 )
 
-# Metrics of other modules join here, by name.
-METRICS: dict[str, PairMetric | SetMetric] = {card.name: _metric(card) for card in CARDS}
+METRICS: dict[str, PairMetric | SetMetric] = {**{card.name: _metric(card) for card in CARDS}, **DISTRIBUTION_METRICS}

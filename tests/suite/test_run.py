@@ -12,7 +12,8 @@ import soundfile
 from m2l_bench import audio
 from m2l_bench.results import read_items, read_rows
 from m2l_bench.suite.jobs import ReconstructJob
-from m2l_bench.suite.run import find_audio, make_plan, run_suite
+from m2l_bench.suite.plan import find_audio, make_plan
+from m2l_bench.suite.run import run_suite
 from m2l_bench.suite.suite import make_suite
 
 METRICS = ["si_sdr", "mel_distance"]
@@ -64,7 +65,7 @@ def test_a_lost_job_is_made_again_and_a_damaged_one_too(music_folder: Path, tmp_
     suite = _suite(music_folder, ["lowpass-7k", "identity"])
     run_suite(suite, out=tmp_path / "run")
     expected = (tmp_path / "run" / "rows.csv").read_bytes()
-    kept, *_ = jobs = sorted((tmp_path / "run" / "store" / "jobs").rglob("*.parquet"))
+    kept, *_ = jobs = sorted((tmp_path / "run" / "store" / "jobs").rglob("*.items.parquet"))
     assert len(jobs) == 2
     kept.write_bytes(kept.read_bytes()[:100])
     durations: list[float | None] = []
@@ -209,7 +210,7 @@ def test_job_identity_follows_what_the_result_depends_on(music_folder: Path) -> 
 
 def test_embedded_audio_is_found_and_unknown_audio_is_named() -> None:
     assert len(find_audio("reconstruction/wesnoth").items) >= 24
-    with pytest.raises(ValueError, match="audio 'nowhere': must be a folder or one of .*reconstruction/wesnoth"):
+    with pytest.raises(ValueError, match=r"audio 'nowhere': must be a folder or one of .*reconstruction/wesnoth"):
         find_audio("nowhere")
 
 
