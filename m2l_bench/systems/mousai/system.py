@@ -172,7 +172,10 @@ def load_network(version: str, checkpoint: str | Path | None) -> tuple[Network, 
         config = read_config(file.with_name(OWN_CONFIG), VERSIONS[version])
         state = translate(_read_published(file), config)
     network = Network(config)
-    network.load_state_dict(state)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:  # names and shapes that do not fit, all in one message
+        raise CheckpointError(f"{file}: {error}") from error
     return network, hub.digest([file])
 
 
