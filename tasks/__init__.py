@@ -10,7 +10,7 @@ __all__ = ["evaluate", "key_score", "load_task", "task_names"]
 
 if TYPE_CHECKING:
     from m2l_bench.tasks.base import Task
-    from m2l_bench.tasks.evaluate import evaluate
+    from m2l_bench.tasks.protocol import evaluate
     from m2l_bench.tasks.tonality import key_score
 
 ENTRY_POINT_GROUP = "m2l_bench.tasks"
@@ -93,7 +93,7 @@ def _from_file(name: str) -> Task:
 
 def __getattr__(name: str) -> Any:
     # Lazy: listing tasks must import neither torch nor scikit-learn.
-    homes = {"evaluate": "evaluate", "key_score": "tonality"}
+    homes = {"evaluate": "protocol", "key_score": "tonality"}
     if name in homes:
         return getattr(importlib.import_module(f"m2l_bench.tasks.{homes[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

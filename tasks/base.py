@@ -10,7 +10,7 @@ A task is a declaration: where its items come from, their labels, and of which k
 
 Features of an item are ``(dim, clips)``: what :func:`pool` makes of its latents. Every clip is a training example; the
 logits of an item's clips are averaged, and items are what is scored, in training's validation as in the test.
-See :mod:`m2l_bench.tasks.evaluate` for the one entry point.
+See :mod:`m2l_bench.tasks.protocol` for the one entry point.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 Conventions
 -----------
-Layout, as published at github.com/GiantSteps/giantsteps-mtg-key-dataset: ``annotations/annotations.txt`` (tab-separated
-columns ``ID``, ``MANUAL KEY``, ``C``), ``audio/ID.LOFI.mp3`` and ``md5/ID.LOFI.md5``. Used are the 1,159 tracks with one
-key and the highest confidence (C = 2). An eighth of them, by a hash of the track, validates.
+Layout, as published: ``annotations/annotations.txt`` (tab-separated columns ``ID``, ``MANUAL KEY``, ``C``),
+``audio/ID.LOFI.mp3`` and ``md5/ID.LOFI.md5``. Used are the 1,159 tracks with one key and the highest confidence
+(C = 2). An eighth of them, by a hash of the track, validates.
 """
 
 from __future__ import annotations

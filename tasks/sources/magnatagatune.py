@@ -38,8 +38,8 @@ ABOUT = About(
     version="2009, split of Won et al. 2020",
     licence="CC BY-NC-SA 3.0 (as its makers' page states)",
     size="3.0 GB (25,863 half-minute MP3 files)",
-    how="From https://mirg.city.ac.uk/codeapps/the-magnatagatune-dataset take annotations_final.csv and the three parts "
-    "of the audio; join the parts, unzip them, and put folders 0 ... f beside the table.",
+    how="From https://mirg.city.ac.uk/codeapps/the-magnatagatune-dataset take annotations_final.csv and the three "
+    "parts of the audio; join the parts, unzip them, and put folders 0 ... f beside the table.",
     citation="Law et al., Evaluation of algorithms using games: the case of music tagging, 2009",
 )
 

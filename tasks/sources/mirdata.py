@@ -10,6 +10,7 @@ is said here, and every label is validated here, for mirdata passes on what it f
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -116,9 +117,11 @@ class Mirdata:
 
     @cached_property
     def _loaded(self) -> Any:
-        import mirdata
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ImportWarning)  # of cloud packages that mirdata pulls in and nobody uses
+            import mirdata
 
-        dataset = mirdata.initialize(self.dataset, data_home=str(self._home))
+            dataset = mirdata.initialize(self.dataset, data_home=str(self._home))
         beside = self._home / Path(dataset.index_path).name
         if self.index is not None or beside.is_file():
             dataset.index_path = str(self.index or beside)

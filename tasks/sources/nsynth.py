@@ -3,8 +3,8 @@
 Conventions
 -----------
 Layout, as its json/wav archives unpack: ``nsynth-train``, ``nsynth-valid``, ``nsynth-test``, each with
-``examples.json`` and ``audio/NOTE.wav``. The split is the dataset's own: no instrument of the training set occurs in the
-others; validation and test may share theirs. The group is the instrument.
+``examples.json`` and ``audio/NOTE.wav``. The split is the dataset's own: no instrument of the training set occurs in
+the others; validation and test may share theirs. The group is the instrument.
 """
 
 from __future__ import annotations

@@ -6,13 +6,13 @@ import dataclasses
 
 import numpy as np
 import pytest
-from helpers import MadeUp, task
+from made_up import MadeUp, task
 from sklearn import metrics
 
 from m2l_bench.probes import LinearProbe, MLPProbe
 from m2l_bench.tasks.base import LeakError, Task, check_split, pool
-from m2l_bench.tasks.evaluate import evaluate
 from m2l_bench.tasks.outcome import Result, compare
+from m2l_bench.tasks.protocol import evaluate
 from m2l_bench.tasks.sources.base import Item
 
 PROBE = LinearProbe(l2=(1e-3, 1e-1))
