@@ -1,14 +1,282 @@
-"""Tables of a run's rows: one line a system, one column a metric, value with its interval.
+"""Tables as data: one line a system, one column a measurement, each cell a value with its interval.
 
-Pure functions of rows and cards. Rows of one column must carry one card: a table that would mix definitions is refused.
+Pure functions of rows and cards; :mod:`m2l_bench.report.render` writes them as Markdown, LaTeX, CSV, HTML and Parquet.
+
+Conventions
+-----------
+A column holds one metric of one dataset (of one task and probe) and therefore one card: a table that would mix
+definitions or data is refused. Rows that differ in their seed alone become one cell: mean of the values, mean of the
+interval's ends, and the standard deviation over seeds beside them, never inside the interval.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import math
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, NamedTuple
 
+from m2l_bench.report.store import Published, refuse_mixtures
 from m2l_bench.results import Row
+
+# Shown, never ranked: the exact copy wins every column of reconstruction.
+ANCHORS = ("identity",)
+ARROWS = {True: "↑", False: "↓", None: ""}
+_NAN = float("nan")
+
+
+class Measurement(NamedTuple):
+    """What one column holds."""
+
+    dataset: str
+    task: str
+    probe: str
+    split: str
+    metric: str
+    statistic: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column's heading: what was measured, its unit and direction, and the hash of its card."""
+
+    measurement: Measurement
+    title: str
+    unit: str
+    higher_is_better: bool | None
+    card: str
+
+    @property
+    def arrow(self) -> str:
+        """The direction of better, or nothing where the number only describes."""
+        return ARROWS[self.higher_is_better]
+
+    @property
+    def heading(self) -> str:
+        """Title, unit and arrow, such as ``"SI-SDR (dB) ↑"``."""
+        return heading(self.title, self.unit, self.higher_is_better)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One number: its interval, its spread over seeds (NaN for one seed), its counts and whether it is set in bold."""
+
+    value: float
+    low: float
+    high: float
+    spread: float
+    n_seeds: int
+    n_planned: int
+    n_scored: int
+    n_failed: int
+    notes: tuple[str, ...] = ()
+    best: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One system.
+
+    Attributes
+    ----------
+    system : str
+    cells : tuple of Cell or None
+        One a column; None where it was not measured.
+    counts : tuple of int
+        Planned, scored and failed items of the cell with most failures.
+    notes : tuple of str
+        Caveats of any of its cells.
+    group : str
+    """
+
+    system: str
+    cells: tuple[Cell | None, ...]
+    counts: tuple[int, int, int]
+    notes: tuple[str, ...] = ()
+    group: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """One table.
+
+    Attributes
+    ----------
+    name : str
+        Of its files.
+    title : str
+    columns : tuple of Column
+    lines : tuple of Line
+        Lines of one group follow each other.
+    caption : tuple of str
+        Sentences that say how to read it.
+    published : tuple of Published
+        Set apart below it.
+    """
+
+    name: str
+    title: str
+    columns: tuple[Column, ...]
+    lines: tuple[Line, ...]
+    caption: tuple[str, ...] = ()
+    published: tuple[Published, ...] = ()
+
+    @property
+    def common_notes(self) -> tuple[str, ...]:
+        """Caveats that hold for every line."""
+        if not self.lines:
+            return ()
+        return tuple(note for note in self.lines[0].notes if all(note in line.notes for line in self.lines))
+
+    @property
+    def footnotes(self) -> dict[str, str]:
+        """Caveat of some lines -> its mark: a, b, c, ..."""
+        common = self.common_notes
+        notes = dict.fromkeys(note for line in self.lines for note in line.notes if note not in common)
+        return {note: _mark(index) for index, note in enumerate(notes)}
+
+    @property
+    def same_counts(self) -> tuple[int, int, int] | None:
+        """The counts, where they are the same in every line."""
+        counts = {line.counts for line in self.lines}
+        return counts.pop() if len(counts) == 1 else None
+
+
+def make_table(
+    rows: Sequence[Row],
+    cards: Mapping[str, Mapping[str, Any]],
+    measurements: Sequence[Measurement],
+    *,
+    systems: Sequence[str],
+    name: str = "table",
+    title: str = "",
+    winners: Collection[tuple[Measurement, str]] = (),
+    caption: Sequence[str] = (),
+) -> Table:
+    """Put rows into lines and columns.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+    cards : mapping of str to mapping
+        Card hash -> the card's fields.
+    measurements : sequence of Measurement
+        Columns, in order; those without any row are left out.
+    systems : sequence of str
+        Lines, in order; those without any row are left out.
+    name, title : str
+    winners : collection of (Measurement, str)
+        Cells to set in bold: in that column, the system is better than every other beyond doubt.
+    caption : sequence of str
+
+    Returns
+    -------
+    Table
+
+    Raises
+    ------
+    ValueError
+        If one column would mix cards or data (both hashes are named).
+    """
+    wanted = set(measurements)
+    cells: dict[tuple[Measurement, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        if measurement_of(row) in wanted:
+            cells[measurement_of(row), row.system].append(row)
+    refuse_mixtures(row for several in cells.values() for row in several)
+    found = {measurement for measurement, _ in cells}
+    kept = [measurement for measurement in measurements if measurement in found]
+    lines = [
+        _line(system, [_cell(cells.get((m, system), []), best=(m, system) in winners) for m in kept])
+        for system in systems
+        if any((m, system) in cells for m in kept)
+    ]
+    cards_of = {m: several[0].card for (m, _), several in cells.items()}
+    columns = [_column(m, cards_of[m], cards, kept) for m in kept]
+    return Table(
+        name=name,
+        title=title,
+        columns=tuple(columns),
+        lines=tuple(lines),
+        caption=tuple(caption),
+    )
+
+
+def heading(title: str, unit: str, higher_is_better: bool | None) -> str:
+    """Title, unit and arrow.
+
+    >>> heading("SI-SDR", "dB", True)
+    'SI-SDR (dB) ↑'
+    """
+    return " ".join(part for part in (title, f"({unit})" if unit else "", ARROWS[higher_is_better]) if part)
+
+
+def measurement_of(row: Row) -> Measurement:
+    """The column that a row belongs to."""
+    return Measurement(row.dataset, row.task, row.probe, row.split, row.metric, row.statistic)
+
+
+def grouped(
+    table: Table, groups: Mapping[str, str], *, order: Sequence[str], winners: Collection[tuple[Measurement, str]] = ()
+) -> Table:
+    """The same lines by group, groups in `order`; a system without a group comes last, under none of them.
+
+    `winners` replace the bold cells: who is best of all says nothing about the best of a group.
+    """
+    place = {group: index for index, group in enumerate(order)}
+
+    def regrouped(line: Line) -> Line:
+        cells = tuple(
+            cell and replace(cell, best=(column.measurement, line.system) in winners)
+            for column, cell in zip(table.columns, line.cells, strict=True)
+        )
+        return replace(line, group=groups.get(line.system, ""), cells=cells)
+
+    lines = [regrouped(line) for line in table.lines]
+    return replace(table, lines=tuple(sorted(lines, key=lambda line: place.get(line.group, len(place)))))
+
+
+def bands(values: Mapping[str, float], edges: Sequence[float], unit: str) -> tuple[dict[str, str], list[str]]:
+    """Sort systems into bands of a number such as the bit rate.
+
+    Parameters
+    ----------
+    values : mapping of str to float
+    edges : sequence of float
+        Rising; a value equal to an edge belongs below it.
+    unit : str
+
+    Returns
+    -------
+    groups : dict of str to str
+        System -> band.
+    order : list of str
+        All bands, rising.
+
+    Examples
+    --------
+    >>> bands({"a": 12.0, "b": 300.0}, [16, 64], "kbit/s")[0]
+    {'a': 'up to 16 kbit/s', 'b': 'above 64 kbit/s'}
+    """
+    names = [f"up to {edges[0]:g} {unit}"]
+    names += [f"{low:g} to {high:g} {unit}" for low, high in pairwise(edges)]
+    names.append(f"above {edges[-1]:g} {unit}")
+    groups = {
+        system: names[sum(value > edge for edge in edges)] for system, value in values.items() if not math.isnan(value)
+    }
+    return groups, names
+
+
+def with_published(table: Table, figures: Sequence[Published]) -> Table:
+    """The table with the published figures of its metrics below it.
+
+    A figure belongs under a table of reconstruction when the metric is the same, and under one of probes only when the
+    task is too: our embedded tasks are never set beside the public ones.
+    """
+    columns = {(column.measurement.task, column.measurement.metric) for column in table.columns}
+    return replace(table, published=tuple(figure for figure in figures if (figure.task, figure.metric) in columns))
 
 
 def markdown(
@@ -18,8 +286,9 @@ def markdown(
     *,
     systems: Sequence[str],
     statistic: str = "mean",
+    width: int = 80,
 ) -> str:
-    """One Markdown table over one dataset.
+    """One Markdown table over the rows of one dataset, for a terminal.
 
     Parameters
     ----------
@@ -32,6 +301,9 @@ def markdown(
     systems : sequence of str
         Lines, in order.
     statistic : str
+        Beside it, numbers of the whole set (``"pooled"``) are shown too.
+    width : int
+        Characters; a table that is wider is cut into several with the same lines.
 
     Returns
     -------
@@ -43,58 +315,73 @@ def markdown(
     ValueError
         If one column would mix cards or data.
     """
-    cells: dict[tuple[str, str], Row] = {}
-    for row in rows:
-        if row.metric in metrics and row.statistic == statistic:
-            cells[row.system, row.metric] = row
-    columns = [metric for metric in metrics if any((system, metric) in cells for system in systems)]
-    for metric in columns:
-        _refuse_mixture(metric, [cells[system, metric] for system in systems if (system, metric) in cells])
-    titles = ["system", *(_title(cards, rows, metric) for metric in columns), "planned / scored / failed"]
-    lines = []
-    for system in systems:
-        of_system = [cells[system, metric] for metric in columns if (system, metric) in cells]
-        if of_system:
-            worst = max(of_system, key=lambda row: row.n_failed)
-            values = [_cell(cells.get((system, metric))) for metric in columns]
-            lines.append([system, *values, f"{worst.n_planned} / {worst.n_scored} / {worst.n_failed}"])
-    return _render([titles, *lines])
+    from m2l_bench.report.render import to_markdown
+
+    place = {metric: index for index, metric in enumerate(metrics)}
+    found = dict.fromkeys(
+        measurement_of(row) for row in rows if row.metric in place and row.statistic in (statistic, "pooled")
+    )
+    columns = sorted(found, key=lambda m: (place[m.metric], m))
+    return to_markdown(make_table(rows, cards, columns, systems=systems), width=width)
 
 
-def _refuse_mixture(metric: str, rows: Sequence[Row]) -> None:
-    for name in ("card", "data_hash"):
-        found = sorted({getattr(row, name) for row in rows})
-        if len(found) > 1:
-            raise ValueError(f"{metric}: a column must hold one {name}, got {' and '.join(found)}")
+def ranked(systems: Collection[str]) -> list[str]:
+    """The systems that compete: all but the anchors."""
+    return [system for system in systems if system.partition(" (")[0] not in ANCHORS]
 
 
-def _title(cards: Mapping[str, Mapping[str, Any]], rows: Sequence[Row], metric: str) -> str:
-    card = cards[next(row.card for row in rows if row.metric == metric)]
-    arrow = {True: " ↑", False: " ↓", None: ""}[card["higher_is_better"]]
-    unit = f" ({card['unit']})" if card["unit"] else ""
-    return f"{card['title']}{unit}{arrow}"
+def _column(
+    measurement: Measurement, card_hash: str, cards: Mapping[str, Mapping[str, Any]], beside: Sequence[Measurement]
+) -> Column:
+    """The heading says what tells this column from those beside it: dataset or task, probe, split."""
+    card = cards[card_hash]
+    title = card["title"]
+    for field in ("split", "probe", "task" if measurement.task else "dataset"):
+        if len({getattr(other, field) for other in beside}) > 1:
+            title = f"{getattr(measurement, field)} {title}" if field != "probe" else f"{title}, {measurement.probe}"
+    return Column(
+        measurement=measurement,
+        title=title,
+        unit=card["unit"],
+        higher_is_better=card["higher_is_better"],
+        card=card_hash,
+    )
 
 
-def _cell(row: Row | None) -> str:
-    if row is None:
-        return "-"
-    if row.n_scored == 0:
-        return "failed"
-    digits = 1 if max(abs(row.value), abs(row.ci_low), abs(row.ci_high)) >= 10 else 2
-    return f"{row.value:.{digits}f} [{row.ci_low:.{digits}f}, {row.ci_high:.{digits}f}]"
+def _line(system: str, cells: Sequence[Cell | None]) -> Line:
+    found = [cell for cell in cells if cell is not None]
+    worst = max(found, key=lambda cell: cell.n_failed)
+    notes = dict.fromkeys(note for cell in found for note in cell.notes)
+    counts = (worst.n_planned, worst.n_scored, worst.n_failed)
+    return Line(system=system, cells=tuple(cells), counts=counts, notes=tuple(notes))
 
 
-def _render(lines: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    padded = [
-        "| "
-        + " | ".join(_pad(text, width, first=i == 0) for i, (text, width) in enumerate(zip(line, widths, strict=True)))
-        + " |"
-        for line in lines
-    ]
-    rule = "|" + "|".join(("-" * (width + 1) + ":") if i else "-" * (width + 2) for i, width in enumerate(widths)) + "|"
-    return "\n".join([padded[0], rule, *padded[1:]]) + "\n"
+def _cell(rows: Sequence[Row], *, best: bool) -> Cell | None:
+    """One cell of the rows that differ in their seed alone; the worst counts of them."""
+    if not rows:
+        return None
+    scored = [row for row in rows if row.n_scored and not math.isnan(row.value)]
+    worst = max(rows, key=lambda row: row.n_failed)
+    values = [row.value for row in scored]
+    mean = _mean(values)
+    deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1)) if len(values) > 1 else _NAN
+    return Cell(
+        value=mean,
+        low=_mean([row.ci_low for row in scored]),
+        high=_mean([row.ci_high for row in scored]),
+        spread=deviation,
+        n_seeds=len(rows),
+        n_planned=worst.n_planned,
+        n_scored=worst.n_scored,
+        n_failed=worst.n_failed,
+        notes=tuple(dict.fromkeys(row.note for row in rows if row.note)),
+        best=best and bool(scored),
+    )
 
 
-def _pad(text: str, width: int, *, first: bool) -> str:
-    return text.ljust(width) if first else text.rjust(width)
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else _NAN
+
+
+def _mark(index: int) -> str:
+    return chr(ord("a") + index) if index < 26 else f"n{index + 1}"

@@ -1,0 +1,146 @@
+"""A run's report: every table, every figure that its rows allow, the listening page, and the index that ties them.
+
+Conventions
+-----------
+``RUN/report/`` is a pure function of the run's rows, items, cards and clips: the same results give the same bytes. It is
+built beside the old one and takes its place when whole. What depends on time or place stays in ``run.json``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import m2l_bench
+from m2l_bench.audio import write_atomic
+from m2l_bench.report import render
+from m2l_bench.report.clips import MANIFEST, ClipFiles, read_manifest
+from m2l_bench.report.contents import Drawn, all_figures, all_tables
+from m2l_bench.report.listening import merge_clips, write_page
+from m2l_bench.report.pairs import Pairs
+from m2l_bench.report.store import Results, read_published, read_results
+from m2l_bench.report.tables import Table, with_published
+from m2l_bench.report.templates import environment
+
+
+def build(run_folders: Sequence[Path], *, published: bool = False, out: Path | None = None) -> Path:
+    """Write the report of one run, or of several as if they were one.
+
+    Parameters
+    ----------
+    run_folders : sequence of path-like
+        Folders of finished runs; clips to listen to are taken from ``RUN/audio`` where there are any.
+    published : bool
+        Set published figures (``results/published/*.csv``) below the tables, apart from what was measured.
+    out : path-like, optional
+        Folder that gets ``report/`` and ``index.md``: the run's own by default; of several runs a new one beside the
+        first, named by what was merged.
+
+    Returns
+    -------
+    Path
+        Of ``index.md``.
+
+    Raises
+    ------
+    ValueError
+        If a folder holds no readable run, or the runs cannot be merged: one metric with two cards or on different data
+        (both hashes are named), or two values for one measurement.
+    """
+    results = read_results([Path(folder) for folder in run_folders])
+    figures = read_published(_published_folder()) if published else []
+    clips = _clips(results)
+    target = Path(out) if out is not None else _target(results)
+    target.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(dir=target, prefix=".report."))
+    try:
+        fresh.chmod(0o755)
+        pairs = Pairs(results.items)
+        tables = [with_published(table, figures) for table in all_tables(results, pairs)]
+        for table in tables:
+            _write_table(fresh / "tables", table)
+        drawn = list(all_figures(results, pairs, clips))
+        for figure in drawn:
+            _save(figure, fresh / "figures")
+        if clips:
+            write_page(fresh / "listen", results, clips, title=f"{_name(results)}: listen")
+        _replace(target / "report", fresh)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    index = _index(results, tables, drawn, n_clips=len(clips))
+    write_atomic(target / "index.md", index.encode())
+    return target / "index.md"
+
+
+def _write_table(folder: Path, table: Table) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{table.name}.md").write_text(
+        f"# {render.markdown_text(table.title)}\n\n{render.to_markdown(table)}", encoding="utf-8"
+    )
+    (folder / f"{table.name}.tex").write_text(render.to_latex(table), encoding="utf-8")
+    (folder / f"{table.name}.csv").write_text(render.to_csv(table), encoding="utf-8")
+    (folder / f"{table.name}.html").write_text(render.to_html(table), encoding="utf-8")
+    (folder / f"{table.name}.parquet").write_bytes(render.to_parquet(table))
+
+
+def _save(figure: Drawn, folder: Path) -> None:
+    from m2l_bench.report.style import save
+
+    save(figure.draw(), folder / figure.name)
+
+
+def _clips(results: Results) -> list[ClipFiles]:
+    folders = [run.folder / "audio" for run in results.runs]
+    return merge_clips([read_manifest(folder)[1] for folder in folders if (folder / MANIFEST).is_file()])
+
+
+def _target(results: Results) -> Path:
+    first = results.runs[0].folder
+    if len(results.runs) == 1:
+        return first
+    plans = "\n".join(sorted(str(run.record.get("plan", run.folder.name)) for run in results.runs))
+    return first.parent / f"merged-{hashlib.sha256(plans.encode()).hexdigest()[:8]}"
+
+
+def _replace(old: Path, fresh: Path) -> None:
+    """Put `fresh` in the place of `old`; the old one is out of sight before it is removed."""
+    if old.exists():
+        retired = fresh.with_name(fresh.name + ".old")
+        old.rename(retired)
+        fresh.rename(old)
+        shutil.rmtree(retired)
+    else:
+        fresh.rename(old)
+
+
+def _name(results: Results) -> str:
+    names = dict.fromkeys(str(run.record.get("suite", {}).get("name", run.folder.name)) for run in results.runs)
+    return " + ".join(names)
+
+
+def _index(results: Results, tables: Sequence[Table], drawn: Sequence[Drawn], *, n_clips: int) -> str:
+    fingerprints = {row.system: row.fingerprint for row in results.rows}
+    used = dict.fromkeys(row.card for row in results.rows)
+    return (
+        environment()
+        .get_template("index.md.j2")
+        .render(
+            name=_name(results),
+            tables=[(table, render.to_markdown(table)) for table in tables],
+            figures=drawn,
+            n_clips=n_clips,
+            systems=[(system, fingerprints[system]) for system in results.systems],
+            cards=[(card, results.cards[card]) for card in used],
+            runs=[run.record for run in results.runs],
+            escape=render.markdown_text,
+        )
+    )
+
+
+def _published_folder() -> Path:
+    """Of the checkout that the package runs from, else below the working directory."""
+    checkout = Path(m2l_bench.__file__).resolve().parent.parent / "results" / "published"
+    return checkout if checkout.is_dir() else Path("results") / "published"

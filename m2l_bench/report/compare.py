@@ -1,0 +1,185 @@
+"""Two systems of one run, metric by metric: paired difference, interval, test, and the clips that stand out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from m2l_bench.report.pairs import ALPHA, Pair, Pairs, What
+from m2l_bench.report.render import decimals, markdown_grid, markdown_text, number_text
+from m2l_bench.report.store import Results, read_results
+from m2l_bench.report.tables import heading
+from m2l_bench.statistics import bootstrap_interval, holm
+
+# A difference further from the median than this many (normal-consistent) median absolute deviations stands out.
+OUTLIER = 3.5
+MOST_OUTLIERS = 5
+
+
+class Outlier(NamedTuple):
+    """An item on which the two systems differ unlike on the others."""
+
+    item: str
+    a: float
+    b: float
+    difference: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """One metric.
+
+    Attributes
+    ----------
+    what : What
+    title, unit : str
+    higher_is_better : bool or None
+    n : int
+        Items that both systems have a score on.
+    a, b : float
+        Means over those items.
+    difference, low, high : float
+        Mean of ``a - b`` and its bootstrap interval (95%, groups resampled together).
+    p_value : float
+        Sign-flip test, Holm-corrected over the metrics of the comparison that judge; NaN for those that only describe.
+    outliers : tuple of Outlier
+        Furthest first.
+    """
+
+    what: What
+    title: str
+    unit: str
+    higher_is_better: bool | None
+    n: int
+    a: float
+    b: float
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    outliers: tuple[Outlier, ...]
+
+    @property
+    def better(self) -> str:
+        """``"a"`` or ``"b"`` where one is better beyond doubt, else empty."""
+        if self.higher_is_better is None or not self.p_value < ALPHA:
+            return ""
+        return "a" if (self.difference > 0) == self.higher_is_better else "b"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Systems `a` and `b`, and their difference in every metric with scores of single items."""
+
+    a: str
+    b: str
+    differences: tuple[Difference, ...]
+
+
+def compare(run: Path, a: str, b: str) -> Comparison:
+    """Compare two systems of a finished run on the items that both have a score on.
+
+    Parameters
+    ----------
+    run : path-like
+        A run's folder.
+    a, b : str
+        Labels of two systems.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    ValueError
+        If the run lacks one of the systems (those that it has are named), both are the same, or they share no scores.
+    """
+    results = read_results([Path(run)])
+    for label in (a, b):
+        if label not in results.systems:
+            raise ValueError(f"system must be one of {', '.join(results.systems)}, got {label!r}")
+    if a == b:
+        raise ValueError(f"a and b must be two systems, got {a!r} twice")
+    return compare_results(results, a, b)
+
+
+def compare_results(results: Results, a: str, b: str) -> Comparison:
+    """:func:`compare` of results in memory."""
+    pairs = Pairs(item for item in results.items if item.system in (a, b))
+    cards = {
+        What(row.dataset, row.task, row.probe, row.split, row.metric): results.cards[row.card] for row in results.rows
+    }
+    differences = []
+    for what in pairs.measured():
+        pair = pairs.pair(what, a, b)
+        if pair is not None and what in cards:
+            differences.append(_difference(what, pair, cards[what], pairs.p_value(what, a, b)))
+    if not differences:
+        raise ValueError(f"{a} and {b} must have scores on at least two common items, got none")
+    judged = [d for d in differences if d.higher_is_better is not None]
+    adjusted = dict(zip((d.what for d in judged), holm([d.p_value for d in judged]), strict=True))
+    differences = [replace(d, p_value=float(adjusted.get(d.what, math.nan))) for d in differences]
+    return Comparison(a=a, b=b, differences=tuple(differences))
+
+
+def comparison_markdown(comparison: Comparison) -> str:
+    """The comparison as Markdown: one table a dataset, then the clips that stand out."""
+    a, b = markdown_text(comparison.a), markdown_text(comparison.b)
+    blocks = [f"{a} minus {b}: mean paired difference [95% bootstrap interval]; p: sign-flip test, Holm-corrected"]
+    for dataset in dict.fromkeys((d.what.dataset, d.what.task, d.what.probe) for d in comparison.differences):
+        several = [d for d in comparison.differences if (d.what.dataset, d.what.task, d.what.probe) == dataset]
+        blocks.append(f"{markdown_text(' '.join(part for part in dict.fromkeys(dataset) if part))}:")
+        blocks.append(
+            markdown_grid([("metric", "n", a, b, "difference", "p", "better"), *(_line(d, a, b) for d in several)])
+        )
+    for d in comparison.differences:
+        for item, of_a, of_b, difference in d.outliers:
+            values = ", ".join(f"{value:.4g}" for value in (of_a, of_b))
+            blocks.append(f"stands out in {d.title}: {markdown_text(item)} ({values}; difference {difference:.4g})")
+    return "\n\n".join(blocks) + "\n"
+
+
+def outliers(pair: Pair) -> tuple[Outlier, ...]:
+    """Items whose difference is further from the median difference than 3.5 scaled median absolute deviations."""
+    difference = pair.a - pair.b
+    distance = np.abs(difference - np.median(difference))
+    spread = 1.4826 * float(np.median(distance))
+    furthest = np.argsort(-distance, kind="stable")[:MOST_OUTLIERS]
+    return tuple(
+        Outlier(pair.items[i], float(pair.a[i]), float(pair.b[i]), float(difference[i]))
+        for i in furthest
+        if distance[i] > OUTLIER * spread and distance[i] > 1e-9 * max(1.0, float(np.abs(difference).max()))
+    )
+
+
+def _difference(what: What, pair: Pair, card: Mapping[str, Any], p_value: float) -> Difference:
+    low, high = bootstrap_interval(pair.a - pair.b, groups=pair.groups)
+    return Difference(
+        what=what,
+        title=card["title"],
+        unit=card["unit"],
+        higher_is_better=card["higher_is_better"],
+        n=len(pair.items),
+        a=float(np.mean(pair.a)),
+        b=float(np.mean(pair.b)),
+        difference=float(np.mean(pair.a - pair.b)),
+        low=low,
+        high=high,
+        p_value=p_value,
+        outliers=outliers(pair),
+    )
+
+
+def _line(d: Difference, a: str, b: str) -> Sequence[str]:
+    digits = decimals([(d.difference, d.low, d.high)])
+    values = [number_text(value, digits) for value in (d.a, d.b, d.difference, d.low, d.high)]
+    p_value = "" if math.isnan(d.p_value) else "<0.001" if d.p_value < 0.001 else f"{d.p_value:.3f}"
+    better = {"a": a, "b": b, "": ""}[d.better]
+    difference = f"{values[2]} [{values[3]}, {values[4]}]"
+    return (heading(d.title, d.unit, d.higher_is_better), str(d.n), values[0], values[1], difference, p_value, better)

@@ -1,0 +1,272 @@
+"""What a report holds: which tables and which figures the rows of a run allow.
+
+Nothing is written here: a table is data, a figure is the function that draws it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from m2l_bench.report import figure_data
+from m2l_bench.report.clips import ClipFiles
+from m2l_bench.report.pairs import CONDITIONS, Pairs, What, matrix, winners
+from m2l_bench.report.store import Results
+from m2l_bench.report.tables import (
+    ANCHORS,
+    Measurement,
+    Table,
+    bands,
+    grouped,
+    heading,
+    make_table,
+    measurement_of,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Metrics that get figures of their own, in this order; every metric is in the tables.
+HEADLINE = ("si_sdr", "mel_distance", "stft_distance", "fad:musicnn", "fad:vggish", "fad:clap", "kad:musicnn", "visqol")
+BIT_RATE_EDGES = (16.0, 32.0, 64.0, 128.0)  # kbit/s
+MOST_SPECTROGRAMS = 6
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure's file name without suffix, what it shows, and the function that draws it."""
+
+    name: str
+    caption: str
+    draw: Callable[[], Figure]
+
+
+def all_tables(results: Results, pairs: Pairs) -> list[Table]:
+    """Every table of a run: reconstruction by dataset, probes by task, and the main score of each task."""
+    tables: list[Table] = []
+    for dataset in sorted({row.dataset for row in results.rows if not row.task}):
+        tables += _reconstruction_tables(results, pairs, dataset)
+    main = figure_data.main_measurements(results.rows)
+    if len({measurement.task for measurement in main}) > 1:
+        tables.append(_table(results, pairs, main, "probes", "Probes: the main score of each task"))
+    for task in sorted({row.task for row in results.rows if row.task}):
+        columns = sorted({measurement_of(row) for row in results.rows if row.task == task})
+        tables.append(_table(results, pairs, columns, f"probes-{slug(task)}", f"Probes: {task}"))
+    return tables
+
+
+def all_figures(results: Results, pairs: Pairs, clips: Sequence[ClipFiles]) -> Iterator[Drawn]:
+    """Every figure that the rows, items and clips allow."""
+    for dataset in sorted({row.dataset for row in results.rows if not row.task}):
+        metrics = {row.metric for row in results.rows if row.dataset == dataset and not row.task}
+        for metric in (name for name in HEADLINE if name in metrics):
+            yield from _rate_figures(results, dataset, metric)
+            yield from _matrix_figure(results, pairs, What(dataset, "", "", "", metric))
+    yield from _probe_figures(results, pairs)
+    yield from _spectrogram_figure(results, clips)
+
+
+def slug(text: str) -> str:
+    """A file name made of a name; different names never share one.
+
+    >>> slug("reconstruction/wesnoth")
+    'reconstruction-wesnoth'
+    """
+    plain = "".join(sign if sign.isascii() and (sign.isalnum() or sign in "-_.") else "-" for sign in text).strip("-.")
+    if plain.replace("-", "/") == text or plain == text:
+        return plain
+    return f"{plain[:60]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _reconstruction_tables(results: Results, pairs: Pairs, dataset: str) -> list[Table]:
+    rows = [row for row in results.rows if row.dataset == dataset and not row.task]
+    order = _metric_order(results)
+    found = sorted({measurement_of(row) for row in rows}, key=lambda m: (order.get(m.metric, len(order)), m))
+    name = slug(dataset)
+    whole = [m for m in found if m.statistic != "median"]
+    table = _table(results, pairs, whole, name, f"{dataset}: mean over files")
+    tables = [table]
+    medians = [m for m in found if m.statistic == "median"]
+    if medians:
+        tables.append(_table(results, pairs, medians, f"{name}-median", f"{dataset}: median over files"))
+    rates = {row.system: row.value for row in rows if row.metric == "bit_rate" and row.statistic == "mean"}
+    groups, bands_ = bands(rates, BIT_RATE_EDGES, "kbit/s")
+    if len(set(groups.values())) > 1:
+        fields = [[system for system in results.systems if groups.get(system) == band] for band in bands_]
+        bold = winners(pairs, rows, results.cards, whole, fields)
+        caption = _caption(whole, f"{_BOLD} system of its band of bit rates")
+        by_rate = make_table(
+            rows,
+            results.cards,
+            whole,
+            systems=results.systems,
+            name=f"{name}-by-bit-rate",
+            title=f"{dataset}: mean over files, by bit rate",
+            caption=caption,
+        )
+        tables.append(grouped(by_rate, groups, order=bands_, winners=bold))
+    return tables
+
+
+_BOLD = "Bold: better than every other"
+
+
+def _table(results: Results, pairs: Pairs, columns: Sequence[Measurement], name: str, title: str) -> Table:
+    bold = winners(pairs, results.rows, results.cards, columns, [results.systems])
+    caption = _caption(columns, f"{_BOLD} system")
+    return make_table(
+        results.rows,
+        results.cards,
+        columns,
+        systems=results.systems,
+        name=name,
+        title=title,
+        winners=bold,
+        caption=caption,
+    )
+
+
+def _caption(columns: Sequence[Measurement], bold: str) -> list[str]:
+    sentences = ["In brackets: 95% bootstrap interval over tracks"]
+    if any(column.probe for column in columns):
+        sentences[0] += "; after ±: standard deviation over seeds"
+    if any(column.statistic in ("mean", "score") for column in columns):
+        anchors = f" ({', '.join(ANCHORS)} is not ranked)" if not all(column.task for column in columns) else ""
+        sentences.append(f"{bold}{anchors}, sign-flip test over tracks, Holm-corrected over this table, 5%")
+    return [f"{sentence}." for sentence in sentences]
+
+
+def _metric_order(results: Results) -> dict[str, int]:
+    """Conditions first, then the metrics as the suites list them."""
+    listed = [name for run in results.runs for name in run.record.get("suite", {}).get("metrics", [])]
+    return {name: index for index, name in enumerate(dict.fromkeys([*CONDITIONS, *listed]))}
+
+
+def _rate_figures(results: Results, dataset: str, metric: str) -> Iterator[Drawn]:
+    from m2l_bench.report import figures
+
+    for against in CONDITIONS:
+        points = figure_data.rate_points(
+            results.rows, results.cards, dataset=dataset, metric=metric, against=against, systems=results.systems
+        )
+        if len(points) > 1:
+            x_label, y_label = _label(results, against).removesuffix(" ↓").removesuffix(" ↑"), _label(results, metric)
+
+            def draw(points: Any = points, x_label: str = x_label, y_label: str = y_label) -> Figure:
+                return figures.rate_quality(points, x_label=x_label, y_label=y_label)
+
+            name = f"{slug(dataset)}-{slug(metric)}-against-{against.replace('_', '-')}"
+            yield Drawn(name, f"{dataset}: {y_label} against {x_label}, mean over files with 95% intervals", draw)
+
+
+def _matrix_figure(results: Results, pairs: Pairs, what: What) -> Iterator[Drawn]:
+    from m2l_bench.report import figures
+
+    systems = [system for system in results.systems if system in pairs.scores(what)]
+    card = next(
+        results.cards[r.card] for r in results.rows if (r.dataset, r.task, r.metric) == (what[0], what[1], what[4])
+    )
+    if len(systems) < 3 or card["higher_is_better"] is None:
+        return
+    differences, p_values = matrix(pairs, what, systems, higher_is_better=card["higher_is_better"])
+    where = " ".join(part for part in dict.fromkeys((what.dataset, what.task, what.probe)) if part)
+    title = f"{card['title']}, {where}"
+    name = f"{slug('/'.join(part for part in dict.fromkeys(what[:3]) if part))}-{slug(what.metric)}-pairs"
+    yield Drawn(
+        name,
+        f"{title}: every system against every other (sign-flip test over tracks, Holm-corrected, 5%)",
+        lambda: figures.significance(differences, p_values, systems, title=title),
+    )
+
+
+def _probe_figures(results: Results, pairs: Pairs) -> Iterator[Drawn]:
+    from m2l_bench.report import figures
+
+    rows, cards, systems = results.rows, results.cards, results.systems
+    main = figure_data.main_measurements(rows)
+    for probe in sorted({measurement.probe for measurement in main}):
+        groups = figure_data.probe_groups(rows, cards, probe=probe, systems=systems)
+        caption = f"{probe} probe: the main score of each task with 95% intervals"
+        yield Drawn(f"probes-{slug(probe)}", caption, lambda g=groups: figures.probe_bars(g, y_label="score"))  # type: ignore[misc]
+    for measurement in main:
+        yield from _tradeoff_figure(results, measurement)
+        yield from _matrix_figure(results, pairs, What(*measurement[:5]))
+        yield from _confusion_figure(results, measurement)
+        curves = figure_data.learning_curves(rows, cards, main=measurement, systems=systems)
+        if curves:
+            label = _label(results, measurement.metric, measurement.task)
+            name = f"{slug(measurement.task)}-{slug(measurement.probe)}-learning"
+            caption = f"{measurement.task}, {measurement.probe} probe: {label} against training items"
+            yield Drawn(name, caption, lambda c=curves, y=label: figures.learning_curves(c, y_label=y))  # type: ignore[misc]
+
+
+def _tradeoff_figure(results: Results, probing: Measurement) -> Iterator[Drawn]:
+    from m2l_bench.report import figures
+
+    found = {measurement_of(row) for row in results.rows if not row.task and row.statistic in ("mean", "pooled")}
+    for reconstruction in sorted(m for m in found if m.metric in ("mel_distance", "fad:musicnn")):
+        points = figure_data.tradeoff_points(
+            results.rows, results.cards, reconstruction=reconstruction, probing=probing, systems=results.systems
+        )
+        if len(points) > 1:
+            x_label = f"{_label(results, reconstruction.metric)}, {reconstruction.dataset}"
+            y_label = f"{_label(results, probing.metric, probing.task)}, {probing.task}"
+
+            def draw(points: Any = points, x_label: str = x_label, y_label: str = y_label) -> Figure:
+                return figures.tradeoff(points, x_label=x_label, y_label=y_label)
+
+            parts = (reconstruction.dataset, reconstruction.metric, probing.task, probing.probe)
+            name = f"tradeoff-{'-'.join(slug(part) for part in parts)}"
+            yield Drawn(name, f"Reconstruction against probing ({probing.probe}): {x_label} against {y_label}", draw)
+
+
+def _confusion_figure(results: Results, measurement: Measurement) -> Iterator[Drawn]:
+    """Of the system with the best main score."""
+    from m2l_bench.report import figures
+
+    groups = figure_data.probe_groups(
+        [row for row in results.rows if measurement_of(row) == measurement],
+        results.cards,
+        probe=measurement.probe,
+        systems=results.systems,
+    )
+    bars = next(iter(groups.values()), {})
+    if not bars:
+        return
+    best = max(bars, key=lambda system: bars[system].value)
+    task, probe = measurement.task, measurement.probe
+    counts, labels = figure_data.confusion_counts(
+        results.items, task=task, probe=probe, split=measurement.split, system=best
+    )
+    if len(labels) > 1:
+        title = f"{task}, {probe}, {best}"
+        caption = f"{title} (the best score): targets in rows, predictions in columns"
+        name = f"{slug(task)}-{slug(probe)}-confusion"
+        yield Drawn(name, caption, lambda: figures.confusion(counts, labels, title=title))
+
+
+def _spectrogram_figure(results: Results, clips: Sequence[ClipFiles]) -> Iterator[Drawn]:
+    """Of the clip in the middle: clips are listed from the worst to the best."""
+    if not clips:
+        return
+    from m2l_bench import audio
+    from m2l_bench.report import figures
+
+    clip = clips[len(clips) // 2]
+    systems = [system for system in results.systems if system in clip.systems and system not in ANCHORS]
+    step = max(1, -(-len(systems) // MOST_SPECTROGRAMS))
+
+    def draw() -> Figure:
+        paths = {"original": clip.reference, **{system: clip.systems[system] for system in systems[::step]}}
+        grids = {name: figure_data.spectrogram(audio.load(path)[0]) for name, path in paths.items()}
+        duration = clip.n_samples / clip.sample_rate
+        return figures.spectrogram_grid(grids, duration=duration, max_frequency=clip.sample_rate / 2, title=clip.id)
+
+    yield Drawn("spectrograms", f"{clip.dataset}, {clip.id}: spectrograms and differences from the original", draw)
+
+
+def _label(results: Results, metric: str, task: str = "") -> str:
+    card = next(results.cards[row.card] for row in results.rows if (row.metric, row.task) == (metric, task))
+    return heading(card["title"], card["unit"], card["higher_is_better"])

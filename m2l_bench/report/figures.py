@@ -1,0 +1,261 @@
+"""Figures for a paper: each function draws plain data and returns a matplotlib figure.
+
+:func:`~m2l_bench.report.style.save` writes it as PDF and PNG; :mod:`m2l_bench.report.figure_data` takes the data from a
+run's results.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from m2l_bench.report.style import (
+    COLOURS,
+    COLUMN,
+    HATCHES,
+    MARKERS,
+    PAGE,
+    Interval,
+    Point,
+    colour_bar,
+    error_bars,
+    error_lengths,
+    legend,
+    name_points,
+    panel,
+    panels,
+    plain_log_ticks,
+    short,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def rate_quality(points: Sequence[Point], *, x_label: str, y_label: str) -> Figure:
+    """Quality against bit rate or compression ratio (logarithmic), with intervals; one line a family.
+
+    Parameters
+    ----------
+    points : sequence of Point
+    x_label, y_label : str
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    with panel(COLUMN, 2.5) as (figure, axes):
+        axes.set_xscale("log")
+        for index, family in enumerate(dict.fromkeys(point.family for point in points)):
+            several = sorted((point for point in points if point.family == family), key=lambda point: point.x.value)
+            error_bars(axes, several, index, label=family, line="-")
+        plain_log_ticks(axes.xaxis, [point.x.value for point in points])
+        axes.set(xlabel=x_label, ylabel=y_label)
+        axes.grid(True, which="major", linewidth=0.3, color="#CCCCCC")
+        axes.set_axisbelow(True)
+        legend(figure, axes)
+    return figure
+
+
+def tradeoff(points: Sequence[Point], *, x_label: str, y_label: str) -> Figure:
+    """Reconstruction (x) against probing (y), every system named at its point."""
+    with panel(COLUMN, 2.7) as (figure, axes):
+        for index, point in enumerate(points):
+            error_bars(axes, [point], index, label=point.system, line="")
+        axes.set(xlabel=x_label, ylabel=y_label)
+        axes.margins(0.18)
+        axes.grid(True, linewidth=0.3, color="#CCCCCC")
+        axes.set_axisbelow(True)
+        name_points(figure, axes, [(point.system, point.x.value, point.y.value) for point in points])
+    return figure
+
+
+def probe_bars(groups: Mapping[str, Mapping[str, Interval]], *, y_label: str) -> Figure:
+    """Grouped bars: one group a task, one bar a system."""
+    systems = list(dict.fromkeys(system for bars in groups.values() for system in bars))
+    wide = len(groups) * len(systems) > 24
+    width = 0.84 / max(1, len(systems))
+    with panel(PAGE if wide else COLUMN, 2.4) as (figure, axes):
+        for index, system in enumerate(systems):
+            found = [(place, bars[system]) for place, bars in enumerate(groups.values()) if system in bars]
+            axes.bar(
+                [place + (index - (len(systems) - 1) / 2) * width for place, _ in found],
+                [interval.value for _, interval in found],
+                width * 0.92,
+                yerr=error_lengths([interval for _, interval in found]),
+                color=COLOURS[index % len(COLOURS)],
+                hatch=HATCHES[index // len(COLOURS) % len(HATCHES)],
+                edgecolor="white" if index >= len(COLOURS) else "none",
+                error_kw={"elinewidth": 0.7, "ecolor": "#333333"},
+                label=system,
+            )
+        axes.set_xticks(range(len(groups)), list(groups))
+        axes.tick_params(axis="x", length=0)
+        axes.set_ylabel(y_label)
+        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+        axes.grid(True, axis="y", linewidth=0.3, color="#CCCCCC")
+        axes.set_axisbelow(True)
+        legend(figure, axes)
+    return figure
+
+
+def confusion(counts: np.ndarray, labels: Sequence[str], *, title: str = "") -> Figure:
+    """Confusion matrix: share of each true class (row) by predicted class (column); counts where they fit.
+
+    Parameters
+    ----------
+    counts : np.ndarray of int, shape (classes, classes)
+        Rows are targets.
+    labels : sequence of str
+    title : str
+    """
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    size = 5.2 if len(labels) <= 12 else 4.2
+    with panel(COLUMN, 3.1) as (figure, axes):
+        image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        axes.set_xticks(range(len(labels)), labels, rotation=90, fontsize=size)
+        axes.set_yticks(range(len(labels)), labels, fontsize=size)
+        axes.set(xlabel="predicted", ylabel="true", title=title)
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
+        for row, column in np.argwhere(counts > 0):
+            if len(labels) <= 24:  # smaller digits could not be read
+                colour = "white" if shares[row, column] > 0.5 else "#222222"
+                axes.text(
+                    column, row, str(int(counts[row, column])), ha="center", va="center", fontsize=size, color=colour
+                )
+        colour_bar(figure, image, axes, "share of the true class")
+    return figure
+
+
+def learning_curves(curves: Mapping[str, Sequence[tuple[float, Interval]]], *, y_label: str) -> Figure:
+    """Score against the number of training items (logarithmic), one line a system, intervals as bars."""
+    with panel(COLUMN, 2.4) as (figure, axes):
+        axes.set_xscale("log")
+        for index, (system, curve) in enumerate(curves.items()):
+            several = [Point(system, system, Interval(n, math.nan, math.nan), y) for n, y in sorted(curve)]
+            error_bars(axes, several, index, label=system, line="-")
+        plain_log_ticks(axes.xaxis, [n for curve in curves.values() for n, _ in curve])
+        axes.set(xlabel="training items", ylabel=y_label)
+        axes.grid(True, which="major", linewidth=0.3, color="#CCCCCC")
+        axes.set_axisbelow(True)
+        legend(figure, axes)
+    return figure
+
+
+def spectrogram_grid(
+    spectrograms: Mapping[str, np.ndarray], *, duration: float, max_frequency: float, title: str = ""
+) -> Figure:
+    """The original and every system, each with its difference from the original.
+
+    Parameters
+    ----------
+    spectrograms : mapping of str to np.ndarray, shape (bins, frames)
+        Levels in dB, lowest frequency first, bins evenly spaced up to `max_frequency`; the first is the original.
+    duration : float
+        Seconds.
+    max_frequency : float
+        Hz.
+    title : str
+    """
+    with panels(COLUMN, 0.35 + 0.72 * len(spectrograms), len(spectrograms), 2, sharex=True, sharey=True) as (
+        figure,
+        all_axes,
+    ):
+        original = next(iter(spectrograms.values()))
+        top = float(original.max())
+        extent = (0.0, duration, 0.0, max_frequency / 1000)
+        for row, (name, levels) in enumerate(spectrograms.items()):
+            left, right = all_axes[row]
+            options = {
+                "origin": "lower",
+                "aspect": "auto",
+                "extent": extent,
+                "interpolation": "nearest",
+                "rasterized": True,
+            }
+            shown = left.imshow(levels, cmap="magma", vmin=top - 80, vmax=top, **options)
+            left.set_ylabel(short(name, 18), fontsize=6.5)
+            left.set_yticks([0, round(max_frequency / 2000), round(max_frequency / 1000)])
+            if row == 0:
+                right.set_axis_off()
+                bars = [(shown, "level (dB)")]
+            else:
+                difference = right.imshow(levels - original, cmap="RdBu_r", vmin=-30, vmax=30, **options)
+                bars.append((difference, "difference from the original (dB)"))
+        for image, label in bars[:2]:
+            axes = all_axes[:, 0] if label.startswith("level") else all_axes[:, 1]
+            bar = figure.colorbar(image, ax=list(axes), location="bottom", aspect=30, fraction=0.12, pad=0.01)
+            bar.set_label(label)
+            bar.outline.set_linewidth(0.4)
+        for axes in all_axes[-1]:
+            axes.set_xlabel("time (s)")
+        if title:
+            figure.suptitle(short(title, 60))
+        all_axes[0][0].set_title("spectrogram (kHz)", loc="left")
+    return figure
+
+
+def significance(differences: np.ndarray, p_values: np.ndarray, systems: Sequence[str], *, title: str) -> Figure:
+    """Pairwise comparison: is the row's system better (+), worse (-) or not told apart (dot) from the column's?
+
+    Parameters
+    ----------
+    differences : np.ndarray, shape (systems, systems)
+        Row minus column, signed so that positive means that the row is better.
+    p_values : np.ndarray, shape (systems, systems)
+        Corrected for the number of comparisons; NaN where two systems could not be compared.
+    systems : sequence of str
+    title : str
+    """
+    from matplotlib.colors import ListedColormap
+
+    told_apart = np.nan_to_num(p_values, nan=1.0) < 0.05
+    state = np.where(told_apart, np.sign(np.nan_to_num(differences)), 0.0)
+    size = 6.5 if len(systems) <= 14 else 5
+    with panel(COLUMN, 3.2) as (figure, axes):
+        axes.imshow(state, cmap=ListedColormap(["#E69F00", "#EEEEEE", "#56B4E9"]), vmin=-1, vmax=1)
+        names = [short(system, 22) for system in systems]
+        axes.set_xticks(range(len(systems)), names, rotation=90, fontsize=size)
+        axes.set_yticks(range(len(systems)), names, fontsize=size)
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        axes.set_xticks(np.arange(0.5, len(systems) - 1), minor=True)
+        axes.set_yticks(np.arange(0.5, len(systems) - 1), minor=True)
+        axes.grid(True, which="minor", color="white", linewidth=0.8)
+        axes.tick_params(which="minor", length=0)
+        for row in range(len(systems)):
+            for column in range(len(systems)):
+                sign = " " if row == column else {1: "+", -1: "\N{MINUS SIGN}", 0: "·"}[int(state[row, column])]
+                axes.text(column, row, sign, ha="center", va="center", fontsize=size + 0.5)
+        figure.suptitle(f"{title}\nrow than column: + better, \N{MINUS SIGN} worse, · not told apart", fontsize=7)
+    return figure
+
+
+def training_curves(quantities: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]]) -> Figure:
+    """One panel a quantity over training steps (loss, validation scores), one line a run; logarithmic where all is > 0.
+
+    Parameters
+    ----------
+    quantities : mapping
+        Quantity -> run -> (steps, values).
+    """
+    with panels(COLUMN, 0.5 + 1.35 * len(quantities), len(quantities), 1, sharex=True) as (figure, all_axes):
+        for row, (quantity, runs) in enumerate(quantities.items()):
+            axes = all_axes[row][0]
+            for index, (name, (steps, values)) in enumerate(runs.items()):
+                marker = MARKERS[index % len(MARKERS)] if len(steps) <= 30 else ""
+                axes.plot(steps, values, color=COLOURS[index % len(COLOURS)], marker=marker, markersize=2.6, label=name)
+            if all(min(values) > 0 and max(values) > 10 * min(values) for _, values in runs.values()):
+                axes.set_yscale("log")
+                plain_log_ticks(axes.yaxis, [value for _, values in runs.values() for value in values])
+            axes.set_ylabel(quantity)
+            axes.grid(True, linewidth=0.3, color="#CCCCCC")
+            axes.set_axisbelow(True)
+        all_axes[-1][0].set_xlabel("training step")
+        if any(len(runs) > 1 for runs in quantities.values()):
+            legend(figure, all_axes[0][0])
+    return figure

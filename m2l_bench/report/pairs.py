@@ -1,0 +1,209 @@
+"""Two systems on the same items: who is better, and is it beyond doubt?
+
+Conventions
+-----------
+Systems are paired item by item; an item that one of them failed on is left out of that pair. Repetitions with other
+seeds are averaged first. A difference is of means over items; its test flips the signs of whole groups (tracks). Where
+a metric has no score for a single item (FAD, ROC AUC), nothing is tested and nothing is set in bold.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from m2l_bench.report.tables import Measurement, measurement_of, ranked
+from m2l_bench.results import Item, Row
+from m2l_bench.statistics import holm, sign_flip_test
+
+# Chance of any false claim in one table or figure.
+ALPHA = 0.05
+# What a system was given to work with; the least of it is no merit.
+CONDITIONS = ("bit_rate", "compression_ratio")
+
+
+class What(NamedTuple):
+    """What two systems are compared in."""
+
+    dataset: str
+    task: str
+    probe: str
+    split: str
+    metric: str
+
+
+class Pair(NamedTuple):
+    """Scores of two systems on the items that both have, in the order of the items' names."""
+
+    items: tuple[str, ...]
+    groups: tuple[str, ...]
+    a: np.ndarray
+    b: np.ndarray
+
+
+class Pairs:
+    """Per-item scores of a run, ready to be paired; p-values are computed once.
+
+    Parameters
+    ----------
+    items : iterable of Item
+        Records with a value, or predictions of single-label probes (1 where right, 0 where wrong, under ``accuracy``).
+    """
+
+    def __init__(self, items: Iterable[Item]) -> None:
+        seeds: dict[What, dict[str, dict[str, list[float]]]] = defaultdict(
+            lambda: defaultdict(lambda: defaultdict(list))
+        )
+        self._groups: dict[tuple[str, str], str] = {}
+        for item in items:
+            value = item_value(item)
+            if math.isfinite(value):
+                what = What(item.dataset, item.task, item.probe, item.split, item.metric)
+                seeds[what][item.system][item.item].append(value)
+                self._groups[item.dataset, item.item] = item.group or item.item
+        self._scores = {
+            what: {
+                system: {name: sum(values) / len(values) for name, values in sorted(scores.items())}
+                for system, scores in systems.items()
+            }
+            for what, systems in seeds.items()
+        }
+        self._p_values: dict[tuple[What, str, str], float] = {}
+
+    def measured(self) -> list[What]:
+        """Everything that has scores of single items."""
+        return sorted(self._scores)
+
+    def scores(self, what: What) -> Mapping[str, Mapping[str, float]]:
+        """System -> item -> score."""
+        return self._scores.get(what, {})
+
+    def pair(self, what: What, a: str, b: str) -> Pair | None:
+        """Scores of `a` and `b` on their common items; None where they have fewer than two."""
+        scores = self.scores(what)
+        first, second = scores.get(a, {}), scores.get(b, {})
+        names = tuple(name for name in first if name in second)
+        if len(names) < 2:
+            return None
+        groups = tuple(self._groups[what.dataset, name] for name in names)
+        return Pair(names, groups, np.array([first[n] for n in names]), np.array([second[n] for n in names]))
+
+    def p_value(self, what: What, a: str, b: str) -> float:
+        """Two-sided sign-flip test, uncorrected; NaN where the two cannot be paired."""
+        first, second = sorted((a, b))
+        key = (what, first, second)
+        if key not in self._p_values:
+            pair = self.pair(what, first, second)
+            self._p_values[key] = sign_flip_test(pair.a, pair.b, groups=pair.groups) if pair else math.nan
+        return self._p_values[key]
+
+
+def item_value(item: Item) -> float:
+    """The item's score; of a single-label prediction 1.0 where it is right and 0.0 where it is wrong."""
+    if math.isnan(item.value) and item.metric == "accuracy" and item.target and not item.reason:
+        return float(item.target == item.prediction)
+    return item.value
+
+
+def winners(
+    pairs: Pairs,
+    rows: Sequence[Row],
+    cards: Mapping[str, Mapping[str, Any]],
+    measurements: Sequence[Measurement],
+    fields: Sequence[Sequence[str]],
+) -> set[tuple[Measurement, str]]:
+    """Who is better than every other system of its field, corrected (Holm) over all comparisons of the table.
+
+    Parameters
+    ----------
+    pairs : Pairs
+    rows : sequence of Row
+    cards : mapping of str to mapping
+        Card hash -> the card's fields.
+    measurements : sequence of Measurement
+        Columns; those that only describe, and medians, have no winner.
+    fields : sequence of sequence of str
+        Systems that compete with each other; anchors are left out.
+
+    Returns
+    -------
+    set of (Measurement, str)
+    """
+    direction = {measurement_of(row): cards[row.card]["higher_is_better"] for row in rows}
+    means = _means(rows)
+    claims: list[tuple[Measurement, str]] = []
+    p_values: list[float] = []
+    for measurement in measurements:
+        judged = direction.get(measurement) is not None and measurement.metric not in CONDITIONS
+        if not judged or measurement.statistic not in ("mean", "score"):
+            continue
+        sign = 1.0 if direction[measurement] else -1.0
+        for field in fields:
+            values = {
+                system: sign * means[measurement, system] for system in ranked(field) if (measurement, system) in means
+            }
+            for claim, p_value in _tests(pairs, measurement, values, sign):
+                claims.append(claim)
+                p_values.append(p_value)
+    if not claims:
+        return set()
+    adjusted = holm(p_values)
+    lost = {claim for claim, p_value in zip(claims, adjusted, strict=True) if p_value >= ALPHA}
+    return set(claims) - lost
+
+
+def matrix(
+    pairs: Pairs, what: What, systems: Sequence[str], *, higher_is_better: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Every system against every other.
+
+    Returns
+    -------
+    differences : np.ndarray, shape (systems, systems)
+        Mean difference row minus column, positive where the row is better; NaN where they cannot be paired.
+    p_values : np.ndarray, shape (systems, systems)
+        Corrected (Holm) over the matrix.
+    """
+    n = len(systems)
+    differences, p_values = np.full((n, n), np.nan), np.full((n, n), np.nan)
+    for i, j in combinations(range(n), 2):
+        pair = pairs.pair(what, systems[i], systems[j])
+        if pair is not None:
+            difference = float(np.mean(pair.a - pair.b)) * (1 if higher_is_better else -1)
+            differences[i, j], differences[j, i] = difference, -difference
+            p_values[i, j] = pairs.p_value(what, systems[i], systems[j])
+    known = np.isfinite(p_values)
+    if known.any():
+        p_values[known] = holm(p_values[known])
+    return differences, np.where(known, p_values, p_values.T)
+
+
+def _tests(
+    pairs: Pairs, measurement: Measurement, values: Mapping[str, float], sign: float
+) -> list[tuple[tuple[Measurement, str], float]]:
+    """The claim that the best of `values` beats each other one, with its p-value (1 where it cannot be tested)."""
+    if len(values) < 2:
+        return []
+    best = max(values, key=lambda system: values[system])
+    what = What(*measurement[:5])
+    tests = []
+    for other in values:
+        if other != best:
+            pair = pairs.pair(what, best, other)
+            ahead = pair is not None and sign * float(np.mean(pair.a - pair.b)) > 0
+            p_value = pairs.p_value(what, best, other) if ahead else 1.0
+            tests.append(((measurement, best), p_value))
+    return tests
+
+
+def _means(rows: Sequence[Row]) -> dict[tuple[Measurement, str], float]:
+    values: dict[tuple[Measurement, str], list[float]] = defaultdict(list)
+    for row in rows:
+        if math.isfinite(row.value):
+            values[measurement_of(row), row.system].append(row.value)
+    return {key: sum(several) / len(several) for key, several in values.items()}

@@ -1,0 +1,359 @@
+"""Tables as text: Markdown, LaTeX, HTML, CSV and Parquet of one :class:`~m2l_bench.report.tables.Table`.
+
+Conventions
+-----------
+The number of decimals is one a column: the last digit is at most half of the typical half-width of the intervals.
+Everything that comes from outside (labels, notes, published figures) is escaped in every format. The same table gives
+the same bytes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import median
+from typing import Any
+
+from m2l_bench.report.store import Published
+from m2l_bench.report.tables import Cell, Line, Table
+from m2l_bench.report.templates import environment
+
+# A LaTeX column is as wide as a page allows with about this many characters at \footnotesize.
+LATEX_WIDTH = 104
+_PUBLISHED = ("system", "dataset", "metric", "value", "source", "conditions")
+PUBLISHED_HEADING = "Published figures, not measured here: other data, other conditions"
+
+
+def to_markdown(table: Table, *, width: int = 80) -> str:
+    """GitHub-flavoured Markdown that reads well as plain text.
+
+    Parameters
+    ----------
+    table : Table
+    width : int
+        Characters; what does not fit stands in further tables below, with the same lines.
+
+    Returns
+    -------
+    str
+        The tables, then the caption, counts and notes.
+    """
+    blocks = [_grid(part, counts=table.same_counts is None and not i) for i, part in enumerate(_parts(table, width))]
+    blocks += ["\n".join(f"- {sentence}" for sentence in sentences(table, markdown=True))]
+    if table.published:
+        blocks += [
+            f"**{PUBLISHED_HEADING}**",
+            markdown_grid([_PUBLISHED, *map(_published_cells, table.published)], numeric=False),
+        ]
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def to_latex(table: Table) -> str:
+    r"""A ``table*`` with booktabs rules; every number is a ``\num``, so that siunitx formats it where it is loaded.
+
+    Needs ``\usepackage{booktabs}``; without siunitx ``\num`` sets its argument in math mode.
+    """
+    tabulars = (
+        "\n".join(_tabular(part, counts=table.same_counts is None and not index))
+        for index, part in enumerate(_parts(table, LATEX_WIDTH))
+    )
+    body = "\\providecommand{\\num}[1]{\\ensuremath{#1}}\n" + "\n\\par\\medskip\n".join(tabulars)
+    notes = " ".join(_tex_sentence(sentence) for sentence in sentences(table))
+    caption = f"{_tex(table.title)}. " if table.title else ""
+    published = "\n".join(["", r"\par\bigskip", *_published_tabular(table.published)]) if table.published else ""
+    return (
+        "\\begin{table*}\n\\centering\n\\caption{" + caption + notes + "}\n\\label{tab:" + _label(table.name) + "}\n"
+        "\\footnotesize\n" + body + published + "\n\\end{table*}\n"
+    )
+
+
+def to_html(table: Table) -> str:
+    """A page of its own, without scripts."""
+    shown = [
+        [_texts(cell, digits) for cell, digits in zip(line.cells, _digits(table), strict=True)] for line in table.lines
+    ]
+    return (
+        environment()
+        .get_template("table.html.j2")
+        .render(table=table, cells=shown, sentences=sentences(table), published_heading=PUBLISHED_HEADING)
+    )
+
+
+def records(table: Table) -> list[dict[str, Any]]:
+    """One flat record a cell, then one a published figure (``origin`` tells them apart); full precision."""
+    measured = [
+        {
+            "origin": "measured",
+            "system": line.system,
+            "group": line.group,
+            **column.measurement._asdict(),
+            "unit": column.unit,
+            "better": {True: "higher", False: "lower", None: ""}[column.higher_is_better],
+            "value": repr(cell.value),
+            "ci_low": repr(cell.low),
+            "ci_high": repr(cell.high),
+            "seeds": cell.n_seeds,
+            "seed_deviation": repr(cell.spread),
+            "best": cell.best,
+            "n_planned": cell.n_planned,
+            "n_scored": cell.n_scored,
+            "n_failed": cell.n_failed,
+            "card": column.card,
+            "note": "; ".join(cell.notes),
+        }
+        for line in table.lines
+        for column, cell in zip(table.columns, line.cells, strict=True)
+        if cell is not None
+    ]
+    blank = dict.fromkeys(measured[0] if measured else _PUBLISHED, "")
+    return measured + [
+        blank
+        | {"origin": "published", "system": p.system, "dataset": p.dataset, "task": p.task, "metric": p.metric}
+        | {"value": p.value, "note": f"{p.source}, {p.table}, {p.date}: {p.conditions}"}
+        for p in table.published
+    ]
+
+
+def to_csv(table: Table) -> str:
+    """:func:`records` as CSV."""
+    buffer = io.StringIO()
+    found = records(table)
+    writer = csv.DictWriter(buffer, list(found[0]) if found else ["origin", "system"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(found)
+    return buffer.getvalue()
+
+
+def to_parquet(table: Table) -> bytes:
+    """The measured :func:`records` as Parquet, numbers as numbers."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    numbers = ("value", "ci_low", "ci_high", "seed_deviation")
+    found = [r | {name: float(r[name]) for name in numbers} for r in records(table) if r["origin"] == "measured"]
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(found), buffer)
+    return buffer.getvalue()
+
+
+def sentences(table: Table, *, markdown: bool = False) -> list[str]:
+    """What stands under a table: how to read it, the counts where they are the same everywhere, the caveats."""
+    text = list(table.caption)
+    if table.same_counts:
+        text.append("Items planned / scored / failed: {} / {} / {} for every system.".format(*table.same_counts))
+    text += table.common_notes
+    text += [f"{mark}: {note}" for note, mark in table.footnotes.items()]
+    return [markdown_text(sentence) for sentence in text] if markdown else text
+
+
+def _digits(table: Table) -> list[int]:
+    """Decimals of each column."""
+    columns = zip(*(line.cells for line in table.lines), strict=True)
+    return [decimals([(cell.value, cell.low, cell.high) for cell in column if cell]) for column in columns]
+
+
+def decimals(intervals: Sequence[tuple[float, float, float]]) -> int:
+    """How many decimals the (value, low, high) of one column deserve: 0 to 4."""
+    halves = [(high - low) / 2 for _, low, high in intervals if high > low]
+    if halves:
+        return min(4, max(0, math.ceil(-math.log10(median(halves) / 2))))
+    largest = max((abs(value) for value, _, _ in intervals if value and math.isfinite(value)), default=1.0)
+    return min(4, max(0, 2 - math.floor(math.log10(largest))))
+
+
+def _texts(cell: Cell | None, digits: int) -> tuple[str, str, str]:
+    """Value, interval and spread over seeds as text; a minus is a hyphen."""
+    if cell is None:
+        return "-", "", ""
+    if cell.n_scored == 0 or math.isnan(cell.value):
+        return "failed", "", ""
+    value, low, high = (number_text(number, digits) for number in (cell.value, cell.low, cell.high))
+    interval = "" if math.isnan(cell.low) or math.isnan(cell.high) else f"[{low}, {high}]"
+    return value, interval, "" if math.isnan(cell.spread) else f"±{number_text(cell.spread, max(digits, 1))}"
+
+
+def number_text(value: float, digits: int) -> str:
+    """With so many decimals; never a negative zero."""
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+def _parts(table: Table, width: int) -> list[Table]:
+    """Cut a table into tables that are at most `width` characters wide, each with all its lines; counts in the first."""
+    cells = _columns_of_text(table, counts=False)
+    first = max(len(text) for text in cells[0]) + 4
+    parts: list[list[int]] = [[]]
+    used = first + (len(_COUNTS) + 3 if table.same_counts is None else 0)
+    for index, column in enumerate(cells[1:]):
+        needed = max(len(text) for text in column) + 3
+        if parts[-1] and used + needed > width:
+            parts.append([])
+            used = first
+        parts[-1].append(index)
+        used += needed
+    return [
+        replace(
+            table,
+            columns=tuple(table.columns[i] for i in part),
+            lines=tuple(replace(line, cells=tuple(line.cells[i] for i in part)) for line in table.lines),
+        )
+        for part in parts
+    ]
+
+
+_COUNTS = "plan/scored/fail"
+
+
+def _columns_of_text(table: Table, *, counts: bool) -> list[list[str]]:
+    """Heading and cells of each column as Markdown: the systems, the measurements and, where asked for, the counts."""
+    columns = [["system", *(_system(table, line) for line in table.lines)]]
+    for index, (column, digits) in enumerate(zip(table.columns, _digits(table), strict=True)):
+        columns.append([markdown_text(column.heading), *(_md_cell(line.cells[index], digits) for line in table.lines)])
+    if counts:
+        columns.append([_COUNTS, *("/".join(str(n) for n in line.counts) for line in table.lines)])
+    return columns
+
+
+def _grid(table: Table, *, counts: bool) -> str:
+    columns = _columns_of_text(table, counts=counts)
+    lines: list[Sequence[str]] = [[column[0] for column in columns]]
+    group = ""
+    for index, line in enumerate(table.lines, start=1):
+        if line.group != group:
+            group = line.group
+            lines.append([f"*{markdown_text(group)}*" if group else "*others*", *[""] * (len(columns) - 1)])
+        lines.append([column[index] for column in columns])
+    return markdown_grid(lines)
+
+
+def markdown_grid(lines: Sequence[Sequence[str]], *, numeric: bool = True) -> str:
+    """A Markdown table of texts that are already escaped; the first line is the heading, numbers stand to the right."""
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+
+    def padded(line: Sequence[str]) -> str:
+        cells = (
+            text.rjust(width) if numeric and i else text.ljust(width)
+            for i, (text, width) in enumerate(zip(line, widths, strict=True))
+        )
+        return "| " + " | ".join(cells) + " |"
+
+    rule = "".join(("-" * (w + 1) + ":|") if numeric and i else "-" * (w + 2) + "|" for i, w in enumerate(widths))
+    return "\n".join([padded(lines[0]), "|" + rule, *(padded(line) for line in lines[1:])])
+
+
+def _system(table: Table, line: Line) -> str:
+    marks = _marks(table, line)
+    return markdown_text(line.system) + (f" ({marks})" if marks else "")
+
+
+def _marks(table: Table, line: Line) -> str:
+    return ",".join(table.footnotes[note] for note in line.notes if note in table.footnotes)
+
+
+def _md_cell(cell: Cell | None, digits: int) -> str:
+    value, interval, spread = _texts(cell, digits)
+    if cell is not None and cell.best:
+        value = f"**{value}**"
+    return " ".join(part for part in (value, interval, spread) if part)
+
+
+def markdown_text(text: str) -> str:
+    """Escape what Markdown or HTML would act on, and keep a cell on one line."""
+    text = " ".join(_printable(text).split())
+    for sign in "\\`*[]|":
+        text = text.replace(sign, f"\\{sign}")
+    return text.replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _tabular(table: Table, *, counts: bool) -> list[str]:
+    width = 1 + len(table.columns) + counts
+    headings = ["System", *(_tex(column.heading) for column in table.columns), *([_COUNTS] if counts else [])]
+    lines = [rf"\begin{{tabular}}{{l{'r' * (width - 1)}}}", r"\toprule", " & ".join(headings) + r" \\"]
+    lines.append(r"\midrule")
+    group = ""
+    for line in table.lines:
+        if line.group != group:
+            group = line.group
+            lines.append(rf"\multicolumn{{{width}}}{{l}}{{\emph{{{_tex(group or 'others')}}}}} \\")
+        marks = _marks(table, line)
+        cells = [_tex(line.system) + (rf"\textsuperscript{{{marks}}}" if marks else "")]
+        cells += [_tex_cell(cell, digits) for cell, digits in zip(line.cells, _digits(table), strict=True)]
+        cells += ["/".join(str(n) for n in line.counts)] if counts else []
+        lines.append(" & ".join(cells) + r" \\")
+    return [*lines, r"\bottomrule", r"\end{tabular}"]
+
+
+def _tex_cell(cell: Cell | None, digits: int) -> str:
+    value, interval, spread = _texts(cell, digits)
+    if value == "-":
+        return "--"
+    if value == "failed":
+        return value
+    text = rf"\num{{{value}}}"
+    if cell is not None and cell.best:
+        text = rf"\textbf{{\boldmath{text}}}"
+    if interval:
+        low, high = interval[1:-1].split(", ")
+        text += rf" [\num{{{low}}}, \num{{{high}}}]"
+    return text + (rf" $\pm$\num{{{spread[1:]}}}" if spread else "")
+
+
+def _published_tabular(figures: Sequence[Published]) -> list[str]:
+    lines = [rf"\emph{{{PUBLISHED_HEADING}}}\par\smallskip", r"\begin{tabular}{lllrp{0.22\linewidth}p{0.22\linewidth}}"]
+    lines += [r"\toprule", " & ".join(name.capitalize() for name in _PUBLISHED) + r" \\", r"\midrule"]
+    lines += [" & ".join(_tex(text) for text in _published_cells(figure)) + r" \\" for figure in figures]
+    return [*lines, r"\bottomrule", r"\end{tabular}"]
+
+
+def _published_cells(figure: Published) -> list[str]:
+    source = ", ".join(part for part in (figure.source, figure.table, figure.date) if part)
+    where = figure.task or figure.dataset
+    return [
+        markdown_text(text) for text in (figure.system, where, figure.metric, figure.value, source, figure.conditions)
+    ]
+
+
+_TEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': "''",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "±": r"$\pm$",
+    **{sign: f"\\{sign}" for sign in "&%$#_"},
+}
+
+
+def _tex(text: str) -> str:
+    """Escape for LaTeX; a letter that the default fonts lack becomes its plain form or its code point."""
+    return "".join(_TEX.get(sign) or _plain(sign) for sign in " ".join(_printable(text).split()))
+
+
+def _tex_sentence(text: str) -> str:
+    return _tex(text if text.endswith(".") else f"{text}.")
+
+
+def _plain(sign: str) -> str:
+    if sign.isascii():
+        return sign
+    plain = unicodedata.normalize("NFKD", sign).encode("ascii", "ignore").decode()
+    return plain or f"[U+{ord(sign):04X}]"
+
+
+def _label(name: str) -> str:
+    return "".join(sign if sign.isascii() and sign.isalnum() else "-" for sign in name)
+
+
+def _printable(text: str) -> str:
+    """Without control and direction signs, which could hide or reorder what a reader sees."""
+    return "".join(sign if unicodedata.category(sign) not in ("Cc", "Cf", "Cs") else " " for sign in text)

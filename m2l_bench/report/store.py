@@ -1,0 +1,217 @@
+"""Read one or several finished runs as one set of results, and refuse mixtures that a table must not hide.
+
+Conventions
+-----------
+Runs are merged by what they measured: the same metric on the same data must carry one card and one data hash in all of
+them. A label that stands for two different systems is told apart by the first digits of the fingerprint.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from m2l_bench.results import ROW_KEY, Item, Row, read_items, read_rows
+
+Record = TypeVar("Record", Row, Item)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run: its folder and what ``run.json`` says."""
+
+    folder: Path
+    record: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a report is made of.
+
+    Attributes
+    ----------
+    rows : tuple of Row
+    items : tuple of Item
+    cards : mapping of str to mapping
+        Card hash -> the card's fields.
+    systems : tuple of str
+        Labels in the order in which the suites name them.
+    runs : tuple of Run
+    """
+
+    rows: tuple[Row, ...]
+    items: tuple[Item, ...]
+    cards: Mapping[str, Mapping[str, Any]]
+    systems: tuple[str, ...]
+    runs: tuple[Run, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A figure that somebody else published: never in a line of ours, never without source and conditions."""
+
+    system: str
+    dataset: str
+    task: str
+    metric: str
+    value: str
+    source: str
+    table: str
+    date: str
+    conditions: str
+
+
+def read_results(folders: Sequence[Path]) -> Results:
+    """Read the runs in `folders` and merge them.
+
+    Parameters
+    ----------
+    folders : sequence of path-like
+        Folders of finished runs.
+
+    Returns
+    -------
+    Results
+
+    Raises
+    ------
+    ValueError
+        If no folder is given, one holds no readable run, or the runs measured one metric with two cards or on different
+        data (both hashes are named), or disagree about one number.
+    """
+    if not folders:
+        raise ValueError("folders must hold at least one run, got none")
+    runs = tuple(Run(Path(folder), _read_json(Path(folder) / "run.json")) for folder in folders)
+    rows = [row for run in runs for row in read_rows(run.folder)]
+    items = [item for run in runs for item in read_items(run.folder)]
+    cards: dict[str, Mapping[str, Any]] = {}
+    for run in runs:
+        cards |= _read_json(run.folder / "cards.json")
+    refuse_mixtures(rows)
+    labels = _distinct_labels(rows)
+    rows = _once([_relabelled(row, labels) for row in rows])
+    items = list(dict.fromkeys(_relabelled(_comparable(item), labels) for item in items))
+    missing = sorted({row.card for row in rows} - set(cards))
+    if missing:
+        raise ValueError(f"cards.json must hold the card of every row, got none of {', '.join(missing)}")
+    return Results(tuple(rows), tuple(items), cards, _system_order(rows, runs), runs)
+
+
+def read_published(folder: Path) -> list[Published]:
+    """Read every CSV file of `folder`; its columns are the fields of :class:`Published`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such file, one has other columns, or a figure lacks its system, metric, value, source, date or
+        conditions.
+    """
+    paths = sorted(folder.glob("*.csv"))
+    if not paths:
+        raise ValueError(f"{folder}: must hold CSV files of published figures, got none")
+    names = [field.name for field in fields(Published)]
+    figures = []
+    for path in paths:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            if sorted(reader.fieldnames or []) != sorted(names):
+                raise ValueError(f"{path}: must have the columns {', '.join(names)}, got {reader.fieldnames}")
+            for record in reader:
+                lacking = [name for name in names if name not in ("dataset", "task", "table") and not record[name]]
+                if lacking:
+                    raise ValueError(f"{path}, line {reader.line_num}: must state {', '.join(lacking)}, got nothing")
+                figures.append(Published(**{name: record[name] for name in names}))
+    return figures
+
+
+def refuse_mixtures(rows: Iterable[Row]) -> None:
+    """Raise ValueError where one measurement appears with two card hashes or two data hashes, naming both."""
+    for name in ("card", "data_hash"):
+        found: dict[tuple[str, ...], str] = {}
+        for row in rows:
+            key = (row.dataset, row.task, row.probe, row.split, row.metric)
+            other = found.setdefault(key, getattr(row, name))
+            if other != getattr(row, name):
+                where = " ".join(part for part in key if part)
+                raise ValueError(f"{where}: must have one {name}, got {other} and {getattr(row, name)}")
+
+
+def natural_key(text: str) -> list[tuple[int, int, str]]:
+    """Sort key that puts ``opus:12k`` before ``opus:96k`` before ``opus:128k``.
+
+    >>> sorted(["opus:96k", "opus:128k", "mp3:64k"], key=natural_key)
+    ['mp3:64k', 'opus:96k', 'opus:128k']
+    """
+    parts = re.split(r"([0-9]+)", text)
+    return [(1, int(part), "") if index % 2 else (0, 0, part) for index, part in enumerate(parts)]
+
+
+def _distinct_labels(rows: Iterable[Row]) -> dict[tuple[str, str], str]:
+    """(label, fingerprint) -> label, with the fingerprint's first digits where one label stands for several systems."""
+    prints: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        prints[row.system].add(row.fingerprint)
+    return {
+        (label, fingerprint): f"{label} ({fingerprint[:6] or 'not loaded'})"
+        for label, several in prints.items()
+        if len(several) > 1
+        for fingerprint in several
+    }
+
+
+def _relabelled(record: Record, labels: Mapping[tuple[str, str], str]) -> Record:
+    label = labels.get((record.system, record.fingerprint))
+    return replace(record, system=label) if label else record
+
+
+_NAN = float("nan")
+
+
+def _comparable(item: Item) -> Item:
+    """The same record with the one NaN object, so that equal records compare equal."""
+    return item if item.value == item.value else replace(item, value=_NAN)
+
+
+def _once(rows: Iterable[Row]) -> list[Row]:
+    """Each measurement once; two runs that disagree about it are refused."""
+    kept: dict[tuple[Any, ...], Row] = {}
+    for row in rows:
+        key = tuple(getattr(row, name) for name in ROW_KEY)
+        other = kept.setdefault(key, row)
+        if repr(other.value) != repr(row.value):
+            raise ValueError(
+                f"{row.system} {row.dataset} {row.metric}: two runs must agree about one measurement, "
+                f"got {other.value} and {row.value}"
+            )
+    return list(kept.values())
+
+
+def _system_order(rows: Iterable[Row], runs: Iterable[Run]) -> tuple[str, ...]:
+    """Labels as the suites list them; what they do not name follows in natural order."""
+    listed: dict[str, int] = {}
+    for run in runs:
+        for entry in run.record.get("suite", {}).get("systems", []):
+            label = entry.get("label") or str(entry.get("system", "")).rpartition("/")[2]
+            listed.setdefault(label, len(listed))
+    labels = {row.system for row in rows}
+
+    def key(label: str) -> tuple[int, list[tuple[int, int, str]]]:
+        return listed.get(label, listed.get(label.rpartition(" (")[0], len(listed))), natural_key(label)
+
+    return tuple(sorted(labels, key=key))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: must be a run's JSON file ({error})") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: must hold a JSON object, got {type(content).__name__}")
+    return content

@@ -1,0 +1,199 @@
+"""How our figures look, and how they are written: settings, colours, axes, error bars, labels, legends.
+
+Conventions
+-----------
+Widths are those of a paper's column (3.35 in) or text (6.9 in); letters are 7 points at that size. Colours are Okabe and
+Ito's, which colour-blind readers tell apart, and never the only sign: markers, hatches and direct labels say the same.
+The same figure gives the same bytes (no dates in the files), whatever the user's matplotlib settings are.
+
+References
+----------
+M. Okabe, K. Ito, "Color Universal Design", 2008.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from m2l_bench.audio import write_atomic
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+
+COLUMN = 3.35
+PAGE = 6.9
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A8A8A")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+HATCHES = ("", "////", "....", "xxxx")
+_STYLE: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 7,
+    "axes.titlesize": 7,
+    "axes.labelsize": 7,
+    "xtick.labelsize": 6.5,
+    "ytick.labelsize": 6.5,
+    "legend.fontsize": 6.5,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "lines.linewidth": 1.1,
+    "lines.markersize": 3.6,
+    "hatch.linewidth": 0.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,
+    "text.usetex": False,
+    "text.parse_math": False,  # a system's name may hold a dollar sign
+    "axes.unicode_minus": True,
+}
+
+
+class Interval(NamedTuple):
+    """A value and the ends of its interval (NaN where there is none)."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Point(NamedTuple):
+    """One system in a plane; systems of one family are joined by a line."""
+
+    system: str
+    family: str
+    x: Interval
+    y: Interval
+
+
+def save(figure: Figure, stem: Path) -> None:
+    """Write ``STEM.pdf`` (vectors) and ``STEM.png`` (300 dots an inch), without dates."""
+    with _style():
+        for suffix, metadata in (
+            (".pdf", {"CreationDate": None, "Creator": None, "Producer": None}),
+            (".png", {"Software": None}),
+        ):
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=suffix[1:], dpi=300, metadata=metadata)
+            write_atomic(stem.with_name(stem.name + suffix), buffer.getvalue())
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    """Our settings over matplotlib's defaults, whatever the user's are."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        yield
+
+
+@contextmanager
+def panels(
+    width: float, height: float, rows: int, columns: int, *, sharex: bool = False, sharey: bool = False
+) -> Iterator[tuple[Figure, np.ndarray]]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with _style():
+        figure = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasAgg(figure)
+        yield figure, figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)
+
+
+@contextmanager
+def panel(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
+    with panels(width, height, 1, 1) as (figure, axes):
+        yield figure, axes[0][0]
+
+
+def error_lengths(intervals: Sequence[Interval]) -> np.ndarray:
+    """Lengths below and above each value, as matplotlib wants them; 0 where there is no interval."""
+    lengths = [(interval.value - interval.low, interval.high - interval.value) for interval in intervals]
+    return np.maximum(np.nan_to_num(np.array(lengths, dtype=np.float64).reshape(-1, 2).T), 0.0)
+
+
+def error_bars(axes: Axes, points: Sequence[Point], index: int, *, label: str, line: str) -> None:
+    axes.errorbar(
+        [point.x.value for point in points],
+        [point.y.value for point in points],
+        xerr=error_lengths([point.x for point in points]),
+        yerr=error_lengths([point.y for point in points]),
+        color=COLOURS[index % len(COLOURS)],
+        marker=MARKERS[(index + index // len(COLOURS)) % len(MARKERS)],
+        linestyle=line,
+        elinewidth=0.7,
+        capsize=1.5,
+        capthick=0.7,
+        label=label,
+    )
+
+
+def plain_log_ticks(axis: Axis, values: Sequence[float]) -> None:
+    """Ticks at 1, 2, 5, 10, 20, ... written out: a decade rarely holds all bit rates."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    low, high = min(values), max(values)
+    ticks = [step * 10.0**power for power in range(-9, 10) for step in (1, 2, 5)]
+    axis.set_major_locator(FixedLocator([tick for tick in ticks if low / 1.6 <= tick <= high * 1.6]))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
+
+
+def legend(figure: Figure, axes: Axes) -> None:
+    """Above the axes, in as many columns as the names allow."""
+    handles, labels = axes.get_legend_handles_labels()
+    if not labels:
+        return
+    labels = [short(label, 30) for label in labels]
+    characters = figure.get_figwidth() * 17
+    columns = max(1, min(len(labels), int(characters / (max(len(label) for label in labels) + 6))))
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns, columnspacing=1.0, handletextpad=0.4)
+
+
+def colour_bar(figure: Figure, image: Any, axes: Axes, label: str) -> None:
+    bar = figure.colorbar(image, ax=axes, fraction=0.045, pad=0.02)
+    bar.set_label(label)
+    bar.outline.set_linewidth(0.4)
+
+
+def name_points(figure: Figure, axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
+    """Write each name beside its point, at the first of eight places where it covers no point and no other name."""
+    figure.canvas.draw()
+    taken = [axes.transData.transform((x, y)) for _, x, y in points]
+    boxes: list[Any] = []
+    for name, x, y in points:
+        for dx, dy in ((1, 1), (-1, 1), (1, -1), (-1, -1), (0, 1), (0, -1), (1, 0), (-1, 0)):
+            text = axes.annotate(
+                short(name, 24),
+                (x, y),
+                xytext=(4 * dx, (3 if dx else 8) * dy),
+                textcoords="offset points",
+                ha={1: "left", -1: "right", 0: "center"}[dx],
+                va={1: "bottom", -1: "top", 0: "center"}[dy],
+                fontsize=6,
+            )
+            box = text.get_window_extent()
+            free = not any(box.overlaps(other) for other in boxes) and not any(box.contains(*at) for at in taken)
+            if free and axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1:
+                break
+            text.remove()
+        else:
+            text = axes.annotate(short(name, 24), (x, y), xytext=(5, 3), textcoords="offset points", fontsize=6)
+            box = text.get_window_extent()
+        boxes.append(box)
+
+
+def short(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
