@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import statistics
 import time
+
 import torch
 from plain_training import PlainTrainer
 
