@@ -22,10 +22,9 @@ from m2l_bench.suite.jobs import SystemSpec, failure_reason, identity, open_late
 from m2l_bench.systems.apply import encode
 from m2l_bench.systems.base import System
 from m2l_bench.systems.registry import load
-from m2l_bench.tasks import load_task
+from m2l_bench.tasks import evaluate, load_task
 from m2l_bench.tasks.base import Task
 from m2l_bench.tasks.outcome import Result
-from m2l_bench.tasks import evaluate
 from m2l_bench.tasks.scoring import METRICS
 
 # The record that counts an item's clips; it never becomes a row.
