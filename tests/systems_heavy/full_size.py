@@ -1,13 +1,12 @@
-"""The published sizes with random weights: parameters, seconds per second of music, and memory over five minutes.
+"""The published sizes with random weights: parameters, seconds per second of music, and memory at two lengths.
 
 Run by hand (minutes, several GB of memory)::
 
     PYTHONPATH=. python tests/systems_heavy/full_size.py [NAME]...
 
 Each system is loaded from files of the published names and shapes, through the documented call. Moûsai takes one step
-instead of twenty. Each runs in a process of its own; the peak of its memory over 20 s and over 300 s of stereo music is
-printed, less what it held before. What no longer grows with the length is what a longer recording would not need either:
-the two waveforms alone take 0.7 MB a second.
+instead of twenty. Each runs in a process of its own; the peak of its memory over a short and a long piece of stereo
+music is printed, less what it held before. Input and output alone take 0.7 MB a second.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ import warnings
 from pathlib import Path
 
 HERE = Path(__file__).parent
+LENGTHS = (10, 40)  # seconds
 NAMES = ("musika", "mousai-v2", "mousai-v3", "dac", "encodec:24khz", "encodec:48khz", "stable-audio")
 
 
@@ -81,7 +81,7 @@ if __name__ == "__main__":
     for which in sys.argv[1:] or NAMES:
         with tempfile.TemporaryDirectory() as place:
             write(which, Path(place))
-            for length in (20, 300):
+            for length in LENGTHS:
                 command = [sys.executable, __file__, "--one", which, place, str(length)]
                 done = subprocess.run(command, capture_output=True, text=True, check=True)
                 print(which, f"{length} s:", done.stdout.strip(), flush=True)
