@@ -47,7 +47,9 @@ def to_markdown(table: Table, *, width: int = 80) -> str:
     if table.published:
         blocks += [
             f"**{PUBLISHED_HEADING}**",
-            markdown_grid([_PUBLISHED, *map(_published_cells, table.published)], numeric=False),
+            markdown_grid(
+                [_PUBLISHED, *([markdown_text(t) for t in _published_cells(p)] for p in table.published)], numeric=False
+            ),
         ]
     return "\n\n".join(block for block in blocks if block) + "\n"
 

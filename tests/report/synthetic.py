@@ -47,6 +47,7 @@ def card_hash(content: dict[str, Any]) -> str:
 
 
 HASH = {name: card_hash(content) for name, content in CARDS.items()}
+CARDS_BY_HASH = {HASH[name]: content for name, content in CARDS.items()}
 
 
 def row(system: str, metric: str, value: float, *, half: float = 0.5, **fields: Any) -> Row:

@@ -193,7 +193,7 @@ def test_keyboard(browser: webdriver.Chrome) -> None:
     assert errors(browser) == []
 
 
-def test_blind_mode_hides_names_and_ratings_download(tmp_path: Path, browser: webdriver.Chrome) -> None:
+def test_blind_mode_hides_names_and_ratings_download(downloads: Path, browser: webdriver.Chrome) -> None:
     play(browser, 2, 1)
     browser.find_element(By.ID, "blind").click()
     body = browser.execute_script(
