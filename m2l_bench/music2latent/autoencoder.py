@@ -34,7 +34,6 @@ from m2l_bench.audio import AudioError
 from m2l_bench.music2latent.checkpoint import load_checkpoint
 from m2l_bench.music2latent.consistency import sampling_levels
 from m2l_bench.music2latent.inference import Draft, Engine
-from m2l_bench.music2latent.network import Music2LatentNetwork
 from m2l_bench.music2latent.representation import max_samples
 
 Array = TypeVar("Array", np.ndarray, Tensor)
@@ -114,9 +113,7 @@ class Music2Latent:
         self.latent_dim, self.features_dim = config.latent_dim, config.features_dim
         self.seed, self.num_steps, self.compatible = seed, num_steps, compatible
         self.device = torch.device(device) if device is not None else _best_device()
-        self.network = Music2LatentNetwork(config).eval().requires_grad_(False)
-        self.network.load_state_dict(loaded.state)
-        self.network.to(self.device)
+        self.network = loaded.network().eval().requires_grad_(False).to(self.device)
         batch = batch_size or _BATCH_SIZES.get(self.device.type, 1)
         self._engine = Engine(self.network, self.device, window, batch, _PRECISIONS[precision], seed)
         options = {"seed": seed, "num_steps": num_steps, "compatible": compatible, "precision": precision}
@@ -308,7 +305,10 @@ def _checked_audio(audio: Array) -> Tensor:
 def _tensor(array: Array) -> Tensor:
     if isinstance(array, Tensor):
         return array
-    return torch.from_numpy(np.ascontiguousarray(array))
+    contiguous = np.ascontiguousarray(array)
+    # torch takes neither read-only memory nor a negative stride, which an axis of length 1 may keep.
+    usable = contiguous.flags.writeable and min(contiguous.strides) >= 0
+    return torch.from_numpy(contiguous if usable else contiguous.copy())
 
 
 def _numpy(array: np.ndarray | Tensor) -> np.ndarray:

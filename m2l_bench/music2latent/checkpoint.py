@@ -29,6 +29,7 @@ from torch import Tensor
 from m2l_bench.audio import sha256, write_atomic
 from m2l_bench.music2latent.config import PUBLISHED, Config
 from m2l_bench.music2latent.keys import from_published
+from m2l_bench.music2latent.network import Music2LatentNetwork
 
 _KEY = "gen_state_dict"  # where the authors' file keeps the weights
 _APP = "m2l-bench"
@@ -79,6 +80,24 @@ class Checkpoint:
     config: Config
     state: dict[str, Tensor]
     sha256: str
+
+    def network(self) -> Music2LatentNetwork:
+        """The network with these weights.
+
+        Raises
+        ------
+        CheckpointError
+            If a tensor is missing, left over, or of another shape than the configuration says.
+        """
+        with torch.device("meta"):  # no time is spent on weights that are replaced at once
+            network = Music2LatentNetwork(self.config)
+        try:
+            network.load_state_dict(self.state, assign=True)
+        except RuntimeError as error:
+            reason = str(error).split("\n\t")[1] if "\n\t" in str(error) else str(error)
+            raise CheckpointError(f"checkpoint {self.name!r} does not fit its config: {reason.strip()}") from error
+        network.arrange()
+        return network
 
 
 def load_checkpoint(checkpoint: str | Path) -> Checkpoint:

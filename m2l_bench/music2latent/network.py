@@ -168,6 +168,10 @@ class Music2LatentNetwork(nn.Module):
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
         self.unet = UNet(config)
+        self.arrange()
+
+    def arrange(self) -> None:
+        """Lay 2-D kernels out channels-last, as the maps are; wanted again where tensors were put in, not copied in."""
         for parameter in self.parameters():
             if parameter.ndim == 4:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)

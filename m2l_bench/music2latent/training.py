@@ -69,8 +69,8 @@ def train(
     out : path-like
         Folder of the run; must hold no checkpoints unless `resume`.
     resume : bool
-        Go on from the last checkpoint in `out`; from the start if there is none. The recipe may differ in `steps`, in
-        `validation` and in `run` only.
+        Go on from the last checkpoint in `out`; from the start if there is none. The recipe may differ in the number of
+        steps, the folders' paths, the loading workers, `validation` and `run` only.
     scores : mapping of str to callable, optional
         ``score(reference, estimate, sample_rate)`` -> float of ``(samples,)`` arrays, measured in validation.
     progress : bool
@@ -348,15 +348,21 @@ def _cut_log(path: Path, step: int) -> None:
 
 
 def _require_same(checkpoint: Path, saved: Mapping[str, Any], recipe: Recipe) -> None:
-    current = recipe.to_dict()
-    for section in ("validation", "run"):
-        current.pop(section)
-    for name, value in current.items():
-        before = saved[name]
-        if name == "optimization":
-            value, before = {**value, "steps": None}, {**before, "steps": None}
-        if value != before:
-            raise ValueError(f"{checkpoint}: {name} must be as in the checkpoint to resume, {before}, got {value}")
+    before, now = _numbers(saved), _numbers(recipe.to_dict())
+    for name, value in now.items():
+        if value != before[name]:
+            raise ValueError(
+                f"{checkpoint}: {name} must be as in the checkpoint to resume, {before[name]}, got {value}"
+            )
+
+
+def _numbers(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a recipe that a resumed training may not change: not its length, nor where the music lies."""
+    data = {key: value for key, value in recipe["data"].items() if key != "workers"}
+    data["folders"] = [{k: v for k, v in folder.items() if k != "path"} for folder in data["folders"]]
+    optimization = {key: value for key, value in recipe["optimization"].items() if key != "steps"}
+    kept = {name: recipe[name] for name in ("seed", "model", "noise")}
+    return {**kept, "data": data, "optimization": optimization}
 
 
 def _share(batch: int, processes: int) -> int:

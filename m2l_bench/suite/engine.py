@@ -120,15 +120,15 @@ def run_jobs(
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
     results: dict[str, Outcome] = {}
-    pending: list[Job] = []
+    pending: dict[str, Job] = {}  # two labels of one system may share a job
     for job in jobs:
-        found = store.read(job)
+        found = None if job.id in pending else store.read(job)
         if found is None:
-            pending.append(job)
+            pending[job.id] = job
         else:
             results[job.id] = found
             on_finished(job, None)
-    for job, outcome, seconds in _run_pool(pending, store, workers):
+    for job, outcome, seconds in _run_pool(list(pending.values()), store, workers):
         results[job.id] = outcome
         on_finished(job, seconds)
     return [results[job.id] for job in jobs]

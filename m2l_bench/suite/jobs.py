@@ -19,7 +19,6 @@ import numpy as np
 
 from m2l_bench import audio as audio_io
 from m2l_bench import embeddings
-from m2l_bench.audio import AudioError
 from m2l_bench.embeddings.base import Embedding, refusal
 from m2l_bench.latents import LatentKey, LatentStore, latent_key
 from m2l_bench.reconstruction.cards import Card, SetMetric, Unscorable
@@ -147,14 +146,14 @@ class ReconstructJob:
         counted = [record for record in outcome.items if record.metric in heard and not record.reason]
         if not counted:
             return True
-        store = _latents(workspace)
+        store = open_latents(workspace)
         return all(windows_key(content[r.item], self.fingerprint, heard[r.metric]) in store for r in counted)
 
     def run(self, workspace: Path) -> Outcome:
         """Score every file; a file or metric that fails gives an Item with its reason."""
         if not self.embeddings:
             return Outcome([record for item in self.items for record in self._score(item, None)])
-        with _latents(workspace) as store:
+        with open_latents(workspace) as store:
             return Outcome([record for item in self.items for record in self._score(item, store)])
 
     def _score(self, item: AudioItem, store: LatentStore | None) -> list[Item]:
@@ -199,8 +198,7 @@ class ReconstructJob:
         return _record(blank, windows_of(name), embedding.fingerprint, len(windows))
 
     def _failed(self, blank: Item, error: Exception) -> list[Item]:
-        reason = str(error) if isinstance(error, AudioError) else f"{type(error).__name__}: {error}"
-        failure = Unscorable(" ".join(reason.split()))
+        failure = Unscorable(failure_reason(error))
         cards = [(name, METRICS[name].card.hash) for name in self.metrics]
         cards += [(windows_of(name), heard) for name, heard in self.embeddings]
         return [_record(blank, name, card, failure) for name, card in cards]
@@ -270,7 +268,7 @@ class DistanceJob:
             raise TypeError(f"{self.metric} is a metric of pairs")
         reasons = dict(self.failed)
         heard = [item for item in self.items if item.id not in reasons]
-        store = _latents(workspace)
+        store = open_latents(workspace)
         references, estimates = (
             [store.get(windows_key(item.sha256, fingerprint, self.embedding_fingerprint))[0].T for item in heard]
             for fingerprint in (REFERENCE, self.fingerprint)
@@ -327,11 +325,18 @@ def failures(records: Sequence[Item], name: str) -> dict[str, str]:
     return {record.item: record.reason for record in records if record.metric == name and record.reason}
 
 
+def failure_reason(error: Exception) -> str:
+    """One line for the results: the message, with the exception's name where it is not ours."""
+    text = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())
+
+
 def _record(blank: Item, name: str, card: str, score: float | Unscorable) -> Item:
     record = replace(blank, metric=name, card=card)
     return replace(record, reason=str(score)) if isinstance(score, Unscorable) else replace(record, value=float(score))
 
 
 @lru_cache(maxsize=2)
-def _latents(workspace: Path) -> LatentStore:
+def open_latents(workspace: Path) -> LatentStore:
+    """The latent store of a workspace, opened once a process."""
     return LatentStore(workspace / "latents")

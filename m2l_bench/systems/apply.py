@@ -1,4 +1,4 @@
-"""Pass audio of any rate through a system: resample there and back, and hold it to its promises."""
+"""Pass audio of any rate through a system, resampled there and back, and hold the system to its promises."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from m2l_bench import audio as audio_io
 from m2l_bench.audio import AudioError
-from m2l_bench.systems.base import BitstreamCodec, Codec, ReadyMade, System
+from m2l_bench.systems.base import BitstreamCodec, Codec, Encoder, ReadyMade, System
 
 
 def reconstruct(
@@ -66,6 +66,40 @@ def reconstruct(
     if not np.isfinite(estimate).all():
         raise AudioError(f"{stem}: a reconstruction must be finite, got NaN or infinite samples")
     return estimate, kbps
+
+
+def encode(system: System, audio: np.ndarray, rate: int) -> tuple[np.ndarray, float]:
+    """Latents of one file, resampled to the system's rate first.
+
+    Parameters
+    ----------
+    system : System
+        Encoder or autoencoder.
+    audio : np.ndarray, float32, (channels, samples)
+    rate : int
+        Hz.
+
+    Returns
+    -------
+    latents : np.ndarray, float32, (streams, latent_dim, frames)
+    latent_rate : float
+        Frames a second.
+
+    Raises
+    ------
+    AudioError
+        If the latents have another shape or are not finite.
+    TypeError
+        If the system has no latents.
+    """
+    if not isinstance(system, Encoder):
+        raise TypeError(f"{system.name} has no latents: it can reconstruct, not be probed")
+    latents = np.asarray(system.encode(audio_io.resample(audio, rate, system.sample_rate or rate)))
+    if latents.ndim != 3 or latents.shape[1] != system.latent_dim or 0 in latents.shape:
+        raise AudioError(f"latents must have shape (streams, {system.latent_dim}, frames), got {latents.shape}")
+    if not np.isfinite(latents).all():
+        raise AudioError("latents must be finite, got NaN or infinite values")
+    return latents, system.latent_rate
 
 
 def _match_length(

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from math import prod
 from pathlib import Path
@@ -38,7 +39,7 @@ def load(library: str, model_class: str, folder: Path) -> Any:
     except ImportError as error:
         raise ImportError(f"{model_class} needs {library}: pip install 'm2l-bench[codecs]'") from error
     options = {"use_safetensors": True, "local_files_only": True, "output_loading_info": True}
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _without_progress_bar(library):
         warnings.simplefilter("ignore")  # the libraries still use torch's older weight_norm
         model, report = getattr(module, model_class).from_pretrained(str(folder), **options)
     for problem in ("missing_keys", "mismatched_keys"):
@@ -46,6 +47,18 @@ def load(library: str, model_class: str, folder: Path) -> Any:
             found = sorted(map(str, report[problem]))
             raise ValueError(f"checkpoint {folder}: {problem.replace('_', ' ')}: {found[0]} and {len(found) - 1} more")
     return model.eval().requires_grad_(False)
+
+
+@contextmanager
+def _without_progress_bar(library: str) -> Iterator[None]:
+    settings = importlib.import_module(f"{library}.utils.logging")
+    shown = settings.is_progress_bar_enabled()
+    settings.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            settings.enable_progress_bar()
 
 
 def reach(strides: Sequence[int]) -> int:

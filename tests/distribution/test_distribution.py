@@ -140,10 +140,18 @@ def test_too_few_windows_are_refused():
         fad(left, right, 0)
 
 
-def test_sides_of_another_shape_are_refused():
+@pytest.mark.parametrize("score", SCORES)
+def test_a_reconstruction_short_of_its_last_window_is_compared_where_both_are(score):
     left, right = embedded(20)
-    with pytest.raises(ValueError, match="pair 0 must have one shape on both sides"):
-        fad(left, [x[:-1] for x in right], 0)
+    result = score(left, [right[0][:-1], *right[1:]], 0)
+    assert result.value == score([left[0][:-1], *left[1:]], [right[0][:-1], *right[1:]], 0).value
+    assert (result.health["n_left_out"], result.health["n_unpaired_windows"]) == (0, 1)
+
+
+def test_sides_of_another_dimension_are_refused():
+    left, right = embedded(20)
+    with pytest.raises(ValueError, match=r"windows must have one dimension, got \[7, 8\]"):
+        fad(left, [x[:, :-1] for x in right], 0)
 
 
 def test_compatible_metrics_score_or_say_why_not():

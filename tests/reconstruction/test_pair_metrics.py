@@ -140,6 +140,12 @@ def test_different_length_is_an_error_not_a_trim(name: str, music: np.ndarray) -
     assert not isinstance(error.value, Unscorable)
 
 
+@pytest.mark.parametrize("name", PAIR_METRICS)
+def test_one_dimension_is_an_error_as_channels_are_told_by_the_first(name: str, music: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"\(channels, samples\) arrays, got shape \(44100,\)"):
+        score(name, music[0], music[0])
+
+
 def test_each_metric_gives_its_own_reason_and_the_others_their_numbers(music: np.ndarray) -> None:
     scores = score_pair(music[:, :2000], music[:, :2000], RATE, PAIR_METRICS)
     assert scores["si_sdr"] == 100.0 and scores["mel_distance"] == 0.0

@@ -20,7 +20,9 @@ METRICS = ["si_sdr", "mel_distance"]
 
 
 def _suite(folder: Path, systems: list, **more):
-    return make_suite({"name": "t", "systems": systems, "audio": [str(folder)], "metrics": METRICS, **more})
+    return make_suite(
+        {"name": "t", "systems": systems, "audio": [str(folder)], "metrics": METRICS, "tasks": [], **more}
+    )
 
 
 def test_rows_hold_what_the_items_say(music_folder: Path, tmp_path: Path) -> None:
@@ -193,7 +195,7 @@ def test_a_system_that_raises_or_returns_nonsense_is_counted(music_folder: Path,
     assert reasons["Raises"] == "RuntimeError: out of luck"
     assert "must have its input's shape (2, 22050), got (2, 22049)" in reasons["Shorter"]
     assert "must be finite" in reasons["Nan"]
-    assert "no decoder" in reasons["NoDecoder"]
+    assert "has not what this run needs" in reasons["NoDecoder"]
 
 
 def test_job_identity_follows_what_the_result_depends_on(music_folder: Path) -> None:

@@ -19,6 +19,7 @@ ENCODEC_48KHZ = {
     "use_causal_conv": False,
     "target_bandwidths": [3.0, 6.0, 12.0, 24.0],
 }
+_GAIN = 0.6  # more, and rounding errors grow from layer to layer until nothing can be compared
 
 
 def _randomise(model: torch.nn.Module, *, seed: int = 0) -> None:
@@ -29,13 +30,13 @@ def _randomise(model: torch.nn.Module, *, seed: int = 0) -> None:
             continue
         draw = torch.randn(value.shape, generator=generator)
         if name.endswith(("original0", "weight_g")) or ".norm." in name:  # gains
-            draw = 1 + 0.2 * draw
-        elif value.dim() > 1 and not name.endswith(("alpha", "beta", "embed", "embed_avg", "codebook.weight")):
-            draw = draw / (value[0].numel() ** 0.5)
-        elif name.endswith("alpha") and value.data.mean() == 1:  # DAC's; Oobleck's are logarithms
-            draw = 1 + 0.2 * draw.abs()
+            draw = _GAIN * (1 + 0.2 * draw)
+        elif name.endswith(("alpha", "beta")):
+            draw = value.data + 0.2 * draw.abs()
         elif value.dim() == 1:
             draw = 0.05 * draw
+        elif not name.endswith(("embed", "embed_avg", "codebook.weight")):
+            draw = _GAIN * draw / (value[0].numel() ** 0.5)
         value.data.copy_(draw)
 
 
@@ -48,7 +49,7 @@ def dac(folder: Path) -> DacModel:
 
 def encodec(folder: Path, variant: str) -> EncodecModel:
     options = ENCODEC_48KHZ if variant == "48khz" else {}
-    model = EncodecModel(EncodecConfig(num_filters=2, hidden_size=16, codebook_size=64, **options)).eval()
+    model = EncodecModel(EncodecConfig(num_filters=4, hidden_size=16, codebook_size=1024, **options)).eval()
     _randomise(model)
     model.save_pretrained(folder)
     return model
@@ -61,3 +62,14 @@ def oobleck(folder: Path) -> AutoencoderOobleck:
     _randomise(model)
     model.save_pretrained(folder)
     return model
+
+
+def published_size(name: str, folder: Path) -> None:
+    """Models of the published sizes, with the libraries' own random weights."""
+    if name == "dac":
+        DacModel(DacConfig(sampling_rate=44100)).save_pretrained(folder)
+    elif name.startswith("encodec"):
+        options = ENCODEC_48KHZ if name.endswith("48khz") else {}
+        EncodecModel(EncodecConfig(**options)).save_pretrained(folder)
+    else:
+        AutoencoderOobleck().save_pretrained(folder)

@@ -45,9 +45,14 @@ SYSTEMS: dict[str, Callable[[dict], Autoencoder]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def systems(models: dict) -> dict[str, Autoencoder]:
+    return {name: make(models) for name, make in SYSTEMS.items()}
+
+
 @pytest.fixture(params=list(SYSTEMS))
-def system(request: pytest.FixtureRequest, models: dict) -> Autoencoder:
-    return SYSTEMS[request.param](models)
+def system(request: pytest.FixtureRequest, systems: dict[str, Autoencoder]) -> Autoencoder:
+    return systems[request.param]
 
 
 def batch(audio: np.ndarray, multiple: int) -> torch.Tensor:
@@ -104,7 +109,7 @@ def test_encodec_48khz_equals_library(n_samples: int, models: dict) -> None:
     encodec = Encodec(checkpoint=folder, variant="48khz", bandwidth=24.0)
     theirs = model(torch.from_numpy(audio)[None], bandwidth=24.0).audio_values[0, :, :n_samples]
     close(encodec.reconstruct(audio), theirs)
-    assert (encodec.latent_dim, encodec.latent_rate) == (17, 150 / 0.99)
+    assert (encodec.latent_dim, encodec.latent_rate) == (17, pytest.approx(150 / 0.99))
 
 
 @torch.no_grad()
@@ -129,32 +134,31 @@ def test_stable_audio_equals_library(models: dict) -> None:
 
 
 @pytest.mark.parametrize("name", ["dac-continuous", "encodec-24-continuous", "stable-audio"])
-def test_blocks_do_not_show(name: str, models: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_do_not_show(name: str, systems: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     """Long inputs go through in pieces; with the stated context nothing of it is left in the result."""
-    system = SYSTEMS[name](models)
-    audio = recipes.music(2, 100_003)
+    system = systems[name]
+    audio = recipes.music(1, 70_003)
     whole = system.encode(audio)
-    expected = system.decode(whole, 100_003)
+    expected = system.decode(whole, 70_003)
     monkeypatch.setattr(pretrained, "BLOCK_SAMPLES", 12_000)
     np.testing.assert_allclose(system.encode(audio), whole, atol=2e-5 * np.abs(whole).max())
-    np.testing.assert_allclose(system.decode(whole, 100_003), expected, atol=2e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(system.decode(whole, 70_003), expected, atol=2e-5 * np.abs(expected).max())
 
 
-def test_the_stated_reach_is_needed(models: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_stated_reach_is_needed(systems: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     """Less context than the convolutions reach does show, so the test above can fail."""
-    dac = SYSTEMS["dac-continuous"](models)
-    audio = recipes.music(1, 60_000)
+    dac = systems["dac-continuous"]
+    audio = recipes.music(1, 40_000)
     expected = dac.reconstruct(audio)
     monkeypatch.setattr(pretrained, "BLOCK_SAMPLES", 12_000)
     monkeypatch.setattr(dac, "_context", 2)
     assert np.abs(dac.reconstruct(audio) - expected).max() > 1e-4 * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3])
-@pytest.mark.parametrize("n_samples", [1, 511, 4096, AWKWARD, 95_045])
+@pytest.mark.parametrize(
+    ("channels", "n_samples"), [(1, 1), (2, 1), (3, 1), (2, 511), (1, 4096), (3, 4097), (2, AWKWARD), (1, 60_001)]
+)
 def test_lengths_and_channels_are_exact(n_samples: int, channels: int, system: Autoencoder) -> None:
-    if n_samples > 5000 and channels != 2:
-        channels = 2  # the long ones once
     audio = recipes.music(channels, n_samples)
     latents = system.encode(audio)
     assert latents.shape[1] == system.latent_dim and latents.dtype == np.float32
@@ -172,8 +176,8 @@ def test_channels_do_not_mix(system: Autoencoder) -> None:
 
 
 @pytest.mark.parametrize("name", ["stable-audio", "encodec-48"])
-def test_mono_through_stereo_models_is_the_mean_of_both(name: str, models: dict) -> None:
-    system = SYSTEMS[name](models)
+def test_mono_through_stereo_models_is_the_mean_of_both(name: str, systems: dict) -> None:
+    system = systems[name]
     audio = recipes.music(1, 5000)
     both = system.reconstruct(np.repeat(audio, 2, 0))
     np.testing.assert_allclose(system.reconstruct(audio)[0], both.mean(0), atol=1e-6 * np.abs(both).max())
@@ -185,35 +189,35 @@ def test_silence_is_survived(system: Autoencoder) -> None:
 
 @pytest.mark.parametrize(
     ("name", "channels", "bits_per_second"),
-    [("dac", 2, 2 * 9 * 10 * 44100 / 512), ("dac-3", 1, 3 * 10 * 44100 / 512), ("encodec-24", 2, 2 * 10 * 6 * 75)],
+    [("dac", 2, 2 * 9 * 10 * 44100 / 512), ("dac-3", 1, 3 * 10 * 44100 / 512), ("encodec-24", 2, 2 * 6000)],
 )
-def test_bit_rate_is_that_of_the_codes(name: str, channels: int, bits_per_second: float, models: dict) -> None:
-    system = SYSTEMS[name](models)
+def test_bit_rate_is_that_of_the_codes(name: str, channels: int, bits_per_second: float, systems: dict) -> None:
+    system = systems[name]
     seconds = 2.0
     data = system.compress(recipes.music(channels, int(seconds * system.sample_rate)))
     assert 8 * len(data) / seconds == pytest.approx(bits_per_second, rel=0.01)
 
 
 @pytest.mark.parametrize("name", ["dac", "dac-3", "encodec-24", "encodec-48"])
-@pytest.mark.parametrize(("channels", "n_samples"), [(1, 1), (2, AWKWARD), (3, 5000), (2, 95_045)])
-def test_bit_stream_brings_back_the_reconstruction(name: str, channels: int, n_samples: int, models: dict) -> None:
-    system = SYSTEMS[name](models)
+@pytest.mark.parametrize(("channels", "n_samples"), [(1, 1), (2, AWKWARD), (3, 5000), (1, 60_001)])
+def test_bit_stream_brings_back_the_reconstruction(name: str, channels: int, n_samples: int, systems: dict) -> None:
+    system = systems[name]
     assert isinstance(system, BitstreamCodec)
     audio = recipes.music(channels, n_samples)
     expected = system.reconstruct(audio)
     back = system.decompress(system.compress(audio), channels, n_samples)
-    np.testing.assert_allclose(back, expected, atol=1e-5 * max(1e-6, np.abs(expected).max()))
+    np.testing.assert_array_equal(back, expected)
 
 
-def test_a_cut_bit_stream_is_refused(models: dict) -> None:
-    dac = SYSTEMS["dac"](models)
+def test_a_cut_bit_stream_is_refused(systems: dict) -> None:
+    dac = systems["dac"]
     data = dac.compress(recipes.music(1, 3000))
     with pytest.raises(ValueError, match=r"data must hold 54 values of 10 bits in 68 bytes, got 67 bytes"):
         dac.decompress(data[:-1], 1, 3000)
 
 
-def test_fingerprints_tell_variants_apart(models: dict) -> None:
-    made = [make(models) for make in SYSTEMS.values()]
+def test_fingerprints_tell_variants_apart(models: dict, systems: dict) -> None:
+    made = list(systems.values())
     assert len({s.fingerprint for s in made}) == len(made) == len({s.name for s in made})
     assert made[0].fingerprint == SYSTEMS["dac"](models).fingerprint
 

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny_training import MODEL, RATE, tiny_recipe
 
 from m2l_bench.music2latent.config import Config
 from m2l_bench.music2latent.recipe import Recipe
 from m2l_bench.music2latent.training import Interrupted, NonFiniteError, Trainer, train
 from m2l_bench.music2latent.training_state import checkpoints, read_json
-from tests.training.conftest import MODEL, RATE, tiny_recipe
 
 # A run of its own, slow enough to be killed in the middle; argv: recipe as JSON, out, seconds to sleep each step.
 CHILD = """
@@ -36,7 +36,7 @@ training.train(Recipe.model_validate_json(sys.argv[1]), sys.argv[2], resume=True
 
 
 def _child(recipe: Recipe, out: Path, sleep: float = 0.0) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path])}
     return subprocess.Popen(
         [sys.executable, "-c", CHILD, recipe.model_dump_json(), str(out), str(sleep)], env=environment
     )
@@ -52,9 +52,9 @@ def _rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_killed_and_resumed_is_bit_for_bit_the_same(music: Path, tmp_path: Path) -> None:
+def test_killed_and_resumed_is_bit_for_bit_the_same(pieces: Path, tmp_path: Path) -> None:
     """20 steps == some 10, kill -9, the rest."""
-    recipe = tiny_recipe(music)
+    recipe = tiny_recipe(pieces)
     train(recipe, tmp_path / "whole", progress=False)
     out = tmp_path / "killed"
     child = _child(recipe, out, sleep=0.2)
@@ -76,8 +76,8 @@ def test_killed_and_resumed_is_bit_for_bit_the_same(music: Path, tmp_path: Path)
     assert losses[0] == losses[1]
 
 
-def test_sigterm_saves_and_stops(music: Path, tmp_path: Path) -> None:
-    recipe = tiny_recipe(music, optimization={"steps": 100_000}, run={"checkpoint_every": 100_000, "log_every": 1})
+def test_sigterm_saves_and_stops(pieces: Path, tmp_path: Path) -> None:
+    recipe = tiny_recipe(pieces, optimization={"steps": 100_000}, run={"checkpoint_every": 100_000, "log_every": 1})
     child = _child(recipe, tmp_path / "run")
     deadline = time.monotonic() + 120
     while not (tmp_path / "run" / "log.csv").exists():
@@ -89,12 +89,12 @@ def test_sigterm_saves_and_stops(music: Path, tmp_path: Path) -> None:
     assert read_json(saved)["totals"]["step"] == int(_rows(tmp_path / "run" / "log.csv")[-1]["step"])
 
 
-def test_loss_falls_and_artefacts_lie_there(music: Path, tmp_path: Path) -> None:
+def test_loss_falls_and_artefacts_lie_there(pieces: Path, tmp_path: Path) -> None:
     recipe = tiny_recipe(
-        music,
+        pieces,
         optimization={"steps": 60},
         run={"log_every": 10, "checkpoint_every": 20, "keep": 2},
-        validation={"folders": [{"path": str(music)}], "every": 30, "clips": 2, "seconds": 0.5, "samples": 1},
+        validation={"folders": [{"path": str(pieces)}], "every": 30, "clips": 2, "seconds": 0.5, "samples": 1},
     )
     calls = []
 
@@ -118,32 +118,32 @@ def test_loss_falls_and_artefacts_lie_there(music: Path, tmp_path: Path) -> None
     assert [path.name for path in checkpoints(tmp_path / "run" / "checkpoints")] == ["step-00000040", "step-00000060"]
 
 
-def test_weights_hold_their_config(music: Path, tmp_path: Path) -> None:
+def test_weights_hold_their_config(pieces: Path, tmp_path: Path) -> None:
     from m2l_bench.music2latent.checkpoint import load_checkpoint
 
-    weights = train(tiny_recipe(music, optimization={"steps": 4}), tmp_path / "run", progress=False)
+    weights = train(tiny_recipe(pieces, optimization={"steps": 4}), tmp_path / "run", progress=False)
     assert load_checkpoint(weights).config == Config.from_dict(MODEL)
 
 
-def test_an_unfinished_folder_is_not_overwritten(music: Path, tmp_path: Path) -> None:
-    recipe = tiny_recipe(music, optimization={"steps": 5})
+def test_an_unfinished_folder_is_not_overwritten(pieces: Path, tmp_path: Path) -> None:
+    recipe = tiny_recipe(pieces, optimization={"steps": 5})
     train(recipe, tmp_path, progress=False)
     with pytest.raises(ValueError, match=r"must hold no checkpoints unless resuming, got step-00000005"):
         train(recipe, tmp_path, progress=False)
 
 
-def test_resuming_another_training_is_refused(music: Path, tmp_path: Path) -> None:
-    train(tiny_recipe(music, optimization={"steps": 5}), tmp_path, progress=False)
+def test_resuming_another_training_is_refused(pieces: Path, tmp_path: Path) -> None:
+    train(tiny_recipe(pieces, optimization={"steps": 5}), tmp_path, progress=False)
     with pytest.raises(ValueError, match="seed must be as in the checkpoint to resume, 0, got 1"):
-        train(tiny_recipe(music).model_copy(update={"seed": 1}), tmp_path, resume=True, progress=False)
+        train(tiny_recipe(pieces).model_copy(update={"seed": 1}), tmp_path, resume=True, progress=False)
     with pytest.raises(ValueError, match="optimization must be as in the checkpoint"):
-        train(tiny_recipe(music, optimization={"batch": 4}), tmp_path, resume=True, progress=False)
-    train(tiny_recipe(music, optimization={"steps": 7}), tmp_path, resume=True, progress=False)
+        train(tiny_recipe(pieces, optimization={"batch": 4}), tmp_path, resume=True, progress=False)
+    train(tiny_recipe(pieces, optimization={"steps": 7}), tmp_path, resume=True, progress=False)
     assert [path.name for path in checkpoints(tmp_path / "checkpoints")] == ["step-00000005", "step-00000007"]
 
 
-def test_a_damaged_checkpoint_says_so(music: Path, tmp_path: Path) -> None:
-    recipe = tiny_recipe(music, optimization={"steps": 5})
+def test_a_damaged_checkpoint_says_so(pieces: Path, tmp_path: Path) -> None:
+    recipe = tiny_recipe(pieces, optimization={"steps": 5})
     train(recipe, tmp_path, progress=False)
     state = checkpoints(tmp_path / "checkpoints")[-1] / "state.safetensors"
     state.write_bytes(state.read_bytes()[:1000])
@@ -151,8 +151,8 @@ def test_a_damaged_checkpoint_says_so(music: Path, tmp_path: Path) -> None:
         train(recipe, tmp_path, resume=True, progress=False)
 
 
-def test_a_gradient_that_is_not_finite_stops_the_run(music: Path, tmp_path: Path) -> None:
-    trainer = Trainer(tiny_recipe(music), tmp_path, scores={})
+def test_a_gradient_that_is_not_finite_stops_the_run(pieces: Path, tmp_path: Path) -> None:
+    trainer = Trainer(tiny_recipe(pieces), tmp_path, scores={})
     trainer.start(resume=False)
     gain = trainer.network.encoder.gain
     gain.register_hook(lambda gradient: gradient * torch.nan)
@@ -163,8 +163,8 @@ def test_a_gradient_that_is_not_finite_stops_the_run(music: Path, tmp_path: Path
     assert all(torch.equal(saved[f"network.{name}"], tensor) for name, tensor in before.items())
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(music: Path, tmp_path: Path) -> None:
-    trainer = Trainer(tiny_recipe(music), tmp_path, scores={})
+def test_a_loss_that_is_not_finite_stops_the_run(pieces: Path, tmp_path: Path) -> None:
+    trainer = Trainer(tiny_recipe(pieces), tmp_path, scores={})
     trainer.start(resume=False)
     with torch.no_grad():
         trainer.network.unet.conv_in.weight[0] = torch.inf
@@ -173,8 +173,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(music: Path, tmp_path: Path) ->
     assert checkpoints(tmp_path / "checkpoints")
 
 
-def test_a_stop_from_outside_is_heard(music: Path, tmp_path: Path) -> None:
-    trainer = Trainer(tiny_recipe(music), tmp_path, scores={})
+def test_a_stop_from_outside_is_heard(pieces: Path, tmp_path: Path) -> None:
+    trainer = Trainer(tiny_recipe(pieces), tmp_path, scores={})
     trainer.start(resume=False)
     trainer.stop.set()
     with pytest.raises(Interrupted, match="stopped at step 1"):
