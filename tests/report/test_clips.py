@@ -47,9 +47,7 @@ def test_chosen_clips_run_from_worst_to_best() -> None:
 
 
 def test_written_clips_come_back(tmp_path: Path) -> None:
-    write_clips(
-        tmp_path, [clip("../../etc/passwd", a=0.25), clip(HOSTILE, a=0.5, b=2.0)], systems=["a", "b"]
-    )
+    write_clips(tmp_path, [clip("../../etc/passwd", a=0.25), clip(HOSTILE, a=0.5, b=2.0)], systems=["a", "b"])
     systems, clips = read_manifest(tmp_path)
     assert systems == ["a", "b"]
     assert [c.id for c in clips] == ["../../etc/passwd", HOSTILE]
