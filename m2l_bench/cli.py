@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from m2l_bench import console
+
 if TYPE_CHECKING:
-    from m2l_bench.suite.engine import Job
-    from m2l_bench.suite.run import Plan, RunResult
+    from m2l_bench.suite.run import RunResult
     from m2l_bench.suite.suite import Suite
 
 app = typer.Typer(
@@ -27,13 +27,17 @@ app = typer.Typer(
     help="Compare audio autoencoders and codecs.",
 )
 
-# Columns of the printed table; everything else is in the run's files.
-HEADLINE = ("bit_rate", "si_sdr", "mel_distance", "stft_distance")
+# By which the clips worth hearing are chosen: the first that was measured.
+RANKING = ("mel_distance", "si_sdr", "stft_distance")
 
 CPUS = os.cpu_count() or 1
 
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run; made anew, never overwritten.")]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes.")]
+Clips = Annotated[int, typer.Option("--clips", min=0, help="Clips of the listening page, odd; 0 writes no page.")]
+SystemName = Annotated[str, typer.Option("--system", help="An autoencoder.")]
+Checkpoint = Annotated[str | None, typer.Option("--checkpoint", help="Its weights.")]
+Seed = Annotated[int, typer.Option("--seed", help="Of what is random in it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the rows as JSON, for machines.")]
 Metrics = Annotated[
     list[str] | None, typer.Option("--metric", help="A metric; repeat for several (m2l-bench list metrics).")
@@ -44,36 +48,47 @@ Metrics = Annotated[
 def run(
     suite: Annotated[Path | None, typer.Argument(help="A suite file (TOML); the embedded suite by default.")] = None,
     system: Annotated[
-        list[str] | None,
-        typer.Option("--system", help="A system: NAME, NAME:VARIANT, FILE.py:CLASS, or LABEL=one of these."),
+        list[str] | None, typer.Option("--system", help="NAME, NAME:VARIANT, FILE.py:CLASS, or LABEL=one of these.")
     ] = None,
+    task: Annotated[
+        list[str] | None, typer.Option("--task", help="A task (m2l-bench list tasks), or TASK=FOLDER of its data.")
+    ] = None,
+    probe: Annotated[list[str] | None, typer.Option("--probe", help="linear or mlp; both by default.")] = None,
     metric: Metrics = None,
     audio: Annotated[
         list[str] | None, typer.Option("--audio", help="A folder of music, or the name of an embedded set.")
     ] = None,
     out: Out = None,
     workers: Workers = CPUS,
+    clips: Clips = 3,
     as_json: AsJson = False,
 ) -> None:
-    """Run systems on music and print the comparison."""
+    """Run systems on music and tasks, print the comparison and write its report."""
     from m2l_bench.suite.suite import make_suite, read_suite
 
     with bad_input():
         base = read_suite(suite) if suite else make_suite({})
-        given = {"systems": system, "metrics": metric, "audio": audio}
-        chosen = {key: value for key, value in given.items() if value}
+        given = {"systems": system, "metrics": metric, "audio": audio, "tasks": task, "probes": probe}
+        chosen: dict[str, Any] = {key: value for key, value in given.items() if value}
+        if chosen and not suite:
+            chosen["name"] = "run"
+            # Asking for tasks alone, or for reconstruction alone, leaves the other out.
+            if (task or probe) and not (audio or metric):
+                chosen["audio"] = ()
+            elif (audio or metric) and not (task or probe):
+                chosen["tasks"] = ()
+            if audio and not metric:
+                chosen["metrics"] = _default_metrics(audio)
         if chosen:
-            name = base.name if suite else "run"
-            base = make_suite(base.model_dump() | {"name": name} | chosen, source="command line")
-        _run(base, out, workers, as_json)
+            base = make_suite(base.model_dump() | chosen, source="command line")
+        _run(base, out, workers, clips, as_json)
 
 
 @app.command()
 def score(
     reference: Annotated[Path, typer.Argument(help="Folder of the originals.")],
     systems: Annotated[
-        list[str],
-        typer.Argument(metavar="NAME=DIR...", help="A folder of reconstructions for each system, same file names."),
+        list[str], typer.Argument(metavar="NAME=DIR...", help="A folder of reconstructions each, same file names.")
     ],
     metric: Metrics = None,
     max_length_difference: Annotated[
@@ -81,10 +96,11 @@ def score(
     ] = 0.0,
     out: Out = None,
     workers: Workers = CPUS,
+    clips: Clips = 9,
     as_json: AsJson = False,
 ) -> None:
     """Score reconstructions that somebody already made."""
-    from m2l_bench.suite.suite import EMBEDDED_METRICS, make_suite
+    from m2l_bench.suite.suite import make_suite
 
     with bad_input():
         entries = [_folder_entry(text) for text in systems]
@@ -94,25 +110,113 @@ def score(
             "name": "score",
             "systems": entries,
             "audio": [str(reference)],
-            "metrics": metric or EMBEDDED_METRICS,
+            "metrics": metric or _default_metrics([str(reference)]),
+            "tasks": (),
             "max_length_difference": max_length_difference,
         }
-        _run(make_suite(content, source="command line"), out, workers, as_json)
+        _run(make_suite(content, source="command line"), out, workers, clips, as_json)
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Folder of a run, or of several to be merged.")],
+    published: Annotated[bool, typer.Option(help="Set published figures below the tables, apart.")] = False,
+) -> None:
+    """Rebuild tables, figures and the listening page from stored rows."""
+    from m2l_bench.report.build import build
+
+    with bad_input():
+        typer.echo(build(runs, published=published))
+
+
+@app.command()
+def compare(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    a: Annotated[str, typer.Argument(help="A system's label.")],
+    b: Annotated[str, typer.Argument(help="Another's.")],
+) -> None:
+    """Paired difference of two systems per metric, with interval and outliers."""
+    from m2l_bench.report.compare import compare as compare_systems
+    from m2l_bench.report.compare import comparison_markdown
+
+    with bad_input():
+        typer.echo(comparison_markdown(compare_systems(run_folder, a, b)))
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="A training recipe.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of checkpoints, log and weights.")] = Path("training"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+) -> None:
+    """Train a Music2Latent on folders of music."""
+    with bad_input():
+        from m2l_bench.music2latent.training import Interrupted, NonFiniteError
+        from m2l_bench.music2latent.training import train as train_model
+        from m2l_bench.reconstruction import mel_distance, si_sdr
+
+        scores = {
+            "si_sdr": lambda reference, estimate, rate: float(si_sdr(reference, estimate, rate)),
+            "mel_distance": lambda reference, estimate, rate: float(mel_distance(reference, estimate, rate)),
+        }
+        try:
+            typer.echo(train_model(recipe, out, resume=resume, scores=scores))
+        except Interrupted as stopped:
+            typer.echo(str(stopped), err=True)
+            raise typer.Exit(130) from None
+        except NonFiniteError as error:
+            raise ValueError(str(error)) from error
+
+
+@app.command()
+def encode(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="An audio file, or a folder of them.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="A .safetensors file, or a folder for them.")],
+    system: SystemName = "music2latent:small",
+    checkpoint: Checkpoint = None,
+    seed: Seed = 0,
+) -> None:
+    """Turn audio into latents: safetensors with what decode needs."""
+    from m2l_bench.systems.files import encode_file
+
+    with bad_input():
+        _each(source, target, ".safetensors", lambda a, b: encode_file(_loaded(system, checkpoint, seed), a, b))
+
+
+@app.command()
+def decode(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Latents that encode wrote, or a folder of them.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="An audio file, or a folder for them (WAV).")],
+    system: SystemName = "music2latent:small",
+    checkpoint: Checkpoint = None,
+    seed: Seed = 0,
+) -> None:
+    """Turn latents back into audio."""
+    from m2l_bench.systems.files import decode_file
+
+    with bad_input():
+        _each(source, target, ".wav", lambda a, b: decode_file(_loaded(system, checkpoint, seed), a, b))
 
 
 @app.command(name="list")
-def list_(what: Annotated[Literal["systems", "metrics", "audio"], typer.Argument()], as_json: AsJson = False) -> None:
+def list_(
+    what: Annotated[Literal["systems", "tasks", "probes", "metrics", "audio"], typer.Argument()],
+    as_json: AsJson = False,
+) -> None:
     """List what is known by name."""
-    if what == "systems":
-        table = _systems_table()
-    elif what == "metrics":
-        table = _metrics_table()
-    else:
-        table = _audio_table()
+    table = {
+        "systems": console.systems_table,
+        "tasks": console.tasks_table,
+        "probes": console.probes_table,
+        "metrics": console.metrics_table,
+        "audio": console.audio_table,
+    }[what]()
     if as_json:
         print(json.dumps(table, indent=2))
+    elif what == "systems":
+        console.print_systems(table)
     else:
-        _print_table(table)
+        console.print_table(table)
 
 
 @contextmanager
@@ -128,6 +232,22 @@ def bad_input() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
+def _default_metrics(audio: list[str]) -> tuple[str, ...]:
+    """The embedded suite's metrics, without those of whole sets where a folder is too small for them."""
+    from m2l_bench.audio import list_audio
+    from m2l_bench.reconstruction.cards import SetMetric
+    from m2l_bench.reconstruction.distribution import MINIMUM_FILES
+    from m2l_bench.reconstruction.metrics import METRICS
+    from m2l_bench.suite.suite import EMBEDDED_METRICS
+
+    small = [name for name in audio if Path(name).is_dir() and len(list_audio(name)) < MINIMUM_FILES]
+    whole_sets = [name for name in EMBEDDED_METRICS if isinstance(METRICS[name], SetMetric)]
+    if not small:
+        return EMBEDDED_METRICS
+    typer.echo(f"{', '.join(whole_sets)}: left out, {small[0]} must hold at least {MINIMUM_FILES} files", err=True)
+    return tuple(name for name in EMBEDDED_METRICS if name not in whole_sets)
+
+
 def _folder_entry(text: str) -> dict[str, Any]:
     label, sign, directory = text.partition("=")
     if not (sign and label and directory):
@@ -137,138 +257,76 @@ def _folder_entry(text: str) -> dict[str, Any]:
     return {"system": "folder", "label": label, "options": {"directory": str(Path(directory).resolve())}}
 
 
-def _run(suite: Suite, out: Path | None, workers: int, as_json: bool) -> None:
+def _run(suite: Suite, out: Path | None, workers: int, clips: int, as_json: bool) -> None:
     from m2l_bench.suite.run import run_suite
 
-    with _progress() as (on_plan, on_finished):
-        result = run_suite(suite, out=out, workers=workers, on_plan=on_plan, on_finished=on_finished)
+    if clips and (clips < 3 or clips % 2 == 0):
+        raise ValueError(f"--clips must be odd and at least 3, or 0, got {clips}")
+    with console.progress() as hooks:
+        result = run_suite(suite, out=out, workers=workers, **hooks)
+    if result.fresh or not (result.folder / "index.md").is_file():
+        _report(result, clips, workers)
     if as_json:
-        _print_json(result)
+        console.print_json(result)
     else:
-        _print_result(result, suite)
+        console.print_result(result)
     if result.n_failed:
         raise typer.Exit(2)
 
 
-@contextmanager
-def _progress() -> Iterator[tuple[Callable[[Plan], None], Callable[[Job, float | None], None]]]:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+def _report(result: RunResult, n_clips: int, workers: int) -> None:
+    """Write the clips worth hearing, then the report."""
+    from m2l_bench.report.build import build
+    from m2l_bench.report.clips import Clip, choose_clips, write_clips
+    from m2l_bench.suite.run import render_clips
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("planning", total=None)
-
-        def on_plan(plan: Plan) -> None:
-            for spec, reason in plan.unusable:
-                bar.console.print(f"{spec.label}: left out, {reason}", markup=False, highlight=False, soft_wrap=True)
-            bar.update(task, total=len(plan.jobs), description="jobs")
-
-        def on_finished(job: Job, seconds: float | None) -> None:
-            bar.advance(task)
-
-        yield on_plan, on_finished
-
-
-def _print_result(result: RunResult, suite: Suite) -> None:
-    from dataclasses import asdict
-
-    from m2l_bench.report.tables import markdown
-
-    cards: Mapping[str, Mapping[str, Any]] = {card.hash: asdict(card) for card in result.cards.values()}
-    systems = [entry.spec().label for entry in suite.systems]
-    metrics = [name for name in HEADLINE if name in result.cards] or list(suite.metrics)
-    for dataset in sorted({row.dataset for row in result.rows}):
-        rows = [row for row in result.rows if row.dataset == dataset]
-        print(f"\n{dataset}: mean over files [95% bootstrap interval]\n")
-        print(markdown(rows, cards, metrics, systems=systems))
-        for note in sorted({row.note for row in rows if row.note}):
-            print(note)
-    reasons = sorted({(item.item, item.reason) for item in result.items if item.reason})
-    for name, reason in reasons[:20]:
-        print(f"failed: {name}: {reason}", file=sys.stderr)
-    if len(reasons) > 20:
-        print(f"... and {len(reasons) - 20} more in {result.folder / 'failures.csv'}", file=sys.stderr)
-    state = "" if result.fresh else " (already finished, nothing was computed)"
-    print(f"All rows, items and provenance: {result.folder}{state}")
-
-
-def _print_json(result: RunResult) -> None:
-    from dataclasses import asdict
-
-    rows = [asdict(row) for row in result.rows]
-    clean = [{key: None if value != value else value for key, value in row.items()} for row in rows]  # JSON has no NaN
-    print(
-        json.dumps(
-            {"folder": str(result.folder), "fresh": result.fresh, "failed": result.n_failed, "rows": clean}, indent=2
+    metric = next((name for name in RANKING if name in result.cards), None)
+    if metric and n_clips and result.plan.data:
+        better = bool(result.cards[metric].higher_is_better)
+        clips = (
+            Clip(id=item.id, dataset=data.name, sample_rate=rate, reference=reference, estimates=estimates)
+            for data in result.plan.data
+            for item, rate, reference, estimates in render_clips(
+                result,
+                data.name,
+                choose_clips(result.items, dataset=data.name, metric=metric, higher_is_better=better, n=n_clips),
+                workers=workers,
+            )
         )
-    )
+        write_clips(result.folder / "audio", clips, systems=list(result.plan.rebuilders))
+    build([result.folder])
 
 
-def _systems_table() -> list[dict[str, str]]:
-    from m2l_bench.systems.registry import SYSTEMS, known_names
+def _loaded(system: str, checkpoint: str | None, seed: int) -> Any:
+    from m2l_bench.suite.jobs import SystemSpec
 
-    table = []
-    for name in known_names():
-        entry = SYSTEMS.get(name.partition(":")[0])
-        table.append(
-            {
-                "name": name,
-                "what": entry.summary if entry else "from an installed package",
-                "licence": entry.licence if entry else "see its package",
-                "download": ("yes" if entry.download else "no") if entry else "?",
-            }
-        )
-    return table
+    return SystemSpec(label=system, spelling=system, checkpoint=checkpoint, seed=seed).load()
 
 
-def _metrics_table() -> list[dict[str, str]]:
-    from m2l_bench.reconstruction.metrics import METRICS
-    from m2l_bench.suite.jobs import BIT_RATE
+def _each(source: Path, target: Path, suffix: str, convert: Callable[[Path, Path], None]) -> None:
+    """One file, or every file of a folder; nothing is overwritten, a file that fails is named and the rest goes on."""
+    from m2l_bench.audio import list_audio
 
-    better = {True: "higher", False: "lower", None: "-"}
-    cards = [metric.card for metric in METRICS.values()] + [BIT_RATE]
-    return [
-        {
-            "name": card.name,
-            "unit": card.unit,
-            "better": better[card.higher_is_better],
-            "card": card.hash,
-            "source": card.source,
-        }
-        for card in cards
-    ]
-
-
-def _audio_table() -> list[dict[str, str]]:
-    from m2l_bench import assets
-
-    return [{"name": name, "files": str(len(assets.manifest(name)))} for name in assets.FOLDERS]
-
-
-def _print_table(table: list[dict[str, str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    shown = Table(box=None, pad_edge=False)
-    for column in table[0]:
-        shown.add_column(column, no_wrap=column == "name", overflow="fold")
-    for line in table:
-        shown.add_row(*line.values())
-    Console(soft_wrap=False).print(shown)
+    if not source.is_dir():
+        pairs = [(source, target)]
+    elif suffix == ".safetensors":
+        pairs = [(path, target / path.relative_to(source).with_suffix(suffix)) for path in list_audio(source)]
+    else:
+        found = sorted(source.rglob("*.safetensors"))
+        pairs = [(path, target / path.relative_to(source).with_suffix(suffix)) for path in found]
+    if not pairs:
+        raise ValueError(f"{source}: must hold files to convert, got none")
+    failed = 0
+    for given, written in pairs:
+        try:
+            if written.exists():
+                raise ValueError(f"{written}: exists already, and nothing is overwritten")
+            convert(given, written)
+        except (ValueError, OSError) as error:
+            failed += 1
+            typer.echo(f"error: {error}", err=True)
+    if failed:
+        raise typer.Exit(2)
 
 
 def main() -> None:

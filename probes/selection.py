@@ -122,9 +122,11 @@ class Judge:
         """(items, outputs) -> (score, minus the log loss); the greater pair is the better."""
         targets, known = self.targets, self.targets.known
         loss = log_loss(outputs[known], targets.y[known], self.weights[known], exclusive=targets.exclusive)
+        loss = float("inf") if np.isnan(loss) else loss  # nothing undefined may win
         if self.scoring is None:
             return -loss, -loss
-        return float(self.scoring(self.y, as_logits(outputs, targets.multilabel), targets.classes)), -loss
+        score = float(self.scoring(self.y, as_logits(outputs, targets.multilabel), targets.classes))
+        return float("-inf") if np.isnan(score) else score, -loss
 
 
 class Probe(ClassifierMixin, BaseEstimator, ABC):

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "m2l_bench"
 # Who may import whom: a part may use those further down, and its own modules.
 LAYERS = [
-    {"cli", "__main__"},
+    {"cli", "console", "__main__"},
     {"suite", "report"},
     {"tasks", "probes", "reconstruction", "systems"},
     {"music2latent", "embeddings", "latents", "results", "statistics", "assets"},

@@ -60,8 +60,9 @@ def align(reference: ArrayLike, estimate: ArrayLike, sample_rate: int) -> Alignm
     -------
     Alignment
         The lag within +-50 ms with the largest ``|sum_c sum_t r_c[t] e_c[t + lag]|`` over channels c, where r and e
-        have zero mean over time (channels weigh by their energy; of equal peaks the one nearest 0 counts, then the
-        positive). With that lag undone and means removed again, ``a = sum_c <e_c, r_c> / sum_c <r_c, r_c>``.
+        have zero mean over time; of equal peaks the one nearest 0 counts, then the positive. The sum is not
+        normalised: channels and moments weigh by their energy, and a lag that would drop the attack must earn it.
+        With the lag undone and means removed again, ``a = sum_c <e_c, r_c> / sum_c <r_c, r_c>``.
 
     Raises
     ------

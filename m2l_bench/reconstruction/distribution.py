@@ -2,7 +2,7 @@
 
 Conventions
 -----------
-File i of `estimates` is the reconstruction of file i of `references`: float32 (windows, dim), equally many windows. The
+File i of `estimates` is the reconstruction of file i of `references`: float32 (windows, dim), window by window. The
 windows of all files are pooled. A pair without windows (one side was refused: too short, silent, broken) is left out on
 both sides and counted in the health record. Intervals are 95 %, over files drawn on both sides at once.
 Importing this module imports neither torch nor transformers.
@@ -19,6 +19,7 @@ from m2l_bench.embeddings.base import TAIL_RULE, Embedding
 from m2l_bench.embeddings.registry import EMBEDDINGS
 from m2l_bench.reconstruction import compatibility, frechet, kernel
 from m2l_bench.reconstruction.cards import Card, PairMetric, SetMetric, SetScore, Unscorable
+from m2l_bench.reconstruction.frechet_draws import interval, paired_draws
 from m2l_bench.reconstruction.visqol import SHORTEST, visqol
 
 MINIMUM_FILES = 10
@@ -34,9 +35,9 @@ def fad(references: Files, estimates: Files, seed: int) -> SetScore:
     left, right, health = _usable(references, estimates)
     reference, estimate = (frechet.Gaussian.of(np.concatenate(side)) for side in (left, right))
     value = frechet.distance(reference, estimate)
-    draws = frechet.paired_draws(left, right, n_draws=N_DRAWS, seed=seed)
+    draws = paired_draws(left, right, n_draws=N_DRAWS, seed=seed)
     health |= _sides(reference, estimate) | {"bootstrap_bias": float(draws.mean() - value)}
-    return SetScore(value=value, **_bounds(frechet.interval(value, draws)), health=health)
+    return SetScore(value=value, **_bounds(interval(value, draws)), health=health)
 
 
 def fad_inf(references: Files, estimates: Files, seed: int) -> SetScore:
@@ -58,7 +59,7 @@ def kad(references: Files, estimates: Files, seed: int) -> SetScore:
     value, draws = kernel.paired_distance(*sums), kernel.paired_kernel_draws(*sums, n_draws=N_DRAWS, seed=seed)
     health |= {"n": len(pooled[0]), "dim": pooled[0].shape[1], "bandwidth": bandwidth}
     health |= {"variance": float(draws.var()), "unpaired": kernel.kernel_distance(*pooled, bandwidth=bandwidth)}
-    return SetScore(value=value, **_bounds(frechet.interval(value, draws, lowest=-np.inf)), health=health)
+    return SetScore(value=value, **_bounds(interval(value, draws, lowest=-np.inf)), health=health)
 
 
 def heard_through(metric: SetMetric, embedding: Embedding) -> SetMetric:
@@ -95,16 +96,19 @@ def _usable(
     references: Files, estimates: Files, *, minimum_files: int = MINIMUM_FILES
 ) -> tuple[list[np.ndarray], list[np.ndarray], dict[str, float]]:
     """The pairs with windows on both sides, and how many were left out."""
-    pairs = [(r, e) for r, e in zip(references, estimates, strict=True) if len(r) and len(e)]
-    for i, (reference, estimate) in enumerate(pairs):
-        if reference.shape != estimate.shape:
-            raise ValueError(f"pair {i} must have one shape on both sides, got {reference.shape} and {estimate.shape}")
+    # A reconstruction that is a little short may lack the last window: the windows that both sides have stand opposite.
+    whole = [(r, e) for r, e in zip(references, estimates, strict=True) if len(r) and len(e)]
+    pairs = [(r[: len(e)], e[: len(r)]) for r, e in whole]
+    dims = {side.shape[1] for pair in pairs for side in pair}
+    if len(dims) > 1:
+        raise ValueError(f"windows must have one dimension, got {sorted(dims)}")
     if len(pairs) < minimum_files:
         raise Unscorable(f"too few files: needs {minimum_files} with at least one window, got {len(pairs)}")
     n_windows = sum(len(reference) for reference, _ in pairs)
     if n_windows < MINIMUM_WINDOWS:
         raise Unscorable(f"too few windows: needs {MINIMUM_WINDOWS} in all, got {n_windows}")
     health: dict[str, float] = {"n_files": len(pairs), "n_left_out": len(references) - len(pairs)}
+    health["n_unpaired_windows"] = sum(abs(len(r) - len(e)) for r, e in whole)
     return [r for r, _ in pairs], [e for _, e in pairs], health
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from m2l_bench.reconstruction import alignment, mel, stft
 from m2l_bench.reconstruction.cards import Card, PairMetric, SetMetric, Unscorable
+from m2l_bench.reconstruction.distribution import DISTRIBUTION_METRICS
 from m2l_bench.reconstruction.pairs import check_pair, check_sample_rate, require_sound
 from m2l_bench.reconstruction.si_sdr import LIMIT, si_sdr
 
@@ -64,7 +65,7 @@ def score_pair(reference: np.ndarray, estimate: np.ndarray, sample_rate: int, na
     metrics = {name: _pair_metric(name) for name in names}
     check_sample_rate(sample_rate)
     try:
-        reference, estimate = check_pair(reference, estimate)
+        reference, estimate = _channels(reference, estimate)
     except Unscorable as reason:
         return dict.fromkeys(names, reason)
     scores: Scores = {}
@@ -98,15 +99,22 @@ def _or_reason(
         return dict.fromkeys(names, reason)
 
 
+def _channels(reference: np.ndarray, estimate: np.ndarray, min_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    reference, estimate = check_pair(reference, estimate, min_samples=min_samples)
+    if reference.ndim != 2:
+        raise ValueError(f"a metric takes (channels, samples) arrays, got shape {reference.shape}")
+    return reference, estimate
+
+
 def _waveform_scores(reference: np.ndarray, estimate: np.ndarray, sample_rate: int, names: Sequence[str]) -> Scores:
-    reference, estimate = check_pair(reference, estimate, min_samples=2)
+    reference, estimate = _channels(reference, estimate, min_samples=2)
     require_sound(reference, "reference")
     return {"si_sdr": float(np.mean(si_sdr(reference, estimate)))}
 
 
 def _mel_scores(reference: np.ndarray, estimate: np.ndarray, sample_rate: int, names: Sequence[str]) -> Scores:
     definitions = {name: name.partition(":")[2] or "dac-eval" for name in names}
-    reference, estimate = check_pair(reference, estimate, min_samples=mel.MIN_SAMPLES)
+    reference, estimate = _channels(reference, estimate, min_samples=mel.MIN_SAMPLES)
     channels = [
         mel.distances(r, e, sample_rate, list(definitions.values())) for r, e in zip(reference, estimate, strict=True)
     ]
@@ -114,16 +122,16 @@ def _mel_scores(reference: np.ndarray, estimate: np.ndarray, sample_rate: int, n
 
 
 def _stft_scores(reference: np.ndarray, estimate: np.ndarray, sample_rate: int, names: Sequence[str]) -> Scores:
-    values = np.atleast_1d(stft.stft_distance(reference, estimate, sample_rate))
-    if np.isnan(values).any():
-        raise Unscorable(
-            f"reference is all zeros in channel {', '.join(str(i + 1) for i in np.flatnonzero(np.isnan(values)))}"
-        )
+    reference, estimate = _channels(reference, estimate, min_samples=stft.MIN_SAMPLES)
+    values = np.array([stft.distance(r, e) for r, e in zip(reference, estimate, strict=True)])
+    zeros = [str(i + 1) for i in np.flatnonzero(np.isnan(values))]
+    if zeros:
+        raise Unscorable(f"reference is all zeros in channel {', '.join(zeros)}")
     return {"stft_distance": float(values.mean())}
 
 
 def _alignment_scores(reference: np.ndarray, estimate: np.ndarray, sample_rate: int, names: Sequence[str]) -> Scores:
-    reference, estimate = check_pair(reference, estimate, min_samples=alignment.min_samples(sample_rate))
+    reference, estimate = _channels(reference, estimate, min_samples=alignment.min_samples(sample_rate))
     lag = 0
     scores: Scores
     try:
@@ -256,5 +264,4 @@ CARDS: tuple[Card, ...] = (
     ),
 )
 
-# Metrics of other modules join here, by name.
-METRICS: dict[str, PairMetric | SetMetric] = {card.name: _metric(card) for card in CARDS}
+METRICS: dict[str, PairMetric | SetMetric] = {**{card.name: _metric(card) for card in CARDS}, **DISTRIBUTION_METRICS}

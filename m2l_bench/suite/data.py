@@ -50,11 +50,14 @@ def from_folder(folder: str | Path, *, name: str | None = None, note: str = "") 
     paths = audio.list_audio(folder)
     if not paths:
         raise AudioError(f"{folder}: must hold audio files ({', '.join(audio.AUDIO_SUFFIXES)}), got none")
-    items = tuple(AudioItem(path.relative_to(folder).as_posix(), str(path.resolve()), _hash(path)) for path in paths)
+    items = tuple(
+        AudioItem(path.relative_to(folder).as_posix(), str(path.resolve()), content_hash(path)) for path in paths
+    )
     return AudioSet(name or folder.resolve().name, items, note)
 
 
-def _hash(path: Path) -> str:
+def content_hash(path: Path) -> str:
+    """SHA-256 of a file, or "" where it cannot be read."""
     try:
         return audio.sha256(path)
     except OSError:  # a dangling link or a file without read permission: the job that loads it says which

@@ -1,6 +1,7 @@
 """Run jobs on this machine: a pool of processes, each finished job stored at once, never run twice.
 
-A job's result is one Parquet file named by the job's identity, written whole or not at all; a damaged one is made again.
+A job's outcome is a pair of Parquet files named by the job's identity, each written whole or not at all, the records last:
+where they lie, the job is finished. A damaged outcome is made again.
 """
 
 from __future__ import annotations
@@ -9,17 +10,23 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Protocol
 
 from m2l_bench.audio import write_atomic
-from m2l_bench.results import Item, from_parquet, to_parquet
+from m2l_bench.results import Item, Row, from_parquet, to_parquet
 
 # One thread a worker: oversubscribed BLAS makes small problems many times slower, and a fixed number of threads is part
 # of a reproducible sum.
 _THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+
+
+class EngineError(OSError):
+    """The engine could not go on; nothing finished is lost."""
 
 
 class Job(Protocol):
@@ -27,10 +34,25 @@ class Job(Protocol):
 
     @property
     def id(self) -> str:
-        """Hash of everything the result depends on."""
+        """Hash of everything the outcome depends on."""
 
-    def run(self) -> list[Item]:
-        """The records of this job."""
+    @property
+    def label(self) -> str:
+        """Whose time it is in the provenance: the system's name in the tables."""
+
+    def is_whole(self, outcome: Outcome, workspace: Path) -> bool:
+        """Whether what a finished job left in the workspace beside its outcome is still there."""
+
+    def run(self, workspace: Path) -> Outcome:
+        """Do it; `workspace` holds what jobs leave for others (the latent store)."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a job found: records of single files or predictions, and rows that only it could compute."""
+
+    items: Sequence[Item] = ()
+    rows: Sequence[Row] = ()
 
 
 class JobStore:
@@ -38,30 +60,33 @@ class JobStore:
 
     Parameters
     ----------
-    root : Path
-        Made when the first job finishes.
+    workspace : Path
+        Made when the first job finishes; outcomes lie in its folder ``jobs``.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, workspace: Path) -> None:
+        self.workspace = workspace
 
-    def path(self, job_id: str) -> Path:
-        """Where a job's records lie, finished or not."""
-        return self.root / job_id[:2] / f"{job_id}.parquet"
-
-    def read(self, job_id: str) -> list[Item] | None:
-        """The records of a finished job; None where it is not finished or its file is damaged."""
-        path = self.path(job_id)
-        if not path.is_file():
+    def read(self, job: Job) -> Outcome | None:
+        """The outcome of a finished job; None where it is not finished or a file of it is damaged."""
+        items, rows = self._paths(job.id)
+        if not items.is_file():
             return None
         try:
-            return from_parquet(path, Item)
+            outcome = Outcome(from_parquet(items, Item), from_parquet(rows, Row))
         except ValueError:
             return None
+        return outcome if job.is_whole(outcome, self.workspace) else None
 
-    def write(self, job_id: str, items: Sequence[Item]) -> None:
+    def write(self, job: Job, outcome: Outcome) -> None:
         """Store a finished job."""
-        write_atomic(self.path(job_id), to_parquet(items, Item))
+        items, rows = self._paths(job.id)
+        write_atomic(rows, to_parquet(outcome.rows, Row))
+        write_atomic(items, to_parquet(outcome.items, Item))
+
+    def _paths(self, job_id: str) -> tuple[Path, Path]:
+        folder = self.workspace / "jobs" / job_id[:2]
+        return folder / f"{job_id}.items.parquet", folder / f"{job_id}.rows.parquet"
 
 
 def run_jobs(
@@ -70,7 +95,7 @@ def run_jobs(
     *,
     workers: int,
     on_finished: Callable[[Job, float | None], None] = lambda job, seconds: None,
-) -> list[Item]:
+) -> list[Outcome]:
     """Run every job that the store does not hold yet.
 
     Parameters
@@ -84,34 +109,39 @@ def run_jobs(
 
     Returns
     -------
-    list of Item
-        The records of all jobs, in the order of `jobs`.
+    list of Outcome
+        In the order of `jobs`.
+
+    Raises
+    ------
+    EngineError
+        If a worker died; finished jobs are kept.
     """
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
-    results: dict[str, list[Item]] = {}
-    pending: list[Job] = []
+    results: dict[str, Outcome] = {}
+    pending: dict[str, Job] = {}  # two labels of one system may share a job
     for job in jobs:
-        found = store.read(job.id)
+        found = None if job.id in pending else store.read(job)
         if found is None:
-            pending.append(job)
+            pending[job.id] = job
         else:
             results[job.id] = found
             on_finished(job, None)
-    for job, items, seconds in _run_pool(pending, store, workers):
-        results[job.id] = items
+    for job, outcome, seconds in _run_pool(list(pending.values()), store, workers):
+        results[job.id] = outcome
         on_finished(job, seconds)
-    return [item for job in jobs for item in results[job.id]]
+    return [results[job.id] for job in jobs]
 
 
-def _run_pool(jobs: Sequence[Job], store: JobStore, workers: int) -> Iterator[tuple[Job, list[Item], float]]:
+def _run_pool(jobs: Sequence[Job], store: JobStore, workers: int) -> Iterator[tuple[Job, Outcome, float]]:
     if not jobs:
         return
     with _single_threaded_children():
         pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=get_context("spawn"))
         try:
             waiting = iter(jobs)
-            running: dict[Future[tuple[list[Item], float]], Job] = {}
+            running: dict[Future[tuple[Outcome, float]], Job] = {}
             while True:
                 # A short queue, not all jobs at once: a plan may hold a million.
                 for job in waiting:
@@ -123,15 +153,20 @@ def _run_pool(jobs: Sequence[Job], store: JobStore, workers: int) -> Iterator[tu
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     job = running.pop(future)
                     yield job, *future.result()
+        except BrokenProcessPool as error:
+            raise EngineError(
+                "a worker process died (killed, or out of memory); finished jobs are kept, the same command goes on from "
+                "there, --workers 1 needs the least memory"
+            ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _run_one(job: Job, store: JobStore) -> tuple[list[Item], float]:
+def _run_one(job: Job, store: JobStore) -> tuple[Outcome, float]:
     started = time.perf_counter()
-    items = job.run()
-    store.write(job.id, items)
-    return items, time.perf_counter() - started
+    outcome = job.run(store.workspace)
+    store.write(job, outcome)
+    return outcome, time.perf_counter() - started
 
 
 @contextmanager

@@ -1,31 +1,39 @@
-"""The unit of work: one system on one slice of one dataset, a pure function of its inputs.
+"""The units of work over audio: reconstruct and score a slice of files, and compare sets heard through an embedding.
 
-A job's identity hashes everything its result depends on (content of the audio, system fingerprint, cards of the metrics,
+A job's identity hashes everything its outcome depends on (content of the audio, system fingerprint, cards of the metrics,
 settings, and the version of this step), so a finished job is found again whoever planned it, and never run twice.
+Windows that set-level metrics listen to go into the latent store, keyed by the reference's content and the system.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from m2l_bench import audio as audio_io
-from m2l_bench.audio import AudioError
-from m2l_bench.reconstruction.cards import Card, Unscorable
+from m2l_bench import embeddings
+from m2l_bench.embeddings.base import Embedding, refusal
+from m2l_bench.latents import LatentKey, LatentStore, latent_key
+from m2l_bench.reconstruction.cards import Card, SetMetric, Unscorable
 from m2l_bench.reconstruction.metrics import METRICS, score_pair
-from m2l_bench.results import Item
+from m2l_bench.results import Item, Row, data_hash
 from m2l_bench.suite.data import AudioItem
-from m2l_bench.systems.base import BitstreamCodec, Codec, ReadyMade, System
+from m2l_bench.suite.engine import Outcome
+from m2l_bench.systems.apply import reconstruct
+from m2l_bench.systems.base import System
 from m2l_bench.systems.registry import load
 
 # Raised whenever the same inputs would give another result.
 JOB_VERSION = 1
+# The fingerprint under which the windows of the references themselves are kept.
+REFERENCE = "0" * 16
 
 BIT_RATE = Card(
     name="bit_rate",
@@ -63,7 +71,7 @@ class SystemSpec:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def load(self) -> System:
-        """Load the system; ValueError or ImportError says in one line why it cannot be."""
+        """Load the system; ValueError, ImportError or OSError says in one line why it cannot be."""
         return _load_cached(json.dumps([self.spelling, self.checkpoint, self.device, self.seed, dict(self.options)]))
 
 
@@ -73,9 +81,132 @@ def _load_cached(key: str) -> System:
     return load(spelling, checkpoint, device=device, seed=seed, **options)
 
 
+@lru_cache(maxsize=4)
+def load_embedding(name: str) -> Embedding:
+    """An embedding by name, kept for the next job of this process."""
+    return embeddings.load(name)
+
+
+def identity(kind: str, **parts: Any) -> str:
+    """SHA-256 of a job's kind, the step's version and everything else its outcome depends on."""
+    text = json.dumps({"kind": kind, "version": JOB_VERSION, **parts}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReconstructJob:
     """Reconstruct a slice of files with one system and score each pair.
+
+    Attributes
+    ----------
+    system : SystemSpec or None
+        None: the references themselves, of which only the windows are kept.
+    fingerprint : str
+    dataset : str
+    items : tuple of AudioItem
+    metrics : tuple of str
+        Names of pair metrics.
+    embeddings : tuple of (str, str)
+        Name and fingerprint of each embedding whose windows are kept for set-level metrics.
+    max_length_difference : float
+        Seconds by which ready-made reconstructions may differ in length (both are then cut to the shorter); 0 refuses.
+    """
+
+    system: SystemSpec | None
+    fingerprint: str
+    dataset: str
+    items: tuple[AudioItem, ...]
+    metrics: tuple[str, ...] = ()
+    embeddings: tuple[tuple[str, str], ...] = ()
+    max_length_difference: float = 0.0
+
+    @property
+    def label(self) -> str:
+        """The system's name in the tables."""
+        return self.system.label if self.system else "reference"
+
+    @property
+    def id(self) -> str:
+        """SHA-256 of everything the outcome depends on."""
+        return identity(
+            "reconstruct",
+            label=self.label,
+            fingerprint=self.fingerprint,
+            dataset=self.dataset,
+            items=[(item.id, item.sha256) for item in self.items],
+            cards={name: METRICS[name].card.hash for name in self.metrics} | {BIT_RATE.name: BIT_RATE.hash},
+            embeddings=self.embeddings,
+            max_length_difference=self.max_length_difference,
+        )
+
+    def is_whole(self, outcome: Outcome, workspace: Path) -> bool:
+        """Whether the windows that the outcome counts are still in the latent store."""
+        heard = {windows_of(name): found for name, found in self.embeddings}
+        content = {item.id: item.sha256 for item in self.items}
+        counted = [record for record in outcome.items if record.metric in heard and not record.reason]
+        if not counted:
+            return True
+        store = open_latents(workspace)
+        return all(windows_key(content[r.item], self.fingerprint, heard[r.metric]) in store for r in counted)
+
+    def run(self, workspace: Path) -> Outcome:
+        """Score every file; a file or metric that fails gives an Item with its reason."""
+        if not self.embeddings:
+            return Outcome([record for item in self.items for record in self._score(item, None)])
+        with open_latents(workspace) as store:
+            return Outcome([record for item in self.items for record in self._score(item, store)])
+
+    def _score(self, item: AudioItem, store: LatentStore | None) -> list[Item]:
+        blank = Item(
+            system=self.label,
+            fingerprint=self.fingerprint,
+            dataset=self.dataset,
+            metric="",
+            card="",
+            seed=self.system.seed if self.system else 0,
+            item=item.id,
+            group=item.id,
+        )
+        try:
+            reference, rate = audio_io.load(item.path)
+            estimate, kbps = reference, None
+            if self.system:
+                estimate, kbps = reconstruct(
+                    self.system.load(), reference, rate, item.stem, max_length_difference=self.max_length_difference
+                )
+            scores = score_pair(reference[:, : estimate.shape[-1]], estimate, rate, self.metrics)
+            records = [_record(blank, name, METRICS[name].card.hash, score) for name, score in scores.items()]
+            if kbps is not None:
+                records.append(replace(blank, metric=BIT_RATE.name, card=BIT_RATE.hash, value=kbps))
+            heard = [self._listen(blank, item, name, estimate, rate, store) for name, _ in self.embeddings]
+        # A system may be anybody's code: whatever it raises becomes this file's reason, and the run goes on.
+        except Exception as error:
+            return self._failed(blank, error)
+        return records + heard
+
+    def _listen(
+        self, blank: Item, item: AudioItem, name: str, audio: np.ndarray, rate: int, store: LatentStore | None
+    ) -> Item:
+        """Keep the windows of one file; the record counts them, or says why there are none."""
+        embedding = load_embedding(name)
+        resampled = audio_io.resample(audio, rate, embedding.sample_rate)
+        reason = refusal(embedding, resampled)
+        if reason or store is None:
+            return _record(blank, windows_of(name), embedding.fingerprint, Unscorable(reason))
+        windows = embedding.embed([resampled])[0]
+        store.put(windows_key(item.sha256, self.fingerprint, embedding.fingerprint), windows.T[None])
+        return _record(blank, windows_of(name), embedding.fingerprint, len(windows))
+
+    def _failed(self, blank: Item, error: Exception) -> list[Item]:
+        failure = Unscorable(failure_reason(error))
+        cards = [(name, METRICS[name].card.hash) for name in self.metrics]
+        cards += [(windows_of(name), heard) for name, heard in self.embeddings]
+        return [_record(blank, name, card, failure) for name, card in cards]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistanceJob:
+    """One set-level metric of one system over one dataset.
 
     Attributes
     ----------
@@ -83,147 +214,129 @@ class ReconstructJob:
     fingerprint : str
     dataset : str
     items : tuple of AudioItem
-    metrics : tuple of str
-        Names of pair metrics.
-    max_length_difference : float
-        Seconds by which ready-made reconstructions may differ in length (both are then cut to the shorter); 0 refuses.
+        All that were planned.
+    failed : tuple of (str, str)
+        Ids that could not be heard, and why; left out on both sides.
+    metric : str
+        Name of a set metric.
+    embedding_fingerprint : str
+    seed : int
+        Of the interval.
+    note : str
+        The dataset's caveat.
     """
 
     system: SystemSpec
     fingerprint: str
     dataset: str
     items: tuple[AudioItem, ...]
-    metrics: tuple[str, ...]
-    max_length_difference: float = 0.0
+    failed: tuple[tuple[str, str], ...]
+    metric: str
+    embedding_fingerprint: str
+    seed: int
+    note: str = ""
+
+    @property
+    def label(self) -> str:
+        """The system's name in the tables."""
+        return self.system.label
 
     @property
     def id(self) -> str:
-        """SHA-256 of everything the result depends on."""
-        cards = {name: METRICS[name].card.hash for name in self.metrics}
-        identity = {
-            "kind": "reconstruct",
-            "version": JOB_VERSION,
-            "label": self.system.label,
-            "fingerprint": self.fingerprint,
-            "dataset": self.dataset,
-            "items": [(item.id, item.sha256) for item in self.items],
-            "cards": cards,
-            "bit_rate": BIT_RATE.hash,
-            "max_length_difference": self.max_length_difference,
-        }
-        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-
-    def run(self) -> list[Item]:
-        """Score every file; a file or metric that fails gives an Item with its reason."""
-        return [record for item in self.items for record in self._score(item)]
-
-    def _score(self, item: AudioItem) -> list[Item]:
-        blank = Item(
-            system=self.system.label,
+        """SHA-256 of everything the outcome depends on."""
+        return identity(
+            "distance",
+            label=self.label,
             fingerprint=self.fingerprint,
             dataset=self.dataset,
-            metric="",
-            card="",
-            seed=self.system.seed,
-            item=item.id,
-            group=item.id,
+            items=[(item.id, item.sha256) for item in self.items],
+            failed=self.failed,
+            card=METRICS[self.metric].card.hash,
+            embedding=self.embedding_fingerprint,
+            seed=self.seed,
+            note=self.note,
         )
+
+    def is_whole(self, outcome: Outcome, workspace: Path) -> bool:
+        """Nothing is left beside the outcome."""
+        return True
+
+    def run(self, workspace: Path) -> Outcome:
+        """The row, and a record for each file that is not in it."""
+        metric = METRICS[self.metric]
+        if not isinstance(metric, SetMetric):
+            raise TypeError(f"{self.metric} is a metric of pairs")
+        reasons = dict(self.failed)
+        heard = [item for item in self.items if item.id not in reasons]
+        store = open_latents(workspace)
+        references, estimates = (
+            [store.get(windows_key(item.sha256, fingerprint, self.embedding_fingerprint))[0].T for item in heard]
+            for fingerprint in (REFERENCE, self.fingerprint)
+        )
+        value = low = high = float("nan")
+        note = self.note
         try:
-            reference, rate = audio_io.load(item.path)
-            estimate, kbps = reconstruct(
-                self.system.load(), reference, rate, item.stem, max_length_difference=self.max_length_difference
-            )
-            reference = reference[:, : estimate.shape[-1]]
-        # A system may be anybody's code: whatever it raises becomes this file's reason, and the run goes on.
-        except Exception as error:
-            reason = str(error) if isinstance(error, AudioError) else f"{type(error).__name__}: {error}"
-            return [
-                replace(blank, metric=name, card=METRICS[name].card.hash, reason=" ".join(reason.split()))
-                for name in self.metrics
-            ]
-        scores = score_pair(reference, estimate, rate, self.metrics)
-        records = [_record(blank, name, score) for name, score in scores.items()]
-        if kbps is not None:
-            records.append(replace(blank, metric=BIT_RATE.name, card=BIT_RATE.hash, value=kbps))
-        return records
-
-
-def _record(blank: Item, name: str, score: float | Unscorable) -> Item:
-    record = replace(blank, metric=name, card=METRICS[name].card.hash)
-    return replace(record, reason=str(score)) if isinstance(score, Unscorable) else replace(record, value=score)
-
-
-def reconstruct(
-    system: System, reference: np.ndarray, rate: int, stem: str, *, max_length_difference: float = 0.0
-) -> tuple[np.ndarray, float | None]:
-    """Pass one file through a system, at the system's rate and back.
-
-    Parameters
-    ----------
-    system : System
-        Codec or ready-made reconstructions.
-    reference : np.ndarray, float32, (channels, samples)
-    rate : int
-        Hz.
-    stem : str
-        The reference's relative path without suffix.
-    max_length_difference : float
-        Seconds; of ready-made reconstructions only.
-
-    Returns
-    -------
-    estimate : np.ndarray, float32, (channels, samples)
-        At `rate`, of the reference's shape (or cut to the shorter, where a difference is allowed).
-    kbps : float or None
-        Measured bit rate in kbit/s, where the system has a bit stream.
-
-    Raises
-    ------
-    AudioError
-        If the shapes differ or the estimate is not finite.
-    TypeError
-        If the system cannot reconstruct.
-    """
-    channels, n_samples = reference.shape
-    kbps = None
-    if isinstance(system, ReadyMade):
-        estimate, estimate_rate = system.find(stem)
-        estimate = _match_length(estimate, estimate_rate, rate, n_samples, max_length_difference, stem)
-    elif isinstance(system, Codec):
-        own_rate = system.sample_rate or rate
-        given = audio_io.resample(reference, rate, own_rate)
-        if isinstance(system, BitstreamCodec):
-            data = system.compress(given)
-            kbps = 8 * len(data) / (n_samples / rate) / 1000
-            back = system.decompress(data, channels, given.shape[-1])
-        else:
-            back = system.reconstruct(given)
-        if back.shape != given.shape:
-            raise AudioError(f"{stem}: a reconstruction must have its input's shape {given.shape}, got {back.shape}")
-        estimate = audio_io.resample(back, own_rate, rate, n_samples=n_samples)
-    else:
-        raise TypeError(f"{system.name} has latents but no decoder: it can be probed, not reconstruct")
-    if estimate.shape[0] != channels:
-        raise AudioError(
-            f"{stem}: a reconstruction must have the reference's {channels} channels, got {estimate.shape[0]}"
+            score = metric.score(references, estimates, self.seed)
+            value, low, high = score.value, score.ci_low, score.ci_high
+        except Unscorable as error:
+            reasons |= {item.id: str(error) for item in heard}
+            note = " ".join([note, f"{self.metric}: {error}."]).strip()
+        row = Row(
+            system=self.label,
+            fingerprint=self.fingerprint,
+            dataset=self.dataset,
+            metric=self.metric,
+            statistic="pooled",
+            card=metric.card.hash,
+            data_hash=data_hash((item.id, item.sha256) for item in self.items),
+            seed=self.system.seed,
+            value=value,
+            ci_low=low,
+            ci_high=high,
+            n_planned=len(self.items),
+            n_scored=len(self.items) - len(reasons),
+            n_failed=len(reasons),
+            note=note,
         )
-    if not np.isfinite(estimate).all():
-        raise AudioError(f"{stem}: a reconstruction must be finite, got NaN or infinite samples")
-    return estimate, kbps
-
-
-def _match_length(
-    estimate: np.ndarray, estimate_rate: int, rate: int, n_samples: int, allowed: float, stem: str
-) -> np.ndarray:
-    """Resample a ready-made reconstruction to the reference's rate; refuse, or cut, where the lengths differ."""
-    estimate = audio_io.resample(estimate, estimate_rate, rate)
-    rounding = 0 if estimate_rate == rate else -(-rate // estimate_rate)  # one sample at the other rate
-    difference = abs(estimate.shape[-1] - n_samples)
-    if difference <= rounding:
-        return audio_io.fit_length(estimate, n_samples)
-    if difference > allowed * rate:
-        raise AudioError(
-            f"{stem}: a reconstruction must have its reference's {n_samples} samples at {rate} Hz, "
-            f"got {estimate.shape[-1]} (--max-length-difference cuts both to the shorter)"
+        blank = Item(
+            system=self.label,
+            fingerprint=self.fingerprint,
+            dataset=self.dataset,
+            metric=self.metric,
+            card=metric.card.hash,
+            seed=self.system.seed,
+            item="",
         )
-    return estimate[:, : min(n_samples, estimate.shape[-1])]
+        return Outcome([replace(blank, item=name, group=name, reason=why) for name, why in reasons.items()], [row])
+
+
+def windows_of(embedding: str) -> str:
+    """Name of the record that counts a file's windows; it never becomes a row."""
+    return f"windows:{embedding}"
+
+
+def windows_key(audio_sha256: str, fingerprint: str, embedding_fingerprint: str) -> LatentKey:
+    """Where the windows of one file, as one system gives it back, lie in the latent store."""
+    return latent_key(audio_sha256, fingerprint, {"embedding": embedding_fingerprint})
+
+
+def failures(records: Sequence[Item], name: str) -> dict[str, str]:
+    """Item id -> reason, of the records of one metric that have one."""
+    return {record.item: record.reason for record in records if record.metric == name and record.reason}
+
+
+def failure_reason(error: Exception) -> str:
+    """One line for the results: the message, with the exception's name where it is not ours."""
+    text = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())
+
+
+def _record(blank: Item, name: str, card: str, score: float | Unscorable) -> Item:
+    record = replace(blank, metric=name, card=card)
+    return replace(record, reason=str(score)) if isinstance(score, Unscorable) else replace(record, value=float(score))
+
+
+@lru_cache(maxsize=2)
+def open_latents(workspace: Path) -> LatentStore:
+    """The latent store of a workspace, opened once a process."""
+    return LatentStore(workspace / "latents")

@@ -5,7 +5,10 @@ A suite is TOML::
     name = "my-comparison"
     systems = ["opus:32k", { system = "music2latent", checkpoint = "mine.safetensors", label = "ours" }]
     audio = ["reconstruction/wesnoth", "path/to/folder"]
-    metrics = ["si_sdr", "mel_distance"]
+    metrics = ["si_sdr", "mel_distance", "fad:musicnn"]
+    tasks = ["key/tunes", "genre/gtzan=path/to/gtzan"]
+    probes = ["linear", "mlp"]
+    probe_seeds = [0, 1, 2]
     seed = 0
 """
 
@@ -17,7 +20,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from m2l_bench.probes import PROBES
 from m2l_bench.suite.jobs import SystemSpec
+from m2l_bench.suite.probing import TaskSpec
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -34,12 +39,15 @@ EMBEDDED_SYSTEMS = (
     "pca",
 )
 EMBEDDED_AUDIO = ("reconstruction/wesnoth",)
+EMBEDDED_TASKS: tuple[str, ...] = ()
 EMBEDDED_METRICS = (
     "si_sdr",
     "si_sdr_aligned",
     "mel_distance",
     "mel_distance:dac-train",
     "stft_distance",
+    "fad:musicnn",
+    "kad:musicnn",
     "lag",
     "gain",
     "polarity",
@@ -79,6 +87,9 @@ class Suite(BaseModel):
     systems: tuple[SystemEntry, ...] = tuple(SystemEntry(system=name) for name in EMBEDDED_SYSTEMS)
     audio: tuple[str, ...] = EMBEDDED_AUDIO
     metrics: tuple[str, ...] = EMBEDDED_METRICS
+    tasks: tuple[str, ...] = EMBEDDED_TASKS
+    probes: tuple[str, ...] = PROBES
+    probe_seeds: tuple[int, ...] = (0, 1, 2)
     seed: int = Field(default=0, ge=0)
     max_length_difference: float = Field(default=0.0, ge=0.0)
 
@@ -107,6 +118,19 @@ class Suite(BaseModel):
         for name in value:
             get_metric(name)
         return value
+
+    @field_validator("probes")
+    @classmethod
+    def _probes_known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name not in PROBES:
+                raise ValueError(f"probe must be one of {', '.join(PROBES)}, got {name!r}")
+        return value
+
+    def task_specs(self) -> list[TaskSpec]:
+        """The tasks as the jobs take them; ``NAME=DIR`` says where the data lie."""
+        parts = [text.partition("=") for text in self.tasks]
+        return [TaskSpec(name=name, data_home=folder or None) for name, _, folder in parts]
 
 
 def read_suite(path: str | Path) -> Suite:

@@ -33,19 +33,21 @@ class Entry:
     summary : str
         What it is, in one line.
     variants : mapping of str to mapping
-        Variant -> constructor options; where it is empty, a variant is passed on as the option `variant_option`.
+        Variant -> constructor options (and ``"attribute"``, where another class makes it).
     variant_option : str
-        Constructor option that takes a free variant, such as a bit rate; empty where there is none.
+        Constructor option that takes any other variant, such as a bit rate or a checkpoint; empty where none does.
     default : str
         Variant meant by the bare name.
     options : mapping
         Constructor options common to all variants.
+    audio, latents, parameters : str
+        Sample rate and channels; rate x dimension and compression (waveform samples per latent value); millions.
     licence : str
-        Of code and weights.
-    download : bool
-        Whether its default checkpoint must be downloaded.
+        Of code / weights.
+    download : tuple of str
+        Variants whose weights are downloaded when first asked for; ``("",)`` where there are no variants.
     shown : tuple of str
-        Variants that a free variant option is listed and run with.
+        What a free variant is listed with.
     """
 
     module: str
@@ -55,8 +57,11 @@ class Entry:
     variant_option: str = ""
     default: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    audio: str = "any"
+    latents: str = "-"
+    parameters: str = "-"
     licence: str = "MIT"
-    download: bool = False
+    download: tuple[str, ...] = ()
     shown: tuple[str, ...] = ()
 
 
@@ -69,12 +74,14 @@ SYSTEMS: dict[str, Entry] = {
         attribute="LowPass",
         summary="3.5 kHz low-pass, the low anchor of listening tests",
         options={"cutoff": "3.5k"},
+        audio="44.1 kHz",
     ),
     "lowpass-7k": Entry(
         module="m2l_bench.systems.conventional",
         attribute="LowPass",
         summary="7 kHz low-pass, the mid anchor of listening tests",
         options={"cutoff": "7k"},
+        audio="44.1 kHz",
     ),
     "opus": Entry(
         module="m2l_bench.systems.conventional",
@@ -84,6 +91,7 @@ SYSTEMS: dict[str, Entry] = {
         default="64k",
         shown=("12k", "16k", "24k", "32k", "64k", "128k"),
         licence="BSD-3-Clause",
+        audio="48 kHz",
     ),
     "vorbis": Entry(
         module="m2l_bench.systems.conventional",
@@ -93,6 +101,7 @@ SYSTEMS: dict[str, Entry] = {
         default="q4",
         shown=("q0", "q4", "q8"),
         licence="BSD-3-Clause",
+        audio="44.1 kHz",
     ),
     "mp3": Entry(
         module="m2l_bench.systems.conventional",
@@ -102,11 +111,146 @@ SYSTEMS: dict[str, Entry] = {
         default="128k",
         shown=("48k", "64k", "128k", "256k"),
         licence="LGPL-2.1",
+        audio="44.1 kHz, 1 or 2",
     ),
     "pca": Entry(
         module="m2l_bench.systems.pca",
         attribute="Pca",
         summary="principal components of MDCT frames at 64x: the linear baseline",
+        audio="44.1 kHz, per channel",
+        latents="10.77 Hz x 64, 64x",
+    ),
+    "majority": Entry(
+        module="m2l_bench.systems.features",
+        attribute="Majority",
+        summary="a constant: what a probe reads in nothing, the majority class",
+        latents="1 Hz x 1",
+    ),
+    "random-init": Entry(
+        module="m2l_bench.systems.features",
+        attribute="RandomInit",
+        summary="Music2Latent with random weights: what the architecture alone gives to a probe",
+        variants={"latents": {}, "features": {"layer": "features"}},
+        default="latents",
+        audio="44.1 kHz, per channel",
+    ),
+    "mfcc-chroma": Entry(
+        module="m2l_bench.systems.features",
+        attribute="MfccChroma",
+        summary="MFCC and chroma (librosa): what a probe reads in hand-made features",
+        audio="22.05 kHz, mono",
+    ),
+    "musicnn": Entry(
+        module="m2l_bench.systems.features",
+        attribute="Musicnn",
+        summary="musicnn (Pons, Serra, 2019), trained on MagnaTagATune: the supervised reference of probing",
+        audio="16 kHz, mono",
+        parameters="0.79",
+        licence="ISC / ISC",
+    ),
+    "music2latent": Entry(
+        module="m2l_bench.music2latent.autoencoder",
+        attribute="Music2Latent",
+        summary="consistency autoencoder, 64x (Pasini et al., 2024); any other variant is a checkpoint's path",
+        variant_option="variant",
+        default="small",
+        shown=("published",),
+        download=("published",),
+        licence="MIT / published weights CC BY-NC 4.0",
+        audio="44.1 kHz, per channel",
+        latents="10.77 Hz x 64, 64x",
+        parameters="58.19",
+    ),
+    "music2latent-features": Entry(
+        module="m2l_bench.systems.features",
+        attribute="Music2LatentFeatures",
+        summary="Music2Latent's encoder before its bottleneck: the wide features for probing",
+        variant_option="variant",
+        default="small",
+        shown=("published",),
+        download=("published",),
+        audio="44.1 kHz, per channel",
+        latents="10.77 Hz x 8192",
+        parameters="16.26",
+        licence="MIT / published weights CC BY-NC 4.0",
+    ),
+    "musika": Entry(
+        module="m2l_bench.systems.musika",
+        attribute="Musika",
+        summary="adversarial autoencoder, 64x (Pasini, Schlueter, 2022)",
+        download=("",),
+        licence="MIT / MIT",
+        audio="44.1 kHz, per channel",
+        latents="10.77 Hz x 64, 64x",
+        parameters="28.09",
+    ),
+    "mousai-v2": Entry(
+        module="m2l_bench.systems.mousai",
+        attribute="Mousai",
+        summary="diffusion autoencoder dmae1d-ATC64-v2, 64x (Schneider et al., 2023)",
+        options={"version": "v2"},
+        download=("",),
+        licence="MIT / not stated",
+        audio="48 kHz, stereo",
+        latents="46.9 Hz x 32, 64x",
+        parameters="185.11",
+    ),
+    "mousai-v3": Entry(
+        module="m2l_bench.systems.mousai",
+        attribute="Mousai",
+        summary="diffusion autoencoder dmae1d-ATC32-v3, 32x (Schneider et al., 2023)",
+        options={"version": "v3"},
+        download=("",),
+        licence="MIT / not stated",
+        audio="48 kHz, stereo",
+        latents="93.8 Hz x 32, 32x",
+        parameters="86.27",
+    ),
+    "dac": Entry(
+        module="m2l_bench.systems.dac",
+        attribute="Dac",
+        summary="Descript Audio Codec, 44.1 kHz (Kumar et al., 2023), all codebooks, 3 of them, or before quantisation",
+        variants={
+            "44khz": {},
+            "44khz-3": {"codebooks": 3},
+            "44khz-continuous": {"attribute": "ContinuousDac"},
+        },
+        default="44khz",
+        download=("44khz", "44khz-3", "44khz-continuous"),
+        licence="MIT / MIT",
+        audio="44.1 kHz, per channel",
+        latents="86.1 Hz x 1024, 0.5x",
+        parameters="76.62",
+    ),
+    "encodec": Entry(
+        module="m2l_bench.systems.encodec",
+        attribute="Encodec",
+        summary="EnCodec (Défossez et al., 2022) at a rate, or before quantisation",
+        variants={
+            "24khz": {"variant": "24khz", "bandwidth": 6.0},
+            "24khz-3k": {"variant": "24khz", "bandwidth": 3.0},
+            "24khz-24k": {"variant": "24khz", "bandwidth": 24.0},
+            "24khz-continuous": {"attribute": "ContinuousEncodec", "variant": "24khz"},
+            "48khz": {"variant": "48khz", "bandwidth": 6.0},
+            "48khz-24k": {"variant": "48khz", "bandwidth": 24.0},
+            "48khz-continuous": {"attribute": "ContinuousEncodec", "variant": "48khz"},
+        },
+        default="24khz",
+        download=("24khz", "24khz-3k", "24khz-24k", "24khz-continuous", "48khz", "48khz-24k", "48khz-continuous"),
+        licence="MIT / CC BY-NC 4.0",
+        audio="24 kHz per channel, 48 kHz stereo",
+        latents="75 Hz x 128, 2.5x; 150 Hz x 128, 5x",
+        parameters="14.85",
+    ),
+    "stable-audio": Entry(
+        module="m2l_bench.systems.stable_audio",
+        attribute="StableAudio",
+        summary="variational autoencoder of Stable Audio Open, 64x (Evans et al., 2024); gated: log in to the hub first",
+        download=("",),
+        licence="Apache-2.0 / Stability AI Community",
+        audio="44.1 kHz, stereo",
+        latents="21.5 Hz x 64, 64x",
+        parameters="156.1",
     ),
     "folder": Entry(
         module="m2l_bench.systems.folder",
@@ -156,7 +300,7 @@ def load(
     >>> load("opus:32k").sample_rate
     48000
     """
-    cls, given = _resolve(name)
+    cls, given = _resolve(name, has_checkpoint=checkpoint is not None)
     clash = sorted(set(given) & set(options))
     if clash:
         raise ValueError(f"{name}: the variant already sets {', '.join(clash)}; leave it out")
@@ -177,12 +321,18 @@ def known_names() -> list[str]:
     """Every registry name with its variants, in table order, then those of installed packages."""
     names = []
     for name, entry in SYSTEMS.items():
-        variants = tuple(entry.variants) or entry.shown
-        names += [f"{name}:{variant}" for variant in variants] or [name]
+        names += [f"{name}:{variant}" for variant in (*entry.variants, *entry.shown)] or [name]
     return names + sorted(entry_points(group=ENTRY_POINT_GROUP).names)
 
 
-def _resolve(name: str) -> tuple[Any, dict[str, Any]]:
+def needs_download(name: str) -> bool:
+    """Whether a registry name fetches weights when it is first loaded without a checkpoint."""
+    base, _, variant = name.partition(":")
+    entry = SYSTEMS.get(base)
+    return entry is not None and (variant or entry.default) in entry.download
+
+
+def _resolve(name: str, *, has_checkpoint: bool) -> tuple[Any, dict[str, Any]]:
     """Spelling -> class and the options that its variant means."""
     if ".py:" in name:
         path, _, attribute = name.rpartition(":")
@@ -194,15 +344,17 @@ def _resolve(name: str) -> tuple[Any, dict[str, Any]]:
         if name in plugin.names:
             return plugin[name].load(), {}
         raise ValueError(f"unknown system {name!r}; known are {', '.join([*SYSTEMS, *sorted(plugin.names)])}")
-    variant = variant or entry.default
+    # A checkpoint given apart stands in the default variant's place.
+    variant = variant or ("" if has_checkpoint and not entry.variants else entry.default)
     options = dict(entry.options)
-    if entry.variant_option:
-        options[entry.variant_option] = variant
-    elif variant in entry.variants:
+    if variant in entry.variants:
         options.update(entry.variants[variant])
+    elif variant and entry.variant_option:
+        options[entry.variant_option] = variant
     elif variant:
         raise ValueError(f"{base} has the variants {', '.join(entry.variants) or 'none'}, got {variant!r}")
-    return getattr(importlib.import_module(entry.module), entry.attribute), options
+    attribute = options.pop("attribute", entry.attribute)
+    return getattr(importlib.import_module(entry.module), attribute), options
 
 
 def _from_file(path: Path, attribute: str) -> Any:

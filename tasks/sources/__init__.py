@@ -1,1 +1,1 @@
-"""Where the audio and labels of a task come from."""
+"""Where a task's items come from: a source lists them, and gives the labels of one split when asked."""

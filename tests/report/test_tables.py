@@ -79,7 +79,9 @@ def test_markdown_fits_80_columns_and_keeps_every_line() -> None:
 def test_decimals_follow_the_interval() -> None:
     assert render.decimals([(12.0, 11.0, 13.0)]) == 1
     assert render.decimals([(12.0, 11.97, 12.03)]) == 2
-    assert render.decimals([(0.5, 0.4999, 0.5001)]) == 4
+    assert render.decimals([(0.74, 0.70, 0.77), (5.9, 5.5, 6.3)]) == 2
+    assert render.decimals([(64.36, 64.3600, 64.3601), (25.7, 25.6, 25.8)]) == 2
+    assert render.decimals([(0.05, 0.0499, 0.0501)]) == 4
     assert render.decimals([(1234.0, 1000.0, 1500.0)]) == 0
     assert render.decimals([(0.0, 0.0, 0.0)]) == 2
     assert render.number_text(-0.001, 2) == "0.00"

@@ -12,14 +12,17 @@ import soundfile
 from m2l_bench import audio
 from m2l_bench.results import read_items, read_rows
 from m2l_bench.suite.jobs import ReconstructJob
-from m2l_bench.suite.run import find_audio, make_plan, run_suite
+from m2l_bench.suite.plan import find_audio, make_plan
+from m2l_bench.suite.run import run_suite
 from m2l_bench.suite.suite import make_suite
 
 METRICS = ["si_sdr", "mel_distance"]
 
 
 def _suite(folder: Path, systems: list, **more):
-    return make_suite({"name": "t", "systems": systems, "audio": [str(folder)], "metrics": METRICS, **more})
+    return make_suite(
+        {"name": "t", "systems": systems, "audio": [str(folder)], "metrics": METRICS, "tasks": [], **more}
+    )
 
 
 def test_rows_hold_what_the_items_say(music_folder: Path, tmp_path: Path) -> None:
@@ -64,7 +67,7 @@ def test_a_lost_job_is_made_again_and_a_damaged_one_too(music_folder: Path, tmp_
     suite = _suite(music_folder, ["lowpass-7k", "identity"])
     run_suite(suite, out=tmp_path / "run")
     expected = (tmp_path / "run" / "rows.csv").read_bytes()
-    kept, *_ = jobs = sorted((tmp_path / "run" / "store" / "jobs").rglob("*.parquet"))
+    kept, *_ = jobs = sorted((tmp_path / "run" / "store" / "jobs").rglob("*.items.parquet"))
     assert len(jobs) == 2
     kept.write_bytes(kept.read_bytes()[:100])
     durations: list[float | None] = []
@@ -192,7 +195,7 @@ def test_a_system_that_raises_or_returns_nonsense_is_counted(music_folder: Path,
     assert reasons["Raises"] == "RuntimeError: out of luck"
     assert "must have its input's shape (2, 22050), got (2, 22049)" in reasons["Shorter"]
     assert "must be finite" in reasons["Nan"]
-    assert "no decoder" in reasons["NoDecoder"]
+    assert "has not what this run needs" in reasons["NoDecoder"]
 
 
 def test_job_identity_follows_what_the_result_depends_on(music_folder: Path) -> None:
@@ -209,7 +212,7 @@ def test_job_identity_follows_what_the_result_depends_on(music_folder: Path) -> 
 
 def test_embedded_audio_is_found_and_unknown_audio_is_named() -> None:
     assert len(find_audio("reconstruction/wesnoth").items) >= 24
-    with pytest.raises(ValueError, match="audio 'nowhere': must be a folder or one of .*reconstruction/wesnoth"):
+    with pytest.raises(ValueError, match=r"audio 'nowhere': must be a folder or one of .*reconstruction/wesnoth"):
         find_audio("nowhere")
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from m2l_bench.suite.jobs import reconstruct
+from m2l_bench.systems.apply import reconstruct
 from m2l_bench.systems.base import Autoencoder, BitstreamCodec, Codec, Encoder
-from m2l_bench.systems.registry import SYSTEMS, known_names, load
+from m2l_bench.systems.registry import known_names, load, needs_download
 
 # The folder needs files of the user's: tests/systems/test_folder.py.
-NAMES = [name for name in known_names() if name != "folder" and not SYSTEMS[name.partition(":")[0]].download]
+NAMES = [name for name in known_names() if name != "folder" and not needs_download(name)]
 
 
 @pytest.fixture(scope="module", params=NAMES)

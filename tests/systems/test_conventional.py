@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from m2l_bench.audio import AudioError
-from m2l_bench.suite.jobs import reconstruct
+from m2l_bench.systems.apply import reconstruct
 from m2l_bench.systems.registry import load
 
 

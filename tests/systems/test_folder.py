@@ -9,7 +9,7 @@ import pytest
 
 from m2l_bench import audio
 from m2l_bench.audio import AudioError
-from m2l_bench.suite.jobs import reconstruct
+from m2l_bench.systems.apply import reconstruct
 from m2l_bench.systems.folder import Folder
 
 

@@ -1,0 +1,171 @@
+"""What the command line shows: progress, the printed tables of a run, and the lists of what is known by name."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from m2l_bench.suite.engine import Job
+    from m2l_bench.suite.plan import Plan
+    from m2l_bench.suite.run import RunResult
+
+# Columns of the printed table; everything else is in the run's files.
+HEADLINE = ("bit_rate", "si_sdr", "mel_distance", "stft_distance", "fad:musicnn")
+WIDTH = 120
+
+
+@contextmanager
+def progress() -> Iterator[dict[str, Callable[..., None]]]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+        shown = bar.add_task("planning", total=None)
+
+        def on_plan(plan: Plan) -> None:
+            left_out = {label: reason for label, (_, reason) in plan.unusable.items()}
+            for name, reason in (left_out | dict(plan.unheard) | dict(plan.missing)).items():
+                bar.console.print(f"{name}: left out, {reason}", markup=False, highlight=False, soft_wrap=True)
+            bar.update(shown, total=len(plan.jobs), description="jobs")
+
+        def on_jobs(more: int) -> None:
+            bar.update(shown, total=(bar.tasks[0].total or 0) + more)
+
+        def on_finished(job: Job, seconds: float | None) -> None:
+            bar.advance(shown)
+
+        yield {"on_plan": on_plan, "on_jobs": on_jobs, "on_finished": on_finished}
+
+
+def print_result(result: RunResult) -> None:
+    from m2l_bench.report.tables import markdown
+
+    cards: Mapping[str, Mapping[str, Any]] = {card.hash: asdict(card) for card in result.cards.values()}
+    systems = [entry.spec().label for entry in result.plan.suite.systems]
+    tasks = {spec.load().name: spec.load() for spec in result.plan.tasks}
+    metrics = [name for name in HEADLINE if name in result.cards] or list(result.plan.suite.metrics)
+    for dataset in sorted({row.dataset for row in result.rows}, key=lambda name: (name in tasks, name)):
+        rows = [row for row in result.rows if row.dataset == dataset]
+        if dataset in tasks:
+            print(f"\n{dataset}: mean over seeds [95% bootstrap interval over test items]\n")
+            print(markdown(rows, cards, tasks[dataset].metrics, systems=systems, statistic="score", width=WIDTH))
+        else:
+            print(f"\n{dataset}: mean over files [95% bootstrap interval]\n")
+            print(markdown(rows, cards, metrics, systems=systems, width=WIDTH))
+        for note in sorted({row.note for row in rows if row.note}):
+            print(note)
+    reasons = sorted({(item.item, item.reason) for item in result.items if item.reason})
+    for name, reason in reasons[:20]:
+        print(f"failed: {name}: {reason}", file=sys.stderr)
+    if len(reasons) > 20:
+        print(f"... and {len(reasons) - 20} more in {result.folder / 'failures.csv'}", file=sys.stderr)
+    state = "" if result.fresh else " (already finished, nothing was computed)"
+    print(f"Tables, figures, listening page: {result.folder / 'index.md'}")
+    print(f"All rows, items and provenance: {result.folder}{state}")
+
+
+def print_json(result: RunResult) -> None:
+    rows = [asdict(row) for row in result.rows]
+    clean = [{key: None if value != value else value for key, value in row.items()} for row in rows]  # JSON has no NaN
+    print(
+        json.dumps(
+            {"folder": str(result.folder), "fresh": result.fresh, "failed": result.n_failed, "rows": clean}, indent=2
+        )
+    )
+
+
+def systems_table() -> list[dict[str, str]]:
+    from m2l_bench.systems.registry import SYSTEMS, known_names, needs_download
+
+    table = []
+    for name in known_names():
+        entry = SYSTEMS.get(name.partition(":")[0])
+        facts = (entry.audio, entry.latents, entry.parameters, entry.licence, entry.summary) if entry else ("?",) * 5
+        download = "yes" if needs_download(name) else "no"
+        names = ("name", "audio", "latents", "parameters (M)", "licence (code / weights)", "what")
+        table.append(dict(zip(names, (name, *facts), strict=True)) | {"download": download})
+    return table
+
+
+def tasks_table() -> list[dict[str, str]]:
+    from m2l_bench.tasks import load_task, task_names
+
+    tasks = [load_task(name) for name in task_names()]
+    return [
+        {"name": t.name, "kind": t.kind, "metric": t.main_metric, "licence": t.about.licence, "what": t.summary}
+        for t in tasks
+    ]
+
+
+def probes_table() -> list[dict[str, str]]:
+    from m2l_bench.probes import LinearProbe, MLPProbe
+
+    described = {"linear": LinearProbe, "mlp": MLPProbe}
+    return [{"name": name, "what": str(cls.__doc__).partition("\n")[0]} for name, cls in described.items()]
+
+
+def metrics_table() -> list[dict[str, str]]:
+    from m2l_bench.reconstruction.metrics import METRICS
+    from m2l_bench.suite.jobs import BIT_RATE
+    from m2l_bench.tasks.scoring import METRICS as TASK_METRICS
+
+    better = {True: "higher", False: "lower", None: "-"}
+    cards = [metric.card for metric in METRICS.values()] + [BIT_RATE]
+    cards += [metric.card for metric in TASK_METRICS.values()]
+    return [
+        {
+            "name": card.name,
+            "unit": card.unit,
+            "better": better[card.higher_is_better],
+            "card": card.hash,
+            "source": card.source,
+        }
+        for card in cards
+    ]
+
+
+def audio_table() -> list[dict[str, str]]:
+    from m2l_bench import assets
+
+    return [{"name": name, "files": str(len(assets.manifest(name)))} for name in assets.FOLDERS]
+
+
+def print_systems(table: list[dict[str, str]]) -> None:
+    """A block a family: its names, what it is, its facts (too many columns for a terminal's width)."""
+    for _, family in itertools.groupby(table, key=lambda line: line["what"]):
+        lines = list(family)
+        first = lines[0]
+        parameters = first["parameters (M)"]
+        facts = [first["audio"], first["latents"], "" if parameters == "-" else f"{parameters} M parameters"]
+        facts += [first["licence (code / weights)"], "download" if first["download"] == "yes" else ""]
+        typer.secho(" ".join(line["name"] for line in lines), bold=True)
+        typer.echo(f"    {first['what']}\n    {' | '.join(fact for fact in facts if fact not in ('', '-'))}")
+
+
+def print_table(table: list[dict[str, str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(box=None, pad_edge=False)
+    for column in table[0]:
+        shown.add_column(column, no_wrap=column == "name")
+    for line in table:
+        shown.add_row(*(Text(value) for value in line.values()))  # plain: ":clap:" is an emoji in markup
+    Console().print(shown)

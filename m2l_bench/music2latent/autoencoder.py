@@ -1,0 +1,336 @@
+"""Music2Latent as a system: audio to latents, features and back, for audio of any length.
+
+Conventions
+-----------
+Audio is ``(..., samples)`` in [-1, 1] at the model's sample rate, usually ``(channels, samples)``. Each channel is
+coded alone: latents are ``(..., latent_dim, frames)`` with the same leading axes. NumPy arrays give NumPy arrays,
+tensors give tensors on their own device; results are float32.
+
+Gradients: a tensor that requires one, while gradients are enabled, gets one through `encode`, `features`, `decode` and
+`reconstruct`, so that the model can be part of a loss; everything else runs in inference mode. The weights are frozen.
+
+Length: audio is framed with silence on either side and what comes back is cut to the same length, from 1 sample up.
+Audio longer than a window is computed in overlapping windows (:mod:`m2l_bench.music2latent.windows`). The decoder's
+noise depends on the seed, the channel and the absolute position alone. So a file gives the same result alone or in a
+batch, and however many windows are computed at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from m2l_bench import audio as files
+from m2l_bench.audio import AudioError
+from m2l_bench.music2latent.checkpoint import load_checkpoint
+from m2l_bench.music2latent.consistency import sampling_levels
+from m2l_bench.music2latent.inference import Draft, Engine
+from m2l_bench.music2latent.representation import max_samples
+
+Array = TypeVar("Array", np.ndarray, Tensor)
+_PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# How many windows of one channel to compute at once; a CPU gains nothing from more than one.
+_BATCH_SIZES = {"cuda": 8, "mps": 2}
+_MIN_WINDOW = 16  # latent frames
+
+
+class Music2Latent:
+    """The autoencoder with one set of weights.
+
+    Parameters
+    ----------
+    checkpoint : str or Path, optional
+        ``"published"`` (downloaded when first asked for), ``"small"`` (the default), or a path to the authors' ``.pt``
+        or to our ``.safetensors``.
+    variant : str, optional
+        The same, as it stands after the colon of a system's name; give one of the two.
+    device : str or torch.device, optional
+        CUDA, MPS or CPU, the first there is, by default.
+    seed : int
+        Of the decoder's noise, which picks what the latents leave open; at least 0.
+    num_steps : int
+        Steps of the decoder's sampler; at least 1.
+    compatible : bool
+        Frame as the authors' package does: at least 5,632 samples (of the published model) are then needed, and what
+        comes back is shorter and fades at its edges.
+    window_seconds : float
+        What the network sees at once. It changes numbers, as the normalisation takes statistics over it.
+    batch_size : int, optional
+        Windows of one channel computed at once: for speed and memory alone.
+    precision : str
+        ``"float32"``, or ``"bfloat16"`` or ``"float16"`` for autocast where the device has it.
+
+    Attributes
+    ----------
+    name, sample_rate, latent_dim, latent_rate, seed, fingerprint
+        As every system's.
+    features_dim : int
+        Dimension of :meth:`features`.
+    config : Config
+    network : Music2LatentNetwork
+
+    Raises
+    ------
+    ValueError
+        If an option is out of range.
+    CheckpointError
+        If the checkpoint cannot be had.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | Path | None = None,
+        *,
+        variant: str | None = None,
+        device: str | torch.device | None = None,
+        seed: int = 0,
+        num_steps: int = 1,
+        compatible: bool = False,
+        window_seconds: float = 12.0,
+        batch_size: int | None = None,
+        precision: str = "float32",
+    ) -> None:
+        _require(checkpoint is None or variant is None, "checkpoint", "not be given with variant", checkpoint)
+        _require(seed >= 0, "seed", "be at least 0", seed)
+        _require(num_steps >= 1, "num_steps", "be at least 1", num_steps)
+        _require(batch_size is None or batch_size >= 1, "batch_size", "be at least 1", batch_size)
+        _require(precision in _PRECISIONS, "precision", f"be one of {', '.join(_PRECISIONS)}", precision)
+        loaded = load_checkpoint(checkpoint or variant or "small")
+        self.config = config = loaded.config
+        window, shortest = round(window_seconds * config.latent_rate), _MIN_WINDOW / config.latent_rate
+        _require(window >= _MIN_WINDOW, "window_seconds", f"be at least {shortest:.2f} here", window_seconds)
+        self.name = f"music2latent:{loaded.name}"
+        self.sample_rate, self.latent_rate = config.sample_rate, config.latent_rate
+        self.latent_dim, self.features_dim = config.latent_dim, config.features_dim
+        self.seed, self.num_steps, self.compatible = seed, num_steps, compatible
+        self.device = torch.device(device) if device is not None else _best_device()
+        self.network = loaded.network().eval().requires_grad_(False).to(self.device)
+        batch = batch_size or _BATCH_SIZES.get(self.device.type, 1)
+        self._engine = Engine(self.network, self.device, window, batch, _PRECISIONS[precision], seed)
+        options = {"seed": seed, "num_steps": num_steps, "compatible": compatible, "precision": precision}
+        self.fingerprint = _fingerprint(self.name, {**options, "window": window}, loaded.sha256)
+
+    def encode(self, audio: Array, *, sample_rate: int | None = None) -> Array:
+        """Latents of audio.
+
+        Parameters
+        ----------
+        audio : np.ndarray or Tensor, floating point, (..., samples), in [-1, 1]
+        sample_rate : int, optional
+            Of `audio`, in Hz; where it is not the model's, the audio is resampled first.
+
+        Returns
+        -------
+        np.ndarray or Tensor, float32, (..., latent_dim, frames)
+            Of about unit variance.
+
+        Raises
+        ------
+        AudioError
+            If `audio` is not such an array, is empty, or holds NaN or infinite samples.
+        """
+        return self._analyse(audio, sample_rate, self._engine.latents)
+
+    def features(self, audio: Array, *, sample_rate: int | None = None) -> Array:
+        """Features to probe, (..., features_dim, frames): the encoder's map before its bottleneck. Else as `encode`."""
+        return self._analyse(audio, sample_rate, self._engine.features)
+
+    def encode_many(self, audios: Sequence[Array]) -> list[Array]:
+        """What `encode` gives for each array, of any lengths; equal shapes are computed together."""
+        return _together(audios, self.encode)
+
+    def encode_file(self, path: str | Path) -> np.ndarray:
+        """Latents (channels, latent_dim, frames) of an audio file, read window by window with bounded memory.
+
+        A file at another sample rate is read whole and resampled.
+        """
+        info = files.info(path)
+        if self.compatible or info.sample_rate != self.sample_rate:
+            return self.encode(files.load(path, sample_rate=self.sample_rate)[0])
+
+        def load(begin: int, end: int) -> Tensor:
+            return torch.from_numpy(files.load(path, start=begin, n_samples=end - begin, min_samples=0)[0])
+
+        stretches = self._engine.analyse(_padded(load, info.n_samples), info.n_samples, self._engine.latents)
+        return torch.cat(list(stretches), -1).cpu().numpy()
+
+    def decode(
+        self, latents: Array, n_samples: int | None = None, *, steps: int | None = None, noise: Tensor | None = None
+    ) -> Array:
+        """Audio of latents.
+
+        Parameters
+        ----------
+        latents : np.ndarray or Tensor, (..., latent_dim, frames)
+        n_samples : int, optional
+            Length of what was encoded; by default the most that `frames` can hold.
+        steps : int, optional
+            Of the sampler, in place of `num_steps`.
+        noise : Tensor, optional, (..., 2, F, frames * config.time_downsampling)
+            Standard-normal start of the sampler in place of the seeded one.
+
+        Returns
+        -------
+        np.ndarray or Tensor, float32, (..., n_samples), in [-1, 1]
+
+        Raises
+        ------
+        ValueError
+            If a shape or `n_samples` does not fit, or a value is not finite.
+        """
+        draft = self._draft(latents, self.num_steps if steps is None else steps, noise)
+        if self.compatible:
+            audio = self._engine.synthesise_as_authors(draft, n_samples)
+        else:
+            audio = torch.cat(list(self._trimmed(draft, n_samples)), -1)
+        return _like(audio.reshape(*latents.shape[:-2], -1), latents)
+
+    def decode_blocks(self, latents: Array, n_samples: int | None = None) -> Iterator[Array]:
+        """What :meth:`decode` gives, in consecutive blocks (..., n) of bounded size, to be written as they come.
+
+        Not where `compatible`.
+        """
+        _require(not self.compatible, "compatible", "be False to decode in blocks", self.compatible)
+        for block in self._trimmed(self._draft(latents, self.num_steps, None), n_samples):
+            yield _like(block.reshape(*latents.shape[:-2], -1).clone(), latents)
+
+    def reconstruct(self, audio: Array, *, sample_rate: int | None = None) -> Array:
+        """Encode and decode: the same shape back at the same sample rate (shorter where `compatible`)."""
+        rate = self.sample_rate if sample_rate is None else sample_rate
+        latents = self.encode(audio, sample_rate=rate)
+        n_samples = max(1, round(audio.shape[-1] * self.sample_rate / rate))  # as files.resample rounds
+        decoded = self.decode(latents, None if self.compatible else n_samples)
+        if rate == self.sample_rate:
+            return decoded
+        back = files.resample(
+            _numpy(decoded), self.sample_rate, rate, n_samples=None if self.compatible else audio.shape[-1]
+        )
+        return _like(torch.from_numpy(back), audio)
+
+    def reconstruct_many(self, audios: Sequence[Array]) -> list[Array]:
+        """What `reconstruct` gives for each array, of any lengths; equal shapes are computed together."""
+        return _together(audios, self.reconstruct)
+
+    def _analyse(self, audio: Array, sample_rate: int | None, compute: Callable[[Tensor], Tensor]) -> Array:
+        tensor = _checked_audio(audio)
+        if sample_rate is not None and sample_rate != self.sample_rate:
+            if tensor.requires_grad:
+                raise AudioError(f"sample_rate must be {self.sample_rate} for a gradient to flow, got {sample_rate}")
+            tensor = torch.from_numpy(files.resample(_numpy(tensor), sample_rate, self.sample_rate))
+        rows = tensor.reshape(-1, tensor.shape[-1])
+        if self.compatible:
+            whole = self._engine.analyse_as_authors(rows, compute)
+        else:
+            read = _padded(lambda begin, end: rows[:, begin:end], rows.shape[-1])
+            whole = torch.cat(list(self._engine.analyse(read, rows.shape[-1], compute)), -1)
+        return _like(whole.reshape(*tensor.shape[:-1], *whole.shape[-2:]), audio)
+
+    def _draft(self, latents: Array, steps: int, noise: Tensor | None) -> Draft:
+        config, tensor = self.config, _tensor(latents)
+        shape: tuple[int, ...] = tuple(tensor.shape)
+        if len(shape) < 2 or shape[-2] != config.latent_dim or tensor.numel() == 0:
+            raise ValueError(f"latents must be (..., {config.latent_dim}, frames), got shape {shape}")
+        _require(bool(torch.isfinite(tensor).all()), "latents", "be finite", "NaN or infinite values")
+        rows = tensor.reshape(-1, *shape[-2:])
+        channels = shape[-3] if len(shape) > 2 else 1
+        if noise is not None:
+            expected = (*shape[:-2], 2, config.bins, shape[-1] * config.time_downsampling)
+            _require(tuple(noise.shape) == expected, "noise", f"have shape {expected}", tuple(noise.shape))
+            noise = noise.reshape(-1, *expected[-3:])
+        levels = sampling_levels(steps, sigma_min=config.sigma_min, sigma_max=config.sigma_max, rho=config.rho)
+        return Draft(rows, tuple(row % channels for row in range(len(rows))), tuple(levels), noise)
+
+    def _trimmed(self, draft: Draft, n_samples: int | None) -> Iterator[Tensor]:
+        frames = draft.latents.shape[-1]
+        longest = max_samples(frames, self.config)
+        left = longest if n_samples is None else n_samples
+        _require(1 <= left <= longest, "n_samples", f"be between 1 and {longest} for {frames} frames", left)
+        for stretch in self._engine.synthesise(draft):
+            block = stretch[..., :left]
+            left -= block.shape[-1]
+            yield block
+
+
+def _padded(read: Callable[[int, int], Tensor], n_samples: int) -> Callable[[int, int], Tensor]:
+    """Reading beyond either end gives zeros."""
+
+    def padded(begin: int, end: int) -> Tensor:
+        first, last = max(begin, 0), min(end, n_samples)
+        return functional.pad(read(first, last), (first - begin, end - last))
+
+    return padded
+
+
+def _together(arrays: Sequence[Array], compute: Callable[[Array], Array]) -> list[Array]:
+    """Compute arrays of equal shape as one batch; results in the arrays' order."""
+    groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for index, array in enumerate(arrays):
+        groups[tuple(array.shape)].append(index)
+    results: dict[int, Array] = {}
+    for indices in groups.values():
+        group = [arrays[index] for index in indices]
+        results.update(zip(indices, compute(_stack(group)), strict=True))
+    return [results[index] for index in range(len(arrays))]
+
+
+def _stack(arrays: Sequence[Any]) -> Any:
+    return np.stack(arrays) if isinstance(arrays[0], np.ndarray) else torch.stack(list(arrays))
+
+
+def _checked_audio(audio: Array) -> Tensor:
+    tensor = _tensor(audio)
+    shape = tuple(tensor.shape)
+    if not tensor.is_floating_point():
+        raise AudioError(f"audio must be floating point in [-1, 1], got {tensor.dtype}")
+    if not shape or 0 in shape:
+        raise AudioError(f"audio must be (..., channels, samples) with at least 1 sample, got shape {shape}")
+    if len(shape) > 1 and shape[-2] > files.MAX_CHANNELS:
+        raise AudioError(
+            f"audio must be (..., channels, samples) with at most {files.MAX_CHANNELS} channels, got {shape}"
+        )
+    if not bool(torch.isfinite(tensor).all()):
+        raise AudioError("audio must be finite, got NaN or infinite samples")
+    return tensor.float()
+
+
+def _tensor(array: Array) -> Tensor:
+    if isinstance(array, Tensor):
+        return array
+    contiguous = np.ascontiguousarray(array)
+    # torch takes neither read-only memory nor a negative stride, which an axis of length 1 may keep.
+    usable = contiguous.flags.writeable and min(contiguous.strides) >= 0
+    return torch.from_numpy(contiguous if usable else contiguous.copy())
+
+
+def _numpy(array: np.ndarray | Tensor) -> np.ndarray:
+    return array.detach().cpu().numpy() if isinstance(array, Tensor) else array
+
+
+def _like(tensor: Tensor, array: Array) -> Array:
+    """A tensor where the user gave one, on the same device; else an array."""
+    return tensor.to(array.device) if isinstance(array, Tensor) else tensor.detach().cpu().numpy()
+
+
+def _best_device() -> torch.device:
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _fingerprint(name: str, options: Mapping[str, Any], checkpoint_sha256: str) -> str:
+    text = json.dumps({"name": name, "config": dict(options), "checkpoint": checkpoint_sha256}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _require(condition: bool, name: str, constraint: str, value: object) -> None:
+    if not condition:
+        raise ValueError(f"{name} must {constraint}, got {value!r}")

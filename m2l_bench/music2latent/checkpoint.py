@@ -1,0 +1,262 @@
+"""Find, check, convert and save the weights of a Music2Latent model.
+
+Conventions
+-----------
+A checkpoint is named by a registry name (``"published"``, ``"small"``) or by a path: to the authors' ``.pt`` or to our
+``.safetensors``, whose metadata holds the configuration (or a ``.json`` of the same stem beside it does).
+
+A ``.pt`` is a pickle. It is read without executing what is pickled, converted once into the user's cache, and known by
+the SHA-256 of its bytes ever after. Nothing is downloaded unless a hub checkpoint is asked for by its name; what the
+first download brought, its revision and SHA-256, is recorded and every later load must match it (trust on first use).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import platformdirs
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from m2l_bench.audio import sha256, write_atomic
+from m2l_bench.music2latent.config import PUBLISHED, Config
+from m2l_bench.music2latent.keys import from_published
+from m2l_bench.music2latent.network import Music2LatentNetwork
+
+_KEY = "gen_state_dict"  # where the authors' file keeps the weights
+_APP = "m2l-bench"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be had or must not be used; the message says which and what to do."""
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A checkpoint on the Hugging Face hub.
+
+    Attributes
+    ----------
+    repo, file : str
+    about : str
+        Size and licence, for the message of whoever cannot download it.
+    """
+
+    repo: str
+    file: str
+    about: str
+
+
+CHECKPOINTS: dict[str, HubFile | Path] = {
+    "published": HubFile("SonyCSLParis/music2latent", "music2latent.pt", "233 MB, CC BY-NC 4.0"),
+    "small": Path(__file__).parents[1] / "assets" / "music2latent-small.safetensors",
+}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights, and what they are weights of.
+
+    Attributes
+    ----------
+    name : str
+        Registry name, or the file's stem.
+    config : Config
+    state : dict of str to Tensor
+        Under our parameter names.
+    sha256 : str
+        Hash of the file it came from (of the ``.pt`` where it was one).
+    """
+
+    name: str
+    config: Config
+    state: dict[str, Tensor]
+    sha256: str
+
+    def network(self) -> Music2LatentNetwork:
+        """The network with these weights.
+
+        Raises
+        ------
+        CheckpointError
+            If a tensor is missing, left over, or of another shape than the configuration says.
+        """
+        with torch.device("meta"):  # no time is spent on weights that are replaced at once
+            network = Music2LatentNetwork(self.config)
+        try:
+            network.load_state_dict(self.state, assign=True)
+        except RuntimeError as error:
+            reason = str(error).split("\n\t")[1] if "\n\t" in str(error) else str(error)
+            raise CheckpointError(f"checkpoint {self.name!r} does not fit its config: {reason.strip()}") from error
+        network.arrange()
+        return network
+
+
+def load_checkpoint(checkpoint: str | Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Parameters
+    ----------
+    checkpoint : str or Path
+        A registry name or a path: see the module's conventions.
+
+    Returns
+    -------
+    Checkpoint
+
+    Raises
+    ------
+    CheckpointError
+        If it does not exist, cannot be downloaded, has changed since it was first downloaded, is damaged, or does not
+        hold exactly the model's tensors.
+    """
+    source = CHECKPOINTS.get(checkpoint) if isinstance(checkpoint, str) else None
+    if isinstance(source, HubFile):
+        return _load_path(_from_hub(str(checkpoint), source), str(checkpoint))
+    path = source or Path(checkpoint)
+    if not path.is_file():
+        names = ", ".join(CHECKPOINTS)
+        raise CheckpointError(f"checkpoint must be one of {names}, or a .pt or .safetensors file; nothing at {path}")
+    return _load_path(path, str(checkpoint) if source else path.stem)
+
+
+def save_checkpoint(
+    path: str | Path, state: Mapping[str, Tensor], config: Config, *, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write weights as safetensors, with the configuration in the metadata; atomically.
+
+    Parameters
+    ----------
+    path : path-like, ``.safetensors``
+    state : mapping of str to Tensor
+        Under our parameter names: a network's ``state_dict()``.
+    config : Config
+    metadata : mapping of str to str, optional
+        More to write into the file's metadata, such as the sources of the training data.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    write_atomic(path, save(tensors, {**(metadata or {}), "config": json.dumps(config.to_dict())}))
+
+
+def _load_path(path: Path, name: str) -> Checkpoint:
+    suffix = path.suffix.lower()
+    if suffix == ".safetensors":
+        config, state = _read_safetensors(path)
+        return Checkpoint(name, config, state, sha256(path))
+    if suffix not in (".pt", ".pth", ".ckpt"):
+        raise CheckpointError(f"{path}: checkpoint must be a .pt or .safetensors file, got {suffix or 'no suffix'}")
+    digest = sha256(path)
+    converted = platformdirs.user_cache_path(_APP) / "checkpoints" / f"{digest}.safetensors"
+    with suppress(CheckpointError, FileNotFoundError):  # a damaged copy is simply made anew
+        config, state = _read_safetensors(converted)
+        return Checkpoint(name, config, state, digest)
+    state = _read_pickle(path)
+    with suppress(OSError):  # the copy only saves time: a read-only cache must not stand in the way
+        save_checkpoint(converted, state, PUBLISHED, metadata={"converted_from_sha256": digest})
+    return Checkpoint(name, PUBLISHED, state, digest)
+
+
+def _read_safetensors(path: Path) -> tuple[Config, dict[str, Tensor]]:
+    beside = path.with_suffix(".json")
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get("config")
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        if text is None and not beside.is_file():
+            raise CheckpointError(
+                f"{path}: must hold its config in its metadata, or {beside.name} beside it; neither is there"
+            )
+        return Config.from_dict(json.loads(text if text is not None else beside.read_text(encoding="utf-8"))), state
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from error
+    except (json.JSONDecodeError, TypeError, ValueError) as error:
+        raise error if isinstance(error, CheckpointError) else CheckpointError(f"{path}: config: {error}") from error
+
+
+def _read_pickle(path: Path) -> dict[str, Tensor]:
+    try:
+        with torch.serialization.safe_globals(_harmless()):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises whatever its unpickler met: UnpicklingError, EOFError, RuntimeError, ...
+        reason = str(error).strip().split("\n")[0]
+        raise CheckpointError(
+            f"{path}: cannot be read without executing code it holds, or is damaged ({reason})"
+        ) from error
+    if not isinstance(content, dict) or not isinstance(content.get(_KEY), dict):
+        raise CheckpointError(f"{path}: must be a dictionary holding {_KEY!r}, as the authors' trainer writes it")
+    try:
+        return from_published(content[_KEY], PUBLISHED)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def _harmless() -> list[Any]:
+    """What a NumPy number in a pickle needs: its constructor under NumPy 1's and 2's name, and the numeric types."""
+    scalar = np.float64(0).__reduce__()[0]
+    names = [f"numpy.{module}.multiarray.scalar" for module in ("core", "_core")]
+    kinds = {type(np.dtype(code)) for code in "?bBhHiIlLqQefd"}
+    return [*((scalar, name) for name in names), np.dtype, *sorted(kinds, key=repr)]
+
+
+def _from_hub(name: str, source: HubFile) -> Path:
+    """The hub's file in huggingface_hub's cache, downloaded if need be, equal to what was first downloaded."""
+    known = _trusted().get(f"{source.repo}/{source.file}", {})
+    path = _download(name, source, known.get("revision"))
+    digest = sha256(path)
+    promised = path.resolve().name  # the cache files a large blob under the SHA-256 that the hub promises
+    if len(promised) == 64 and promised != digest:
+        path.resolve().unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"checkpoint {name!r}: the hub promises sha256 {promised}, got {digest}; "
+            f"the damaged download was removed, try again"
+        )
+    if not known:
+        _trust(source, {"revision": path.parent.name, "sha256": digest})
+    elif known["sha256"] != digest:
+        raise CheckpointError(
+            f"checkpoint {name!r}: {path} has sha256 {digest}, the first download had {known['sha256']}; "
+            f"delete its entry in {_record()} only if you trust the new file"
+        )
+    return path
+
+
+def _download(name: str, source: HubFile, revision: str | None) -> Path:
+    from huggingface_hub import hf_hub_download  # imported here: it is slow, and most checkpoints are local
+
+    try:
+        return Path(hf_hub_download(source.repo, source.file, revision=revision))
+    except Exception as error:  # the hub client raises its own, its HTTP library's and the system's errors
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise CheckpointError(
+            f"checkpoint {name!r} is {source.file} of {source.repo} on the Hugging Face hub ({source.about}), neither "
+            f"cached nor reachable ({reason}); connect, or fetch the file elsewhere and give its path as the checkpoint"
+        ) from error
+
+
+def _record() -> Path:
+    return platformdirs.user_data_path(_APP) / "trusted-checkpoints.json"
+
+
+def _trusted() -> dict[str, dict[str, str]]:
+    try:
+        return json.loads(_record().read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except json.JSONDecodeError as error:
+        raise CheckpointError(
+            f"{_record()}: must be JSON, got {error}; repair it, or delete it to trust anew"
+        ) from error
+
+
+def _trust(source: HubFile, entry: dict[str, str]) -> None:
+    entries = {**_trusted(), f"{source.repo}/{source.file}": entry}
+    write_atomic(_record(), json.dumps(entries, indent=2, sort_keys=True).encode())

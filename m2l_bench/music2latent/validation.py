@@ -1,0 +1,168 @@
+"""What a training is watched by: loss at fixed noise levels and scores of reconstructions, on held-out audio.
+
+Conventions
+-----------
+Excerpts are mono, at the model's sample rate: the middle channel-0 seconds of files spread evenly over the held-out ones.
+Noise is drawn once, from the recipe's seed: two validations differ by the weights alone.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from m2l_bench import audio as audio_io
+from m2l_bench.music2latent.config import Config
+from m2l_bench.music2latent.data import Folder, scan
+from m2l_bench.music2latent.network import Music2LatentNetwork
+from m2l_bench.music2latent.objective import pseudo_huber
+from m2l_bench.music2latent.optimization import AveragedWeights
+from m2l_bench.music2latent.recipe import Recipe
+from m2l_bench.music2latent.representation import from_spectrogram, to_spectrogram
+
+Score = Callable[[np.ndarray, np.ndarray, int], float]
+_FLOOR = -80.0  # dB below full scale, the darkest colour of a picture
+
+
+@dataclass
+class Validation:
+    """Held-out excerpts and what to measure on them.
+
+    Attributes
+    ----------
+    excerpts : Tensor, (clips, samples)
+    """
+
+    config: Config
+    excerpts: Tensor
+    seed: int
+    every: int
+    sigmas: tuple[float, ...]
+    samples: int
+    scores: Mapping[str, Score]
+
+    @classmethod
+    def of(cls, recipe: Recipe, scores: Mapping[str, Score]) -> Validation:
+        """The validation of a recipe that has one."""
+        section = recipe.validation
+        if section is None:
+            raise ValueError("recipe must have a validation section, got none")
+        folders = [folder.folder() for folder in section.folders]
+        excerpts = held_out(
+            folders, clips=section.clips, seconds=section.seconds, sample_rate=recipe.config.sample_rate
+        )
+        return cls(recipe.config, excerpts, recipe.seed, section.every, section.sigmas, section.samples, scores)
+
+    def measure(
+        self, average: AveragedWeights, network: Music2LatentNetwork, folder: Path, step: int
+    ) -> dict[str, float]:
+        """All numbers of the averaged weights; writes samples into `folder`."""
+        with using(average, network), torch.no_grad():
+            row = self.losses(network)
+            estimates = [self.reconstruct(network, excerpt) for excerpt in self.excerpts]
+        pairs = [(reference.numpy(), estimate) for reference, estimate in zip(self.excerpts, estimates, strict=True)]
+        for number, (reference, estimate) in enumerate(pairs[: self.samples]):
+            self._write_sample(folder, number, step, reference, estimate)
+        for name, score in self.scores.items():
+            row[name] = float(np.mean([score(*pair, self.config.sample_rate) for pair in pairs]))
+        return row
+
+    def losses(self, network: Music2LatentNetwork) -> dict[str, float]:
+        """Mean distance of the estimate from the clean spectrogram, at each noise level."""
+        total = {f"distance@{sigma:g}": 0.0 for sigma in self.sigmas}
+        device = next(network.parameters()).device
+        for i, excerpt in enumerate(self.excerpts):
+            x = to_spectrogram(excerpt[None].to(device), self.config)
+            pyramid = network.pyramid(network.encode(x))
+            for sigma in self.sigmas:
+                noisy = x + sigma * self._noise(x.shape, i).to(device)
+                estimate = network.denoise(noisy, torch.full((1,), sigma, device=device), pyramid)
+                # Per root value, so that the length of an excerpt does not matter.
+                distance = pseudo_huber(estimate.float(), x) / x[0].numel() ** 0.5
+                total[f"distance@{sigma:g}"] += float(distance) / len(self.excerpts)
+        return total
+
+    def reconstruct(self, network: Music2LatentNetwork, excerpt: Tensor) -> np.ndarray:
+        """Encode and decode in one step: (samples,) -> (samples,)."""
+        device = next(network.parameters()).device
+        x = to_spectrogram(excerpt[None].to(device), self.config)
+        noise = self.config.sigma_max * self._noise(x.shape, 0).to(device)
+        sigma = torch.full((1,), self.config.sigma_max, device=device)
+        estimate = network.denoise(noise, sigma, network.pyramid(network.encode(x))).float()
+        return from_spectrogram(estimate, self.config, n_samples=excerpt.shape[-1])[0].cpu().numpy()
+
+    def _write_sample(self, folder: Path, number: int, step: int, reference: np.ndarray, estimate: np.ndarray) -> None:
+        rate, stem = self.config.sample_rate, f"clip-{number}"
+        if not (folder / f"{stem}-reference.wav").exists():
+            audio_io.write(folder / f"{stem}-reference.wav", reference, rate, subtype="PCM_16")
+        audio_io.write(folder / f"{stem}-step-{step:08d}.wav", estimate, rate, subtype="PCM_16")
+        picture(folder / f"{stem}-step-{step:08d}.png", {"reference": reference, f"step {step}": estimate}, rate)
+
+    def _noise(self, shape: torch.Size, number: int) -> Tensor:
+        random = np.random.default_rng((self.seed, number))
+        return torch.from_numpy(random.standard_normal(shape, dtype=np.float32))
+
+
+def held_out(folders: list[Folder], *, clips: int, seconds: float, sample_rate: int) -> Tensor:
+    """Excerpts (clips, samples): evenly spread positions of all files laid end to end."""
+    library = scan(folders)
+    n_samples = round(seconds * sample_rate)
+    excerpts = []
+    for clip in range(clips):
+        position = (clip + 0.5) / clips
+        track = int(np.searchsorted(library.cumulative, position, side="right"))
+        low = library.cumulative[track - 1] if track else 0.0
+        header = library.headers[track]
+        length = min(header.n_samples, round(seconds * header.sample_rate))
+        inside = (position - low) / (library.cumulative[track] - low)
+        start = int(inside * (header.n_samples - length))
+        audio, _ = audio_io.load(library.paths[track], start=start, n_samples=length, sample_rate=sample_rate)
+        excerpts.append(audio_io.fit_length(audio[0], n_samples))
+    return torch.from_numpy(np.stack(excerpts))
+
+
+@contextmanager
+def using(average: AveragedWeights, network: Music2LatentNetwork) -> Iterator[None]:
+    """Let a network hold the averaged weights for a while."""
+    own = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    network.load_state_dict(average.tensors)
+    try:
+        yield
+    finally:
+        network.load_state_dict(own)
+
+
+def picture(path: Path, signals: Mapping[str, np.ndarray], sample_rate: int) -> None:
+    """Draw spectrograms of (samples,) signals above one another into a PNG; dB of full scale, -80 to 0."""
+    import matplotlib
+
+    with matplotlib.rc_context({"savefig.dpi": 80}):
+        from matplotlib.figure import Figure  # without pyplot: no global state, no display
+
+        figure = Figure(figsize=(8, 2.2 * len(signals)), layout="constrained")
+        axes = figure.subplots(len(signals), 1, sharex=True, squeeze=False)[:, 0]
+        for axis, (name, signal) in zip(axes, signals.items(), strict=True):
+            level = _decibels(signal)
+            extent = (0, signal.shape[-1] / sample_rate, 0, sample_rate / 2000)
+            axis.imshow(level, origin="lower", aspect="auto", extent=extent, vmin=_FLOOR, vmax=0, cmap="magma")
+            axis.set(title=name, ylabel="kHz")
+        axes[-1].set_xlabel("seconds")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png")
+    audio_io.write_atomic(path, buffer.getvalue())
+
+
+def _decibels(signal: np.ndarray, n_fft: int = 1024) -> np.ndarray:
+    """(samples,) -> (bins, frames): 0 dB is a full-scale sinusoid."""
+    window = torch.hann_window(n_fft)
+    padded = torch.from_numpy(audio_io.fit_length(signal, max(n_fft, signal.shape[-1])))
+    spectrum = torch.stft(padded, n_fft, window=window, center=False, return_complex=True).abs() * 2 / window.sum()
+    return 20 * np.log10(np.maximum(spectrum.numpy(), 10 ** (_FLOOR / 20)))

@@ -1,0 +1,304 @@
+"""The units of work of probing: pool a system's latents over a slice of a task's items, and probe what was pooled.
+
+Latents are pooled as the task says and kept in the latent store, keyed by the audio's content, the system and the pooling:
+tasks that share audio and pooling share them, and every probe reads them again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from m2l_bench import audio as audio_io
+from m2l_bench.latents import LatentKey, latent_key
+from m2l_bench.results import Item, Row, data_hash
+from m2l_bench.suite.data import AudioItem
+from m2l_bench.suite.engine import Outcome
+from m2l_bench.suite.jobs import SystemSpec, failure_reason, identity, open_latents
+from m2l_bench.systems.apply import encode
+from m2l_bench.systems.base import System
+from m2l_bench.systems.registry import load
+from m2l_bench.tasks import evaluate, load_task
+from m2l_bench.tasks.base import Task
+from m2l_bench.tasks.outcome import Result
+from m2l_bench.tasks.scoring import METRICS
+
+# The record that counts an item's clips; it never becomes a row.
+POOLED = "pooled"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSpec:
+    """How to load a task again: its name and, where it is not the default, its data's folder."""
+
+    name: str
+    data_home: str | None = None
+
+    def load(self) -> Task:
+        """Load the task; ValueError says in one line why it cannot be."""
+        return _load_cached(self.name, self.data_home)
+
+    def audio(self) -> tuple[AudioItem, ...]:
+        """Every item of every split with the hash of its audio, by id; labels stay unread.
+
+        Raises
+        ------
+        ValueError
+            If the dataset is missing (the message says how to get it) or its splits leak.
+        """
+        return _audio(self.name, self.data_home)
+
+
+@lru_cache(maxsize=8)
+def _load_cached(name: str, data_home: str | None) -> Task:
+    return load_task(name, data_home=data_home)
+
+
+@lru_cache(maxsize=8)
+def _audio(name: str, data_home: str | None) -> tuple[AudioItem, ...]:
+    from m2l_bench.suite.data import content_hash
+
+    items = _load_cached(name, data_home).items()
+    return tuple(AudioItem(item.id, str(item.path), content_hash(item.path)) for item in items)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeJob:
+    """Encode a slice of audio with one system and keep the pooled latents.
+
+    Attributes
+    ----------
+    system : SystemSpec
+    fingerprint : str
+    items : tuple of AudioItem
+    pooling : str
+    clip_seconds : float or None
+        As the task says; see :func:`m2l_bench.tasks.base.pool`.
+    """
+
+    system: SystemSpec
+    fingerprint: str
+    items: tuple[AudioItem, ...]
+    pooling: str
+    clip_seconds: float | None
+
+    @property
+    def label(self) -> str:
+        """The system's name in the tables."""
+        return self.system.label
+
+    @property
+    def id(self) -> str:
+        """SHA-256 of everything the outcome depends on."""
+        return identity(
+            "encode",
+            fingerprint=self.fingerprint,
+            items=[(item.id, item.sha256) for item in self.items],
+            pooling=self.pooling,
+            clip_seconds=self.clip_seconds,
+        )
+
+    def is_whole(self, outcome: Outcome, workspace: Path) -> bool:
+        """Whether what was pooled is still in the latent store."""
+        store = open_latents(workspace)
+        failed = {record.item for record in outcome.items if record.reason}
+        return all(self._key(item) in store for item in self.items if item.id not in failed)
+
+    def run(self, workspace: Path) -> Outcome:
+        """A record for each item: how many clips it gave, or why none."""
+        with open_latents(workspace) as store:
+            records = []
+            for item in self.items:
+                blank = Item(
+                    system=self.label, fingerprint=self.fingerprint, dataset="", metric=POOLED, card="", item=item.id
+                )
+                # Decoding or a system that may be anybody's code: what it raises becomes this item's reason.
+                try:
+                    key = self._key(item)
+                    pooled = store.get(key) if key in store else self._pool(item)
+                    store.put(key, pooled)
+                    records.append(replace(blank, value=float(pooled.shape[-1])))
+                except Exception as error:
+                    records.append(replace(blank, reason=failure_reason(error)))
+        return Outcome(records)
+
+    def _pool(self, item: AudioItem) -> np.ndarray:
+        from m2l_bench.tasks.base import pool
+
+        system = self.system.load()
+        signal, rate = audio_io.load(item.path)
+        latents, latent_rate = encode(system, signal, rate)
+        return pool(latents, latent_rate, pooling=self.pooling, clip_seconds=self.clip_seconds)[None]
+
+    def _key(self, item: AudioItem) -> LatentKey:
+        return pooled_key(item, self.fingerprint, self.pooling, self.clip_seconds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeJob:
+    """Probe one system's pooled latents on one task, all seeds together.
+
+    Attributes
+    ----------
+    system : SystemSpec
+    fingerprint : str
+    task : TaskSpec
+    items : tuple of AudioItem
+        All of the task.
+    failed : tuple of (str, str)
+        Ids without latents, and why.
+    probe : str
+    seeds : tuple of int
+    """
+
+    system: SystemSpec
+    fingerprint: str
+    task: TaskSpec
+    items: tuple[AudioItem, ...]
+    failed: tuple[tuple[str, str], ...]
+    probe: str
+    seeds: tuple[int, ...]
+
+    @property
+    def label(self) -> str:
+        """The system's name in the tables."""
+        return self.system.label
+
+    @property
+    def id(self) -> str:
+        """SHA-256 of everything the outcome depends on."""
+        task = self.task.load()
+        return identity(
+            "probe",
+            label=self.label,
+            fingerprint=self.fingerprint,
+            task=[task.name, task.kind, task.labels, task.pooling, task.clip_seconds, task.caveat],
+            items=[(item.id, item.sha256) for item in self.items],
+            splits=[(item.id, item.split, item.group) for item in task.items()],
+            failed=self.failed,
+            cards=[METRICS[name].card.hash for name in task.metrics],
+            probe=self.probe,
+            seeds=self.seeds,
+        )
+
+    def is_whole(self, outcome: Outcome, workspace: Path) -> bool:
+        """Nothing is left beside the outcome."""
+        return True
+
+    def run(self, workspace: Path) -> Outcome:
+        """Rows and predictions; items without latents are counted as failed."""
+        from m2l_bench.probes import load_probe
+
+        task = self.task.load()
+        store = open_latents(workspace)
+        reasons = dict(self.failed)
+        try:
+            features = {
+                item.id: store.get(pooled_key(item, self.fingerprint, task.pooling, task.clip_seconds))[0]
+                for item in self.items
+                if item.id not in reasons
+            }
+            result = evaluate(task, features, load_probe(self.probe), seeds=self.seeds)
+        except ValueError as error:
+            return self._failed(task, failure_reason(error))
+        named = {"system": self.label, "fingerprint": self.fingerprint}
+        rows = [replace(row, probe=self.probe) for row in result.rows(**named)]
+        records = [replace(record, probe=self.probe) for record in result.item_rows(**named)]
+        lost = [(name, reasons.get(name, why)) for name, why in result.failures]
+        return Outcome([*records, *self._lost(task, lost)], rows)
+
+    def _failed(self, task: Task, reason: str) -> Outcome:
+        """The task as a whole could not be evaluated: every test item counts as failed."""
+        planned = [item.id for item in task.items() if item.split == "test"]
+        hashes = {item.id: item.sha256 for item in self.items}
+        rows = [
+            Row(
+                system=self.label,
+                fingerprint=self.fingerprint,
+                dataset=task.name,
+                task=task.name,
+                probe=self.probe,
+                split="test",
+                metric=name,
+                statistic="score",
+                card=METRICS[name].card.hash,
+                data_hash=data_hash((item, hashes[item]) for item in planned),
+                seed=seed,
+                value=float("nan"),
+                n_planned=len(planned),
+                n_scored=0,
+                n_failed=len(planned),
+                note=f"{task.name}: {reason}",
+            )
+            for name in task.metrics
+            for seed in self.seeds
+        ]
+        return Outcome(self._lost(task, [(item, reason) for item in planned]), rows)
+
+    def _lost(self, task: Task, failures: Sequence[tuple[str, str]]) -> list[Item]:
+        card = METRICS[task.main_metric].card
+        return [
+            Item(
+                system=self.label,
+                fingerprint=self.fingerprint,
+                dataset=task.name,
+                task=task.name,
+                probe=self.probe,
+                split="test",
+                metric=card.name,
+                card=card.hash,
+                item=name,
+                group=name,
+                reason=reason,
+            )
+            for name, reason in failures
+        ]
+
+
+def probe(system: System | str, task: Task | str, probe: str = "linear", *, seeds: Sequence[int] = (0, 1, 2)) -> Result:
+    """Probe a system's latents on a task, here and now; :func:`m2l_bench.suite.run.run_suite` keeps what it computes.
+
+    Parameters
+    ----------
+    system : System or str
+        An encoder or autoencoder, or its registry name.
+    task : Task or str
+        Such as ``"key/tunes"``.
+    probe : {"linear", "mlp"}
+    seeds : sequence of int
+
+    Returns
+    -------
+    Result
+        Scores with intervals and spread, predictions, confusion.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, the dataset is missing, or an item cannot be encoded.
+
+    Examples
+    --------
+    >>> probe("majority", "instrument/tonejs", seeds=[0]).mean("accuracy") < 0.2
+    True
+    """
+    from m2l_bench.probes import load_probe
+
+    if isinstance(system, str):
+        system = load(system)
+    if isinstance(task, str):
+        task = load_task(task)
+    features = {}
+    for item in task.items():
+        signal, rate = audio_io.load(item.path)
+        features[item.id] = task.pool(*encode(system, signal, rate))
+    return evaluate(task, features, load_probe(probe), seeds=seeds)
+
+
+def pooled_key(item: AudioItem, fingerprint: str, pooling: str, clip_seconds: float | None) -> LatentKey:
+    """Where the pooled latents of one item lie in the latent store."""
+    return latent_key(item.sha256 or "0", fingerprint, {"pooling": pooling, "clip_seconds": clip_seconds})

@@ -1,0 +1,215 @@
+"""Encoders that only give features: the reference rows of every probe table.
+
+Conventions
+-----------
+Each hears the mean of the channels, so that there is one stream: ``(channels, samples) -> (1, latent_dim, frames)``, with
+at least one frame whatever the length. None of them decodes.
+
+``majority``       a constant: a probe can only learn how frequent the labels are
+``random-init``    Music2Latent with the weights it starts from: what the architecture alone gives
+``mfcc-chroma``    timbre and pitch classes as they were computed before anything was learnt
+``musicnn``        a network trained to tag MagnaTagATune, with labels
+``music2latent-features``  Music2Latent's map before its bottleneck, of which the latents are a projection
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from m2l_bench.audio import fit_length
+from m2l_bench.systems.base import fingerprint
+
+LAYERS = ("latents", "features")
+_WINDOW_SECONDS = 12.0  # as the trained model runs by default
+
+
+class Majority:
+    """A constant feature.
+
+    Examples
+    --------
+    >>> Majority().encode(np.zeros((2, 44100), np.float32)).tolist()
+    [[[1.0]]]
+    """
+
+    name = "majority"
+    sample_rate: int | None = None
+    latent_dim = 1
+    latent_rate = 1.0
+
+    def __init__(self, *, seed: int = 0) -> None:
+        self.seed = seed
+        self.fingerprint = fingerprint(self.name, {})
+
+    def encode(self, audio: np.ndarray) -> np.ndarray:
+        """(channels, samples) -> ones (1, 1, 1)."""
+        return np.ones((1, 1, 1), dtype=np.float32)
+
+
+class MfccChroma:
+    """20 mel-frequency cepstral coefficients and 12 pitch classes, with librosa.
+
+    22,050 Hz; 4096-sample Hann windows every 1024, centred; 128 Slaney mel bands; chroma of the power spectrum, tuned to
+    440 Hz, each frame divided by its largest entry.
+
+    References
+    ----------
+    McFee et al., "librosa: audio and music signal analysis in Python", 2015.
+
+    Examples
+    --------
+    >>> MfccChroma().encode(np.zeros((1, 22050), np.float32)).shape
+    (1, 32, 22)
+    """
+
+    name = "mfcc-chroma"
+    sample_rate: int | None = 22_050
+    latent_dim = 32
+    latent_rate = 22_050 / 1024
+
+    def __init__(self, *, seed: int = 0) -> None:
+        self.seed = seed
+        config = {"mfcc": 20, "chroma": 12, "n_fft": 4096, "hop_length": 1024, "librosa": version("librosa")}
+        self.fingerprint = fingerprint(self.name, config)
+
+    def encode(self, audio: np.ndarray) -> np.ndarray:
+        """(channels, samples) at 22,050 Hz -> (1, 32, frames)."""
+        from librosa import feature
+
+        mono = _mono(audio, shortest=4096)
+        settings = {"sr": self.sample_rate, "n_fft": 4096, "hop_length": 1024}
+        mfcc = feature.mfcc(y=mono, n_mfcc=20, **settings)
+        chroma = feature.chroma_stft(y=mono, tuning=0.0, **settings)
+        return np.concatenate([mfcc, chroma])[None].astype(np.float32)
+
+
+class Musicnn:
+    """The penultimate layer of musicnn, one vector a window; the end is filled with silence to a whole window.
+
+    It was trained on MagnaTagATune's training clips *and labels*: its row in ``tagging/magnatagatune`` leaks.
+
+    Parameters
+    ----------
+    checkpoint : path-like, optional
+        The weights that ship by default.
+    device : str
+        Of torch.
+    """
+
+    name = "musicnn"
+
+    def __init__(self, *, checkpoint: str | Path | None = None, device: str = "cpu", seed: int = 0) -> None:
+        from m2l_bench.embeddings.musicnn import Musicnn as Listener
+
+        self._listener = Listener(checkpoint, device=device)
+        self.seed = seed
+        self.sample_rate: int | None = self._listener.sample_rate
+        self.latent_dim = self._listener.dim
+        self.latent_rate = self._listener.sample_rate / self._listener.hop
+        self.fingerprint = fingerprint(self.name, {"listener": self._listener.fingerprint, "tail": "silence"})
+
+    def encode(self, audio: np.ndarray) -> np.ndarray:
+        """(channels, samples) at 16 kHz -> (1, 200, windows)."""
+        window, hop = self._listener.window, self._listener.hop
+        mono = _mono(audio, shortest=window)
+        whole = window + -(-(len(mono) - window) // hop) * hop
+        return np.ascontiguousarray(self._listener.embed([fit_length(mono[None], whole)])[0].T[None])
+
+
+class Music2LatentFeatures:
+    """What Music2Latent's encoder holds before the bottleneck.
+
+    Parameters
+    ----------
+    checkpoint : path-like, optional
+    variant : str
+        Name of a checkpoint, as of ``music2latent``; give one of the two.
+    device : str, optional
+    """
+
+    def __init__(
+        self,
+        *,
+        checkpoint: str | Path | None = None,
+        variant: str | None = None,
+        device: str | None = None,
+        seed: int = 0,
+    ) -> None:
+        from m2l_bench.music2latent.autoencoder import Music2Latent
+
+        self._model = Music2Latent(checkpoint, variant=variant, device=device)
+        self.seed = seed
+        self.name = self._model.name.replace("music2latent", "music2latent-features")
+        self.sample_rate: int | None = self._model.sample_rate
+        self.latent_dim, self.latent_rate = self._model.features_dim, self._model.latent_rate
+        self.fingerprint = fingerprint(self.name, {"model": self._model.fingerprint})
+
+    def encode(self, audio: np.ndarray) -> np.ndarray:
+        """(channels, samples) -> (1, features_dim, frames)."""
+        return self._model.features(_mono(audio)[None])
+
+
+class RandomInit:
+    """Music2Latent as it stands before training: weights drawn with the seed, nothing learnt.
+
+    Parameters
+    ----------
+    layer : {"latents", "features"}
+        The 64 latents, or the map before the bottleneck.
+    config : Config, optional
+        The published architecture by default.
+    device : str
+        Of torch.
+    seed : int
+        Draws the weights.
+    """
+
+    def __init__(self, *, layer: str = "latents", config: Any = None, device: str = "cpu", seed: int = 0) -> None:
+        import torch
+
+        from m2l_bench.music2latent.config import PUBLISHED
+        from m2l_bench.music2latent.inference import Engine
+        from m2l_bench.music2latent.network import Music2LatentNetwork
+
+        if layer not in LAYERS:
+            raise ValueError(f"layer must be one of {', '.join(LAYERS)}, got {layer!r}")
+        config = PUBLISHED if config is None else config
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = Music2LatentNetwork(config).eval().requires_grad_(False).to(device)
+        window = round(_WINDOW_SECONDS * config.latent_rate)
+        self._engine = Engine(network, torch.device(device), window, 1, torch.float32, seed)
+        self._compute = self._engine.latents if layer == "latents" else self._engine.features
+        self.seed = seed
+        self.name = "random-init" if layer == "latents" else "random-init:features"
+        self.sample_rate: int | None = config.sample_rate
+        self.latent_rate = config.latent_rate
+        self.latent_dim = config.latent_dim if layer == "latents" else config.features_dim
+        # What the seed draws is torch's to say.
+        settings = {"config": config.to_dict(), "seed": seed, "torch": torch.__version__}
+        self.fingerprint = fingerprint(self.name, settings)
+
+    def encode(self, audio: np.ndarray) -> np.ndarray:
+        """(channels, samples) -> (1, latent_dim, frames)."""
+        import torch
+
+        mono = torch.from_numpy(_mono(audio)[None])
+        n_samples = mono.shape[-1]
+
+        def read(begin: int, end: int) -> torch.Tensor:
+            first, last = max(begin, 0), min(end, n_samples)
+            return torch.nn.functional.pad(mono[:, first:last], (first - begin, end - last))
+
+        with torch.inference_mode():
+            stretches = list(self._engine.analyse(read, n_samples, self._compute))
+        return torch.cat(stretches, -1).cpu().numpy()
+
+
+def _mono(audio: np.ndarray, *, shortest: int = 1) -> np.ndarray:
+    """(channels, samples) -> the mean of the channels, (samples,), filled with silence to `shortest`."""
+    mono = np.asarray(audio, dtype=np.float32).mean(axis=0)
+    return fit_length(mono, max(shortest, len(mono)))

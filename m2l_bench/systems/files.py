@@ -1,0 +1,69 @@
+"""Latents in files: what ``m2l-bench encode`` writes and ``m2l-bench decode`` reads.
+
+A file is safetensors with the tensor ``latents``, float32 ``(streams, dim, frames)``, and as metadata the system's name and
+fingerprint, the sample rate and the length of the audio it came from, so that decoding needs nothing else.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from m2l_bench import audio as audio_io
+from m2l_bench.systems.apply import encode
+from m2l_bench.systems.base import Autoencoder, Encoder, System
+
+
+def encode_file(system: System, source: Path, target: Path) -> None:
+    """Encode one audio file.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read or the system has no latents.
+    """
+    from safetensors.numpy import save
+
+    if not isinstance(system, Encoder):
+        raise ValueError(f"{system.name}: must have latents to encode to, got a system that only reconstructs")
+    signal, rate = audio_io.load(source)
+    latents, latent_rate = encode(system, signal, rate)
+    metadata = {
+        "system": system.name,
+        "fingerprint": system.fingerprint,
+        "latent_rate": repr(latent_rate),
+        "sample_rate": str(rate),
+        "n_samples": str(signal.shape[-1]),
+        "channels": str(signal.shape[0]),
+    }
+    audio_io.write_atomic(target, save({"latents": np.ascontiguousarray(latents, np.float32)}, metadata))
+
+
+def decode_file(system: System, source: Path, target: Path) -> None:
+    """Decode one file of latents to the rate and length of the audio that it came from.
+
+    Raises
+    ------
+    ValueError
+        If the file is not what :func:`encode_file` writes, or another system made it.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not isinstance(system, Autoencoder):
+        raise ValueError(f"{system.name}: must have a decoder, got a system without one")
+    try:
+        with safe_open(source, framework="numpy") as file:
+            metadata = dict(file.metadata() or {})
+            latents = file.get_tensor("latents")
+        rate, n_samples = int(metadata["sample_rate"]), int(metadata["n_samples"])
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise ValueError(f"{source}: must be latents that m2l-bench encode wrote ({error})") from error
+    if metadata.get("fingerprint") != system.fingerprint:
+        raise ValueError(
+            f"{source}: must be decoded by the system that encoded it, {metadata.get('system')} "
+            f"({metadata.get('fingerprint')}), got {system.name} ({system.fingerprint})"
+        )
+    own_rate = system.sample_rate or rate
+    decoded = system.decode(latents, max(1, round(n_samples * own_rate / rate)))
+    audio_io.write(target, audio_io.resample(decoded, own_rate, rate, n_samples=n_samples), rate)

@@ -1,0 +1,218 @@
+"""Moûsai's two networks: an encoder of spectrograms, and a diffusion U-Net that decodes from noise.
+
+Conventions
+-----------
+Audio is ``(batch, 2, samples)`` at 48 kHz, latents ``(batch, 32, samples / factor)`` in (-1, 1). The U-Net works on a
+learned transform of the waveform (``window`` samples every ``stride``), level by level: each level shortens by a
+factor, runs its blocks, goes one deeper, runs its blocks again, lengthens, and joins what it was given. Latents enter
+at one level, beside the activations of equal length. Sample counts must be powers of two.
+
+Group normalisation runs over the whole length, so that a result depends on everything in the same window.
+
+References
+----------
+Schneider, Kamal, Jin and Schölkopf, "Moûsai: Efficient Text-to-Music Diffusion Models", ACL 2024.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from m2l_bench.systems.mousai.spectrum import MagnitudeSpectrum, MelSpectrum
+
+_GROUPS = 8
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes of the networks; the published ones are in :data:`VERSIONS`."""
+
+    # transform
+    filters: int = 128
+    window: int = 64
+    stride: int = 64
+    # U-Net, one entry per level
+    channels: tuple[int, ...] = (256, 512, 512, 512, 1024, 1024, 1024)
+    factors: tuple[int, ...] = (1, 2, 2, 2, 2, 2, 2)
+    blocks: tuple[int, ...] = (1, 2, 2, 2, 2, 2, 2)
+    latent_level: int = 4
+    features: int = 1024
+    # encoder
+    mel_bands: int | None = None
+    fft_size: int = 1023
+    hop: int = 256
+    encoder_channels: int = 512
+    encoder_factors: tuple[int, ...] = (2, 2)
+    encoder_blocks: tuple[int, ...] = (4, 8)
+    latent_dim: int = 32
+    sample_rate: int = 48000
+
+    @property
+    def samples_per_latent(self) -> int:
+        return self.hop * prod(self.encoder_factors)
+
+    @property
+    def shortest(self) -> int:
+        """Fewest samples that every level can divide and every reflection can fill."""
+        reflected = self.fft_size // 2 if self.mel_bands is None else (self.fft_size - self.hop) // 2
+        return max(self.stride * prod(self.factors), self.samples_per_latent, 1 << reflected.bit_length())
+
+
+VERSIONS = {
+    "v2": Config(),
+    "v3": Config(
+        stride=32,
+        channels=(256, 512, 512, 512, 512),
+        factors=(1, 2, 2, 2, 2),
+        blocks=(1, 2, 2, 2, 4),
+        mel_bands=80,
+        fft_size=1024,
+        encoder_factors=(2,),
+        encoder_blocks=(12,),
+    ),
+}
+
+
+class Residual(nn.Module):
+    """x + two times (group normalisation, SiLU, convolution of 3)."""
+
+    def __init__(self, channels_in: int, channels: int, *, groups: int = _GROUPS) -> None:
+        super().__init__()
+        self.norm_1 = nn.GroupNorm(groups, channels_in)
+        self.conv_1 = nn.Conv1d(channels_in, channels, 3, padding=1)
+        self.norm_2 = nn.GroupNorm(groups, channels)
+        self.conv_2 = nn.Conv1d(channels, channels, 3, padding=1)
+        self.project = nn.Conv1d(channels_in, channels, 1) if channels_in != channels else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv_1(F.silu(self.norm_1(x)))
+        return self.project(x) + self.conv_2(F.silu(self.norm_2(h)))
+
+
+class Encoder(nn.Module):
+    """Audio (batch, 2, samples) -> latents (batch, latent_dim, samples / factor)."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        width = config.encoder_channels
+        self.spectrum = (
+            MagnitudeSpectrum(config.fft_size, config.hop)
+            if config.mel_bands is None
+            else MelSpectrum(config.fft_size, config.hop, config.mel_bands, config.sample_rate)
+        )
+        self.first = Residual(2 * self.spectrum.bins, width, groups=1)
+        self.downs = nn.ModuleList(
+            nn.Conv1d(width, width, 2 * factor + 1, stride=factor, padding=factor) for factor in config.encoder_factors
+        )
+        self.blocks = nn.ModuleList(
+            nn.Sequential(*(Residual(width, width) for _ in range(count))) for count in config.encoder_blocks
+        )
+        self.last = nn.Conv1d(width, config.latent_dim, 1)
+
+    def forward(self, audio: Tensor) -> Tensor:
+        x = self.first(self.spectrum(audio).flatten(1, 2))
+        for down, blocks in zip(self.downs, self.blocks, strict=True):
+            x = blocks(down(x))
+        return torch.tanh(self.last(x))
+
+
+class Conditioned(nn.Module):
+    """A residual block, then scale and shift by the noise level, then (at one level) the latents."""
+
+    def __init__(self, channels: int, features: int, latent_dim: int) -> None:
+        super().__init__()
+        self.residual = Residual(channels, channels)
+        self.modulate = nn.Linear(features, 2 * channels)
+        self.inject = nn.Conv1d(channels + latent_dim, channels, 1) if latent_dim else None
+
+    def forward(self, x: Tensor, features: Tensor, latents: Tensor) -> Tensor:
+        x = self.residual(x)
+        scale, shift = self.modulate(F.silu(features))[..., None].chunk(2, 1)
+        x = F.layer_norm(x.transpose(1, 2), x.shape[1:2], eps=1e-6).transpose(1, 2) * (1 + scale) + shift
+        return x if self.inject is None else x + self.inject(torch.cat([x, latents], 1))
+
+
+class Level(nn.Module):
+    """One level of the U-Net and all below it."""
+
+    def __init__(self, config: Config, depth: int, channels_in: int) -> None:
+        super().__init__()
+        channels, factor = config.channels[depth], config.factors[depth]
+        latent_dim = config.latent_dim if depth == config.latent_level else 0
+
+        def blocks() -> nn.ModuleList:
+            return nn.ModuleList(
+                Conditioned(channels, config.features, latent_dim) for _ in range(config.blocks[depth])
+            )
+
+        self.factor = factor
+        self.down = nn.Conv1d(channels_in, channels, factor, stride=factor)
+        self.blocks_down = blocks()
+        self.inner = Level(config, depth + 1, channels) if depth + 1 < len(config.channels) else None
+        self.blocks_up = blocks()
+        self.up = nn.Conv1d(channels, channels_in, 3, padding=1)
+        self.gate = nn.Linear(config.features, channels_in)
+
+    def forward(self, x: Tensor, features: Tensor, latents: Tensor) -> Tensor:
+        h = self.down(x)
+        for block in self.blocks_down:
+            h = block(h, features, latents)
+        if self.inner is not None:
+            h = self.inner(h, features, latents)
+        for block in self.blocks_up:
+            h = block(h, features, latents)
+        h = self.up(h.repeat_interleave(self.factor, -1))
+        return x + self.gate(F.silu(features))[..., None] * h
+
+
+class UNet(nn.Module):
+    """Noisy audio (batch, 2, samples), its noise level (batch,) in [0, 1] and latents -> its velocity, of its shape."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        width, window, stride = 2 * config.filters, config.window, config.stride
+        padding = (window - stride) // 2
+        self.analysis = nn.Conv1d(2, width, window, stride, padding, padding_mode="reflect", bias=False)
+        self.synthesis = nn.ConvTranspose1d(width, 2, window, stride, padding, bias=False)
+        self.frequencies = nn.Parameter(torch.randn(128))
+        self.embed = nn.Linear(257, config.features)
+        self.mix = nn.Linear(config.features, config.features)
+        self.top = Level(config, 0, width)
+
+    def forward(self, x: Tensor, sigma: Tensor, latents: Tensor) -> Tensor:
+        angles = 2 * math.pi * sigma[:, None] * self.frequencies
+        features = F.gelu(self.embed(torch.cat([sigma[:, None], angles.sin(), angles.cos()], 1)))
+        for _ in range(2):  # one layer, twice: the original repeats the same module
+            features = F.gelu(self.mix(features))
+        return self.synthesis(self.top(self.analysis(x), features, latents))
+
+
+class Network(nn.Module):
+    """Both networks and the sampler."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.unet = UNet(config)
+
+    def decode(self, latents: Tensor, noise: Tensor, num_steps: int) -> Tensor:
+        """Deterministic DDIM from noise (batch, 2, samples) to audio, in equal steps of the noise level from 1 to 0.
+
+        With ``alpha, beta = cos, sin(pi sigma / 2)`` and velocity ``v``, each step estimates
+        ``x = alpha y - beta v`` and ``e = beta y + alpha v`` and goes to ``alpha' x + beta' e``.
+        """
+        sigmas = torch.linspace(1, 0, num_steps + 1, device=noise.device)
+        alphas, betas = torch.cos(sigmas * math.pi / 2), torch.sin(sigmas * math.pi / 2)
+        y = noise
+        for i in range(num_steps):
+            v = self.unet(y, sigmas[i].expand(len(y)), latents)
+            x, e = alphas[i] * y - betas[i] * v, betas[i] * y + alphas[i] * v
+            y = alphas[i + 1] * x + betas[i + 1] * e
+        return y

@@ -1,0 +1,149 @@
+"""Musika's four networks, with the layer widths of the 44.1 kHz version.
+
+Conventions
+-----------
+Tensors are ``(batch, channels, time)``. Everything scales with ``hop`` (256 in the published model): spectrograms
+have ``2 * hop + 1`` bins, the first encoder's output ``hop // 4`` channels, one value a frame. Each network lists its
+layers in the order in which the original creates them (``convs``, ``ups``, ``noise_scales``): so weights find them.
+
+The noise layers act at inference: each adds ``scale * noise``, one draw per time step shared by all channels. Decoders
+therefore take ``noise(layer, length)``, which returns a tensor that broadcasts to ``(batch, 1, length)``.
+
+References
+----------
+Pasini and Schlüter, "Musika! Fast Infinite Waveform Music Generation", ISMIR 2022.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Noise = Callable[[int, int], Tensor]
+
+FRAMES_PER_LATENT = 16
+LATENTS_PER_WINDOW = 4
+FRAMES_PER_WINDOW = FRAMES_PER_LATENT * LATENTS_PER_WINDOW
+
+
+def _pointwise(widths: Sequence[int]) -> nn.ModuleList:
+    return nn.ModuleList(nn.Conv1d(a, b, 1) for a, b in pairwise(widths))
+
+
+def _up(channels_in: int, channels_out: int) -> nn.ConvTranspose1d:
+    """Twice as long; TensorFlow's 'same' padding crops one value at either end."""
+    return nn.ConvTranspose1d(channels_in, channels_out, 4, stride=2, padding=1)
+
+
+class Encoder(nn.Module):
+    """Log spectrogram (batch, 2 hop + 1, frames) -> (batch, hop / 4, frames), each frame on its own."""
+
+    def __init__(self, hop: int) -> None:
+        super().__init__()
+        self.convs = _pointwise([2 * hop + 1, *[4 * hop] * 5, hop // 4])
+
+    def forward(self, x: Tensor) -> Tensor:
+        for conv in self.convs[:-1]:
+            x = F.silu(conv(x))
+        return torch.tanh(self.convs[-1](x))
+
+
+class LatentEncoder(nn.Module):
+    """Windows of 16 frames (batch, hop / 4, 16) -> one latent each (batch, latent_dim, 1)."""
+
+    def __init__(self, hop: int, latent_dim: int) -> None:
+        super().__init__()
+        wide = hop + hop // 2
+        self.convs = nn.ModuleList(
+            [
+                nn.Conv1d(hop // 4, hop, 3, padding=1),
+                nn.Conv1d(hop, wide, 3, stride=2),
+                nn.Conv1d(wide, wide, 3, padding=1),
+                nn.Conv1d(wide, 2 * hop, 3, stride=2),
+                nn.Conv1d(2 * hop, 2 * hop, 3, padding=1),
+                nn.Conv1d(2 * hop, 3 * hop, 3),
+                nn.Conv1d(3 * hop, 3 * hop, 1),
+                nn.Conv1d(3 * hop, latent_dim, 1),
+            ]
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        for conv in self.convs[:-1]:
+            x = F.silu(conv(x))
+        return torch.tanh(self.convs[-1](x))
+
+
+class LatentDecoder(nn.Module):
+    """Windows of 4 latents (batch, latent_dim, 4) -> (batch, hop / 4, 64)."""
+
+    def __init__(self, hop: int, latent_dim: int) -> None:
+        super().__init__()
+        half = hop // 2
+        self.convs = nn.ModuleList(
+            [
+                nn.Conv1d(latent_dim, 3 * hop, 3, padding=1),
+                nn.Conv1d(2 * hop + half, 2 * hop + half, 3, padding=1),
+                nn.Conv1d(2 * hop, 2 * hop, 3, padding=1),
+                nn.Conv1d(hop, hop // 4, 1),
+            ]
+        )
+        self.ups = nn.ModuleList(
+            [_up(3 * hop, 2 * hop + half), _up(2 * hop + half, 2 * hop), _up(2 * hop, hop + half), _up(hop + half, hop)]
+        )
+        self.noise_scales = nn.Parameter(torch.zeros(7))
+
+    def forward(self, x: Tensor, noise: Noise) -> Tensor:
+        (first, second, third, out), ups = self.convs, self.ups
+        for layer, step in enumerate([first, ups[0], second, ups[1], third, ups[2], ups[3]]):
+            x = step(x)
+            x = F.silu(x + self.noise_scales[layer] * noise(layer, x.shape[-1]))
+        return out(x)
+
+
+class Decoder(nn.Module):
+    """Windows (batch, hop / 4, 64) -> log magnitude and phase / pi, each (batch, 2 hop + 1, 64) in [-1, 1].
+
+    A small U-Net: its way up branches after the first step, into one path for each of the two.
+    """
+
+    def __init__(self, hop: int) -> None:
+        super().__init__()
+        widths = [hop // 4, 3 * hop, 3 * hop, 2 * hop, hop]
+        self.convs = nn.ModuleList(
+            [
+                nn.Conv1d(widths[0], widths[1], 3, padding=1),
+                *[nn.Conv1d(a, b, 3, stride=2) for a, b in pairwise(widths[1:])],
+                nn.Conv1d(3 * hop, 2 * hop + 1, 1),
+                nn.Conv1d(3 * hop, 2 * hop + 1, 1),
+            ]
+        )
+        self.ups = nn.ModuleList(
+            [
+                _up(hop, 2 * hop),
+                _up(2 * hop, 3 * hop),
+                _up(3 * hop, 3 * hop),
+                _up(2 * hop, 3 * hop),
+                _up(3 * hop, 3 * hop),
+            ]
+        )
+        self.noise_scales = nn.Parameter(torch.zeros(9))
+
+    def forward(self, x: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
+        def step(layer: int, x: Tensor) -> Tensor:
+            x = self.convs[layer](x) if layer < 4 else self.ups[layer - 4](x)
+            return F.silu(x + self.noise_scales[layer] * noise(layer, x.shape[-1]))
+
+        # TensorFlow pads stride-2 'same' convolutions on the right only.
+        down_0 = step(0, x)
+        down_1 = step(1, F.pad(down_0, (0, 1)))
+        down_2 = step(2, F.pad(down_1, (0, 1)))
+        up_2 = step(4, step(3, F.pad(down_2, (0, 1))))
+        up_1 = step(5, up_2 + down_2)
+        up_0 = step(6, up_1 + down_1)
+        phase = step(8, step(7, up_2) + up_1)
+        magnitude_head, phase_head = self.convs[4:]
+        return magnitude_head(up_0 + down_0).clamp(-1, 1), phase_head(phase + up_0).clamp(-1, 1)

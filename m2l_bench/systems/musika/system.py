@@ -1,0 +1,171 @@
+"""Musika as a system: published weights, whole recordings, exact lengths.
+
+Conventions
+-----------
+Every channel is coded alone. A latent stands for 16 frames of 256 samples, whatever stands around them; four latents
+(64 frames) are decoded together, and only the overlap of frames crosses the borders between such windows.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from m2l_bench.systems import framing, hub
+from m2l_bench.systems.base import fingerprint
+from m2l_bench.systems.hub import Repository
+from m2l_bench.systems.musika import network
+from m2l_bench.systems.musika.keras_weights import Layers, assign, read_layers
+from m2l_bench.systems.musika.network import FRAMES_PER_LATENT, FRAMES_PER_WINDOW, LATENTS_PER_WINDOW, Noise
+from m2l_bench.systems.musika.spectrum import OVERLAP, log_spectrogram, waveform
+
+PUBLISHED = Repository("marcop/musika_ae", ("enc.h5", "enc2.h5", "dec.h5", "dec2.h5"), "112 MB, MIT")
+_CHUNK = 128  # frames; the original codes whole ones only
+_WINDOWS_AT_ONCE = 16
+
+
+class Musika:
+    """The autoencoder of Musika, 44.1 kHz version: 64 values per 4,096 samples (10.77 Hz).
+
+    Parameters
+    ----------
+    checkpoint : path-like, optional
+        Folder with ``enc.h5``, ``enc2.h5``, ``dec.h5`` and ``dec2.h5`` as Keras writes them. The layer widths are read
+        from them. By default the published files, downloaded once.
+    compatible : bool
+        Frame as the original does: start at the first sample, so that the first 768 fade in, and leave out what does
+        not fill a chunk of 128 frames (reconstructions are silent there). An input shorter than one chunk is filled
+        up with zeros. By default every sample lies under four frames and nothing is left out.
+    device : str or torch.device, optional
+    seed : int
+        Seeds the noise that the decoders' noise layers add. It depends on the window and the layer, not on the channel.
+
+    References
+    ----------
+    Pasini and Schlüter, "Musika! Fast Infinite Waveform Music Generation", ISMIR 2022.
+    """
+
+    sample_rate = 44100
+
+    def __init__(
+        self,
+        *,
+        checkpoint: str | Path | None = None,
+        compatible: bool = False,
+        device: str | torch.device | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.name = "musika"
+        self.compatible = compatible
+        self.seed = seed
+        self.device = framing.pick_device(device)
+        paths = hub.find(checkpoint, PUBLISHED)
+        layers = [read_layers(path) for path in paths]
+        self._hop, self.latent_dim = _sizes(layers[0], layers[1])
+        hop, dim = self._hop, self.latent_dim
+        self.encoder = network.Encoder(hop)
+        self.latent_encoder = network.LatentEncoder(hop, dim)
+        self.decoder = network.Decoder(hop)
+        self.latent_decoder = network.LatentDecoder(hop, dim)
+        networks = (self.encoder, self.latent_encoder, self.decoder, self.latent_decoder)
+        for net, weights, path in zip(networks, layers, paths, strict=True):
+            assign(net, weights, file=path.name)
+            net.to(self.device).eval().requires_grad_(False)
+        self.latent_rate = self.sample_rate / (hop * FRAMES_PER_LATENT)
+        options = {"compatible": compatible, "seed": seed}
+        self.fingerprint = fingerprint(self.name, options, checkpoint_sha256=hub.digest(paths))
+
+    def encode(self, audio: np.ndarray) -> np.ndarray:
+        """(channels, samples) -> (channels, latent_dim, frames), values in (-1, 1)."""
+        audio = framing.as_audio(audio)
+        lead, n_latents = self._frame(audio.shape[-1])
+        hop = self._hop
+        block = _WINDOWS_AT_ONCE * LATENTS_PER_WINDOW
+        out = np.empty((audio.shape[0], self.latent_dim, n_latents), np.float32)
+        for start in range(0, n_latents, block):
+            stop = min(start + block, n_latents)
+            first = start * FRAMES_PER_LATENT * hop - lead
+            length = ((stop - start) * FRAMES_PER_LATENT + OVERLAP - 1) * hop
+            piece = torch.from_numpy(framing.slice_with_zeros(audio, first, first + length)).to(self.device)
+            out[..., start:stop] = self._encode_block(log_spectrogram(piece, hop)).cpu().numpy()
+        return out
+
+    def decode(self, latents: np.ndarray, n_samples: int) -> np.ndarray:
+        """(channels, latent_dim, frames) -> (channels, n_samples), in [-1, 1]."""
+        latents = framing.as_latents(latents, self.latent_dim)
+        streams, _, n_latents = latents.shape
+        hop = self._hop
+        lead = 0 if self.compatible else (OVERLAP - 1) * hop
+        n_windows = -(-n_latents // LATENTS_PER_WINDOW)
+        total = (n_windows * FRAMES_PER_WINDOW + OVERLAP - 1) * hop
+        out = np.zeros((streams, max(total, lead + n_samples)), np.float32)
+        for start in range(0, n_windows, _WINDOWS_AT_ONCE):
+            stop = min(start + _WINDOWS_AT_ONCE, n_windows)
+            block = torch.from_numpy(latents[..., start * LATENTS_PER_WINDOW : stop * LATENTS_PER_WINDOW])
+            wave = self._decode_block(block.to(self.device), range(start, stop)).cpu().numpy()
+            first = start * FRAMES_PER_WINDOW * hop
+            out[:, first : first + wave.shape[-1]] += wave
+        return np.clip(out[:, lead : lead + n_samples], -1, 1)
+
+    def reconstruct(self, audio: np.ndarray) -> np.ndarray:
+        """(channels, samples) -> (channels, samples)."""
+        return self.decode(self.encode(audio), np.shape(audio)[-1])
+
+    def _frame(self, n_samples: int) -> tuple[int, int]:
+        """How many zeros stand before the first sample, and how many latents there are."""
+        hop = self._hop
+        if self.compatible:
+            n_frames = (n_samples - (OVERLAP - 1) * hop) // hop
+            return 0, max(1, n_frames // _CHUNK) * _CHUNK // FRAMES_PER_LATENT
+        lead = (OVERLAP - 1) * hop
+        n_frames = -(-(n_samples + lead) // hop)
+        return lead, -(-n_frames // FRAMES_PER_LATENT)
+
+    @torch.inference_mode()
+    def _encode_block(self, spectrogram: Tensor) -> Tensor:
+        """(streams, bins, 16 n) -> (streams, latent_dim, n)."""
+        windows = self.encoder(spectrogram).unflatten(-1, (-1, FRAMES_PER_LATENT))  # (streams, channels, n, 16)
+        latents = self.latent_encoder(windows.transpose(1, 2).flatten(0, 1))  # (streams * n, dim, 1)
+        return latents.unflatten(0, (spectrogram.shape[0], -1)).squeeze(-1).transpose(1, 2)
+
+    @torch.inference_mode()
+    def _decode_block(self, latents: Tensor, windows: range) -> Tensor:
+        """(streams, dim, at most 4 * windows) -> (streams, (64 * windows + 3) * hop)."""
+        streams, count = latents.shape[0], len(windows)
+        missing = count * LATENTS_PER_WINDOW - latents.shape[-1]
+        if missing:
+            latents = torch.cat([latents, self._silence().expand(streams, -1, missing)], -1)
+        groups = latents.unflatten(-1, (count, LATENTS_PER_WINDOW)).transpose(1, 2).flatten(0, 1)
+        frames = self.latent_decoder(groups, self._noise(0, windows, streams))
+        heads = self.decoder(frames, self._noise(1, windows, streams))  # each (streams * count, bins, 64)
+        magnitude, phase = (h.unflatten(0, (streams, count)).transpose(1, 2).flatten(-2) for h in heads)
+        return waveform(magnitude, phase)
+
+    def _silence(self) -> Tensor:
+        """The latent of digital silence, which is what stands behind the end of every recording. (1, dim, 1)."""
+        nothing = torch.zeros(1, (FRAMES_PER_LATENT + OVERLAP - 1) * self._hop, device=self.device)
+        return self._encode_block(log_spectrogram(nothing, self._hop))
+
+    def _noise(self, decoder: int, windows: range, streams: int) -> Noise:
+        def draw(layer: int, length: int) -> Tensor:
+            rows = [draw_noise((self.seed, decoder, layer, window), length) for window in windows]
+            return torch.from_numpy(np.tile(rows, (streams, 1))[:, None]).to(self.device)
+
+        return draw
+
+
+def draw_noise(key: tuple[int, ...], length: int) -> np.ndarray:
+    """Normal numbers that depend on the key alone. (length,) float32."""
+    return np.random.default_rng(key).standard_normal(length, dtype=np.float32)
+
+
+def _sizes(encoder: Layers, latent_encoder: Layers) -> tuple[int, int]:
+    """Hop and latent dimension, read off the first encoder's first and the second encoder's last layer."""
+    try:
+        first, last = encoder["convs"][0][1][0], latent_encoder["convs"][-1][1][0]
+        return first.shape[-1] // 4, last.shape[-1]
+    except IndexError as error:
+        raise ValueError("checkpoint: enc.h5 and enc2.h5 must hold convolutions, got none") from error

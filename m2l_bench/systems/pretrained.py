@@ -1,0 +1,107 @@
+"""Models out of transformers and diffusers: loaded from a local folder, from safetensors alone, with nothing missing.
+
+Conventions
+-----------
+Both libraries fill a weight that a checkpoint lacks with random numbers and go on; here that is an error.
+"""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from m2l_bench.systems import framing
+
+BLOCK_SAMPLES = 2**18  # long inputs go through in pieces of this size: 6 s
+
+
+def load(library: str, model_class: str, folder: Path) -> Any:
+    """Load ``library.model_class`` from a folder with ``config.json`` and safetensors, for inference.
+
+    Raises
+    ------
+    ImportError
+        Where the library is not installed.
+    ValueError
+        Where the folder lacks weights of the model, or holds one of another shape.
+    """
+    try:
+        module = importlib.import_module(library)
+    except ImportError as error:
+        raise ImportError(f"{model_class} needs {library}: pip install 'm2l-bench[codecs]'") from error
+    options = {"use_safetensors": True, "local_files_only": True, "output_loading_info": True}
+    with warnings.catch_warnings(), _without_progress_bar(library):
+        warnings.simplefilter("ignore")  # the libraries still use torch's older weight_norm
+        model, report = getattr(module, model_class).from_pretrained(str(folder), **options)
+    for problem in ("missing_keys", "mismatched_keys"):
+        if report.get(problem):
+            found = sorted(map(str, report[problem]))
+            raise ValueError(f"checkpoint {folder}: {problem.replace('_', ' ')}: {found[0]} and {len(found) - 1} more")
+    return model.eval().requires_grad_(False)
+
+
+@contextmanager
+def _without_progress_bar(library: str) -> Iterator[None]:
+    settings = importlib.import_module(f"{library}.utils.logging")
+    shown = settings.is_progress_bar_enabled()
+    settings.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            settings.enable_progress_bar()
+
+
+def reach(strides: Sequence[int]) -> int:
+    """How far DAC's and Oobleck's encoders and decoders look, in frames to either side.
+
+    Each level has three residual units (kernels of 7, dilations 1, 3, 9: 39 values to a side at that level's rate) and
+    a convolution of twice its stride; at the ends stand kernels of at most 7.
+
+    Parameters
+    ----------
+    strides : sequence of int
+        The encoder's, from the waveform down.
+
+    Examples
+    --------
+    >>> reach([2, 4, 8, 8])
+    10
+    """
+    rates = [prod(strides[:level]) for level in range(len(strides) + 1)]
+    hop = rates[-1]
+    inside = sum(39 * rate for rate in rates[:-1]) + sum(rates[1:])
+    return -(-(inside + 3 + 3 * hop) // hop)
+
+
+def each_in_blocks(function: Callable[[Tensor], Tensor], x: Tensor, context: int, scale: Fraction) -> Tensor:
+    """Apply an encoder or decoder to each item of a batch, long ones in blocks, so that memory stays flat.
+
+    Parameters
+    ----------
+    function : callable
+    x : Tensor
+        Shape (batch, channels, time).
+    context : int
+        The network's reach in frames.
+    scale : Fraction
+        Outputs per input: 1 / hop for an encoder, hop for a decoder.
+    """
+    inputs_per_frame = scale.denominator
+    hop = max(scale.numerator, scale.denominator)
+    block = max(1, BLOCK_SAMPLES // hop) * inputs_per_frame
+    return torch.cat(
+        [
+            framing.in_blocks(function, one, block=block, context=context * inputs_per_frame, scale=scale)
+            for one in x.split(1)
+        ]
+    )

@@ -1,0 +1,240 @@
+"""The scores of tasks, each with its card, and their intervals over groups.
+
+Conventions
+-----------
+Predictions are logits ``(items, labels)``; targets are label positions ``(items,)`` or, of tags, 0 and 1
+``(items, tags)``. A metric is *prepared* once for its targets and logits and then gives its value for any item weights
+``(items,)``: with ones it is the score itself, with counts of how often an item was drawn it is one draw of the
+bootstrap. So a draw costs a pass over the data and no sorting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from m2l_bench.reconstruction.cards import Card
+from m2l_bench.tasks.tonality import score_table
+
+Weighted = Callable[[np.ndarray], float]
+"""Item weights (items,) -> score; NaN where the weights leave it undefined."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskMetric:
+    """One score of a task.
+
+    Attributes
+    ----------
+    card : Card
+    prepare : callable
+        ``(targets, logits) -> Weighted``.
+    per_item : callable, optional
+        ``(targets, logits) -> (items,)`` where the score is the mean of items' scores.
+    """
+
+    card: Card
+    prepare: Callable[[np.ndarray, np.ndarray], Weighted]
+    per_item: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+
+
+def hits(targets: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """1 where the largest logit is the target's, else 0."""
+    return (logits.argmax(axis=1) == targets).astype(np.float64)
+
+
+def key_hits(rule: str) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """MIREX's weighted score of each item; labels are the 24 keys, in the order of ``tonality.KEYS``."""
+    return lambda targets, logits: score_table(rule)[targets, logits.argmax(axis=1)]
+
+
+def mean_of(per_item: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callable[[np.ndarray, np.ndarray], Weighted]:
+    """The weighted mean of items' scores."""
+
+    def prepare(targets: np.ndarray, logits: np.ndarray) -> Weighted:
+        values = per_item(targets, logits)
+        return lambda weights: float(values @ weights / weights.sum())
+
+    return prepare
+
+
+def macro_f1(targets: np.ndarray, logits: np.ndarray) -> Weighted:
+    """F1 of each label that the targets have, averaged: ``2 TP / (2 TP + FP + FN)``."""
+    n = logits.shape[1]
+    predicted = logits.argmax(axis=1)
+
+    def weigh(weights: np.ndarray) -> float:
+        right = np.bincount(targets, weights * (predicted == targets), minlength=n)
+        actual, guessed = np.bincount(targets, weights, minlength=n), np.bincount(predicted, weights, minlength=n)
+        there = actual > 0
+        return float(np.mean(2 * right[there] / (actual + guessed)[there]))
+
+    return weigh
+
+
+def roc_auc(targets: np.ndarray, logits: np.ndarray) -> Weighted:
+    """Macro area under the ROC curve: the share of (present, absent) pairs in the right order, ties counting one half.
+
+    By ranks (Mann and Whitney 1947), all tags at once. Tags that no item or every item has are left out.
+    """
+    order, first, last = _sorted_ties(logits)
+    present = np.take_along_axis(targets, order, axis=0).astype(bool)
+
+    def weigh(weights: np.ndarray) -> float:
+        sorted_weights = weights[order]
+        absent = _running(np.where(present, 0.0, sorted_weights))
+        positive = np.where(present, sorted_weights, 0.0)
+        below, upto = np.take_along_axis(absent, first, axis=0), np.take_along_axis(absent, last, axis=0)
+        pairs = positive.sum(axis=0) * absent[-1]
+        wins = (positive * (below + upto)).sum(axis=0) / 2
+        return _mean_where(wins, pairs)
+
+    return weigh
+
+
+def average_precision(targets: np.ndarray, logits: np.ndarray) -> Weighted:
+    """Macro average precision: the precision at each present item's score, averaged over the present items.
+
+    Tags that no item or every item has are left out.
+    """
+    order, _, last = _sorted_ties(-logits)
+    present = np.take_along_axis(targets, order, axis=0).astype(bool)
+
+    def weigh(weights: np.ndarray) -> float:
+        sorted_weights = weights[order]
+        positive = np.where(present, sorted_weights, 0.0)
+        total = _running(sorted_weights)
+        with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0 before the first drawn item
+            precision = np.take_along_axis(_running(positive) / total, last, axis=0)
+        positives = positive.sum(axis=0)
+        defined = np.where(positives < total[-1], positives, 0.0)
+        return _mean_where(np.where(positive > 0, positive * precision, 0.0).sum(axis=0), defined)
+
+    return weigh
+
+
+def group_bootstrap(
+    metrics: list[Weighted], groups: np.ndarray, *, n_draws: int = 1000, seed: int = 0, level: float = 0.95
+) -> np.ndarray:
+    """Percentile bootstrap intervals of several scores of the same items, drawing whole groups.
+
+    Parameters
+    ----------
+    metrics : list of Weighted
+        All are evaluated on the same draws, so that differences of scores may be taken draw by draw.
+    groups : np.ndarray, (items,)
+        Labels; items of one group are drawn together.
+    n_draws : int
+        At least 1000.
+    seed : int
+    level : float
+        In (0, 1).
+
+    Returns
+    -------
+    np.ndarray, (metrics, 2)
+        Lower and upper end; draws that leave a score undefined are left out. NaN for a single group.
+    """
+    draws = bootstrap_draws(metrics, groups, n_draws=n_draws, seed=seed)
+    if np.isnan(draws).all():
+        return np.full((len(metrics), 2), np.nan)
+    return np.nanquantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=1).T
+
+
+def bootstrap_draws(metrics: list[Weighted], groups: np.ndarray, *, n_draws: int = 1000, seed: int = 0) -> np.ndarray:
+    """The draws themselves, (metrics, n_draws)."""
+    if n_draws < 1000:
+        raise ValueError(f"n_draws must be at least 1000, got {n_draws}")
+    _, member = np.unique(groups, return_inverse=True)
+    n_groups = int(member.max()) + 1
+    if n_groups == 1:
+        return np.full((len(metrics), n_draws), np.nan)
+    rng = np.random.default_rng(seed)
+    out = np.empty((len(metrics), n_draws))
+    for draw in range(n_draws):
+        counts = np.bincount(rng.integers(n_groups, size=n_groups), minlength=n_groups)
+        weights = counts[member].astype(np.float64)
+        out[:, draw] = [metric(weights) for metric in metrics]
+    return out
+
+
+def _sorted_ties(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ascending order of each column; and where, in it, each entry's run of ties begins and ends (exclusive)."""
+    order = np.argsort(scores, axis=0, kind="stable")
+    ordered = np.take_along_axis(scores, order, axis=0)
+    n = len(scores)
+    starts = np.ones(scores.shape, bool)
+    starts[1:] = ordered[1:] != ordered[:-1]
+    place = np.arange(n)[:, None]
+    first = np.maximum.accumulate(np.where(starts, place, 0), axis=0)
+    ends = np.concatenate([starts[1:], np.ones((1, scores.shape[1]), bool)])
+    last = np.minimum.accumulate(np.where(ends, place + 1, n)[::-1], axis=0)[::-1]
+    return order, first, last
+
+
+def _running(values: np.ndarray) -> np.ndarray:
+    """Running sums with a zero before them: entry i is the sum of the first i rows."""
+    return np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0)])
+
+
+def _mean_where(numerator: np.ndarray, denominator: np.ndarray) -> float:
+    defined = denominator > 0
+    return float(np.mean(numerator[defined] / denominator[defined])) if defined.any() else float("nan")
+
+
+def _card(name: str, title: str, formula: str, source: str) -> Card:
+    return Card(
+        name=name,
+        title=title,
+        higher_is_better=True,
+        formula=formula,
+        rate_rule="none: scored on predictions",
+        channel_rule="the mean of the channels is encoded; clip logits are averaged over an item",
+        source=source,
+    )
+
+
+_MIREX = "1 same key, 0.5 same mode a fifth above{}, 0.3 relative, 0.2 parallel, else 0; mean over items"
+METRICS: dict[str, TaskMetric] = {
+    "accuracy": TaskMetric(
+        card=_card("accuracy", "accuracy", "share of items whose largest logit is the target's", "-"),
+        prepare=mean_of(hits),
+        per_item=hits,
+    ),
+    "macro_f1": TaskMetric(
+        card=_card(
+            "macro_f1", "macro F1", "2 TP / (2 TP + FP + FN) a label, mean over the labels of the test split", "-"
+        ),
+        prepare=macro_f1,
+    ),
+    "key_mirex": TaskMetric(
+        card=_card("key_mirex", "MIREX key score", _MIREX.format(""), "MIREX 2005; mir_eval (Raffel et al. 2014)"),
+        prepare=mean_of(key_hits("mirex")),
+        per_item=key_hits("mirex"),
+    ),
+    "key_mirex_2017": TaskMetric(
+        card=_card("key_mirex_2017", "MIREX 2017 key score", _MIREX.format(" or below"), "MIREX 2017"),
+        prepare=mean_of(key_hits("mirex-2017")),
+        per_item=key_hits("mirex-2017"),
+    ),
+    "roc_auc": TaskMetric(
+        card=_card(
+            "roc_auc",
+            "ROC-AUC",
+            "area under the ROC curve a tag (ties one half), mean over tags both present and absent in the test split",
+            "Mann and Whitney 1947",
+        ),
+        prepare=roc_auc,
+    ),
+    "average_precision": TaskMetric(
+        card=_card(
+            "average_precision",
+            "PR-AUC",
+            "sum of precision times step in recall a tag, mean over tags both present and absent in the test split",
+            "scikit-learn's average_precision_score",
+        ),
+        prepare=average_precision,
+    ),
+}

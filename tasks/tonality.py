@@ -1,0 +1,123 @@
+"""Keys: how they are spelled, and how near an estimate comes.
+
+Conventions
+-----------
+There are 24 keys, written tonic, space, mode: ``"C major"``, ``"Eb minor"``. :data:`KEYS` holds one spelling of each;
+every other spelling of the same sound is read by :func:`parse_key`, so that spelling never enters a score. Reference
+first.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+import numpy as np
+
+_TONICS = ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
+KEYS = tuple(f"{tonic} {mode}" for mode in ("major", "minor") for tonic in _TONICS)
+"""Twelve major keys ascending from C, then twelve minor ones: the index is ``tonic + 12 * minor``."""
+
+_LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
+_MODES = {"": 0, "major": 0, "maj": 0, "dur": 0, "ionian": 0, "minor": 1, "min": 1, "m": 1, "moll": 1, "aeolian": 1}
+_PATTERN = re.compile(r"([A-Ga-g])(##|#|bb|b|)[\s:_-]*([A-Za-z]*)")
+_ACCIDENTALS = str.maketrans({"♯": "#", "♭": "b", "𝄪": "##", "𝄫": "bb"})
+
+RULES = ("mirex", "mirex-2017")
+
+
+def parse_key(text: str) -> str:
+    """Read any spelling of a major or minor key.
+
+    Parameters
+    ----------
+    text : str
+        Tonic letter, accidentals (``#``, ``b``, also doubled, also as signs) and mode (``major``, ``maj``, ``minor``,
+        ``min``, ``m``, ...; a missing mode is major), in any case; ``M`` alone is refused, for it reads either way.
+
+    Returns
+    -------
+    str
+        One of :data:`KEYS`.
+
+    Raises
+    ------
+    ValueError
+        If it is nothing of the kind: another mode, several keys, no key.
+
+    Examples
+    --------
+    >>> parse_key("D#:min"), parse_key("Cb Major"), parse_key("E♯ minor")
+    ('Eb minor', 'B major', 'F minor')
+    """
+    match = _PATTERN.fullmatch(text.strip().translate(_ACCIDENTALS))
+    if match is None or match[3].lower() not in _MODES or match[3] == "M":
+        raise ValueError(f"key must be a tonic and major or minor, such as 'Eb minor', got {text!r}")
+    shift = {"": 0, "#": 1, "##": 2, "b": -1, "bb": -2}[match[2]]
+    return KEYS[(_LETTERS[match[1].upper()] + shift) % 12 + 12 * _MODES[match[3].lower()]]
+
+
+def spell_key(key: str, *, sharps: bool) -> str:
+    """Spell a key with sharps or with flats only, as ``"C# minor"`` or ``"Db minor"``; mir_eval reads both.
+
+    Examples
+    --------
+    >>> spell_key("Gb major", sharps=True), spell_key("Gb major", sharps=False)
+    ('F# major', 'Gb major')
+    """
+    index = KEYS.index(parse_key(key))
+    names = "C C# D D# E F F# G G# A A# B" if sharps else "C Db D Eb E F Gb G Ab A Bb B"
+    return f"{names.split()[index % 12]} {'minor' if index >= 12 else 'major'}"
+
+
+def key_score(reference: str, estimate: str, *, rule: str = "mirex") -> float:
+    """MIREX's weighted score of an estimated key.
+
+    Parameters
+    ----------
+    reference, estimate : str
+        Any spelling that :func:`parse_key` reads.
+    rule : {"mirex", "mirex-2017"}
+        The second also credits the fifth below.
+
+    Returns
+    -------
+    float
+        1.0 the same key; 0.5 the same mode, a perfect fifth above the reference (under ``"mirex-2017"`` also a fifth
+        below); 0.3 the relative major or minor; 0.2 the parallel major or minor; else 0.0.
+
+    References
+    ----------
+    MIREX, "Audio Key Detection", evaluation procedures of 2005 and of 2017.
+    Raffel et al., "mir_eval: a transparent implementation of common MIR metrics", 2014.
+
+    Examples
+    --------
+    >>> key_score("C major", "G major"), key_score("C major", "F major")
+    (0.5, 0.0)
+    >>> key_score("C major", "F major", rule="mirex-2017")
+    0.5
+    """
+    return float(score_table(rule)[KEYS.index(parse_key(reference)), KEYS.index(parse_key(estimate))])
+
+
+@cache
+def score_table(rule: str) -> np.ndarray:
+    """All scores at once.
+
+    Returns
+    -------
+    np.ndarray, (24, 24)
+        Reference by estimate, in the order of :data:`KEYS`.
+    """
+    if rule not in RULES:
+        raise ValueError(f"rule must be one of {', '.join(RULES)}, got {rule!r}")
+    index = np.arange(24)
+    interval = (index[None, :] - index[:, None]) % 12  # semitones from the reference's tonic up to the estimate's
+    minor = index >= 12
+    same_mode = minor[:, None] == minor[None, :]
+    relative = ~same_mode & (interval == np.where(minor[:, None], 3, 9))
+    fifth = same_mode & ((interval == 7) | ((interval == 5) & (rule == "mirex-2017")))
+    table = 0.5 * fifth + 0.3 * relative + 0.2 * (~same_mode & (interval == 0)) + 1.0 * (same_mode & (interval == 0))
+    table.setflags(write=False)
+    return table

@@ -1,0 +1,155 @@
+"""Set metrics against the released formulae, musicnn's speed, ViSQOL's throughput: ratios measured in one run.
+
+    python tests/benchmarks/bench_distribution.py [trace] [songs] [bootstrap] [musicnn] [visqol]
+
+Every ratio is the median over interleaved runs of peer and ours. The peer is the formula that released tools share
+(fadtk, frechet-audio-distance, pytorch-fid): ``trace(scipy.linalg.sqrtm(C1 @ C2))`` after ``numpy.cov``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import scipy.linalg
+
+import m2l_bench
+from m2l_bench import audio as audio_io
+from m2l_bench.reconstruction import frechet
+from m2l_bench.reconstruction.frechet import Gaussian
+from m2l_bench.reconstruction.frechet_draws import fixed_reference_draws, paired_draws
+
+
+def released(x: np.ndarray, y: np.ndarray) -> float:
+    """The released tools' distance between two sets of windows."""
+    return released_from(x.mean(axis=0), np.cov(x, rowvar=False), y.mean(axis=0), np.cov(y, rowvar=False))
+
+
+def released_from(m1: np.ndarray, c1: np.ndarray, m2: np.ndarray, c2: np.ndarray) -> float:
+    root = scipy.linalg.sqrtm(c1.dot(c2))
+    return float((m1 - m2) @ (m1 - m2) + np.trace(c1) + np.trace(c2) - 2 * np.trace(root).real)
+
+
+def compare(
+    label: str, peer: Callable[[], object], ours: Callable[[], object], *, runs: int = 3, scale: float = 1
+) -> None:
+    """Time both in turn; `scale` is how many times the peer would have to run for what ours does once."""
+    times: dict[str, list[float]] = {"peer": [], "ours": []}
+    for _ in range(runs):
+        for name, work in (("peer", peer), ("ours", ours)):
+            start = time.perf_counter()
+            work()
+            times[name].append(time.perf_counter() - start)
+    slow, fast = np.median(times["peer"]) * scale, np.median(times["ours"])
+    print(f"{label:46s} peer {slow:9.4f} s  ours {fast:9.4f} s  ratio {slow / fast:8.1f}x", flush=True)
+
+
+def correlated(rng: np.random.Generator, n: int, dim: int) -> np.ndarray:
+    """Windows with a decaying spectrum, as embeddings have."""
+    return rng.standard_normal((n, dim)) * np.linspace(1, 0.05, dim) @ np.linalg.qr(rng.standard_normal((dim, dim)))[0]
+
+
+def trace() -> None:
+    """From covariances (full rank) and from few windows (n << dim)."""
+    rng = np.random.default_rng(0)
+    for dim in (128, 512, 1024, 2048):
+        x, y = correlated(rng, 2 * dim, dim), correlated(rng, 2 * dim, dim) + 0.01
+        left, right = (frechet.Moments.of(side) for side in (x, y))
+        c1, c2 = left.covariance, right.covariance
+        compare(
+            f"trace sqrt from covariances, d = {dim}",
+            lambda c1=c1, c2=c2, m1=left.mean, m2=right.mean: released_from(m1, c1, m2, c2),
+            lambda a=left, b=right: frechet.distance(Gaussian.of_moments(a), Gaussian.of_moments(b)),
+        )
+        few = x[:100], y[:100]
+        compare(
+            f"whole distance, n = 100 windows, d = {dim}",
+            lambda few=few: released(*few),
+            lambda few=few: frechet.frechet_distance(*few),
+        )
+
+
+def songs() -> None:
+    """Per-song FAD: 50 songs of 8 windows against a reference of 4,000; the peer runs on two songs."""
+    rng = np.random.default_rng(0)
+    for dim in (128, 200, 512):
+        x = correlated(rng, 4000, dim)
+        files = [correlated(rng, 8, dim) for _ in range(50)]
+        mean, covariance = x.mean(axis=0), np.cov(x, rowvar=False)
+
+        def peer(mean=mean, covariance=covariance, files=files) -> None:
+            for file in files[:2]:
+                released_from(mean, covariance, file.mean(axis=0), np.cov(file, rowvar=False))
+
+        reference = Gaussian.of(x)
+        compare(
+            f"per-song FAD, 50 songs, d = {dim}", peer, lambda r=reference, f=files: frechet.per_song(r, f), scale=25
+        )
+
+
+def bootstrap() -> None:
+    """1,000 draws over files; the peer runs five of them."""
+    rng = np.random.default_rng(0)
+    for dim, n_files, n_windows in ((200, 25, 5), (200, 200, 5), (128, 200, 10)):
+        x = [correlated(rng, n_windows, dim) for _ in range(n_files)]
+        y = [file + 0.1 * rng.standard_normal(file.shape) for file in x]
+        reference = Gaussian.of(np.concatenate(x))
+
+        def peer(x=x, y=y) -> None:
+            whole = np.concatenate(x)
+            mean, covariance = whole.mean(axis=0), np.cov(whole, rowvar=False)
+            for _ in range(5):
+                drawn = np.concatenate([y[i] for i in rng.integers(len(y), size=len(y))])
+                released_from(mean, covariance, drawn.mean(axis=0), np.cov(drawn, rowvar=False))
+
+        label = f"{n_files} files x {n_windows}, d = {dim}"
+        fixed = lambda r=reference, y=y: fixed_reference_draws(r, y)
+        compare(f"1,000 draws, fixed reference, {label}", peer, fixed, scale=200, runs=1)
+        compare(f"1,000 draws, paired, {label}", peer, lambda x=x, y=y: paired_draws(x, y), scale=200, runs=1)
+
+
+def excerpts() -> list[tuple[np.ndarray, int]]:
+    folder = Path(m2l_bench.__file__).parent / "assets" / "reconstruction" / "wesnoth"
+    return [audio_io.load(path) for path in sorted(folder.glob("*.ogg"))]
+
+
+def musicnn() -> None:
+    """Seconds of audio a second of wall clock, resampling included; goal 30x on two cores."""
+    from m2l_bench.embeddings import load
+
+    listener, files = load("musicnn"), excerpts()[:12]
+    seconds = sum(audio.shape[1] / rate for audio, rate in files)
+    for _ in range(3):
+        start, busy = time.perf_counter(), time.process_time()
+        listener.embed([audio_io.resample(audio, rate, 16000) for audio, rate in files])
+        wall, cpu = time.perf_counter() - start, time.process_time() - busy
+        print(f"musicnn: {seconds / wall:.1f}x real time by the clock, {seconds / cpu:.1f}x per busy core", flush=True)
+
+
+def visqol() -> None:
+    """Pairs a minute with one and two workers."""
+    from m2l_bench.reconstruction.visqol import visqol_pairs
+
+    rng = np.random.default_rng(0)
+    files = excerpts()[:8]
+    pairs = [(x, (x + 0.003 * rng.standard_normal(x.shape)).astype(np.float32), rate) for x, rate in files]
+    for workers in (1, 2):
+        visqol_pairs(pairs[:1], workers=workers)
+        start = time.perf_counter()
+        visqol_pairs(pairs, workers=workers)
+        seconds = (time.perf_counter() - start) / len(pairs)
+        print(
+            f"ViSQOL, {workers} workers: {seconds:.2f} s a pair of 10 s, {60 / seconds:.0f} pairs a minute", flush=True
+        )
+
+
+PARTS = {"trace": trace, "songs": songs, "bootstrap": bootstrap, "musicnn": musicnn, "visqol": visqol}
+
+if __name__ == "__main__":
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, NumPy {np.__version__}, SciPy {scipy.__version__}")
+    for part in sys.argv[1:] or PARTS:
+        PARTS[part]()

@@ -1,0 +1,188 @@
+"""The registry: names, cards, pairs that cannot be scored, and several metrics of one pair."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from m2l_bench.reconstruction import mel_distance, metrics, si_sdr, stft_distance
+from m2l_bench.reconstruction.cards import PairMetric, Unscorable
+from m2l_bench.reconstruction.metrics import CARDS, METRICS, get_metric, score_pair
+
+PAIR_METRICS = [name for name, metric in METRICS.items() if isinstance(metric, PairMetric) and not metric.slow]
+DISTANCES = ["mel_distance", "mel_distance:dac-train", "mel_distance:audiocodecbench", "stft_distance"]
+NEED_SOUND = ["si_sdr", "si_sdr_aligned", "stft_distance", "lag", "gain", "polarity"]
+RATE = 44_100
+
+
+def score(name: str, reference: np.ndarray, estimate: np.ndarray) -> float:
+    metric = get_metric(name)
+    assert isinstance(metric, PairMetric)
+    return metric.score(reference, estimate, RATE)
+
+
+def test_names() -> None:
+    assert [card.name for card in CARDS] == [
+        *["si_sdr", "si_sdr_aligned", "mel_distance", "mel_distance:dac-train", "mel_distance:audiocodecbench"],
+        *["stft_distance", "lag", "gain", "polarity"],
+    ]
+
+
+def test_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="unknown metric 'sisdr'; known: si_sdr, si_sdr_aligned, mel_distance, "):
+        get_metric("sisdr")
+
+
+@pytest.mark.parametrize("name", list(METRICS))
+def test_card_is_named_as_its_entry_and_serialises(name: str) -> None:
+    card = METRICS[name].card
+    assert card.name == name and card.title and card.formula and card.source
+    json.dumps(dict(card.constants))
+    assert len(card.hash) == 12
+
+
+def test_no_two_cards_share_a_hash() -> None:
+    assert len({metric.card.hash for metric in METRICS.values()}) == len(METRICS)
+
+
+def test_identity_is_exact(music: np.ndarray) -> None:
+    scores = score_pair(music, music.copy(), RATE, PAIR_METRICS)
+    assert {name: scores[name] for name in DISTANCES} == dict.fromkeys(DISTANCES, 0.0)
+    assert scores["si_sdr"] == scores["si_sdr_aligned"] == 100.0
+    assert (scores["lag"], scores["gain"], scores["polarity"]) == (0.0, 0.0, 1.0)
+
+
+def test_mean_over_channels_of_the_functions(music: np.ndarray, coded: np.ndarray) -> None:
+    assert score("si_sdr", music, coded) == np.mean(si_sdr(music, coded))
+    assert score("stft_distance", music, coded) == np.mean(stft_distance(music, coded, RATE))
+    for definition in ("dac-train", "audiocodecbench"):
+        expected = np.mean(mel_distance(music, coded, RATE, definition=definition))
+        assert score(f"mel_distance:{definition}", music, coded) == expected
+    assert score("mel_distance", music, coded) == np.mean(mel_distance(music, coded, RATE))
+
+
+def test_together_equals_alone_in_any_order(music: np.ndarray, coded: np.ndarray) -> None:
+    names = PAIR_METRICS[::-1]
+    scores = score_pair(music, coded, RATE, names)
+    assert list(scores) == names
+    assert scores == {name: score(name, music, coded) for name in names}
+
+
+def test_asked_for_twice_is_given_once(music: np.ndarray, coded: np.ndarray) -> None:
+    assert list(score_pair(music, coded, RATE, ["lag", "si_sdr", "lag"])) == ["lag", "si_sdr"]
+
+
+@pytest.mark.parametrize("name", PAIR_METRICS)
+def test_order_of_channels_does_not_matter(name: str, music: np.ndarray, coded: np.ndarray) -> None:
+    swapped = score(name, music[::-1].copy(), coded[::-1].copy())
+    assert swapped == pytest.approx(score(name, music, coded), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", PAIR_METRICS)
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_any_number_of_channels(name: str, channels: int, music: np.ndarray, coded: np.ndarray) -> None:
+    pair = (np.tile(x, (3, 1))[:channels] for x in (music, coded))
+    assert np.isfinite(score(name, *pair))
+
+
+@pytest.mark.parametrize("name", NEED_SOUND)
+def test_silent_reference_is_counted_not_imputed(name: str, music: np.ndarray) -> None:
+    with pytest.raises(Unscorable, match=r"reference is (silent|all zeros)"):
+        score(name, np.zeros_like(music), music)
+
+
+@pytest.mark.parametrize("name", ["si_sdr", "si_sdr_aligned", "stft_distance"])
+def test_one_silent_channel_is_named_not_left_out_of_the_mean(name: str, music: np.ndarray, coded: np.ndarray) -> None:
+    half = music * np.float32([[1.0], [0.0]])
+    with pytest.raises(Unscorable, match="in channel 2"):
+        score(name, half, coded)
+
+
+def test_constant_reference_has_no_si_sdr(music: np.ndarray) -> None:
+    with pytest.raises(Unscorable, match="reference is silent in channel 1, 2"):
+        score("si_sdr", np.full_like(music, 0.1), music)
+
+
+def test_silent_estimate(music: np.ndarray) -> None:
+    scores = score_pair(music, np.zeros_like(music), RATE, PAIR_METRICS)
+    assert scores["si_sdr"] == scores["si_sdr_aligned"] == -100.0
+    assert all(np.isfinite(scores[name]) for name in DISTANCES)
+    assert {str(scores[name]) for name in ("lag", "gain", "polarity")} == {
+        "estimate is silent: no lag, gain or polarity"
+    }
+
+
+@pytest.mark.parametrize("name", PAIR_METRICS)
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_non_finite_samples_are_unscorable(name: str, bad: float, music: np.ndarray) -> None:
+    broken = music.copy()
+    broken[0, 100] = bad
+    with pytest.raises(Unscorable, match="estimate has 1 NaN or infinite samples"):
+        score(name, music, broken)
+    with pytest.raises(Unscorable, match="reference has 1 NaN or infinite samples"):
+        score(name, broken, music)
+
+
+@pytest.mark.parametrize("name", PAIR_METRICS)
+def test_too_short_is_unscorable_and_says_the_least(name: str, music: np.ndarray) -> None:
+    with pytest.raises(Unscorable, match=r"needs at least \d+ samples, got 1"):
+        score(name, music[:, :1], music[:, :1])
+
+
+@pytest.mark.parametrize("name", PAIR_METRICS)
+def test_different_length_is_an_error_not_a_trim(name: str, music: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="nothing is trimmed") as error:
+        score(name, music, music[:, :-1])
+    assert not isinstance(error.value, Unscorable)
+
+
+@pytest.mark.parametrize("name", PAIR_METRICS)
+def test_one_dimension_is_an_error_as_channels_are_told_by_the_first(name: str, music: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"\(channels, samples\) arrays, got shape \(44100,\)"):
+        score(name, music[0], music[0])
+
+
+def test_each_metric_gives_its_own_reason_and_the_others_their_numbers(music: np.ndarray) -> None:
+    scores = score_pair(music[:, :2000], music[:, :2000], RATE, PAIR_METRICS)
+    assert scores["si_sdr"] == 100.0 and scores["mel_distance"] == 0.0
+    assert str(scores["lag"]) == "needs at least 4411 samples, got 2000"
+    assert isinstance(scores["si_sdr_aligned"], Unscorable)
+
+
+def test_a_pair_that_is_not_finite_has_one_reason_for_all(music: np.ndarray) -> None:
+    broken = np.where(np.arange(music.shape[-1]) < 3, np.float32(np.nan), music)
+    scores = score_pair(music, broken, RATE, PAIR_METRICS)
+    assert {str(reason) for reason in scores.values()} == {"estimate has 6 NaN or infinite samples"}
+
+
+def test_score_pair_raises_what_is_the_callers_fault(music: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="unknown metric 'nope'"):
+        score_pair(music, music, RATE, ["si_sdr", "nope"])
+    with pytest.raises(ValueError, match="nothing is trimmed"):
+        score_pair(music, music[:, 1:], RATE, ["si_sdr"])
+    with pytest.raises(ValueError, match="sample_rate must be positive"):
+        score_pair(music, music, 0, ["si_sdr"])
+
+
+def test_mel_definitions_asked_for_together_take_each_stft_once(
+    music: np.ndarray, coded: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+    original = metrics.mel.power_spectra
+
+    def counted(*pair: np.ndarray, n_fft: int, hop_length: int):  # type: ignore[no-untyped-def]
+        taken.append(n_fft)
+        return original(*pair, n_fft=n_fft, hop_length=hop_length)
+
+    monkeypatch.setattr(metrics.mel, "power_spectra", counted)
+    score_pair(music[:1], coded[:1], RATE, [name for name in PAIR_METRICS if name.startswith("mel_distance")])
+    assert sorted(taken) == [32, 64, 128, 256, 512, 1024, 2048]
+
+
+def test_importing_the_registry_does_not_import_torch() -> None:
+    code = "import sys, m2l_bench.reconstruction.metrics; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,274 @@
+"""The protocol: what it scores, what it cannot see, what it does not depend on."""
+
+from __future__ import annotations
+
+import dataclasses
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import numpy as np
+import pytest
+from made_up import MadeUp, task
+from sklearn import metrics
+
+from m2l_bench.probes import LinearProbe, MLPProbe
+from m2l_bench.tasks.base import LeakError, Task, check_split, pool
+from m2l_bench.tasks.outcome import Result, compare
+from m2l_bench.tasks.protocol import evaluate
+from m2l_bench.tasks.sources.base import Item
+
+PROBE = LinearProbe(l2=(1e-3, 1e-1))
+MLP = MLPProbe(hidden_size=16, max_epochs=15, batch_size=16, learning_rates=(1e-2,))
+KINDS = ["single-label", "key", "multi-label"]
+
+
+def same(one: Result, other: Result) -> None:
+    assert one.rows(system="s", fingerprint="f") == other.rows(system="s", fingerprint="f")
+    assert repr(one.item_rows(system="s", fingerprint="f")) == repr(other.item_rows(system="s", fingerprint="f"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("probe", [PROBE, MLP], ids=["linear", "mlp"])
+def test_scores_are_those_of_the_probes_predictions(kind: str, probe: LinearProbe | MLPProbe) -> None:
+    source = MadeUp(kind)
+    result = evaluate(task(source), source.features(), probe, seeds=(0, 1))
+    assert len(result.items) == 37 and not result.failures
+    for seed in result.seeds:
+        if kind == "multi-label":
+            assert seed.scores["roc_auc"] == pytest.approx(metrics.roc_auc_score(result.targets, seed.logits))
+            assert seed.scores["roc_auc"] > 0.85
+        else:
+            assert seed.scores["accuracy"] == metrics.accuracy_score(result.targets, seed.logits.argmax(axis=1)) > 0.8
+        for metric, (low, high) in seed.intervals.items():
+            assert low <= seed.scores[metric] <= high
+    assert not hasattr(probe, "classes_") and probe.scoring is None
+    assert result.confusion().sum() == 2 * 37 * (3 if kind == "multi-label" else 1)
+
+
+def test_equal_scores_with_scikit_learn() -> None:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    source = MadeUp(noise=2.0)
+    result = evaluate(task(source), source.features(), LinearProbe(l2=(1e-2,)), seeds=(0,))
+    x = {item.id: source.features()[item.id][:, 0] for item in source.items()}
+    labels = {split: source.labels(split) for split in ("train", "test")}
+    arrays = {split: (np.stack([x[i] for i in labels[split]]), list(labels[split].values())) for split in labels}
+    oracle = make_pipeline(StandardScaler(), LogisticRegression(C=1 / (1e-2 * len(arrays["train"][1])), tol=1e-8))
+    assert result.mean("accuracy") == oracle.fit(*arrays["train"]).score(*arrays["test"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_shuffled_labels_give_chance(kind: str) -> None:
+    source = MadeUp(kind, n=600, shuffle=True)
+    result = evaluate(task(source), source.features(), PROBE, seeds=(0,))
+    metric = "roc_auc" if kind == "multi-label" else "accuracy"
+    low, high = result.seeds[0].intervals[metric]
+    assert low < (0.5 if kind == "multi-label" else 1 / 3) < high
+
+
+def test_test_labels_are_out_of_reach_until_everything_is_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = MadeUp()
+    logits = LinearProbe.logits
+
+    def recorded(self: LinearProbe, x: np.ndarray) -> np.ndarray:
+        source.events.append("predict")
+        return logits(self, x)
+
+    monkeypatch.setattr(LinearProbe, "logits", recorded)
+    evaluate(task(source), source.features(), PROBE, seeds=(0, 1))
+    assert source.events == ["labels train", "labels valid", "predict", "predict", "labels test"]
+
+
+def test_a_source_that_raises_on_test_labels_stops_only_the_scoring() -> None:
+    class Sealed(MadeUp):
+        def labels(self, split: str) -> object:
+            if split == "test":
+                raise PermissionError("sealed")
+            return super().labels(split)
+
+    source = Sealed()
+    with pytest.raises(PermissionError, match="sealed") as error:
+        evaluate(task(source), source.features(), PROBE)
+    assert "_score" in [entry.name for entry in error.traceback]
+
+
+def test_the_grid_never_sees_the_test_split() -> None:
+    source = MadeUp(noise=2.0)
+    features = source.features()
+    before = evaluate(task(source), features, PROBE, seeds=(0,))
+    for item in source.items():
+        if item.split == "test":
+            features[item.id] = features[item.id] * 100 + 7
+    after = evaluate(task(source), features, PROBE, seeds=(0,))
+    assert before.seeds[0].validation_score == after.seeds[0].validation_score
+    assert not np.array_equal(before.seeds[0].logits, after.seeds[0].logits)
+
+
+@pytest.mark.parametrize("probe", [PROBE, MLP], ids=["linear", "mlp"])
+def test_order_of_files_and_seeds_evaluated_together_change_nothing(probe: LinearProbe | MLPProbe) -> None:
+    class Reordered(MadeUp):
+        def items(self) -> list[Item]:
+            return super().items()[::-1]
+
+    one, other = MadeUp(), Reordered()
+    together = evaluate(task(one), one.features(), probe, seeds=(0, 1, 2))
+    same(together, evaluate(task(other), dict(reversed(other.features().items())), probe, seeds=(0, 1, 2)))
+    for seed in together.seeds:  # resumed at any seed
+        alone = evaluate(task(one), one.features(), probe, seeds=(seed.seed,))
+        same(dataclasses.replace(together, seeds=(seed,)), alone)
+
+
+def test_threads_change_nothing() -> None:
+    import torch
+
+    source = MadeUp("multi-label")
+    before, results = torch.get_num_threads(), []
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        results.append(evaluate(task(source), source.features(), MLP, seeds=(0,)))
+    torch.set_num_threads(before)
+    same(*results)
+
+
+def part(seed: int) -> Result:
+    """One seed's evaluation, as a worker process runs it."""
+    source = MadeUp("multi-label")
+    return evaluate(task(source), source.features(), MLP, seeds=(seed,))
+
+
+def test_processes_change_nothing() -> None:
+    source = MadeUp("multi-label")
+    here = evaluate(task(source), source.features(), MLP, seeds=(0, 1))
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool_of_two:
+        there = list(pool_of_two.map(part, (0, 1)))
+    for seed, result in zip(here.seeds, there, strict=True):
+        same(dataclasses.replace(here, seeds=(seed,)), result)
+
+
+def test_clips_of_an_item_are_averaged_and_items_are_scored() -> None:
+    source = MadeUp()
+    one = evaluate(task(source), source.features(), PROBE, seeds=(0,))
+    many = evaluate(task(source), source.features(clips=3), PROBE, seeds=(0,))
+    assert len(many.items) == len(one.items)
+    np.testing.assert_allclose(one.seeds[0].logits, many.seeds[0].logits, atol=1e-4)
+    features = source.features(clips=2)
+    item = next(item for item in source.items() if item.split == "test")
+    features[item.id][:, 1] = 0.0
+    k = [i.id for i in one.items].index(item.id)
+    averaged = evaluate(task(source), features, PROBE, seeds=(0,)).seeds[0].logits[k]
+    zero = (
+        evaluate(task(source), {**source.features(), item.id: np.zeros((8, 1))}, PROBE, seeds=(0,)).seeds[0].logits[k]
+    )
+    np.testing.assert_allclose(averaged, (one.seeds[0].logits[k] + zero) / 2, atol=1e-4)
+
+
+def test_items_without_features_or_label_are_counted_and_named() -> None:
+    source = MadeUp(unlabelled=("i149", "i001"))
+    features = source.features()
+    del features["i148"], features["i000"]
+    result = evaluate(task(source, caveat="Made up."), features, PROBE, seeds=(0,))
+    assert dict(result.failures) == {"i148": "no features", "i149": "no usable label"}
+    row = result.rows(system="s", fingerprint="f")[0]
+    assert (row.n_planned, row.n_scored, row.n_failed) == (37, 35, 2)
+    assert row.note == "Made up. 2 training items were left out (no features or no usable label)."
+
+
+def test_a_label_that_training_lacks_is_wrong_and_a_tag_that_the_test_lacks_is_dropped() -> None:
+    class Strange(MadeUp):
+        def label(self, k: int) -> str | tuple[str, ...]:
+            if self.kind == "multi-label":
+                return tuple(tag for tag in super().label(k) if tag != "b" or k < 113)
+            return "z" if k == 149 else super().label(k)
+
+    source = Strange()
+    result = evaluate(task(source), source.features(), PROBE, seeds=(0,))
+    assert result.labels == ("a", "b", "c", "z") and "do not occur in training: z" in result.note
+    assert result.item_rows(system="s", fingerprint="f")[-1].value == 0.0
+    source = Strange("multi-label")
+    result = evaluate(task(source), source.features(), PROBE, seeds=(0,))
+    assert "1 of 3 tags are absent" in result.note and 0.8 < result.mean("roc_auc") <= 1
+
+
+def test_group_overlap_is_refused() -> None:
+    source = MadeUp()
+    items = source.items()
+    torn = [dataclasses.replace(items[0], group="x"), dataclasses.replace(items[-1], group="x"), *items[1:-1]]
+    with pytest.raises(
+        LeakError, match="made/up: a tune must lie in one split, got 1 that do not, such as 'x' in test and train"
+    ):
+        check_split(torn, name="made/up", group="tune")
+    check_split(torn, name="made/up", may_share=(("test", "train"),))
+    with pytest.raises(LeakError, match="must occur once, got 'i149' more often"):
+        check_split([*items, items[0]], name="made/up")
+    with pytest.raises(ValueError, match="split must be one of train, valid, test, got 'dev' of 'i149'"):
+        check_split([dataclasses.replace(items[0], split="dev")], name="made/up")
+    with pytest.raises(ValueError, match="got none in valid"):
+        check_split([item for item in items if item.split != "valid"], name="made/up")
+
+
+def test_rows_and_items() -> None:
+    source = MadeUp("key")
+    result = evaluate(task(source), source.features(), PROBE, seeds=(3, 4))
+    rows = result.rows(system="s", fingerprint="f")
+    assert [(row.metric, row.seed) for row in rows] == [
+        (metric, seed) for metric in ("key_mirex", "key_mirex_2017", "accuracy") for seed in (3, 4)
+    ]
+    records = result.item_rows(system="s", fingerprint="f")
+    assert len(records) == 74 and records[0].target in source.names() and records[0].group.startswith("g")
+    assert np.mean([r.value for r in records if r.seed == 3]) == pytest.approx(rows[0].value)
+    assert result.spread("key_mirex") == 0.0  # the linear probe has no randomness
+    tags = MadeUp("multi-label")
+    records = evaluate(task(tags), tags.features(), PROBE, seeds=(0,)).item_rows(system="s", fingerprint="f")
+    assert any(";" in record.target for record in records) and all(np.isnan(record.value) for record in records)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_paired_comparison(kind: str) -> None:
+    source = MadeUp(kind, n=400, noise=1.5)
+    good = evaluate(task(source), source.features(), PROBE, seeds=(0,))
+    rng = np.random.default_rng(0)
+    noisy = {key: value + 3 * rng.standard_normal(value.shape) for key, value in source.features().items()}
+    bad = evaluate(task(source), noisy, PROBE, seeds=(0,))
+    metric = task(source).main_metric
+    found = compare(good, bad, metric, n_draws=2000)
+    assert found.difference == pytest.approx(good.mean(metric) - bad.mean(metric))
+    assert 0 < found.ci_low < found.difference < found.ci_high and found.p_value < 0.01
+    itself = compare(good, good, metric, n_draws=1000)
+    assert itself.difference == 0 and itself.p_value == 1.0
+    other = MadeUp(kind, n=200)
+    with pytest.raises(ValueError, match="results must be of the same items and targets"):
+        compare(good, evaluate(task(other), other.features(), PROBE, seeds=(0,)), metric)
+
+
+def test_pooling() -> None:
+    latents = np.arange(12.0).reshape(2, 1, 6)
+    np.testing.assert_array_equal(pool(latents, 1.0), [[5.5]])
+    np.testing.assert_array_equal(pool(latents, 1.0, clip_seconds=2.5), [[3.5, 5.5, 7.5]])  # 2.5 s: 2 frames
+    np.testing.assert_allclose(pool(latents, 1.0, pooling="mean+std"), [[5.5], [np.arange(6).std()]])
+    rng = np.random.default_rng(0)
+    for frames in range(1, 40):
+        clips = pool(np.ones((1, 3, frames)), 4.0, clip_seconds=2.0)
+        assert clips.shape == (3, -(-frames // 8))
+    long = rng.standard_normal((1, 3, 21))
+    sizes = [7, 7, 7]
+    np.testing.assert_allclose((pool(long, 4.0, clip_seconds=2.0) * sizes).sum(axis=1), long[0].sum(axis=1))
+    with pytest.raises(ValueError, match=r"\(streams, dim, frames\), got shape \(2, 0, 3\)"):
+        pool(np.zeros((2, 0, 3)), 1.0)
+
+
+def test_bad_input() -> None:
+    source = MadeUp()
+    with pytest.raises(ValueError, match="kind must be one of single-label, key, multi-label, got 'chords'"):
+        Task(name="x", kind="chords", source=source)
+    with pytest.raises(ValueError, match="pooling must be one of mean, mean"):
+        task(source, pooling="max")
+    with pytest.raises(ValueError, match="made/up: features must hold items of the train split, got none of 76"):
+        evaluate(task(source), {}, PROBE)
+    with pytest.raises(ValueError, match=r"features of 'i001' must have shape \(8, clips\), got \(7, 1\)"):
+        evaluate(task(source), {**source.features(), "i001": np.zeros((7, 1))}, PROBE)
+    with pytest.raises(ValueError, match="features of 'i001' must be finite, got 8 that are not"):
+        evaluate(task(source), {**source.features(), "i001": np.full((8, 1), np.nan)}, PROBE)
+    with pytest.raises(ValueError, match=r"label of 'i\d+' must be one of a, b, got \['c'\]"):
+        evaluate(task(source, labels=("a", "b")), source.features(), PROBE)

@@ -1,0 +1,215 @@
+"""Loaders of public datasets on synthetic folders of their layouts, end to end; own folders; what is missing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from layouts import LAYOUTS, features, gtzan, magnatagatune, table, text, tone
+
+from m2l_bench.probes import LinearProbe
+from m2l_bench.tasks import evaluate, load_task, task_names
+from m2l_bench.tasks.base import Task
+from m2l_bench.tasks.sources.base import SPLITS, MissingDataset, hashed_split, ids_checksum, linked_groups
+from m2l_bench.tasks.sources.magnatagatune import IncompleteSplit
+from m2l_bench.tasks.sources.manifests import MANIFESTS, fault_filtered
+from m2l_bench.tasks.sources.mirdata import beatport_id, one_key
+
+PROBE = LinearProbe(l2=(1e-2,))
+PUBLIC = [name for name in LAYOUTS if name != "tagging/magnatagatune"]
+
+
+@pytest.fixture(scope="module")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {name: build(tmp_path_factory.mktemp("data") / "home") for name, (build, _) in LAYOUTS.items()}
+
+
+@pytest.mark.filterwarnings("ignore::m2l_bench.tasks.sources.magnatagatune.IncompleteSplit")
+@pytest.mark.parametrize("name", list(LAYOUTS))
+def test_synthetic_folder_of_the_same_layout_end_to_end(name: str, homes: dict[str, Path]) -> None:
+    task = load_task(name, data_home=homes[name])
+    items = task.items()
+    assert len(items) == (LAYOUTS[name][1] or len(items)) and all(item.path.is_file() for item in items)
+    result = evaluate(task, {item.id: features(item.path) for item in items}, PROBE, seeds=(0,))
+    # Tones are easy: the labels belong to the files. A tag of IRMAS' test that its training lacks is at chance.
+    assert result.mean(task.main_metric) > (0.8 if name == "instrument/irmas" else 0.9)
+    assert result.task.about.licence and result.task.about.citation
+
+
+def test_what_each_source_says(homes: dict[str, Path]) -> None:
+    task = load_task("key/giantsteps", data_home=homes["key/giantsteps"])
+    assert Counter(item.split for item in task.items())["test"] == 16
+    labels = task.split_labels("test")
+    assert "15" not in labels and labels["2"] == "F# minor" and len(labels) == 15  # nonsense is no key
+    assert task.items()[0].group == "beatport 20000"
+    task = load_task("key/beatport", data_home=homes["key/beatport"])
+    assert "0" not in {**task.split_labels("train"), **task.split_labels("valid"), **task.split_labels("test")}
+    task = load_task("instrument/tinysol:3", data_home=homes["instrument/tinysol:3"])
+    assert {item.split for item in task.items() if "N-18" in item.id} == {"test"}
+    assert set(load_task("pitch/tinysol", data_home=homes["pitch/tinysol"]).split_labels("test").values()) == {
+        "C",
+        "C#",
+    }
+    task = load_task("instrument/irmas", data_home=homes["instrument/irmas"])
+    assert task.split_labels("test")["2"] == ("pia", "voi") and len({i.group for i in task.items()}) == 60 + 6
+    task = load_task("genre/gtzan", data_home=homes["genre/gtzan"])
+    assert set(task.split_labels("train").values()) == {"blues", "hip-hop", "jazz"}
+    assert "blues.99999" not in {item.id for item in task.items()}
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLIC if name not in ("instrument/nsynth",)])
+def test_checksums_are_verified(name: str, homes: dict[str, Path]) -> None:
+    source = load_task(name, data_home=homes[name]).source
+    source.verify()
+    path = source.items()[0].path
+    data = path.read_bytes()
+    path.write_bytes(data + b"x")
+    try:
+        with pytest.raises(ValueError, match=r"[12] files changed|MD5 must be"):
+            load_task(name, data_home=homes[name]).source.verify()
+    finally:
+        path.write_bytes(data)
+
+
+def test_sets_that_are_not_the_published_ones_do_not_verify(homes: dict[str, Path]) -> None:
+    with pytest.raises(ValueError, match="the train split must have 289205 notes, got 40"):
+        load_task("instrument/nsynth", data_home=homes["instrument/nsynth"]).source.verify()
+    source = load_task("tagging/magnatagatune", data_home=homes["tagging/magnatagatune"]).source
+    with (
+        pytest.warns(IncompleteSplit, match="66 of 25863 clips"),
+        pytest.raises(ValueError, match="published 15244 clips"),
+    ):
+        source.verify()
+
+
+def test_a_plain_copy_of_gtzan_will_do(tmp_path: Path) -> None:
+    home = gtzan(tmp_path / "home")
+    (home / "gtzan_genre_index_1.0.json").unlink()
+    (home / "gtzan_genre" / "genres").rename(home / "genres")
+    task = load_task("genre/gtzan", data_home=home)
+    items = task.items()
+    assert {item.id: item.split for item in items}.items() <= fault_filtered().items() and len(items) > 50
+    assert evaluate(task, {i.id: features(i.path) for i in items}, PROBE, seeds=(0,)).mean("accuracy") > 0.9
+    with pytest.raises(ValueError, match="tracks are missing, such as blues"):
+        task.source.verify()
+
+
+def test_the_fault_filtered_split() -> None:
+    split = fault_filtered()
+    assert Counter(split.values()) == {"train": 443, "valid": 197, "test": 290}
+    assert len({track.split(".")[0] for track in split}) == 10 and list(MANIFESTS) == ["gtzan_fault_filtered.csv"]
+
+
+@pytest.mark.parametrize("name", list(LAYOUTS))
+def test_a_missing_dataset_says_how_to_get_it(name: str, tmp_path: Path) -> None:
+    with pytest.raises(MissingDataset) as error:
+        load_task(name, data_home=tmp_path / "nowhere").items()
+    message = str(error.value)
+    for part in (str(tmp_path / "nowhere"), "Size: ", "Licence: ", "Nothing is downloaded unasked."):
+        assert part in message
+    assert any(verb in message for verb in ("Run python", "Clone", "From https"))
+
+
+def test_half_a_dataset_is_a_missing_dataset(homes: dict[str, Path], tmp_path: Path) -> None:
+    home = LAYOUTS["instrument/tinysol"][0](tmp_path / "tinysol")
+    (home / "annotation" / "TinySOL_metadata.csv").unlink()
+    with pytest.raises(MissingDataset, match=r"tinysol 6.0 must lie in"):
+        load_task("instrument/tinysol", data_home=home).items()
+
+
+class TestOwnFolder:
+    def make(self, folder: Path, columns: list[str], row: object, n: int = 60) -> Path:
+        rows = []
+        for k in range(n):
+            tone(folder / f"music/{k}.wav", k % 3, k)
+            rows.append([f"music/{k}.wav", *row(k)])
+        table(folder / "labels.csv", [["path", *columns], *rows])
+        return folder / "labels.csv"
+
+    @pytest.mark.parametrize(
+        ("kind", "columns", "row"),
+        [
+            ("single-label", ["label", "group"], lambda k: ["abc"[k % 3], f"artist {k // 2}"]),
+            ("key", ["key"], lambda k: [("C", "am", "E♭ Major")[k % 3]]),
+            ("multi-label", ["calm", "dark", "split"], lambda k: [int(k % 3 > 0), int(k % 3 < 2), SPLITS[k % 4 % 3]]),
+        ],
+    )
+    def test_end_to_end(self, tmp_path: Path, kind: str, columns: list[str], row: object) -> None:
+        task = load_task(str(self.make(tmp_path, columns, row)))
+        items = task.items()
+        assert task.kind == kind and task.name == "own/labels" and len(items) == 60
+        result = evaluate(task, {item.id: features(item.path) for item in items}, PROBE, seeds=(0,))
+        assert result.mean(task.main_metric) > 0.9
+
+    def test_what_is_wrong_is_named(self, tmp_path: Path) -> None:
+        path = self.make(tmp_path, ["key"], lambda k: ["C dorian"], n=3)
+        with pytest.raises(ValueError, match=r"label of 'music/.\.wav': key must be a tonic .* got 'C dorian'"):
+            for split in ("train", "valid", "test"):
+                load_task(str(path)).split_labels(split)
+        for content, message in (
+            ("path,label\nnothing.wav,a\n", "path must be a file beside it, got 'nothing.wav'"),
+            ("path,label\n", "must have items, got none"),
+            ("file,label\nx,a\n", "must have the columns path, got file, label"),
+            ("path,label,calm\nmusic/0.wav,a,1\n", "must have a column label or key, or columns of tags"),
+            ("path\nmusic/0.wav\n", "must have a column label or key, or columns of tags"),
+            ("path,label\nmusic/0.wav\n", "line 2: must have 2 fields"),
+            ("path,label\nmusic/0.wav,a\nmusic/0.wav,b\n", "each path must stand once, got 1 more often"),
+            ("path,calm,split\nmusic/0.wav,yes,train\n", "calm must be 0 or 1, got 'yes'"),
+        ):
+            text(path, content)
+            with pytest.raises(ValueError, match=message):
+                load_task(str(path)).split_labels("train")
+        with pytest.raises(ValueError, match="must be a CSV with the column path, nothing there"):
+            load_task(str(tmp_path / "none.csv"))
+
+
+def test_small_rules() -> None:
+    splits = Counter(hashed_split(f"artist {k}", {"train": 0.7, "valid": 0.1, "test": 0.2}) for k in range(2000))
+    assert abs(splits["train"] - 1400) < 80 and abs(splits["test"] - 400) < 60
+    assert linked_groups({"1": ["b", "a"], "2": ["c"], "3": ["c", "b"]}) == dict.fromkeys("123", "a")
+    assert beatport_id("x/10089 Some One - (Mix).mp3") == beatport_id("10089.LOFI.mp3") == "beatport 10089"
+    assert one_key("Ab minor\n") == "Ab minor" and one_key("Nonsense") is None and one_key("-") is None
+    assert ids_checksum(["b", "a"]) == ids_checksum(["a", "b"])
+
+
+def test_names_and_other_peoples_tasks(tmp_path: Path) -> None:
+    assert {"key/tunes", "genre/gtzan", "instrument/nsynth", "tagging/magnatagatune"} <= set(task_names())
+    assert all(isinstance(load_task(name), Task) and load_task(name).summary for name in task_names())
+    with pytest.raises(ValueError, match=r"known are tagging/tunes, .* got 'key/nowhere'"):
+        load_task("key/nowhere")
+    text(
+        tmp_path / "mine.py",
+        "from m2l_bench.tasks.base import Task\n"
+        "from m2l_bench.tasks.sources.nsynth import NSynth\n"
+        "MINE = Task(name='mine', kind='single-label', source=NSynth())\nOTHER = 3\n",
+    )
+    assert load_task(f"{tmp_path}/mine.py:MINE").name == "mine"
+    with pytest.raises(ValueError, match="OTHER must be a Task, got int"):
+        load_task(f"{tmp_path}/mine.py:OTHER")
+    with pytest.raises(ValueError, match="must be a Python file with a task"):
+        load_task(f"{tmp_path}/none.py:MINE")
+
+
+def test_listing_tasks_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from m2l_bench.tasks import task_names; task_names(); "
+        "assert not {'torch', 'sklearn', 'librosa', 'mirdata'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", ["tagging/magnatagatune"])
+def test_a_part_of_magnatagatune_says_so(name: str, tmp_path: Path) -> None:
+    home = magnatagatune(tmp_path / "home")
+    with pytest.warns(IncompleteSplit, match="not the published split, 66 of 25863 clips"):
+        items = load_task(name, data_home=home).items()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert {"35644", "57881"}.isdisjoint(item.id for item in items)
+    assert Counter(item.id[0] for item in items if item.split == "valid").keys() == {"c"}
+    assert np.all([item.group.startswith("band_") for item in items])

@@ -1,0 +1,75 @@
+"""Two processes on gloo against one with the doubled batch."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_training import tiny_recipe
+
+from m2l_bench.music2latent.data import batches
+from m2l_bench.music2latent.training import Trainer, train
+from m2l_bench.music2latent.training_state import checkpoints
+
+CHILD = """
+import json, sys
+from pathlib import Path
+from m2l_bench.music2latent.data import batches
+from m2l_bench.music2latent.recipe import Recipe
+from m2l_bench.music2latent.training import Trainer
+recipe, out = Recipe.model_validate_json(sys.argv[1]), Path(sys.argv[2])
+trainer = Trainer(recipe, out, scores={})
+trainer.start(resume=False)
+rank, world = trainer.accelerator.process_index, trainer.accelerator.num_processes
+losses = [trainer.step(e) for e in batches(trainer.crops, first=0, last=4, batch=trainer.batch, process=rank, processes=world)]
+trainer.save()
+(out / f"losses-{rank}.json").write_text(json.dumps([world, losses]))
+trainer.accelerator.end_training()
+"""
+
+
+def test_two_processes_train_as_one(pieces: Path, tmp_path: Path) -> None:
+    recipe = tiny_recipe(pieces, optimization={"batch": 4})
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "child.py"]
+    (tmp_path / "child.py").write_text(CHILD)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path])}
+    (tmp_path / "two").mkdir()
+    subprocess.run(
+        [*command, recipe.model_dump_json(), "two"], cwd=tmp_path, env=environment, check=True, capture_output=True
+    )
+    results = [json.loads((tmp_path / "two" / f"losses-{rank}.json").read_text()) for rank in (0, 1)]
+    trainer = Trainer(recipe, tmp_path / "one", scores={})
+    trainer.start(resume=False)
+    losses = [trainer.step(e) for e in batches(trainer.crops, first=0, last=4, batch=4)]
+    trainer.save()
+    for world, theirs in results:
+        assert world == 2
+        for (loss, norm), (their_loss, their_norm) in zip(losses, theirs, strict=True):
+            assert their_loss == pytest.approx(loss, rel=1e-4)
+            assert their_norm == pytest.approx(norm, rel=1e-3)
+    one, two = (load_file(checkpoints(tmp_path / n / "checkpoints")[-1] / "state.safetensors") for n in ("one", "two"))
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_a_batch_that_does_not_divide_is_refused(pieces: Path, tmp_path: Path) -> None:
+    from m2l_bench.music2latent.training import _share
+
+    with pytest.raises(ValueError, match=r"batch must be a multiple of the number of processes \(2\), got 3"):
+        _share(3, 2)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "no"])
+def test_precision_is_a_setting(pieces: Path, tmp_path: Path, precision: str) -> None:
+    weights = train(
+        tiny_recipe(pieces, optimization={"steps": 3, "warm_up": 1}, run={"precision": precision}),
+        tmp_path,
+        progress=False,
+    )
+    assert all(tensor.dtype == torch.float32 and tensor.isfinite().all() for tensor in load_file(weights).values())
