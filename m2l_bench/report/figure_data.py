@@ -153,7 +153,7 @@ def spectrogram(audio: np.ndarray, *, frames: int = 400, bins: int = 256, n_fft:
     slices = np.lib.stride_tricks.sliding_window_view(mono, n_fft)[starts] * window  # (frames, n_fft)
     power = np.abs(scipy.fft.rfft(slices, axis=-1)[:, 1:]) ** 2 / (window.sum() / 2) ** 2  # (frames, n_fft / 2)
     power = power.reshape(frames, bins, -1).max(axis=-1).T  # (bins, frames)
-    return np.asarray(10 * np.log10(np.maximum(power, 1e-10)), dtype=np.float32)
+    return np.asarray(np.maximum(10 * np.log10(np.maximum(power, 1e-10)), -100.0), dtype=np.float32)
 
 
 def _of(dataset: str, metric: str) -> Measurement:

@@ -80,8 +80,8 @@ class Point(NamedTuple):
 def save(figure: Figure, stem: Path) -> None:
     """Write ``STEM.pdf`` (vectors) and ``STEM.png`` (300 dots an inch), without dates."""
     with _style():
-        figure.canvas.draw()
-        figure.set_layout_engine("none")  # laid out once, not once a format
+        figure.draw_without_rendering()
+        figure.set_layout_engine(None)  # laid out once, not once a format
         for suffix, metadata in (
             (".pdf", {"CreationDate": None, "Creator": None, "Producer": None}),
             (".png", {"Software": None}),

@@ -38,6 +38,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take most of a build's time; what is tested here does not depend on them."""
+    monkeypatch.setattr(build_module, "all_figures", lambda results, pairs, clips: iter(()))
+
+
 def test_everything_is_there_and_tied_together(run: Path) -> None:
     names = set(contents(run / "report"))
     for table in ("reconstruction-noise", "reconstruction-noise-median", "reconstruction-noise-by-bit-rate", "probes"):
@@ -62,6 +68,7 @@ def test_same_rows_same_bytes(run: Path, tmp_path: Path) -> None:
     assert (again / "index.md").read_bytes() == (run / "index.md").read_bytes()
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_rebuilding_leaves_nothing_old(run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(run, folder)
@@ -71,6 +78,7 @@ def test_rebuilding_leaves_nothing_old(run: Path, tmp_path: Path) -> None:
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_failed_build_leaves_the_old_report(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(run, folder)
@@ -85,6 +93,7 @@ def test_a_failed_build_leaves_the_old_report(run: Path, tmp_path: Path, monkeyp
     assert contents(folder) == before
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_merged_runs_go_to_a_folder_of_their_own(tmp_path: Path) -> None:
     one = make_run(tmp_path / "one", systems=("identity", "opus:12k"), probes=False)
     two = make_run(tmp_path / "two", systems=("identity", "mp3:64k"), probes=False)
@@ -103,6 +112,7 @@ def test_merged_runs_go_to_a_folder_of_their_own(tmp_path: Path) -> None:
     assert build([one, two], out=tmp_path / "chosen") == tmp_path / "chosen" / "index.md"
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_published_figures_are_read_from_the_checkout(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

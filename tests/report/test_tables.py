@@ -96,6 +96,11 @@ def test_refuses_two_cards_and_names_both() -> None:
         markdown(rows, CARDS_BY_HASH, ["si_sdr"], systems=["a", "b"])
 
 
+def test_a_system_that_failed_on_an_item_does_not_stop_the_table() -> None:
+    rows = [row("a", "si_sdr", 1.0), row("b", "si_sdr", 2.0, data_hash="f" * 16, n_scored=7, n_failed=1)]
+    assert "8/7/1" in markdown(rows, CARDS_BY_HASH, ["si_sdr"], systems=["a", "b"])
+
+
 def test_seeds_become_one_cell_with_their_spread_apart() -> None:
     rows = [
         row("a", "accuracy", value, half=0.1, seed=seed, statistic="score")
