@@ -11,9 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["load"]
+__all__ = ["load", "probe"]
 
 if TYPE_CHECKING:
+    from m2l_bench.suite.probing import probe
     from m2l_bench.systems.registry import load
 
 
@@ -23,4 +24,8 @@ def __getattr__(name: str) -> Any:
         from m2l_bench.systems.registry import load
 
         return load
+    if name == "probe":
+        from m2l_bench.suite.probing import probe
+
+        return probe
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -77,6 +77,8 @@ def run(
                 chosen["audio"] = ()
             elif (audio or metric) and not (task or probe):
                 chosen["tasks"] = ()
+            if audio and not metric:
+                chosen["metrics"] = _default_metrics(audio)
         if chosen:
             base = make_suite(base.model_dump() | chosen, source="command line")
         _run(base, out, workers, clips, as_json)
@@ -98,7 +100,7 @@ def score(
     as_json: AsJson = False,
 ) -> None:
     """Score reconstructions that somebody already made."""
-    from m2l_bench.suite.suite import EMBEDDED_METRICS, make_suite
+    from m2l_bench.suite.suite import make_suite
 
     with bad_input():
         entries = [_folder_entry(text) for text in systems]
@@ -108,7 +110,7 @@ def score(
             "name": "score",
             "systems": entries,
             "audio": [str(reference)],
-            "metrics": metric or EMBEDDED_METRICS,
+            "metrics": metric or _default_metrics([str(reference)]),
             "tasks": (),
             "max_length_difference": max_length_difference,
         }
@@ -228,6 +230,22 @@ def bad_input() -> Iterator[None]:
     except KeyboardInterrupt:
         typer.echo("interrupted; finished jobs are kept, the same command goes on from there", err=True)
         raise typer.Exit(130) from None
+
+
+def _default_metrics(audio: list[str]) -> tuple[str, ...]:
+    """The embedded suite's metrics, without those of whole sets where a folder is too small for them."""
+    from m2l_bench.audio import list_audio
+    from m2l_bench.reconstruction.cards import SetMetric
+    from m2l_bench.reconstruction.distribution import MINIMUM_FILES
+    from m2l_bench.reconstruction.metrics import METRICS
+    from m2l_bench.suite.suite import EMBEDDED_METRICS
+
+    small = [name for name in audio if Path(name).is_dir() and len(list_audio(name)) < MINIMUM_FILES]
+    whole_sets = [name for name in EMBEDDED_METRICS if isinstance(METRICS[name], SetMetric)]
+    if not small:
+        return EMBEDDED_METRICS
+    typer.echo(f"{', '.join(whole_sets)}: left out, {small[0]} must hold at least {MINIMUM_FILES} files", err=True)
+    return tuple(name for name in EMBEDDED_METRICS if name not in whole_sets)
 
 
 def _folder_entry(text: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from m2l_bench.probes.selection import Judge, Probe, Scoring, Targets, principal
 if TYPE_CHECKING:
     import torch
 
-L2_GRID = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+L2_GRID = (1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 10.0)
 _HISTORY = 10
 
 
@@ -50,7 +50,7 @@ class LinearProbe(Probe):
     validation_fraction : float
         Held out of each class where `fit` is given no validation items.
     tol : float
-        Stop where the estimated distance to the least loss is below tol^2 / 2.
+        Stop where the loss is, by estimate, less than tol^2 / 2 above the least.
     max_iter : int
         For each penalty.
     device : str
@@ -91,7 +91,7 @@ class LinearProbe(Probe):
         class_weight: str | Mapping[Any, float] | None = None,
         n_components: int | None = None,
         validation_fraction: float = 0.2,
-        tol: float = 1e-6,
+        tol: float = 2e-6,
         max_iter: int = 1000,
         device: str = "cpu",
         random_state: int = 0,
@@ -254,11 +254,17 @@ def _two_loops(
     problem: _Problem,
 ) -> torch.Tensor:
     """The inverse Hessian's estimate times the gradient (Liu and Nocedal 1989)."""
+    import torch
+
     product = gradient
     factors = []
     for moved, change, reciprocal in reversed(history):
         factors.append(reciprocal * problem.total(moved * product))
         product = product - factors[-1] * change
+    if history:  # the diagonal is as it was at the start: scale it to the curvature last seen
+        _, change, reciprocal = history[-1]
+        scale = 1 / (reciprocal * problem.total(inverse * change.square()))
+        inverse = torch.where(reciprocal > 0, scale, 1.0) * inverse
     product = inverse * product
     for (moved, change, reciprocal), factor in zip(history, reversed(factors), strict=True):
         product = product + (factor - reciprocal * problem.total(change * product)) * moved

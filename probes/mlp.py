@@ -5,8 +5,9 @@ Conventions
 ``outputs = dropout(relu(z W1 + b1)) W2 + b2``, float32; softmax or sigmoid cross-entropy; Adam with decoupled weight
 decay on W1 and W2. Models are the pairs (seed, grid point); every array of theirs has a leading model axis. The models
 of one seed start from the same weights and see the same batches and dropout masks, and no model feels which others are
-trained beside it. After every epoch each model is scored on the validation items; its best epoch is what counts, and it
-stops when `patience` epochs brought no better one.
+trained beside it. An epoch is a pass over the training items, or as many passes as make 20 steps of a small set. After
+each epoch every model is scored on the validation items; its best epoch is what counts, and it stops when `patience`
+epochs brought no better one.
 Memory: 20 bytes a parameter and model (weights, gradient, two moments, best weights).
 """
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 LEARNING_RATES = (1e-4, 3e-4, 1e-3, 3e-3)
 WEIGHT_DECAYS = (0.0, 1e-1)
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8
+_EPOCH_STEPS = 20
 
 
 class MLPProbe(Probe):
@@ -139,9 +141,13 @@ class MLPProbe(Probe):
                 break
         return [self._attributes(grid, best[s * len(grid) : (s + 1) * len(grid)]) for s in range(len(seeds))]
 
+    def _passes(self, n_items: int) -> int:
+        return -(-_EPOCH_STEPS // -(-n_items // self.batch_size))
+
     def _beaten(self, models: _Models, best: list[_Best], epochs: int, n_items: int) -> set[int]:
         """The worse half of each seed's grid points still training, where a round of the race ends here."""
-        if self.race_steps is None or epochs % -(-self.race_steps // -(-n_items // self.batch_size)):
+        steps = self._passes(n_items) * -(-n_items // self.batch_size)  # of an epoch
+        if self.race_steps is None or epochs % -(-self.race_steps // steps):
             return set()
         out: set[int] = set()
         for seed in set(models.seed_of):
@@ -266,7 +272,12 @@ class _Models:
         return torch.baddbmm(b2, hidden, w2).double().cpu().numpy()
 
     def epoch(self, z: torch.Tensor, y: torch.Tensor, weights: torch.Tensor) -> list[float]:
-        """One pass over the training items; the last batch may be smaller. Returns each model's mean loss."""
+        """Passes over the training items that make up an epoch; returns each model's mean loss."""
+        passes = [self._pass(z, y, weights) for _ in range(self.probe._passes(len(z)))]
+        return np.mean(passes, axis=0).tolist()
+
+    def _pass(self, z: torch.Tensor, y: torch.Tensor, weights: torch.Tensor) -> list[float]:
+        """One pass; the last batch may be smaller."""
         import torch
 
         seeds = sorted(set(self.seed_of))

@@ -53,7 +53,7 @@ def replace_audio(folder: Path, clips: dict[str, bytes]) -> int:
     return sum(map(len, clips.values()))
 
 
-def encode_opus(audio: np.ndarray, sample_rate: int, kbps: int) -> bytes:
+def encode_opus(audio: np.ndarray, sample_rate: int, kbps: int, *, constrained: bool = False) -> bytes:
     """Encode with opusenc; a fixed stream number and no padding make equal input give equal bytes.
 
     Parameters
@@ -63,10 +63,13 @@ def encode_opus(audio: np.ndarray, sample_rate: int, kbps: int) -> bytes:
         Hz; Opus itself always runs at 48 kHz.
     kbps : int
         Target of the variable bit rate; steady tones take half as much again.
+    constrained : bool
+        Keep close to the target throughout.
     """
     with tempfile.TemporaryDirectory() as folder:
         source, coded = Path(folder) / "a.wav", Path(folder) / "a.opus"
         soundfile.write(source, audio, sample_rate, subtype="PCM_24")
         options = ["--quiet", "--music", "--bitrate", str(kbps), "--serial", "1", "--padding", "0"]
+        options += ["--cvbr"] * constrained
         subprocess.run(["opusenc", *options, source, coded], check=True)
         return coded.read_bytes()

@@ -33,6 +33,20 @@ def activate(x: Tensor) -> Tensor:
     return functional.silu(x, inplace=not torch.is_grad_enabled())
 
 
+def scaled(x: Tensor, factor: Tensor) -> Tensor:
+    """The product of a value that nobody else holds."""
+    return x * factor if torch.is_grad_enabled() else x.mul_(factor)
+
+
+def pointwise(conv: nn.Module, x: Tensor, *, scale: float = 1.0) -> Tensor:
+    """Convolution of kernel 1, times `scale`: as the matrix product that it is, in the layout at hand."""
+    weight: Tensor = conv.get_parameter("weight").flatten(1)
+    bias: Tensor = conv.get_parameter("bias")
+    if scale != 1:
+        weight, bias = weight * scale, bias * scale
+    return functional.linear(x.movedim(1, -1), weight, bias).movedim(-1, 1)
+
+
 class FrequencyAttention(nn.Module):
     """Multi-head self-attention in which each time frame is its own sequence of F tokens; pre-norm, residual.
 
@@ -55,7 +69,7 @@ class FrequencyAttention(nn.Module):
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (B T, heads, F, width / heads)
         mixed = functional.scaled_dot_product_attention(query, key, value).transpose(1, 2)
         out = self.out(mixed.reshape(batch, frames, rows, width))
-        return x + out.permute(0, 3, 1, 2)
+        return out.permute(0, 3, 1, 2).add_(x)
 
 
 class ResBlock(nn.Module):
@@ -89,15 +103,22 @@ class ResBlock(nn.Module):
         self.embedding = zeroed(nn.Linear(embedding_width, width_out)) if embedding_width else nn.Identity()
         self.norm2 = group_norm(width_out)
         self.conv2 = zeroed(conv(width_out, width_out, 3, padding=1))
-        self.residual = conv(width_in, width_out, 1) if width_in != width_out else nn.Identity()
+        self.residual = conv(width_in, width_out, 1) if width_in != width_out else None
         self.attention = FrequencyAttention(width_out, heads) if heads else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
-        y = self.conv1(activate(self.norm1(x)))
-        if embedding is not None:
-            y = y + self.embedding(embedding)[:, :, None, None]
+        # What a convolution returns may be added to in place: its gradient does not need it.
+        y = self._first(activate(self.norm1(x)), embedding)
         y = self.conv2(activate(self.norm2(y)))
-        return self.attention(y + self.residual(x))
+        return self.attention(y.add_(x if self.residual is None else pointwise(self.residual, x)))
+
+    def _first(self, x: Tensor, embedding: Tensor | None) -> Tensor:
+        if embedding is None:
+            return self.conv1(x)
+        shift = self.embedding(embedding)
+        if len(shift) == 1:  # one noise level: it is part of the bias, and the map is not gone through once more
+            return functional.conv2d(x, self.conv1.weight, self.conv1.bias + shift[0], padding=1)
+        return self.conv1(x).add_(shift[:, :, None, None])
 
 
 class Downsample(nn.Module):

@@ -23,7 +23,16 @@ from torch import Tensor, nn
 
 from m2l_bench.music2latent.config import PUBLISHED, Config
 from m2l_bench.music2latent.consistency import c_in, c_out, c_skip
-from m2l_bench.music2latent.layers import Downsample, ResBlock, Upsample, activate, group_norm, zeroed
+from m2l_bench.music2latent.layers import (
+    Downsample,
+    ResBlock,
+    Upsample,
+    activate,
+    group_norm,
+    pointwise,
+    scaled,
+    zeroed,
+)
 
 __all__ = ["PUBLISHED", "Config", "Decoder", "Encoder", "Music2LatentNetwork", "UNet"]
 
@@ -56,7 +65,7 @@ class Encoder(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """(B, 2, T, F) -> (B, features_dim, L), channel-major: channel c, row k lies at ``c * rows + k``."""
-        x = self.conv_in(x) * self.gain
+        x = scaled(self.conv_in(x), self.gain)
         for level, blocks in enumerate(self.levels):
             x = _run(blocks, x)
             if level < len(self.downs):
@@ -128,22 +137,21 @@ class UNet(nn.Module):
     def forward(self, x: Tensor, sigma: Tensor, pyramid: Sequence[Tensor]) -> Tensor:
         sinusoid = _sinusoid(sigma.log() / 4, self.embedding_width)
         embedding = self.embed(sinusoid)
-        x = self.conv_in(x) * (1 + self.scale_in(sinusoid))[:, None, None, :]
+        x = scaled(self.conv_in(x), (1 + self.scale_in(sinusoid))[:, None, None, :])
         skips: list[Tensor] = []
         for level, blocks in enumerate(self.down_levels):
             for cross, block in _pairs(self.down_cross[level], blocks):
-                x = block((x + cross(pyramid[level])) / math.sqrt(2), embedding)
+                x = block(_joined(cross, pyramid[level], x), embedding)
                 skips.append(x)
             if level < len(self.downs):
                 x = self.downs[level](x)
         for level in reversed(range(len(self.up_levels))):
             for cross, block in _pairs(self.up_cross[level], self.up_levels[level]):
-                x = block((x + skips.pop() + cross(pyramid[level])) / math.sqrt(3), embedding)
+                x = block(_joined(cross, pyramid[level], x, skips.pop()), embedding)
             if level:
                 x = self.ups[level - 1](x)
-        x = (x + self.cross_out(pyramid[0])) / math.sqrt(2)
-        x = activate(self.norm_out(x)) * (1 + self.scale_out(sinusoid))[:, None, None, :]
-        return self.conv_out(x)
+        x = activate(self.norm_out(_joined(self.cross_out, pyramid[0], x)))
+        return self.conv_out(scaled(x, (1 + self.scale_out(sinusoid))[:, None, None, :]))
 
 
 class Music2LatentNetwork(nn.Module):
@@ -259,6 +267,15 @@ def _sinusoid(x: Tensor, width: int) -> Tensor:
     exponents = torch.arange(half, dtype=torch.float32, device=x.device) / (half - 1)
     angles = x[:, None] * (1 / 10000) ** exponents
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+def _joined(cross: nn.Module, level: Tensor, *maps: Tensor) -> Tensor:
+    """Sum of the maps and of the pyramid's level through its 1x1 convolution, over the root of their number."""
+    scale = 1 / math.sqrt(1 + len(maps))
+    joined = pointwise(cross, level, scale=scale)
+    for each in maps:
+        joined = joined.add_(each, alpha=scale)
+    return joined
 
 
 def _pairs(first: nn.Module, second: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:

@@ -19,6 +19,7 @@ from m2l_bench.embeddings.base import TAIL_RULE, Embedding
 from m2l_bench.embeddings.registry import EMBEDDINGS
 from m2l_bench.reconstruction import compatibility, frechet, kernel
 from m2l_bench.reconstruction.cards import Card, PairMetric, SetMetric, SetScore, Unscorable
+from m2l_bench.reconstruction.frechet_draws import interval, paired_draws
 from m2l_bench.reconstruction.visqol import SHORTEST, visqol
 
 MINIMUM_FILES = 10
@@ -34,9 +35,9 @@ def fad(references: Files, estimates: Files, seed: int) -> SetScore:
     left, right, health = _usable(references, estimates)
     reference, estimate = (frechet.Gaussian.of(np.concatenate(side)) for side in (left, right))
     value = frechet.distance(reference, estimate)
-    draws = frechet.paired_draws(left, right, n_draws=N_DRAWS, seed=seed)
+    draws = paired_draws(left, right, n_draws=N_DRAWS, seed=seed)
     health |= _sides(reference, estimate) | {"bootstrap_bias": float(draws.mean() - value)}
-    return SetScore(value=value, **_bounds(frechet.interval(value, draws)), health=health)
+    return SetScore(value=value, **_bounds(interval(value, draws)), health=health)
 
 
 def fad_inf(references: Files, estimates: Files, seed: int) -> SetScore:
@@ -58,7 +59,7 @@ def kad(references: Files, estimates: Files, seed: int) -> SetScore:
     value, draws = kernel.paired_distance(*sums), kernel.paired_kernel_draws(*sums, n_draws=N_DRAWS, seed=seed)
     health |= {"n": len(pooled[0]), "dim": pooled[0].shape[1], "bandwidth": bandwidth}
     health |= {"variance": float(draws.var()), "unpaired": kernel.kernel_distance(*pooled, bandwidth=bandwidth)}
-    return SetScore(value=value, **_bounds(frechet.interval(value, draws, lowest=-np.inf)), health=health)
+    return SetScore(value=value, **_bounds(interval(value, draws, lowest=-np.inf)), health=health)
 
 
 def heard_through(metric: SetMetric, embedding: Embedding) -> SetMetric:

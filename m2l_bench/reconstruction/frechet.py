@@ -64,7 +64,7 @@ class Gaussian:
     @classmethod
     def of_moments(cls, moments: Moments) -> Gaussian:
         """Summarise streamed moments."""
-        return cls(moments.n, moments.mean, _factor(moments.covariance))
+        return cls(moments.n, moments.mean, covariance_factor(moments.covariance))
 
     @property
     def spectrum(self) -> np.ndarray:
@@ -209,76 +209,6 @@ def frechet_distance_inf(
     return _extrapolate(np.array(sizes), np.array(distances))
 
 
-def fixed_reference_draws(
-    reference: Gaussian, files: Sequence[np.ndarray], *, n_draws: int = 1000, seed: int = 0
-) -> np.ndarray:
-    """Bootstrap over the files of the estimate, against a reference that stays as it is.
-
-    The reference is factorised once: each draw costs one symmetric eigenvalue problem of the reference's rank.
-
-    Parameters
-    ----------
-    reference : Gaussian
-    files : sequence of np.ndarray, (windows, dim)
-    n_draws : int
-    seed : int
-
-    Returns
-    -------
-    np.ndarray, float64, (n_draws,)
-        Distances; their mean lies above the distance of the set itself, see :func:`interval`.
-    """
-    windows, starts = _join(files)
-    centred = windows - reference.mean
-    seen = centred @ reference.factor.T  # (n, k): the windows in the reference's own coordinates
-    trace = float(np.sum(reference.factor**2))
-    square = np.sum(centred**2, axis=1)
-    draws = np.empty(n_draws)
-    for i, weights in enumerate(_file_weights(starts, n_draws, seed)):
-        n = weights.sum()
-        shift = weights @ centred / n
-        mean_seen = weights @ seen / n
-        inner = ((seen * weights[:, None]).T @ seen - n * np.outer(mean_seen, mean_seen)) / (n - 1)
-        spread = (weights @ square - n * shift @ shift) / (n - 1)
-        overlap = np.sqrt(scipy.linalg.eigvalsh(inner, check_finite=False).clip(0)).sum()
-        draws[i] = max(0.0, shift @ shift + trace + spread - 2 * overlap)
-    return draws
-
-
-def paired_draws(
-    references: Sequence[np.ndarray], estimates: Sequence[np.ndarray], *, n_draws: int = 1000, seed: int = 0
-) -> np.ndarray:
-    """Bootstrap over files drawn on both sides at once: file i of `estimates` reconstructs file i of `references`.
-
-    Parameters
-    ----------
-    references, estimates : sequence of np.ndarray, (windows, dim)
-        As many windows on both sides of each file.
-    n_draws : int
-    seed : int
-
-    Returns
-    -------
-    np.ndarray, float64, (n_draws,)
-    """
-    (left, starts), (right, _) = _join(references), _join(estimates)
-    draws = np.empty(n_draws)
-    for i, weights in enumerate(_file_weights(starts, n_draws, seed)):
-        drawn = weights > 0
-        draws[i] = distance(_weighted(left[drawn], weights[drawn]), _weighted(right[drawn], weights[drawn]))
-    return draws
-
-
-def interval(value: float, draws: np.ndarray, *, lowest: float = 0.0) -> tuple[float, float]:
-    """95 % percentile interval of bootstrap draws, moved so that the draws' mean falls on the value.
-
-    A resampled set holds fewer distinct files than the set, so its distance is biased upwards; without the move the
-    interval of a good system would not hold its own value.
-    """
-    low, high = np.quantile(draws, [0.025, 0.975]) - draws.mean() + value
-    return max(lowest, float(low)), max(lowest, float(high))
-
-
 def check_pair(reference: np.ndarray, estimate: np.ndarray, *, minimum: int) -> tuple[np.ndarray, np.ndarray]:
     """Check two sets of windows and that their dimensions agree."""
     reference = check_windows("reference", reference, minimum=minimum)
@@ -288,20 +218,14 @@ def check_pair(reference: np.ndarray, estimate: np.ndarray, *, minimum: int) -> 
     return reference, estimate
 
 
-def _factor(covariance: np.ndarray) -> np.ndarray:
+def covariance_factor(covariance: np.ndarray) -> np.ndarray:
+    """F with F'F = C, for a symmetric C without negative eigenvalues of any rank: (dim, dim) -> (k, dim)."""
     try:
         return np.linalg.cholesky(covariance).T
     except np.linalg.LinAlgError:  # rank-deficient: duplicates, or dimensions that never fire
         values, vectors = np.linalg.eigh(covariance)
         kept = values > values[-1] * len(values) * np.finfo(float).eps
         return (vectors[:, kept] * np.sqrt(values[kept])).T
-
-
-def _weighted(windows: np.ndarray, weights: np.ndarray) -> Gaussian:
-    n = weights.sum()
-    mean = weights @ windows / n
-    rows = (windows - mean) * np.sqrt(weights / max(n - 1, 1))[:, None]
-    return Gaussian(int(n), mean, rows if len(rows) <= rows.shape[1] else _factor(rows.T @ rows))
 
 
 def _nuclear_norm(matrix: np.ndarray) -> float:
@@ -313,19 +237,6 @@ def _singular_values(matrix: np.ndarray) -> np.ndarray:
         return scipy.linalg.svdvals(matrix, check_finite=False)
     except np.linalg.LinAlgError:  # divide and conquer gave up: the slower, surer driver
         return scipy.linalg.svd(matrix, compute_uv=False, check_finite=False, lapack_driver="gesvd")
-
-
-def _join(files: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    lengths = [len(file) for file in files]
-    return np.concatenate(files).astype(np.float64), np.repeat(np.arange(len(files)), lengths)
-
-
-def _file_weights(file_of_window: np.ndarray, n_draws: int, seed: int) -> np.ndarray:
-    """How often each draw takes each window: (n_draws, windows)."""
-    n_files = int(file_of_window[-1]) + 1
-    drawn = np.random.default_rng(seed).integers(n_files, size=(n_draws, n_files))
-    counts = np.stack([np.bincount(row, minlength=n_files) for row in drawn])
-    return counts[:, file_of_window].astype(np.float64)
 
 
 def _extrapolate(sizes: np.ndarray, distances: np.ndarray) -> Extrapolation:

@@ -180,8 +180,14 @@ def _kernel_sums(x: np.ndarray, y: np.ndarray, bandwidth: float) -> np.ndarray:
 
 
 def _file_sums(x: np.ndarray, y: np.ndarray, starts: np.ndarray, bandwidth: float) -> np.ndarray:
-    columns = [np.add.reduceat(_kernel(block, y, bandwidth), starts, axis=1) for block in _blocks(x)]
-    return np.add.reduceat(np.concatenate(columns), starts, axis=0)
+    """Kernel sums over the windows of each two files: (files, files)."""
+    sums = np.zeros((len(starts), len(starts)))
+    file_of_window = np.searchsorted(starts, np.arange(len(x)), side="right") - 1
+    for block, files in zip(_blocks(x), _blocks(file_of_window), strict=True):
+        columns = np.add.reduceat(_kernel(block, y, bandwidth), starts, axis=1)  # (block, files)
+        names, first = np.unique(files, return_index=True)
+        sums[names] += np.add.reduceat(columns, first, axis=0)
+    return sums
 
 
 def _kernel(x: np.ndarray, y: np.ndarray, bandwidth: float) -> np.ndarray:

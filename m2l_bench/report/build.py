@@ -12,7 +12,9 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import m2l_bench
 from m2l_bench.audio import write_atomic
@@ -24,6 +26,8 @@ from m2l_bench.report.pairs import Pairs
 from m2l_bench.report.store import Results, read_published, read_results
 from m2l_bench.report.tables import Table, with_published
 from m2l_bench.report.templates import environment
+
+Named = TypeVar("Named", Table, Drawn)
 
 
 def build(run_folders: Sequence[Path], *, published: bool = False, out: Path | None = None) -> Path:
@@ -59,10 +63,10 @@ def build(run_folders: Sequence[Path], *, published: bool = False, out: Path | N
     try:
         fresh.chmod(0o755)
         pairs = Pairs(results.items)
-        tables = [with_published(table, figures) for table in all_tables(results, pairs)]
+        tables = _distinct([with_published(table, figures) for table in all_tables(results, pairs)])
         for table in tables:
             _write_table(fresh / "tables", table)
-        drawn = list(all_figures(results, pairs, clips))
+        drawn = _distinct(list(all_figures(results, pairs, clips)))
         for figure in drawn:
             _save(figure, fresh / "figures")
         if clips:
@@ -73,6 +77,16 @@ def build(run_folders: Sequence[Path], *, published: bool = False, out: Path | N
     index = _index(results, tables, drawn, n_clips=len(clips))
     write_atomic(target / "index.md", index.encode())
     return target / "index.md"
+
+
+def _distinct(named: Sequence[Named]) -> list[Named]:
+    """Two names that became one file name are numbered."""
+    seen: dict[str, int] = {}
+    result = []
+    for thing in named:
+        seen[thing.name] = seen.get(thing.name, 0) + 1
+        result.append(thing if seen[thing.name] == 1 else replace(thing, name=f"{thing.name}-{seen[thing.name]}"))
+    return result
 
 
 def _write_table(folder: Path, table: Table) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from m2l_bench.report.pairs import ALPHA, Pair, Pairs, What
+from m2l_bench.report.pairs import ALPHA, CONDITIONS, Pair, Pairs, What
 from m2l_bench.report.render import decimals, markdown_grid, markdown_text, number_text
 from m2l_bench.report.store import Results, read_results
 from m2l_bench.report.tables import heading
@@ -67,7 +67,7 @@ class Difference:
     @property
     def better(self) -> str:
         """``"a"`` or ``"b"`` where one is better beyond doubt, else empty."""
-        if self.higher_is_better is None or not self.p_value < ALPHA:
+        if self.higher_is_better is None or not self.p_value < ALPHA:  # NaN where nothing is judged
             return ""
         return "a" if (self.difference > 0) == self.higher_is_better else "b"
 
@@ -122,7 +122,7 @@ def compare_results(results: Results, a: str, b: str) -> Comparison:
             differences.append(_difference(what, pair, cards[what], pairs.p_value(what, a, b)))
     if not differences:
         raise ValueError(f"{a} and {b} must have scores on at least two common items, got none")
-    judged = [d for d in differences if d.higher_is_better is not None]
+    judged = [d for d in differences if d.higher_is_better is not None and d.what.metric not in CONDITIONS]
     adjusted = dict(zip((d.what for d in judged), holm([d.p_value for d in judged]), strict=True))
     differences = [replace(d, p_value=float(adjusted.get(d.what, math.nan))) for d in differences]
     return Comparison(a=a, b=b, differences=tuple(differences))

@@ -52,7 +52,8 @@ def all_tables(results: Results, pairs: Pairs) -> list[Table]:
     if len({measurement.task for measurement in main}) > 1:
         tables.append(_table(results, pairs, main, "probes", "Probes: the main score of each task"))
     for task in sorted({row.task for row in results.rows if row.task}):
-        columns = sorted({measurement_of(row) for row in results.rows if row.task == task})
+        found = {measurement_of(row) for row in results.rows if row.task == task}
+        columns = sorted(m for m in found if not figure_data.is_learning_curve(m))
         tables.append(_table(results, pairs, columns, f"probes-{slug(task)}", f"Probes: {task}"))
     return tables
 
@@ -69,15 +70,16 @@ def all_figures(results: Results, pairs: Pairs, clips: Sequence[ClipFiles]) -> I
 
 
 def slug(text: str) -> str:
-    """A file name made of a name; different names never share one.
+    """A file name made of a name.
 
-    >>> slug("reconstruction/wesnoth")
-    'reconstruction-wesnoth'
+    >>> slug("reconstruction/wesnoth"), slug("fad:musicnn")
+    ('reconstruction-wesnoth', 'fad.musicnn')
     """
+    text = text.replace("/", "-").replace(":", ".")
     plain = "".join(sign if sign.isascii() and (sign.isalnum() or sign in "-_.") else "-" for sign in text).strip("-.")
-    if plain.replace("-", "/") == text or plain == text:
+    if plain == text and len(text) <= 80:
         return plain
-    return f"{plain[:60]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return f"{plain[:60]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}".lstrip("-.")
 
 
 def _reconstruction_tables(results: Results, pairs: Pairs, dataset: str) -> list[Table]:

@@ -71,7 +71,7 @@ def main_measurements(rows: Sequence[Row]) -> list[Measurement]:
     """The main metric of every task, probe and whole (no learning-curve) split, sorted."""
     found: dict[tuple[str, ...], list[Measurement]] = {}
     for measurement in dict.fromkeys(measurement_of(row) for row in rows if row.task):
-        if not _CURVE.search(measurement.split):
+        if not is_learning_curve(measurement):
             found.setdefault(measurement[:4], []).append(measurement)
 
     def place(measurement: Measurement) -> tuple[int, str]:
@@ -79,6 +79,11 @@ def main_measurements(rows: Sequence[Row]) -> list[Measurement]:
         return MAIN_METRICS.index(measurement.metric) if known else len(MAIN_METRICS), measurement.metric
 
     return sorted(min(several, key=place) for several in found.values())
+
+
+def is_learning_curve(measurement: Measurement) -> bool:
+    """Whether the split names a number of training items."""
+    return bool(_CURVE.search(measurement.split))
 
 
 def confusion_counts(

@@ -185,7 +185,7 @@ def spectrogram_grid(
                 bars = [(shown, "level (dB)")]
             else:
                 difference = right.imshow(levels - original, cmap="RdBu_r", vmin=-30, vmax=30, **options)
-                bars.append((difference, "difference from the original (dB)"))
+                bars.append((difference, "difference (dB)"))
         for image, label in bars[:2]:
             axes = all_axes[:, 0] if label.startswith("level") else all_axes[:, 1]
             bar = figure.colorbar(image, ax=list(axes), location="bottom", aspect=30, fraction=0.12, pad=0.01)
@@ -194,7 +194,7 @@ def spectrogram_grid(
         for axes in all_axes[-1]:
             axes.set_xlabel("time (s)")
         if title:
-            figure.suptitle(short(title, 60))
+            figure.suptitle(short(title, 60), fontsize=7)
         all_axes[0][0].set_title("spectrogram (kHz)", loc="left")
     return figure
 

@@ -2,7 +2,7 @@
 
 Conventions
 -----------
-The number of decimals is one a column: the last digit is at most half of the typical half-width of the intervals.
+The number of decimals is one a column: the last digit is at most half of the narrowest interval's half-width.
 Everything that comes from outside (labels, notes, published figures) is escaped in every format. The same table gives
 the same bytes.
 """
@@ -15,7 +15,6 @@ import math
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
-from statistics import median
 from typing import Any
 
 from m2l_bench.report.store import Published
@@ -47,7 +46,9 @@ def to_markdown(table: Table, *, width: int = 80) -> str:
     if table.published:
         blocks += [
             f"**{PUBLISHED_HEADING}**",
-            markdown_grid([_PUBLISHED, *map(_published_cells, table.published)], numeric=False),
+            markdown_grid(
+                [_PUBLISHED, *([markdown_text(t) for t in _published_cells(p)] for p in table.published)], numeric=False
+            ),
         ]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
@@ -158,9 +159,10 @@ def _digits(table: Table) -> list[int]:
 
 def decimals(intervals: Sequence[tuple[float, float, float]]) -> int:
     """How many decimals the (value, low, high) of one column deserve: 0 to 4."""
-    halves = [(high - low) / 2 for _, low, high in intervals if high > low]
+    # An interval far below a thousandth of its value (a constant bit rate) must not give the whole column its digits.
+    halves = [half for value, low, high in intervals if (half := (high - low) / 2) > abs(value) / 1000]
     if halves:
-        return min(4, max(0, math.ceil(-math.log10(median(halves) / 2))))
+        return min(4, max(0, math.ceil(-math.log10(min(halves) / 2))))
     largest = max((abs(value) for value, _, _ in intervals if value and math.isfinite(value)), default=1.0)
     return min(4, max(0, 2 - math.floor(math.log10(largest))))
 

@@ -132,6 +132,7 @@ def read_published(folder: Path) -> list[Published]:
 
 def refuse_mixtures(rows: Iterable[Row]) -> None:
     """Raise ValueError where one measurement appears with two card hashes or two data hashes, naming both."""
+    rows = list(rows)
     for name in ("card", "data_hash"):
         found: dict[tuple[str, ...], str] = {}
         for row in rows:

@@ -14,6 +14,7 @@ M. Okabe, K. Ito, "Color Universal Design", 2008.
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,6 +80,8 @@ class Point(NamedTuple):
 def save(figure: Figure, stem: Path) -> None:
     """Write ``STEM.pdf`` (vectors) and ``STEM.png`` (300 dots an inch), without dates."""
     with _style():
+        figure.canvas.draw()
+        figure.set_layout_engine("none")  # laid out once, not once a format
         for suffix, metadata in (
             (".pdf", {"CreationDate": None, "Creator": None, "Producer": None}),
             (".png", {"Software": None}),
@@ -93,7 +96,9 @@ def _style() -> Iterator[None]:
     """Our settings over matplotlib's defaults, whatever the user's are."""
     import matplotlib
 
-    with matplotlib.rc_context():
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        # A sign that the font lacks is drawn as a box: no reason to fail on somebody's file name.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_STYLE)
         yield

@@ -20,9 +20,11 @@ from m2l_bench.suite.data import AudioItem
 from m2l_bench.suite.engine import Outcome
 from m2l_bench.suite.jobs import SystemSpec, failure_reason, identity, open_latents
 from m2l_bench.systems.apply import encode
-from m2l_bench.tasks import load_task
+from m2l_bench.systems.base import System
+from m2l_bench.systems.registry import load
+from m2l_bench.tasks import evaluate, load_task
 from m2l_bench.tasks.base import Task
-from m2l_bench.tasks.evaluate import evaluate
+from m2l_bench.tasks.outcome import Result
 from m2l_bench.tasks.scoring import METRICS
 
 # The record that counts an item's clips; it never becomes a row.
@@ -255,6 +257,46 @@ class ProbeJob:
             )
             for name, reason in failures
         ]
+
+
+def probe(system: System | str, task: Task | str, probe: str = "linear", *, seeds: Sequence[int] = (0, 1, 2)) -> Result:
+    """Probe a system's latents on a task, here and now; :func:`m2l_bench.suite.run.run_suite` keeps what it computes.
+
+    Parameters
+    ----------
+    system : System or str
+        An encoder or autoencoder, or its registry name.
+    task : Task or str
+        Such as ``"key/tunes"``.
+    probe : {"linear", "mlp"}
+    seeds : sequence of int
+
+    Returns
+    -------
+    Result
+        Scores with intervals and spread, predictions, confusion.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, the dataset is missing, or an item cannot be encoded.
+
+    Examples
+    --------
+    >>> probe("majority", "instrument/tonejs", seeds=[0]).mean("accuracy") < 0.2
+    True
+    """
+    from m2l_bench.probes import load_probe
+
+    if isinstance(system, str):
+        system = load(system)
+    if isinstance(task, str):
+        task = load_task(task)
+    features = {}
+    for item in task.items():
+        signal, rate = audio_io.load(item.path)
+        features[item.id] = task.pool(*encode(system, signal, rate))
+    return evaluate(task, features, load_probe(probe), seeds=seeds)
 
 
 def pooled_key(item: AudioItem, fingerprint: str, pooling: str, clip_seconds: float | None) -> LatentKey:

@@ -19,11 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from m2l_bench.audio import fit_length
 from m2l_bench.systems import bits, framing, hub, pretrained
 from m2l_bench.systems.base import fingerprint
+from m2l_bench.systems.hub import Repository
 
-REPOSITORY = "descript/dac_44khz"
-FILES = ("config.json", "model.safetensors")
+PUBLISHED = Repository("descript/dac_44khz", ("config.json", "model.safetensors"), "307 MB, MIT")
 
 
 class ContinuousDac:
@@ -44,16 +45,16 @@ class ContinuousDac:
     ) -> None:
         self.name = "dac:44khz-continuous"
         self.seed = seed
-        self.device = torch.device(device or "cpu")
-        folder = hub.folder(checkpoint, repository=REPOSITORY, files=FILES)
-        self.model = pretrained.load("transformers", "DacModel", folder).to(self.device)
+        self.device = framing.pick_device(device)
+        paths = hub.find(checkpoint, PUBLISHED)
+        self.model = pretrained.load("transformers", "DacModel", paths[0].parent).to(self.device)
         config = self.model.config
         self.sample_rate = config.sampling_rate
         self.latent_dim = config.hidden_size
         self.latent_rate = config.sampling_rate / config.hop_length
         self._hop = config.hop_length
         self._context = pretrained.reach(config.downsampling_ratios)
-        self._sha256 = hub.sha256(folder / FILES[1]).hex()
+        self._sha256 = hub.digest(paths)
         self.fingerprint = fingerprint(self.name, {}, checkpoint_sha256=self._sha256)
 
     def encode(self, audio: np.ndarray) -> np.ndarray:
@@ -65,7 +66,7 @@ class ContinuousDac:
         """(channels, latent_dim, frames) -> (channels, n_samples)."""
         z = torch.from_numpy(framing.as_latents(latents, self.latent_dim)).to(self.device)
         wave = pretrained.each_in_blocks(self.model.decoder, z, self._context, Fraction(self._hop))
-        return framing.fit_length(wave[:, 0].cpu().numpy(), n_samples)
+        return fit_length(wave[:, 0].cpu().numpy(), n_samples)
 
     def reconstruct(self, audio: np.ndarray) -> np.ndarray:
         """(channels, samples) -> (channels, samples)."""
@@ -107,22 +108,25 @@ class Dac(ContinuousDac):
 
     def encode(self, audio: np.ndarray) -> np.ndarray:
         """(channels, samples) -> quantised latents (channels, latent_dim, frames)."""
-        return self._quantise(audio)[0].cpu().numpy()
+        return self._latents(self._quantise(audio))
 
     def compress(self, audio: np.ndarray) -> bytes:
         """(channels, samples) -> codes of 10 bits: channel by channel, codebook by codebook, frame by frame."""
-        return bits.pack(self._quantise(audio)[1].cpu().numpy(), self.model.bits_per_codebook)
+        return bits.pack(self._quantise(audio).cpu().numpy(), self.model.bits_per_codebook)
 
     @torch.inference_mode()
     def decompress(self, data: bytes, channels: int, n_samples: int) -> np.ndarray:
         """What :meth:`compress` wrote -> (channels, n_samples)."""
         shape = channels, self.codebooks, -(-n_samples // self._hop)
         codes = bits.unpack(data, self.model.bits_per_codebook, int(np.prod(shape))).reshape(shape)
-        latents = self.model.quantizer.from_codes(torch.from_numpy(codes).to(self.device))[0]
-        return self.decode(latents.cpu().numpy(), n_samples)
+        return self.decode(self._latents(torch.from_numpy(codes).to(self.device)), n_samples)
 
     @torch.inference_mode()
-    def _quantise(self, audio: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Latents (channels, latent_dim, frames) and codes (channels, codebooks, frames)."""
-        latents, codes, *_ = self.model.quantizer(self._encode(audio), self.codebooks)
-        return latents, codes
+    def _quantise(self, audio: np.ndarray) -> Tensor:
+        """Codes (channels, codebooks, frames)."""
+        return self.model.quantizer(self._encode(audio), self.codebooks)[1]
+
+    @torch.inference_mode()
+    def _latents(self, codes: Tensor) -> np.ndarray:
+        """From the codes alone, so that reconstructions are what the bit stream holds, to the last bit."""
+        return self.model.quantizer.from_codes(codes)[0].cpu().numpy()

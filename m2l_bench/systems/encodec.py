@@ -21,11 +21,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from m2l_bench.audio import fit_length
 from m2l_bench.systems import bits, framing, hub, pretrained
 from m2l_bench.systems.base import fingerprint
+from m2l_bench.systems.hub import Repository
 
-REPOSITORIES = {"24khz": "facebook/encodec_24khz", "48khz": "facebook/encodec_48khz"}
-FILES = ("config.json", "model.safetensors")
+PUBLISHED = {
+    variant: Repository(
+        f"facebook/encodec_{variant}", ("config.json", "model.safetensors"), "60 to 90 MB, weights CC BY-NC 4.0"
+    )
+    for variant in ("24khz", "48khz")
+}
+DEFAULT_BANDWIDTH = 6.0  # kbit/s
 _CONTEXT = 8  # frames; the convolutions around the recurrent layers reach less than three
 
 
@@ -51,13 +58,13 @@ class ContinuousEncodec:
         device: str | torch.device | None = None,
         seed: int = 0,
     ) -> None:
-        if variant not in REPOSITORIES:
-            raise ValueError(f"variant must be one of {sorted(REPOSITORIES)}, got {variant!r}")
+        if variant not in PUBLISHED:
+            raise ValueError(f"variant must be one of {sorted(PUBLISHED)}, got {variant!r}")
         self.name = f"encodec:{variant}-continuous"
         self.seed = seed
-        self.device = torch.device(device or "cpu")
-        folder = hub.folder(checkpoint, repository=REPOSITORIES[variant], files=FILES)
-        self.model = pretrained.load("transformers", "EncodecModel", folder).to(self.device)
+        self.device = framing.pick_device(device)
+        paths = hub.find(checkpoint, PUBLISHED[variant])
+        self.model = pretrained.load("transformers", "EncodecModel", paths[0].parent).to(self.device)
         config = self.model.config
         self._hop, self._width = config.hop_length, config.hidden_size
         self._stereo = config.audio_channels == 2
@@ -67,7 +74,7 @@ class ContinuousEncodec:
         self.latent_rate = config.sampling_rate / config.hop_length
         if self._segment:
             self.latent_rate = -(-self._segment // self._hop) * config.sampling_rate / self._step
-        self._sha256 = hub.sha256(folder / FILES[1]).hex()
+        self._sha256 = hub.digest(paths)
         self.fingerprint = fingerprint(self.name, {}, checkpoint_sha256=self._sha256)
 
     @torch.inference_mode()
@@ -87,7 +94,7 @@ class ContinuousEncodec:
                 wave = wave * piece[:, self._width :].mean(-1, keepdim=True).exp()
             waves.append(wave)
         joined = overlap_add(waves, self._step) if self._segment else waves[0]
-        return framing.fit_length(joined.flatten(0, 1).cpu().numpy(), n_samples)
+        return fit_length(joined.flatten(0, 1).cpu().numpy(), n_samples)
 
     def reconstruct(self, audio: np.ndarray) -> np.ndarray:
         """(channels, samples) -> (channels, samples)."""
@@ -146,7 +153,7 @@ class Encodec(ContinuousEncodec):
         self,
         *,
         variant: str = "24khz",
-        bandwidth: float = 6.0,
+        bandwidth: float = DEFAULT_BANDWIDTH,
         checkpoint: str | Path | None = None,
         device: str | torch.device | None = None,
         seed: int = 0,
@@ -156,7 +163,7 @@ class Encodec(ContinuousEncodec):
         if bandwidth not in known:
             raise ValueError(f"bandwidth must be one of {known} kbit/s, got {bandwidth}")
         self.bandwidth = float(bandwidth)
-        self.name = f"encodec:{variant}-{bandwidth:g}k"
+        self.name = f"encodec:{variant}" if bandwidth == DEFAULT_BANDWIDTH else f"encodec:{variant}-{bandwidth:g}k"
         self.fingerprint = fingerprint(self.name, {"bandwidth": self.bandwidth}, checkpoint_sha256=self._sha256)
 
     @torch.inference_mode()

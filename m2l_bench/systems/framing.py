@@ -1,4 +1,4 @@
-"""Shapes and lengths at the border of a system: checks, channel pairs, exact lengths, long inputs in blocks.
+"""The border between NumPy and a network: checks, channel pairs, exact lengths, long inputs in blocks, the device.
 
 Conventions
 -----------
@@ -14,6 +14,8 @@ from fractions import Fraction
 import numpy as np
 import torch
 from torch import Tensor
+
+from m2l_bench.audio import fit_length
 
 
 def as_audio(audio: np.ndarray) -> np.ndarray:
@@ -62,14 +64,14 @@ def slice_with_zeros(audio: np.ndarray, start: int, stop: int) -> np.ndarray:
     return out
 
 
-def fit_length(audio: np.ndarray, n_samples: int) -> np.ndarray:
-    """Cut the end, or fill it with zeros, to ``n_samples``."""
-    return slice_with_zeros(audio, 0, n_samples)
-
-
 def pad_to_multiple(audio: np.ndarray, multiple: int) -> np.ndarray:
     """Fill the end with zeros up to the next multiple of ``multiple`` samples."""
     return fit_length(audio, -(-audio.shape[-1] // multiple) * multiple)
+
+
+def pick_device(device: str | torch.device | None) -> torch.device:
+    """The device that was asked for; CUDA where there is one and none was."""
+    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def to_pairs(audio: np.ndarray) -> np.ndarray:

@@ -1,44 +1,98 @@
-"""Published checkpoints: a folder that the user names, or files from the Hugging Face hub, pinned on first use."""
+"""Checkpoints of several files: a folder that the user names, or a repository on the hub, trusted on first use.
+
+Conventions
+-----------
+Nothing is downloaded unless a system is loaded without a checkpoint of the user's own. The revision and the SHA-256 of
+what the first download brought are recorded beside Music2Latent's, and every later load must match them.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-
-def folder(
-    checkpoint: str | Path | None,
-    *,
-    repository: str,
-    files: Sequence[str],
-    subfolder: str | None = None,
-    revision: str | None = None,
-) -> Path:
-    """The folder that holds all the files: the user's own, or a download (of the repository's subfolder)."""
-    if checkpoint is not None:
-        path = Path(checkpoint)
-        missing = [name for name in files if not (path / name).is_file()]
-        if missing:
-            raise ValueError(f"checkpoint must be a folder with {', '.join(files)}; {path} lacks {', '.join(missing)}")
-        return path
-    from huggingface_hub import hf_hub_download
-
-    paths = [Path(hf_hub_download(repository, name, subfolder=subfolder, revision=revision)) for name in files]
-    return paths[0].parent
+from m2l_bench.audio import sha256
+from m2l_bench.music2latent import checkpoint as records
+from m2l_bench.music2latent.checkpoint import CheckpointError, HubFile
 
 
-def file(checkpoint: str | Path | None, *, repository: str, name: str, revision: str | None = None) -> Path:
-    """One file: the user's own, or in the user's folder, or a download."""
-    if checkpoint is not None and Path(checkpoint).is_file():
-        return Path(checkpoint)
-    return folder(checkpoint, repository=repository, files=[name], revision=revision) / name
+@dataclass(frozen=True)
+class Repository:
+    """Where a system's published files are.
+
+    Attributes
+    ----------
+    repo : str
+    files : tuple of str
+    about : str
+        Size and licence, for the message of whoever cannot download them.
+    revision : str, optional
+        Commit that the authors' own loader names; the newest one otherwise.
+    subfolder : str
+        In which the files stand.
+    """
+
+    repo: str
+    files: tuple[str, ...]
+    about: str
+    revision: str | None = None
+    subfolder: str = ""
 
 
-def sha256(path: Path) -> bytes:
-    """SHA-256 of a file's content."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.digest()
+def find(checkpoint: str | Path | None, repository: Repository) -> tuple[Path, ...]:
+    """Paths of a repository's files, in its order: in the user's own folder, or downloaded.
+
+    Parameters
+    ----------
+    checkpoint : path-like or None
+        A folder that holds the files; where there is only one, its path will do.
+    repository : Repository
+
+    Raises
+    ------
+    CheckpointError
+        If the folder lacks a file, or the hub's cannot be had or have changed.
+    """
+    if checkpoint is None:
+        paths = tuple(_from_hub(repository, name) for name in repository.files)
+        if len({path.parent for path in paths}) > 1:
+            raise CheckpointError(f"checkpoint: {repository.repo} changed between two of its files; try again")
+        return paths
+    path = Path(checkpoint)
+    if len(repository.files) == 1 and path.is_file():
+        return (path,)
+    missing = [name for name in repository.files if not (path / name).is_file()]
+    if missing:
+        raise CheckpointError(
+            f"checkpoint must be a folder with {', '.join(repository.files)}; {path} lacks {', '.join(missing)}"
+        )
+    return tuple(path / name for name in repository.files)
+
+
+def digest(paths: Sequence[Path]) -> str:
+    """One SHA-256 for several files."""
+    return hashlib.sha256("".join(sha256(path) for path in paths).encode()).hexdigest()
+
+
+def _from_hub(repository: Repository, name: str) -> Path:
+    inside = f"{repository.subfolder}/{name}" if repository.subfolder else name
+    source = HubFile(repository.repo, inside, repository.about)
+    known = records._trusted().get(f"{repository.repo}/{inside}", {})
+    path = records._download(repository.repo, source, known.get("revision", repository.revision))
+    found = sha256(path)
+    promised = path.resolve().name  # the cache files a large blob under the SHA-256 that the hub promises
+    if len(promised) == 64 and promised != found:
+        path.resolve().unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        raise CheckpointError(f"checkpoint: {inside} of {repository.repo} arrived damaged and was removed; try again")
+    if not known:
+        revision = path.parents[inside.count("/")].name
+        records._trust(source, {"revision": revision, "sha256": found})
+    elif known["sha256"] != found:
+        raise CheckpointError(
+            f"checkpoint: {path} has sha256 {found}, the first download of {inside} from {repository.repo} had "
+            f"{known['sha256']}; delete its entry in {records._record()} only if you trust the new file"
+        )
+    return path

@@ -19,11 +19,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from m2l_bench.audio import fit_length
 from m2l_bench.systems import framing, hub, pretrained
 from m2l_bench.systems.base import fingerprint
+from m2l_bench.systems.hub import Repository
 
-REPOSITORY = "stabilityai/stable-audio-open-1.0"
-FILES = ("config.json", "diffusion_pytorch_model.safetensors")
+PUBLISHED = Repository(
+    "stabilityai/stable-audio-open-1.0",
+    ("config.json", "diffusion_pytorch_model.safetensors"),
+    "625 MB, Stability AI Community License, gated: accept it on the hub and log in",
+    subfolder="vae",
+)
 
 
 class StableAudio:
@@ -44,15 +50,15 @@ class StableAudio:
     ) -> None:
         self.name = "stable-audio"
         self.seed = seed
-        self.device = torch.device(device or "cpu")
-        folder = hub.folder(checkpoint, repository=REPOSITORY, files=FILES, subfolder="vae")
-        self.model = pretrained.load("diffusers", "AutoencoderOobleck", folder).to(self.device)
+        self.device = framing.pick_device(device)
+        paths = hub.find(checkpoint, PUBLISHED)
+        self.model = pretrained.load("diffusers", "AutoencoderOobleck", paths[0].parent).to(self.device)
         self.sample_rate = self.model.config.sampling_rate
         self.latent_dim = self.model.config.decoder_input_channels
         self._hop = self.model.hop_length
         self.latent_rate = self.sample_rate / self._hop
         self._context = pretrained.reach(self.model.config.downsampling_ratios)
-        self.fingerprint = fingerprint(self.name, {}, checkpoint_sha256=hub.sha256(folder / FILES[1]).hex())
+        self.fingerprint = fingerprint(self.name, {}, checkpoint_sha256=hub.digest(paths))
 
     @torch.inference_mode()
     def encode(self, audio: np.ndarray) -> np.ndarray:
@@ -68,7 +74,7 @@ class StableAudio:
         """(pairs, latent_dim, frames) -> (2 * pairs, n_samples)."""
         z = torch.from_numpy(framing.as_latents(latents, self.latent_dim)).to(self.device)
         wave = pretrained.each_in_blocks(self.model.decoder, z, self._context, Fraction(self._hop))
-        return framing.fit_length(wave.flatten(0, 1).cpu().numpy(), n_samples)
+        return fit_length(wave.flatten(0, 1).cpu().numpy(), n_samples)
 
     def reconstruct(self, audio: np.ndarray) -> np.ndarray:
         """(channels, samples) -> (channels, samples)."""

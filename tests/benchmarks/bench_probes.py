@@ -94,7 +94,7 @@ def main() -> None:
         times["mlp grid"].append(seconds)
         best = probes[0]
         settings = {"rate": best.learning_rate_, "decay": best.weight_decay_, "epochs": len(best.curve_)}
-        seconds, _ = timed(lambda s=settings: plain_network(best.inputs_(train[0]), train[1], **s))
+        seconds, _ = timed(lambda s=settings, z=z: plain_network(z[:a], train[1], **s))
         times["mlp one"].append(seconds)
     print(f"MLP: 8 grid points x 3 seeds; one fit: {settings}")
     report("whole grid, 3 seeds", times["mlp grid"], "one fit", times["mlp one"])

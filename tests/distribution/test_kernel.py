@@ -83,6 +83,13 @@ def test_paired_equals_the_sum_over_pairs_of_different_files():
     assert kernel.paired_distance(*kernel.paired_sums(left, right, bandwidth=1.7)) == pytest.approx(expected, rel=1e-9)
 
 
+def test_blocks_do_not_show_in_the_sums_over_files(monkeypatch):
+    left, right = paired_files(np.random.default_rng(0), 0.5)
+    whole, _ = kernel.paired_sums(left, right)
+    monkeypatch.setattr(kernel, "_BLOCK", 4)
+    np.testing.assert_allclose(kernel.paired_sums(left, right)[0], whole, rtol=1e-12, atol=1e-12)
+
+
 def test_a_paired_copy_is_exactly_zero_in_every_draw():
     left, _ = paired_files(np.random.default_rng(0), 0.0)
     sums = kernel.paired_sums(left, left)

@@ -32,7 +32,7 @@ def test_training_equals_torchs_own_layers_loss_and_optimiser(kind: str) -> None
         for m, n in shapes:
             torch.rand(m * n, generator=generator)  # the initial weights come first in each stream
     for _ in range(3):
-        losses = models.epoch(*data)
+        losses = models._pass(*data)
         drawn = [torch.randperm(50, generator=generator) for generator in orders]
         for generator in orders:
             for batch in drawn[0].split(16):
@@ -102,7 +102,7 @@ def test_the_race_halves_the_grid_and_spares_a_small_training_set() -> None:
         sizes.append(1)
         return 0.0
 
-    probe.set_params(scoring=scoring, race_steps=15).fit(x[:100], y[:100], validation=pair)  # 2 epochs a round
+    probe.set_params(scoring=scoring, race_steps=30).fit(x[:100], y[:100], validation=pair)  # 2 epochs a round
     assert len(sizes) == 4 * 2 + 2 * 2 + 1 * 4
     sizes.clear()
     probe.set_params(race_steps=None).fit(x[:100], y[:100], validation=pair)

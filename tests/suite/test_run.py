@@ -20,7 +20,9 @@ METRICS = ["si_sdr", "mel_distance"]
 
 
 def _suite(folder: Path, systems: list, **more):
-    return make_suite({"name": "t", "systems": systems, "audio": [str(folder)], "metrics": METRICS, "tasks": [], **more})
+    return make_suite(
+        {"name": "t", "systems": systems, "audio": [str(folder)], "metrics": METRICS, "tasks": [], **more}
+    )
 
 
 def test_rows_hold_what_the_items_say(music_folder: Path, tmp_path: Path) -> None:

@@ -62,3 +62,14 @@ def oobleck(folder: Path) -> AutoencoderOobleck:
     _randomise(model)
     model.save_pretrained(folder)
     return model
+
+
+def published_size(name: str, folder: Path) -> None:
+    """Models of the published sizes, with the libraries' own random weights."""
+    if name == "dac":
+        DacModel(DacConfig(sampling_rate=44100)).save_pretrained(folder)
+    elif name.startswith("encodec"):
+        options = ENCODEC_48KHZ if name.endswith("48khz") else {}
+        EncodecModel(EncodecConfig(**options)).save_pretrained(folder)
+    else:
+        AutoencoderOobleck().save_pretrained(folder)

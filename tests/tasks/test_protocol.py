@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -128,6 +130,21 @@ def test_threads_change_nothing() -> None:
         results.append(evaluate(task(source), source.features(), MLP, seeds=(0,)))
     torch.set_num_threads(before)
     same(*results)
+
+
+def part(seed: int) -> Result:
+    """One seed's evaluation, as a worker process runs it."""
+    source = MadeUp("multi-label")
+    return evaluate(task(source), source.features(), MLP, seeds=(seed,))
+
+
+def test_processes_change_nothing() -> None:
+    source = MadeUp("multi-label")
+    here = evaluate(task(source), source.features(), MLP, seeds=(0, 1))
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool_of_two:
+        there = list(pool_of_two.map(part, (0, 1)))
+    for seed, result in zip(here.seeds, there, strict=True):
+        same(dataclasses.replace(here, seeds=(seed,)), result)
 
 
 def test_clips_of_an_item_are_averaged_and_items_are_scored() -> None:

@@ -6,6 +6,11 @@ const FADE = 0.01; // seconds of crossfade when switching
 const LEAD = 0.05; // seconds between asking the sources to start and their common start
 const CHUNK = 40; // rows made at a time
 
+// Names as shown: a sign that turns the reading direction or cannot be seen must not disguise a name.
+const plain = (text) => text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, "\ufffd");
+const systemNames = data.systems.map(plain);
+const clipNames = data.clips.map((clip) => plain(clip.id));
+
 function element(name, attributes = {}, text = "") {
   const node = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
@@ -227,7 +232,7 @@ const letter = (n) => (n < 26 ? String.fromCharCode(65 + n) : `${letter(Math.flo
 
 function nameOf(clip, place) {
   if (place === 0) return "original";
-  return blind ? `sample ${letter(place - 1)}` : data.systems[stimuli(clip)[place] - 1];
+  return blind ? `sample ${letter(place - 1)}` : systemNames[stimuli(clip)[place] - 1];
 }
 
 /* ---- the table ---- */
@@ -293,7 +298,7 @@ function makeTable() {
   made = 0;
   const columns = blind ? Math.max(0, ...data.clips.map((_, clip) => stimuli(clip).length)) : data.systems.length + 1;
   const names = ["clip", "original"];
-  for (let i = 1; i < columns; i++) names.push(blind ? `sample ${letter(i - 1)}` : data.systems[i - 1]);
+  for (let i = 1; i < columns; i++) names.push(blind ? `sample ${letter(i - 1)}` : systemNames[i - 1]);
   $("head").replaceChildren(...names.map((name) => element("th", { scope: "col", role: "columnheader" }, name)));
   $("rows").replaceChildren();
   const count = `${order.length} of ${data.clips.length} clips`;
@@ -312,7 +317,7 @@ function makeRows() {
 
 function makeRow(clip) {
   const row = element("tr", { role: "row", "data-clip": clip });
-  row.append(element("th", { scope: "row", role: "rowheader" }, data.clips[clip].id));
+  row.append(element("th", { scope: "row", role: "rowheader" }, clipNames[clip]));
   stimuli(clip).forEach((track, at) => row.append(makeCell(clip, track, at)));
   return row;
 }
@@ -326,7 +331,7 @@ function makeCell(clip, track, at) {
     return cell;
   }
   const score = blind ? null : scoreOf(clip, track);
-  const label = `Play ${name}, ${data.clips[clip].id}${score === null ? "" : `, ${withUnit(score)}`}`;
+  const label = `Play ${name}, ${clipNames[clip]}${score === null ? "" : `, ${withUnit(score)}`}`;
   const button = element("button", { type: "button", "aria-label": label, "data-place": at });
   button.append(element("span", { class: "name" }, name), element("span", {}, score === null ? "▶" : shown(score)));
   button.addEventListener("click", () => hear(clip, at));
@@ -338,14 +343,16 @@ function makeCell(clip, track, at) {
 function ratingOf(clip, track, name) {
   const key = `${clip}/${track}`;
   const given = ratings.get(key);
-  const slider = element("input", { type: "range", min: 0, max: 100, step: 1, "aria-label": `Rating of ${name}, ${data.clips[clip].id}` });
+  const slider = element("input", { type: "range", min: 0, max: 100, step: 1, "aria-label": `Rating of ${name}, ${clipNames[clip]}` });
   slider.value = given ?? 50;
   const output = element("output", {}, given ?? "not rated");
-  slider.addEventListener("input", () => {
+  const rate = () => {
     ratings.set(key, Number(slider.value));
     output.textContent = slider.value;
     $("rated").textContent = `${ratings.size} rated`;
-  });
+  };
+  slider.addEventListener("input", rate);
+  slider.addEventListener("pointerup", rate); // a touch that leaves it in the middle is an answer too
   return [slider, output];
 }
 
@@ -402,16 +409,15 @@ function makeStimuli() {
 
 function refreshPlayer() {
   if (player.clip < 0) return;
-  const clip = data.clips[player.clip];
-  $("clip").textContent = clip.id;
-  $("play").textContent = player.playing ? "⏸" : "▶";
+  $("clip").textContent = clipNames[player.clip];
+  $("play").classList.toggle("playing", player.playing);
   $("play").setAttribute("aria-label", player.playing ? "Pause" : "Play");
   $("loop").setAttribute("aria-pressed", String(player.loopOn));
   for (const button of $("stimuli").children) {
     const on = Number(button.dataset.place) === place && !hidingX();
     button.setAttribute("aria-checked", String(on));
     button.tabIndex = on || (place >= $("stimuli").children.length && button === $("stimuli").firstChild) ? 0 : -1;
-    if (on) button.scrollIntoView?.({ block: "nearest", inline: "nearest" });
+    if (on) showWithin($("stimuli"), button);
   }
   const image = $("spectrogram");
   const hide = blind || hidingX();
@@ -419,7 +425,7 @@ function refreshPlayer() {
   const source = `spectrograms/${player.clip}-${player.current}.png`;
   if (hide) image.removeAttribute("src");
   else if (image.getAttribute("src") !== source) image.setAttribute("src", source);
-  image.alt = hide ? "" : `Spectrogram of ${nameOf(player.clip, place)}, ${clip.id}`;
+  image.alt = hide ? "" : `Spectrogram of ${nameOf(player.clip, place)}, ${clipNames[player.clip]}`;
   $("seek").max = player.duration || 1;
   $("region").hidden = !player.loop || hide;
   if (player.loop) {
@@ -428,6 +434,13 @@ function refreshPlayer() {
   }
   markOpen();
   showTime();
+}
+
+// Scrolls the box alone, never the page.
+function showWithin(box, child) {
+  const left = child.offsetLeft - box.offsetLeft;
+  if (left < box.scrollLeft) box.scrollLeft = left;
+  else if (left + child.offsetWidth > box.scrollLeft + box.clientWidth) box.scrollLeft = left + child.offsetWidth - box.clientWidth;
 }
 
 function markOpen() {
@@ -598,7 +611,7 @@ function setBlind(on) {
 
 function fillBy() {
   const before = $("by").value;
-  const options = blind ? [] : data.systems.map((system, s) => element("option", { value: s }, system));
+  const options = blind ? [] : systemNames.map((system, s) => element("option", { value: s }, system));
   $("by").replaceChildren(element("option", { value: -1 }, "mean of systems"), ...options);
   $("by").value = [...$("by").options].some((option) => option.value === before) ? before : "-1";
 }

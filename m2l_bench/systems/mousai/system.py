@@ -14,18 +14,32 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from m2l_bench.audio import fit_length
+from m2l_bench.music2latent.checkpoint import CheckpointError
+from m2l_bench.music2latent.windows import join, plan
 from m2l_bench.systems import framing, hub
 from m2l_bench.systems.base import fingerprint
+from m2l_bench.systems.hub import Repository
 from m2l_bench.systems.mousai import windows
 from m2l_bench.systems.mousai.network import VERSIONS, Config, Network
 from m2l_bench.systems.mousai.state import translate
 
 PUBLISHED = {
-    "v2": ("archinetai/dmae1d-ATC64-v2", "3ffeea68d4c069777055fce9ac77bbb67eec1d68"),
-    "v3": ("archinetai/dmae1d-ATC32-v3", "3d43b811b83fa395d5ccd6cf58b796b85fddd1d2"),
+    "v2": Repository(
+        "archinetai/dmae1d-ATC64-v2",
+        ("pytorch_model.bin",),
+        "about 750 MB, licence not stated",
+        revision="3ffeea68d4c069777055fce9ac77bbb67eec1d68",
+    ),
+    "v3": Repository(
+        "archinetai/dmae1d-ATC32-v3",
+        ("pytorch_model.bin",),
+        "about 350 MB, licence not stated",
+        revision="3d43b811b83fa395d5ccd6cf58b796b85fddd1d2",
+    ),
 }
-WEIGHTS = "pytorch_model.bin"  # as published
 OWN_WEIGHTS, OWN_CONFIG = "model.safetensors", "mousai.json"  # as this package trains and writes them
 
 
@@ -69,7 +83,7 @@ class Mousai:
             raise ValueError(f"num_steps must be >= 1, got {num_steps}")
         self.name = f"mousai-{version}"
         self.num_steps, self.window, self.seed = num_steps, window, seed
-        self.device = torch.device(device or "cpu")
+        self.device = framing.pick_device(device)
         self.network, digest = load_network(version, checkpoint)
         self.network.to(self.device).eval().requires_grad_(False)
         self.config = self.network.config
@@ -89,13 +103,9 @@ class Mousai:
         frames = -(-pairs.shape[-1] // ratio)
         window = self._window(frames * ratio)
         padded = windows.mirror_to(pairs, max(frames * ratio, window))
-        shape = (len(pairs), self.latent_dim)
-
-        def piece(start: int) -> np.ndarray:
-            return self._encode(padded[..., start * ratio : start * ratio + window])
-
-        latents = windows.cross_fade(piece, padded.shape[-1] // ratio, window // ratio, window // ratio // 8, shape)
-        return latents[..., :frames]
+        layout = plan(padded.shape[-1] // ratio, window // ratio)
+        pieces = (self._encode(padded[..., start * ratio : start * ratio + window]) for start in layout.starts)
+        return np.concatenate([part.numpy() for part in join(pieces, layout, 1)], -1)[..., :frames]
 
     def decode(self, latents: np.ndarray, n_samples: int, *, noise: np.ndarray | None = None) -> np.ndarray:
         """(pairs, latent_dim, frames) -> (2 * pairs, n_samples); values may exceed 1, as the original's do.
@@ -116,14 +126,17 @@ class Mousai:
         if noise is not None and (noise.ndim != 2 or noise.shape[0] != 2 or noise.shape[1] < length):
             raise ValueError(f"noise must be (2, at least {length}), got shape {noise.shape}")
 
-        def piece(start: int) -> np.ndarray:
-            ours = (
-                windows.noise_at(start, window, seed=self.seed) if noise is None else noise[:, start : start + window]
-            )
-            return self._decode(padded[..., start // ratio : (start + window) // ratio], ours)
+        layout = plan(length // ratio, window // ratio)
 
-        wave = windows.cross_fade(piece, length, window, window // 8, (len(latents), 2))
-        return framing.fit_length(wave.reshape(-1, length), n_samples)
+        def piece(start: int) -> Tensor:
+            place = start * ratio
+            ours = (
+                windows.noise_at(place, window, seed=self.seed) if noise is None else noise[:, place : place + window]
+            )
+            return self._decode(padded[..., start : start + window // ratio], ours)
+
+        wave = np.concatenate([part.numpy() for part in join(map(piece, layout.starts), layout, ratio)], -1)
+        return fit_length(wave.reshape(-1, length), n_samples)
 
     def reconstruct(self, audio: np.ndarray, *, noise: np.ndarray | None = None) -> np.ndarray:
         """(channels, samples) -> (channels, samples)."""
@@ -134,16 +147,15 @@ class Mousai:
         return min(self.window, max(windows.next_power_of_two(length), self.config.shortest))
 
     @torch.inference_mode()
-    def _encode(self, pairs: np.ndarray) -> np.ndarray:
-        return np.stack([self.network.encoder(self._tensor(pair[None]))[0].cpu().numpy() for pair in pairs])
+    def _encode(self, pairs: np.ndarray) -> Tensor:
+        return torch.cat([self.network.encoder(self._tensor(pair[None])) for pair in pairs]).cpu()
 
     @torch.inference_mode()
-    def _decode(self, latents: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    def _decode(self, latents: np.ndarray, noise: np.ndarray) -> Tensor:
         start = self._tensor(noise[None])
-        waves = [self.network.decode(self._tensor(z[None]), start, self.num_steps)[0] for z in latents]
-        return torch.stack(waves).cpu().numpy()
+        return torch.cat([self.network.decode(self._tensor(z[None]), start, self.num_steps) for z in latents]).cpu()
 
-    def _tensor(self, array: np.ndarray) -> torch.Tensor:
+    def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self.device)
 
 
@@ -156,13 +168,28 @@ def load_network(version: str, checkpoint: str | Path | None) -> tuple[Network, 
         config = read_config(path / OWN_CONFIG, VERSIONS[version])
         state, file = load_file(path / OWN_WEIGHTS), path / OWN_WEIGHTS
     else:
-        repository, revision = PUBLISHED[version]
-        file = hub.file(path, repository=repository, name=WEIGHTS, revision=revision)
+        (file,) = hub.find(path, PUBLISHED[version])
         config = read_config(file.with_name(OWN_CONFIG), VERSIONS[version])
-        state = translate(torch.load(file, map_location="cpu", weights_only=True, mmap=True), config)
+        state = translate(_read_published(file), config)
     network = Network(config)
-    network.load_state_dict(state)
-    return network, hub.sha256(file).hex()
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:  # names and shapes that do not fit, all in one message
+        raise CheckpointError(f"{file}: {error}") from error
+    return network, hub.digest([file])
+
+
+def _read_published(file: Path) -> dict[str, Tensor]:
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # torch raises whatever its unpickler met: UnpicklingError, EOFError, RuntimeError, ...
+        reason = str(error).strip().split("\n")[0]
+        raise CheckpointError(
+            f"{file}: cannot be read without executing code it holds, or is damaged ({reason})"
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise CheckpointError(f"{file}: must be a dictionary of tensors, got something else")
+    return state
 
 
 def read_config(path: Path, base: Config) -> Config:

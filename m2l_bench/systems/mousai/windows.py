@@ -1,14 +1,11 @@
-"""Any length through a network that takes powers of two: mirrored ends, overlapping windows, linear cross-fades.
+"""What Moûsai's windows are made of: powers of two, mirrored ends, noise by its place.
 
 Conventions
 -----------
-Time is the last axis. Windows have one length; they start a window less the overlap apart, except the last, which ends
-where the recording ends and so may overlap more.
+Time is the last axis. Where the windows of a long recording lie, and how they are joined, is as for Music2Latent.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 
@@ -39,44 +36,6 @@ def mirror_to(x: np.ndarray, length: int) -> np.ndarray:
     """
     missing = length - x.shape[-1]
     return np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, missing)], mode="symmetric") if missing > 0 else x
-
-
-def starts(length: int, window: int, overlap: int) -> list[int]:
-    """Where the windows over ``length >= window`` begin.
-
-    Examples
-    --------
-    >>> starts(20, 8, 2)
-    [0, 6, 12]
-    >>> starts(21, 8, 2)
-    [0, 6, 12, 13]
-    """
-    return [*range(0, length - window, window - overlap), length - window]
-
-
-def fade(window: int, overlap: int, *, rises: bool, falls: bool) -> np.ndarray:
-    """Weights of one window: 1, with straight ramps of ``overlap`` values at the sides that touch another window."""
-    weights = np.ones(window, np.float32)
-    ramp = ((np.arange(overlap) + 0.5) / overlap).astype(np.float32)
-    if rises:
-        weights[:overlap] = ramp
-    if falls:
-        weights[window - overlap :] *= ramp[::-1]
-    return weights
-
-
-def cross_fade(
-    function: Callable[[int], np.ndarray], length: int, window: int, overlap: int, shape: tuple[int, ...]
-) -> np.ndarray:
-    """Join ``function(start)``, of shape (*shape, window), over ``length`` values: the mean weighted by the fades."""
-    out = np.zeros((*shape, length), np.float32)
-    total = np.zeros(length, np.float32)
-    for start in starts(length, window, overlap):
-        weights = fade(window, overlap, rises=start > 0, falls=start + window < length)
-        out[..., start : start + window] += weights * function(start)
-        total[start : start + window] += weights
-    out /= total
-    return out
 
 
 def noise_at(start: int, length: int, *, seed: int) -> np.ndarray:

@@ -8,7 +8,6 @@ Every channel is coded alone. A latent stands for 16 frames of 256 samples, what
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +16,13 @@ from torch import Tensor
 
 from m2l_bench.systems import framing, hub
 from m2l_bench.systems.base import fingerprint
+from m2l_bench.systems.hub import Repository
 from m2l_bench.systems.musika import network
-from m2l_bench.systems.musika.keras_weights import assign, read_layers
+from m2l_bench.systems.musika.keras_weights import Layers, assign, read_layers
 from m2l_bench.systems.musika.network import FRAMES_PER_LATENT, FRAMES_PER_WINDOW, LATENTS_PER_WINDOW, Noise
 from m2l_bench.systems.musika.spectrum import OVERLAP, log_spectrogram, waveform
 
-REPOSITORY = "marcop/musika_ae"
-FILES = ("enc.h5", "enc2.h5", "dec.h5", "dec2.h5")
+PUBLISHED = Repository("marcop/musika_ae", ("enc.h5", "enc2.h5", "dec.h5", "dec2.h5"), "112 MB, MIT")
 _CHUNK = 128  # frames; the original codes whole ones only
 _WINDOWS_AT_ONCE = 16
 
@@ -62,22 +61,22 @@ class Musika:
         self.name = "musika"
         self.compatible = compatible
         self.seed = seed
-        self.device = torch.device(device or "cpu")
-        folder = hub.folder(checkpoint, repository=REPOSITORY, files=FILES)
-        layers = {name: read_layers(folder / name) for name in FILES}
-        self._hop, self.latent_dim = _sizes(layers)
+        self.device = framing.pick_device(device)
+        paths = hub.find(checkpoint, PUBLISHED)
+        layers = [read_layers(path) for path in paths]
+        self._hop, self.latent_dim = _sizes(layers[0], layers[1])
         hop, dim = self._hop, self.latent_dim
         self.encoder = network.Encoder(hop)
         self.latent_encoder = network.LatentEncoder(hop, dim)
         self.decoder = network.Decoder(hop)
         self.latent_decoder = network.LatentDecoder(hop, dim)
         networks = (self.encoder, self.latent_encoder, self.decoder, self.latent_decoder)
-        for net, name in zip(networks, FILES, strict=True):
-            assign(net, layers[name], file=name)
+        for net, weights, path in zip(networks, layers, paths, strict=True):
+            assign(net, weights, file=path.name)
             net.to(self.device).eval().requires_grad_(False)
         self.latent_rate = self.sample_rate / (hop * FRAMES_PER_LATENT)
-        digest = hashlib.sha256(b"".join(hub.sha256(folder / name) for name in FILES)).hexdigest()
-        self.fingerprint = fingerprint(self.name, {"compatible": compatible, "seed": seed}, checkpoint_sha256=digest)
+        options = {"compatible": compatible, "seed": seed}
+        self.fingerprint = fingerprint(self.name, options, checkpoint_sha256=hub.digest(paths))
 
     def encode(self, audio: np.ndarray) -> np.ndarray:
         """(channels, samples) -> (channels, latent_dim, frames), values in (-1, 1)."""
@@ -163,11 +162,10 @@ def draw_noise(key: tuple[int, ...], length: int) -> np.ndarray:
     return np.random.default_rng(key).standard_normal(length, dtype=np.float32)
 
 
-def _sizes(layers: dict[str, dict]) -> tuple[int, int]:
+def _sizes(encoder: Layers, latent_encoder: Layers) -> tuple[int, int]:
     """Hop and latent dimension, read off the first encoder's first and the second encoder's last layer."""
     try:
-        first = layers["enc.h5"]["convs"][0][1][0]
-        last = layers["enc2.h5"]["convs"][-1][1][0]
+        first, last = encoder["convs"][0][1][0], latent_encoder["convs"][-1][1][0]
         return first.shape[-1] // 4, last.shape[-1]
     except IndexError as error:
-        raise ValueError("checkpoint: enc.h5 and enc2.h5 hold no convolutions") from error
+        raise ValueError("checkpoint: enc.h5 and enc2.h5 must hold convolutions, got none") from error

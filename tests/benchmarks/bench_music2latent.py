@@ -1,0 +1,92 @@
+"""Speed of the core model against the authors' package: same weights, same machine, alternating runs, medians.
+
+Run from the repository's root on an otherwise idle machine:
+``python tests/benchmarks/bench_music2latent.py [SECONDS [ROUNDS]]``.
+It prints wall and CPU time a second of audio, their ratios to the authors', the largest difference of the outputs, and
+the share of our time that our products would take at the machine's own convolution rate, measured in the same run.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from music2latent import models
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+
+from m2l_bench.music2latent.config import PUBLISHED
+from m2l_bench.music2latent.keys import from_published
+from m2l_bench.music2latent.network import Music2LatentNetwork
+
+Times = tuple[float, float]
+
+
+def timed(function: Callable[[], object]) -> Times:
+    """Wall and CPU seconds."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    function()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def convolution_rate(rounds: int) -> Times:
+    """Best GFLOP/s, by wall and by CPU time, of a 3x3 convolution of 128 channels, the mid of the network's kinds."""
+    x = torch.randn(1, 128, 96, 256).contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(128, 128, 3, 3).contiguous(memory_format=torch.channels_last)
+    work = 2 * 9 * 128 * 128 * 96 * 256 / 1e9
+    runs = [timed(lambda: functional.conv2d(x, weight, padding=1)) for _ in range(4 * rounds)]
+    return work / min(wall for wall, _ in runs), work / min(cpu for _, cpu in runs)
+
+
+def work_of(function: Callable[[], object]) -> float:
+    """GFLOP of a function."""
+    with FlopCounterMode(display=False) as counter:
+        function()
+    return counter.get_total_flops() / 1e9
+
+
+def main(seconds: float, rounds: int) -> None:
+    """Compare encoder and decoder, one after the other."""
+    torch.manual_seed(0)
+    frames = round(seconds * PUBLISHED.latent_rate) * PUBLISHED.time_downsampling
+    seconds = frames * PUBLISHED.hop / PUBLISHED.sample_rate
+    theirs = models.UNet().eval().requires_grad_(False)
+    for parameter in theirs.parameters():
+        if not parameter.any():
+            parameter.normal_(std=0.02)
+    network = Music2LatentNetwork(PUBLISHED).eval().requires_grad_(False)
+    network.load_state_dict(from_published(theirs.state_dict(), PUBLISHED))
+    x, noise = torch.randn(1, 2, PUBLISHED.bins, frames), 80 * torch.randn(1, 2, PUBLISHED.bins, frames)
+    sigma = torch.tensor([80.0])
+    with torch.inference_mode():
+        code = network.encode(x)
+    pairs: dict[str, tuple[Callable[[], Tensor], Callable[[], Tensor]]] = {
+        "encode": (lambda: theirs.encoder(x), lambda: network.encode(x)),
+        "decode": (lambda: theirs(code, noise, 80.0), lambda: network.denoise(noise, sigma, network.pyramid(code))),
+    }
+    for name, (reference, ours) in pairs.items():
+        rate = convolution_rate(rounds)
+        with torch.no_grad():
+            work, needed = work_of(reference) / seconds, work_of(ours) / seconds
+        with torch.inference_mode():
+            expected = reference()
+            error = float((ours() - expected).abs().max() / expected.abs().max())
+            runs = [(timed(reference), timed(ours)) for _ in range(rounds)]
+        print(f"{name}: {seconds:.2f} s of audio, {rounds} alternating rounds, {torch.get_num_threads()} threads")
+        print(f"  GFLOP per second of audio: theirs {work:.0f}, ours {needed:.0f}")
+        print(f"  largest difference of the outputs: {error:.1e} of the peak")
+        for index, clock in enumerate(("wall", "CPU ")):
+            old, new = (statistics.median(run[side][index] for run in runs) / seconds for side in (0, 1))
+            ratio = statistics.median(run[0][index] / run[1][index] for run in runs)
+            print(
+                f"  {clock} s per second of audio: theirs {old:.3f}, ours {new:.3f}, ratio {ratio:.2f}; "
+                f"at the convolution rate of {rate[index]:.0f} GFLOP/s our products take {needed / rate[index] / new:.0%}"
+            )
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]) if len(sys.argv) > 1 else 5.0, int(sys.argv[2]) if len(sys.argv) > 2 else 5)

@@ -1,0 +1,184 @@
+"""The whole report of a run, and the comparison of two of its systems."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from m2l_bench.report import build as build_module
+from m2l_bench.report.build import build
+from m2l_bench.report.compare import compare, comparison_markdown, outliers
+from m2l_bench.report.pairs import Pair
+from m2l_bench.report.store import read_results
+from m2l_bench.results import write_run
+
+from .synthetic import HOSTILE, SYSTEMS, make_audio, make_run
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = make_run(tmp_path_factory.mktemp("run") / "run", n_clips=16)
+    make_audio(folder, n_clips=3, seconds=0.5)
+    build([folder])
+    return folder
+
+
+def test_everything_is_there_and_tied_together(run: Path) -> None:
+    names = set(contents(run / "report"))
+    for table in ("reconstruction-noise", "reconstruction-noise-median", "reconstruction-noise-by-bit-rate", "probes"):
+        assert {f"tables/{table}.{suffix}" for suffix in ("md", "tex", "csv", "html", "parquet")} <= names
+    stems = {Path(name).stem for name in names if name.startswith("figures/")}
+    assert {f"figures/{stem}.{suffix}" for stem in stems for suffix in ("pdf", "png")} <= names
+    for part in ("against-bit-rate", "tradeoff-", "probes-linear", "-confusion", "-learning", "-pairs", "spectrograms"):
+        assert any(part in stem for stem in stems), part
+    assert {"listen/index.html", "listen/clips/2.js", "listen/spectrograms/0-0.png"} <= names
+    index = (run / "index.md").read_text(encoding="utf-8")
+    linked = re.findall(r"\]\((report/[^)]+)\)", index)
+    assert linked and all((run / link).is_file() for link in linked)
+    assert {f"report/{name}" for name in names if "/clips/" not in name and "/spectrograms/" not in name} == set(linked)
+    assert "<img" not in index and "<script" not in index
+
+
+def test_same_rows_same_bytes(run: Path, tmp_path: Path) -> None:
+    again = make_run(tmp_path / "elsewhere", n_clips=16)
+    make_audio(again, n_clips=3, seconds=0.5)
+    build([again])
+    assert contents(again / "report") == contents(run / "report")
+    assert (again / "index.md").read_bytes() == (run / "index.md").read_bytes()
+
+
+def test_rebuilding_leaves_nothing_old(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(run, folder)
+    (folder / "report" / "tables" / "stale.md").write_text("old")
+    build([folder])
+    assert not (folder / "report" / "tables" / "stale.md").exists()
+    assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_failed_build_leaves_the_old_report(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(run, folder)
+
+    def broken(*arguments: object, **options: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(build_module, "write_page", broken)
+    before = contents(folder)
+    with pytest.raises(OSError, match="disk full"):
+        build([folder])
+    assert contents(folder) == before
+
+
+def test_merged_runs_go_to_a_folder_of_their_own(tmp_path: Path) -> None:
+    one = make_run(tmp_path / "one", systems=("identity", "opus:12k"), probes=False)
+    two = make_run(tmp_path / "two", systems=("identity", "mp3:64k"), probes=False)
+    make_audio(one, systems=("identity", "opus:12k"), n_clips=2, seconds=0.2)
+    make_audio(two, systems=("identity", "mp3:64k"), n_clips=2, seconds=0.2)
+    index = build([one, two])
+    assert index.parent.parent == tmp_path
+    assert index.parent.name.startswith("merged-")
+    assert not (one / "report").exists()
+    text = (index.parent / "report" / "tables" / "reconstruction-noise.md").read_text()
+    assert "opus:12k" in text and "mp3:64k" in text
+    page = (index.parent / "report" / "listen" / "index.html").read_text()
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page, flags=re.DOTALL)[1])  # type: ignore[index]
+    assert data["systems"] == ["identity", "opus:12k", "mp3:64k"]
+    assert data["clips"][0]["has"] == [True, True, True]
+    assert build([one, two], out=tmp_path / "chosen") == tmp_path / "chosen" / "index.md"
+
+
+def test_published_figures_are_read_from_the_checkout(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build_module, "_published_folder", lambda: tmp_path)
+    with pytest.raises(ValueError, match="must hold CSV files of published figures"):
+        build([run], published=True, out=tmp_path / "out")
+    (tmp_path / "a.csv").write_text(
+        "system,dataset,task,metric,value,source,table,date,conditions\nDAC,x,,si_sdr,8.9,S,T1,2023,44.1 kHz\n"
+    )
+    index = build([run], published=True, out=tmp_path / "out")
+    assert "Published figures, not measured here" in index.read_text()
+
+
+def test_page_data_cannot_leave_its_script(run: Path) -> None:
+    page = (run / "report" / "listen" / "index.html").read_text()
+    assert page.count("</script>") == 2
+    assert "alert(1)" in page and "<img src=x" not in page
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page, flags=re.DOTALL)[1])  # type: ignore[index]
+    assert data["systems"] == list(SYSTEMS)
+    assert data["clips"][0]["has"] == [True] * 5 + [False]
+    assert data["metrics"][0]["name"] == "si_sdr"
+    assert data["clips"][1]["scores"][0][0] == 100.0
+    assert not re.search(r"https?://", page)
+
+
+def test_not_a_run(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"run\.json: must be a run's JSON file"):
+        build([tmp_path])
+
+
+def test_compare(run: Path) -> None:
+    comparison = compare(run, "pca", "opus:12k")
+    found = {(d.what.dataset, d.what.metric): d for d in comparison.differences}
+    mel = found["reconstruction/noise", "mel_distance"]
+    results = read_results([run])
+    values = {
+        s: [i.value for i in results.items if (i.system, i.metric) == (s, "mel_distance")] for s in ("pca", "opus:12k")
+    }
+    assert mel.difference == pytest.approx(np.mean(values["pca"]) - np.mean(values["opus:12k"]))
+    assert mel.low < mel.difference < mel.high < 0
+    assert (mel.n, mel.better) == (16, "a")
+    assert found["reconstruction/noise", "lag"].better == ""
+    assert np.isnan(found["reconstruction/noise", "lag"].p_value)
+    assert found["genre/noise", "accuracy"].n == 40  # seeds are averaged first
+    mirrored = {d.what.metric: d for d in compare(run, "opus:12k", "pca").differences if not d.what.task}[
+        "mel_distance"
+    ]
+    assert mirrored.difference == pytest.approx(-mel.difference)
+    assert (mirrored.p_value, mirrored.better) == (mel.p_value, "b")
+
+
+def test_comparison_reads_well(run: Path) -> None:
+    text = comparison_markdown(compare(run, "opus:12k", HOSTILE))
+    assert "| Mel distance ↓ | 16 |" in text
+    assert "| SI-SDR (dB) ↑  | 15 |" in text  # one file failed on one side
+    assert "<script" not in text and "<img" not in text
+    assert text == comparison_markdown(compare(run, "opus:12k", HOSTILE))
+
+
+def test_outliers_stand_out() -> None:
+    b = np.linspace(0, 1, 30)
+    a = b + 1.0 + 0.01 * np.sin(np.arange(30))
+    a[7] += 5.0
+    pair = Pair(tuple(map(str, range(30))), tuple(map(str, range(30))), a, b)
+    assert [found.item for found in outliers(pair)] == ["7"]
+    same = Pair(pair.items, pair.groups, b + 1, b)
+    assert outliers(same) == ()
+
+
+def test_compare_refuses(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="system must be one of identity, opus:12k"):
+        compare(run, "pca", "opus")
+    with pytest.raises(ValueError, match="must be two systems, got 'pca' twice"):
+        compare(run, "pca", "pca")
+    results = read_results([run])
+    write_run(tmp_path, list(results.rows), [replace(i, value=float("nan"), target="") for i in results.items], {})
+    (tmp_path / "cards.json").write_text((run / "cards.json").read_text())
+    with pytest.raises(ValueError, match="must have scores on at least two common items"):
+        compare(tmp_path, "pca", "opus:12k")

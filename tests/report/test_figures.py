@@ -1,0 +1,183 @@
+"""Figures: the data behind each, that each draws them, and that the same data give the same bytes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+
+from m2l_bench.report import figure_data, figures
+from m2l_bench.report.pairs import Pairs, What, matrix
+from m2l_bench.report.store import Results, read_results
+from m2l_bench.report.style import COLOURS, Interval, Point, save
+from m2l_bench.report.tables import Measurement
+
+from .synthetic import CARDS_BY_HASH, DATASET, HOSTILE, SYSTEMS, make_run, row
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    return read_results([make_run(tmp_path_factory.mktemp("run"), n_clips=16)])
+
+
+def test_data_of_rate_quality() -> None:
+    rows = [
+        row("opus:12k", "bit_rate", 13.0, half=0.5),
+        row("opus:12k", "si_sdr", 3.0, half=1.0),
+        row("pca", "si_sdr", 4.0),
+        row("opus:12k", "si_sdr", 99.0, statistic="median"),
+    ]
+    points = figure_data.rate_points(
+        rows, CARDS_BY_HASH, dataset=DATASET, metric="si_sdr", against="bit_rate", systems=["pca", "opus:12k"]
+    )
+    assert points == [Point("opus:12k", "opus", Interval(13.0, 12.5, 13.5), Interval(3.0, 2.0, 4.0))]
+
+
+def test_data_of_tradeoff_and_bars(results: Results) -> None:
+    main = figure_data.main_measurements(results.rows)
+    assert [m[:5] for m in main] == [
+        ("genre/noise", "genre/noise", "linear", "test", "accuracy"),
+        ("key/noise", "key/noise", "linear", "test", "accuracy"),
+    ]
+    mel = Measurement(DATASET, "", "", "", "mel_distance", "mean")
+    points = figure_data.tradeoff_points(
+        results.rows, results.cards, reconstruction=mel, probing=main[0], systems=results.systems
+    )
+    assert [point.system for point in points] == list(SYSTEMS)
+    scores = [
+        r.value
+        for r in results.rows
+        if (r.system, r.task, r.metric, r.split) == ("pca", "genre/noise", "accuracy", "test")
+    ]
+    assert len(scores) == 3  # seeds
+    assert points[4].y.value == pytest.approx(np.mean(scores))
+    groups = figure_data.probe_groups(results.rows, results.cards, probe="linear", systems=results.systems)
+    assert list(groups) == ["genre/noise\nAccuracy", "key/noise\nAccuracy"]
+    assert groups["genre/noise\nAccuracy"]["pca"] == points[4].y
+
+
+def test_data_of_confusion(results: Results) -> None:
+    counts, labels = figure_data.confusion_counts(
+        results.items, task="genre/noise", probe="linear", split="test", system="pca"
+    )
+    assert labels == ["jig", "reel", "waltz"]
+    assert counts.sum() == 120  # 40 tunes, 3 seeds
+    accuracy = np.mean(
+        [
+            r.value
+            for r in results.rows
+            if (r.system, r.task, r.metric, r.split) == ("pca", "genre/noise", "accuracy", "test")
+        ]
+    )
+    assert np.trace(counts) / 120 == pytest.approx(accuracy)
+    assert counts[0, 2] == counts[1, 0] == counts[2, 1] == 0  # wrong answers are always the next class
+
+
+def test_data_of_learning_curves(results: Results) -> None:
+    main = figure_data.main_measurements(results.rows)[0]
+    curves = figure_data.learning_curves(results.rows, results.cards, main=main, systems=["pca", "opus:12k"])
+    assert list(curves) == ["pca", "opus:12k"]
+    assert [n for n, _ in curves["pca"]] == [10, 20, 40]
+    assert curves["pca"][0][1] == pytest.approx((0.5, 0.45, 0.55))
+
+
+def test_data_of_the_significance_matrix(results: Results) -> None:
+    systems = ["opus:12k", "opus:48k", "pca"]
+    for metric, higher in (("si_sdr", True), ("mel_distance", False)):
+        differences, p_values = matrix(
+            Pairs(results.items), What(DATASET, "", "", "", metric), systems, higher_is_better=higher
+        )
+        assert np.array_equal(np.sign(differences[np.triu_indices(3, 1)]), [-1, -1, -1])
+        assert np.array_equal(differences, -differences.T, equal_nan=True)
+        assert np.array_equal(p_values, p_values.T, equal_nan=True)
+        assert (p_values[np.triu_indices(3, 1)] < 0.05).all()
+
+
+def test_data_of_a_spectrogram() -> None:
+    rate = 16000
+    time = np.arange(rate) / rate
+    sine = np.sin(2 * np.pi * 2000 * time).astype(np.float32)
+    levels = figure_data.spectrogram(np.stack([sine, sine]), frames=20, bins=256)
+    assert levels.shape == (256, 20)
+    assert np.all(np.argmax(levels[:, 2:-2], axis=0) == int(2000 / 8000 * 256) - 1)  # bin k holds (k, k + 1] / 256
+    assert levels[:, 2:-2].max() == pytest.approx(0.0, abs=0.1)
+    assert (figure_data.spectrogram(np.zeros((1, 10), dtype=np.float32)) == -100).all()
+    with pytest.raises(ValueError, match="must have shape"):
+        figure_data.spectrogram(np.zeros(10, dtype=np.float32))
+
+
+def drawn() -> dict[str, matplotlib.figure.Figure]:
+    """Every kind of figure once, hostile names included."""
+    rng = np.random.default_rng(0)
+    names = ["music2latent:small", "pca", HOSTILE, "$x^2$ _a_", *(f"system {i}" for i in range(8))]
+
+    def near(value: float) -> Interval:
+        return Interval(value, value - 0.05, value + 0.04)
+
+    points = [Point(name, name[:3], near(10.0 + 5 * i), near(rng.random())) for i, name in enumerate(names)]
+    grids = {name: rng.uniform(-90, -10, (16, 20)) for name in names[:3]}
+    differences = np.subtract.outer(np.arange(12.0), np.arange(12.0))
+    return {
+        "rate": figures.rate_quality(points, x_label="bit rate (kbit/s)", y_label="SI-SDR (dB) ↑"),
+        "tradeoff": figures.tradeoff(points, x_label="SI-SDR (dB) ↑", y_label="Accuracy ↑"),
+        "bars": figures.probe_bars({"key": dict(zip(names, map(near, rng.random(12)), strict=True))}, y_label="score"),
+        "confusion": figures.confusion(rng.integers(0, 9, (12, 12)), names, title=HOSTILE),
+        "learning": figures.learning_curves(
+            {n: [(10.0, near(0.3)), (100.0, near(0.5))] for n in names}, y_label="score"
+        ),
+        "spectrograms": figures.spectrogram_grid(grids, duration=2.0, max_frequency=8000, title=HOSTILE),
+        "pairs": figures.significance(differences, np.full((12, 12), 0.01), names, title="SI-SDR"),
+        "training": figures.training_curves(
+            {"loss": {"small": ([1, 10, 100], [9.0, 1.0, 0.1])}, "SI-SDR (dB)": {"small": ([1, 100], [-50.0, 1.0])}}
+        ),
+    }
+
+
+def test_same_data_same_bytes_whatever_the_settings(tmp_path: Path) -> None:
+    for name, figure in drawn().items():
+        save(figure, tmp_path / "a" / name)
+    with matplotlib.rc_context({"font.size": 30, "lines.linewidth": 9, "savefig.facecolor": "red"}):
+        for name, figure in drawn().items():
+            save(figure, tmp_path / "b" / name)
+    for path in sorted((tmp_path / "a").iterdir()):
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
+        if path.suffix == ".pdf":
+            assert b"CreationDate" not in path.read_bytes()
+            assert path.read_bytes().startswith(b"%PDF")
+
+
+def test_figures_fit_a_column_and_show_their_data() -> None:
+    figures_ = drawn()
+    for name, figure in figures_.items():
+        assert figure.get_figwidth() <= 6.9, name
+    matrix_texts = [text.get_text() for text in figures_["pairs"].axes[0].texts]
+    assert (matrix_texts.count("+"), matrix_texts.count("\N{MINUS SIGN}"), matrix_texts.count(" ")) == (66, 66, 12)
+    bars = figures_["bars"].axes[0].patches
+    assert len(bars) == 12
+    line = figures_["training"].axes[0].lines[0]
+    assert list(line.get_ydata()) == [9.0, 1.0, 0.1]
+    assert figures_["training"].axes[0].get_yscale() == "log"
+    assert figures_["training"].axes[1].get_yscale() == "linear"
+
+
+def test_names_in_the_tradeoff_cover_no_point() -> None:
+    rng = np.random.default_rng(1)
+    points = [
+        Point(f"system-{i}", "x", Interval(x, x, x), Interval(y, y, y)) for i, (x, y) in enumerate(rng.random((9, 2)))
+    ]
+    figure = figures.tradeoff(points, x_label="x", y_label="y")
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    boxes = [text.get_window_extent() for text in axes.texts]
+    centres = [axes.transData.transform((point.x.value, point.y.value)) for point in points]
+    assert len(boxes) == 9
+    assert not any(box.contains(*centre) for box in boxes for centre in centres)
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[i + 1 :])
+
+
+def test_colours_can_be_told_apart_by_brightness_or_marker() -> None:
+    assert len(set(COLOURS)) == len(COLOURS)
+    assert all(re.fullmatch(r"#[0-9A-F]{6}", colour) for colour in COLOURS)

@@ -1,0 +1,282 @@
+"""The listening page in a real browser, opened from the disk."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.signal import correlate
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from m2l_bench.report.build import build
+from m2l_bench.report.clips import Clip, write_clips
+
+from . import browser as chromium
+from .synthetic import DATASET, HOSTILE, RATE, SYSTEMS, clip_names, make_audio, make_run
+
+# Runs inside the page: plays through the page's own functions, offline and sample by sample.
+_RENDER = """
+const [seconds, switches, names, done] = [arguments[0], arguments[1], arguments[2], arguments[arguments.length - 1]];
+(async () => {
+  const buffers = player.buffers;
+  const context = new OfflineAudioContext(1, Math.round(seconds * buffers[0].sampleRate), buffers[0].sampleRate);
+  const graph = startTogether(context, buffers, { when: 0, offset: 0, current: switches[0][1] });
+  for (const [at, track] of switches.slice(1))
+    context.suspend(at).then(() => { crossfade(graph.tracks, track, context.currentTime); context.resume(); });
+  const out = await context.startRendering();
+  done(Array.from(out.getChannelData(0)));
+})().catch((error) => done(String(error)));
+"""
+
+# Records what really leaves the speakers' side of the live graph.
+_RECORD = """
+const [seconds, done] = [arguments[0], arguments[arguments.length - 1]];
+const context = player.context;
+const recorder = context.createScriptProcessor(1024, 1, 1);
+const blocks = [];
+recorder.onaudioprocess = (event) => blocks.push(Array.from(event.inputBuffer.getChannelData(0)));
+player.graph.master.connect(recorder);
+recorder.connect(context.destination);
+const tracks = [1, 2, 1, 0, 2, 1];
+tracks.forEach((track, i) => setTimeout(() => player.select(track), 150 + 150 * i));
+setTimeout(() => { recorder.disconnect(); done(blocks.flat()); }, seconds * 1000);
+"""
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = make_run(tmp_path_factory.mktemp("page") / "run", n_clips=6, probes=False)
+    make_audio(run, n_clips=6, seconds=30.0)  # long enough that no slow machine reaches its end
+    return build([run]).parent / "report" / "listen" / "index.html"
+
+
+@pytest.fixture(scope="module")
+def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("downloads")
+
+
+@pytest.fixture(scope="module")
+def chrome(downloads: Path) -> Iterator[webdriver.Chrome]:
+    browser = chromium.start(width=1280, height=900, downloads=downloads)
+    browser.set_script_timeout(60)
+    yield browser
+    browser.quit()
+
+
+@pytest.fixture
+def browser(chrome: webdriver.Chrome, page: Path) -> webdriver.Chrome:
+    chrome.get("about:blank")
+    errors(chrome), chromium.requested(chrome)  # what an earlier test left
+    chrome.get(page.as_uri() + "#test")
+    return chrome
+
+
+def wait_for(what: Callable[[], Any], seconds: float = 30.0) -> Any:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := what():
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"nothing after {seconds} s")
+
+
+def play(browser: webdriver.Chrome, clip: int, place: int) -> None:
+    browser.find_element(By.CSS_SELECTOR, f"tr[data-clip='{clip}'] button[data-place='{place}']").click()
+    wait_for(lambda: browser.execute_script("return player.playing && player.position() > 0"))
+
+
+def press(browser: webdriver.Chrome, key: str) -> None:
+    browser.find_element(By.TAG_NAME, "body").send_keys(key)
+
+
+def errors(browser: webdriver.Chrome) -> list[str]:
+    return [entry["message"] for entry in browser.get_log("browser")]
+
+
+def test_loads_from_disk_plays_and_stays_silent_on_the_network(browser: webdriver.Chrome) -> None:
+    assert len(browser.find_elements(By.CSS_SELECTOR, "#rows tr")) == 6
+    play(browser, 2, 3)
+    state = "return [player.context.state, player.context.sampleRate, document.getElementById('status').textContent]"
+    assert browser.execute_script(state) == ["running", RATE, ""]
+    wait_for(lambda: browser.execute_script("return document.getElementById('spectrogram').naturalWidth") == 320)
+    # Nothing in the names was taken for markup.
+    names = [cell.text for cell in browser.find_elements(By.CSS_SELECTOR, "#head th")]
+    assert names[2:] == [*SYSTEMS[:-1], HOSTILE]
+    assert browser.execute_script("return document.querySelectorAll('#rows img, #head img, #rows script').length") == 0
+    assert clip_names(6)[0] in browser.find_element(By.CSS_SELECTOR, "tr[data-clip='0'] th").text
+    assert "\u202e" not in browser.find_element(By.ID, "rows").text
+    assert errors(browser) == []
+    assert [url for url in chromium.requested(browser) if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+def test_switches_without_a_gap(browser: webdriver.Chrome) -> None:
+    play(browser, 2, 1)
+    browser.execute_script("player.stop()")
+    # Identity holds the original's samples: played through switches, the result must be the original without a seam.
+    straight = np.array(browser.execute_async_script(_RENDER, 2.0, [[0, 0]]))
+    switched = np.array(browser.execute_async_script(_RENDER, 2.0, [[0, 0], [0.5, 1], [0.8, 0], [1.1, 1], [1.4, 0]]))
+    assert np.abs(straight).max() > 0.05
+    assert np.abs(straight - switched).max() < 2e-4  # 16 bits, two gains rounded to 6 digits
+
+
+def test_live_switching_keeps_the_level_and_the_time(browser: webdriver.Chrome) -> None:
+    play(browser, 2, 1)
+    heard = np.array(browser.execute_async_script(_RECORD, 1.3))
+    original = np.array(browser.execute_script("return Array.from(player.buffers[0].getChannelData(0))"))
+    block = RATE // 25  # 40 ms
+    levels = np.sqrt(np.mean(heard[: len(heard) // block * block].reshape(-1, block) ** 2, axis=1))
+    assert levels[1:-1].min() > 0.5 * np.median(levels)
+    # Where in the original is each tenth of a second of what was heard? Its distance to the clock must not move.
+    found = []
+    for start in range(block, len(heard) - RATE // 10, RATE // 10):
+        piece = heard[start : start + RATE // 10]
+        found.append((int(np.argmax(correlate(original, piece, mode="valid"))) - start) / RATE)
+    assert len(found) >= 8
+    assert np.ptp(found) < 0.020
+
+
+def test_every_system_is_in_step(tmp_path: Path, browser: webdriver.Chrome) -> None:
+    run = make_run(tmp_path / "run", systems=("a", "b", "c"), n_clips=2, probes=False)
+    reference = np.zeros((2, RATE), dtype=np.float32)
+    reference[:, RATE // 2] = 0.9
+    clip = Clip(
+        id=clip_names(1)[0],
+        dataset=DATASET,
+        sample_rate=RATE,
+        reference=reference,
+        estimates=dict.fromkeys("abc", reference),
+    )
+    write_clips(run / "audio", [clip], systems=["a", "b", "c"])
+    browser.get((build([run]).parent / "report" / "listen" / "index.html").as_uri())
+    play(browser, 0, 1)
+    browser.execute_script("player.stop()")
+    for track in range(4):
+        rendered = np.array(browser.execute_async_script(_RENDER, 1.0, [[0, track]]))
+        assert int(np.argmax(np.abs(rendered))) == RATE // 2
+
+
+def test_keyboard(browser: webdriver.Chrome) -> None:
+    state = "return [player.clip, place, player.playing, player.loopOn]"
+    press(browser, " ")
+    wait_for(lambda: browser.execute_script(state) == [0, 0, True, False])
+    press(browser, "3")
+    assert browser.execute_script(state)[:2] == [0, 3]
+    press(browser, Keys.ARROW_RIGHT)
+    assert browser.execute_script(state)[:2] == [0, 4]
+    press(browser, Keys.ARROW_LEFT)
+    press(browser, Keys.ARROW_LEFT)
+    assert browser.execute_script(state)[:2] == [0, 2]
+    assert browser.execute_script("return player.graph.tracks.map((t) => t === null)") == [False] * 6 + [True]
+    browser.execute_script("player.seek(1.0)")
+    press(browser, "[")
+    browser.execute_script("player.seek(1.5)")
+    press(browser, "]")
+    start, end = browser.execute_script("return player.loop")
+    assert 1.0 <= start < 1.3 <= end < 2.5
+    time.sleep(2 * (end - start))
+    assert start <= browser.execute_script("return player.position()") <= end + 0.02
+    press(browser, "l")
+    assert browser.execute_script(state)[3] is False
+    press(browser, "n")
+    wait_for(lambda: browser.execute_script(state)[:3] == [1, 2, True])
+    press(browser, " ")
+    assert browser.execute_script(state)[2] is False
+    press(browser, "?")
+    assert browser.find_element(By.ID, "help").is_displayed()
+    assert errors(browser) == []
+
+
+def test_blind_mode_hides_names_and_ratings_download(downloads: Path, browser: webdriver.Chrome) -> None:
+    play(browser, 2, 1)
+    browser.find_element(By.ID, "blind").click()
+    body = browser.execute_script(
+        "return Array.from(document.querySelectorAll('body *:not(script)'), (node) => "
+        "[...Array.from(node.attributes, (a) => a.value), node.children.length ? '' : node.textContent].join('|')).join('|')"
+    )
+    for system in SYSTEMS:
+        assert system not in body
+    assert "SI-SDR" not in browser.find_element(By.ID, "rows").text
+    assert browser.execute_script("return document.getElementById('spectrogram').getAttribute('src')") is None
+    # Every sample once, the original among them, in another order in other clips.
+    orders = browser.execute_script("return data.clips.map((_, clip) => stimuli(clip))")
+    assert all(order[0] == 0 and sorted(order[1:]) == list(range(7)) for order in orders[1:])
+    assert sorted(orders[0][1:]) == [0, 1, 2, 3, 4, 5]  # one system failed on this clip
+    assert len({tuple(order) for order in orders[1:]}) > 1
+    sliders = browser.find_elements(By.CSS_SELECTOR, "tr[data-clip='2'] input[type=range]")
+    for presses, slider in enumerate(sliders, start=1):
+        slider.send_keys(Keys.ARROW_RIGHT * presses)
+    browser.find_element(By.ID, "listener").send_keys('O"Neil, <b>')
+    browser.find_element(By.ID, "csv").click()
+    path = wait_for(lambda: next(iter(downloads.glob("ratings-test.csv")), None))
+    with path.open(encoding="utf-8", newline="") as file:
+        ratings = list(csv.DictReader(file))
+    assert {line["listener"] for line in ratings} == {'O"Neil, <b>'}
+    assert {line["system"] for line in ratings} == {*SYSTEMS, "hidden original"}
+    by_sample = {line["sample"]: (line["system"], int(line["rating"])) for line in ratings}
+    labels = ["hidden original", *SYSTEMS]
+    assert by_sample == {"ABCDEFG"[i]: (labels[track], 51 + i) for i, track in enumerate(orders[2][1:])}
+    assert errors(browser) == []
+
+
+def test_abx(browser: webdriver.Chrome) -> None:
+    play(browser, 2, 1)
+    browser.find_element(By.ID, "abxopen").click()
+    for _ in range(3):
+        browser.execute_script("trial.x = 1")
+        press(browser, "x")
+        assert browser.find_elements(By.CSS_SELECTOR, "#stimuli [aria-checked=true], #rows button.on") == []
+        assert browser.execute_script("return player.current") == 1
+        browser.find_element(By.ID, "is_b").click()
+    assert browser.find_element(By.ID, "abxscore").text == "3 of 3 right, p = 0.125"
+
+
+def test_sorts_and_picks(browser: webdriver.Chrome) -> None:
+    browser.execute_script(
+        "const o = document.getElementById('order'); o.value = 'worst'; o.dispatchEvent(new Event('change'))"
+    )
+    scores = browser.execute_script("return order.map(sortValue)")
+    assert scores == sorted(scores)
+    pick = (
+        "const m = document.getElementById('metric'); m.value = 'mel_distance'; m.dispatchEvent(new Event('change'));"
+    )
+    browser.execute_script(pick)
+    distances = browser.execute_script("return order.map(sortValue)")
+    assert distances == sorted(distances, reverse=True)
+
+
+def test_phone(browser: webdriver.Chrome, request: pytest.FixtureRequest) -> None:
+    metrics = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    request.addfinalizer(lambda: browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {}))
+    play(browser, 2, 1)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+    heights = browser.execute_script(
+        "return Array.from(document.querySelectorAll('#rows button'), (b) => b.offsetHeight)"
+    )
+    assert min(heights) >= 44  # a finger's width in CSS pixels
+
+
+def test_everything_has_a_name_for_a_screen_reader(browser: webdriver.Chrome) -> None:
+    play(browser, 2, 1)
+    browser.execute_cdp_cmd("Accessibility.enable", {})
+    nodes = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    wanted = {"button", "slider", "combobox", "checkbox", "radio", "textbox", "table", "image"}
+    controls = [node for node in nodes if not node["ignored"] and node["role"]["value"] in wanted]
+    assert len(controls) > 50
+    unnamed = [node["role"]["value"] for node in controls if not node.get("name", {}).get("value")]
+    assert unnamed == []
+    names = {node["name"]["value"] for node in controls}
+    assert any(name.startswith("Play opus:12k, album/002.wav, SI-SDR") for name in names)
+
+
+def test_missing_chromium_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(RuntimeError, match="apt-get install chromium chromium-driver"):
+        chromium.start(width=100, height=100, downloads=tmp_path)

@@ -1,0 +1,299 @@
+"""Tables: what they hold, what they refuse, and how they read in every format."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from m2l_bench.report import render
+from m2l_bench.report.pairs import Pairs, winners
+from m2l_bench.report.store import Published, read_published, read_results
+from m2l_bench.report.tables import (
+    Table,
+    bands,
+    grouped,
+    make_table,
+    markdown,
+    measurement_of,
+    with_published,
+)
+from m2l_bench.results import Item, Row
+
+from .synthetic import CARDS, CARDS_BY_HASH, DATASET, HASH, HOSTILE, card_hash, make_run, row
+
+GOLDEN = Path(__file__).parent / "golden"
+FIGURE = Published(
+    system="DAC_2 <b>",
+    dataset="90 clips",
+    task="",
+    metric="si_sdr",
+    value="8.9",
+    source="Nobody & Sons 2023",
+    table="Table 3",
+    date="2023-06-11",
+    conditions="44.1 kHz, 10 s; 50% speech",
+)
+
+
+def small_table(systems: tuple[str, ...] = ("identity", "opus:12k", "pca")) -> Table:
+    rows = [
+        row(system, metric, value + place, half=half, note="small checkpoint" if system == "pca" else "")
+        for place, system in enumerate(systems)
+        for metric, value, half in (("si_sdr", -3.456, 0.4), ("mel_distance", 1.2345, 0.03), ("lag", 0.0, 0.0))
+    ]
+    rows[0] = replace(rows[0], n_scored=7, n_failed=1)
+    rows.append(row("opus:12k", "bit_rate", 13.31, half=0.1))
+    columns = sorted({measurement_of(r) for r in rows})
+    bold = {(measurement_of(rows[6]), systems[-1])}
+    return make_table(rows, CARDS_BY_HASH, columns, systems=systems, name="small", title="A & B", winners=bold)
+
+
+def test_reads_as_recorded() -> None:
+    table = with_published(small_table(), [FIGURE])
+    for suffix, text in (
+        ("md", render.to_markdown(table)),
+        ("tex", render.to_latex(table)),
+        ("csv", render.to_csv(table)),
+        ("html", render.to_html(table)),
+    ):
+        assert text == (GOLDEN / f"small.{suffix}").read_text(encoding="utf-8"), suffix
+
+
+def test_markdown_fits_80_columns_and_keeps_every_line() -> None:
+    text = render.to_markdown(small_table())
+    grids = [block for block in text.split("\n\n") if block.startswith("|")]
+    assert len(grids) == 2
+    for grid in grids:
+        assert {len(line) for line in grid.splitlines()} == {len(grid.splitlines()[0])}
+        assert len(grid.splitlines()[0]) <= 80
+        assert len(grid.splitlines()) == 5
+
+
+def test_decimals_follow_the_interval() -> None:
+    assert render.decimals([(12.0, 11.0, 13.0)]) == 1
+    assert render.decimals([(12.0, 11.97, 12.03)]) == 2
+    assert render.decimals([(0.74, 0.70, 0.77), (5.9, 5.5, 6.3)]) == 2
+    assert render.decimals([(64.36, 64.3600, 64.3601), (25.7, 25.6, 25.8)]) == 2
+    assert render.decimals([(0.05, 0.0499, 0.0501)]) == 4
+    assert render.decimals([(1234.0, 1000.0, 1500.0)]) == 0
+    assert render.decimals([(0.0, 0.0, 0.0)]) == 2
+    assert render.number_text(-0.001, 2) == "0.00"
+
+
+def test_refuses_two_cards_and_names_both() -> None:
+    rows = [row("a", "si_sdr", 1.0), replace(row("b", "si_sdr", 2.0), card="0123456789ab")]
+    with pytest.raises(ValueError, match=f"must have one card, got {HASH['si_sdr']} and 0123456789ab"):
+        markdown(rows, CARDS_BY_HASH, ["si_sdr"], systems=["a", "b"])
+    rows = [row("a", "si_sdr", 1.0), row("b", "si_sdr", 2.0, data_hash="f" * 16)]
+    with pytest.raises(ValueError, match=f"must have one data_hash, got {'d' * 16} and {'f' * 16}"):
+        markdown(rows, CARDS_BY_HASH, ["si_sdr"], systems=["a", "b"])
+
+
+def test_seeds_become_one_cell_with_their_spread_apart() -> None:
+    rows = [
+        row("a", "accuracy", value, half=0.1, seed=seed, statistic="score")
+        for seed, value in enumerate((0.5, 0.6, 0.7))
+    ]
+    table = make_table(rows, CARDS_BY_HASH, [measurement_of(rows[0])], systems=["a"])
+    cell = table.lines[0].cells[0]
+    assert cell is not None
+    assert (cell.n_seeds, round(cell.value, 9), round(cell.low, 9), round(cell.high, 9)) == (3, 0.6, 0.5, 0.7)
+    assert cell.spread == pytest.approx(0.1)
+    assert "0.60 [0.50, 0.70] ±0.10" in render.to_markdown(table)
+
+
+def test_failed_and_missing_are_told_apart() -> None:
+    lost = replace(row("a", "si_sdr", float("nan"), n_scored=0, n_failed=8), ci_low=float("nan"), ci_high=float("nan"))
+    text = markdown(
+        [lost, row("b", "si_sdr", 1.0), row("b", "lag", 2.0)], CARDS_BY_HASH, ["si_sdr", "lag"], systems=["a", "b"]
+    )
+    line = next(line for line in text.splitlines() if line.startswith("| a "))
+    assert re.split(r"\s*\|\s*", line.strip("| ")) == ["a", "failed", "-", "8/0/8"]
+
+
+def test_bold_only_what_survives() -> None:
+    def items(system: str, shift: float, n: int) -> list[Item]:
+        return [
+            Item(
+                system=system,
+                fingerprint=system,
+                dataset=DATASET,
+                metric="si_sdr",
+                card=HASH["si_sdr"],
+                item=f"{i}",
+                value=shift + (i % 3) * 0.01,
+            )
+            for i in range(n)
+        ]
+
+    def won(n: int, gap: float) -> set[str]:
+        shifts = {"identity": 100.0, "a": 1.0, "b": 2.0, "c": 2.0 + gap}
+        rows = [row(system, "si_sdr", shift) for system, shift in shifts.items()]
+        pairs = Pairs(item for system, shift in shifts.items() for item in items(system, shift, n))
+        return {system for _, system in winners(pairs, rows, CARDS_BY_HASH, [measurement_of(rows[0])], [list(shifts)])}
+
+    assert won(20, 1.0) == {"c"}
+    assert won(20, 0.0) == set()  # a tie at the top
+    assert won(4, 1.0) == set()  # too few files to tell
+
+
+def test_nothing_is_bold_without_scores_of_single_files() -> None:
+    rows = [row(s, "fad:musicnn", v, statistic="pooled") for s, v in (("a", 1.0), ("b", 5.0))]
+    assert winners(Pairs([]), rows, CARDS_BY_HASH, [measurement_of(rows[0])], [["a", "b"]]) == set()
+
+
+def test_bands_and_groups() -> None:
+    groups, order = bands({"a": 16.0, "b": 16.1, "c": 500.0, "d": float("nan")}, [16, 64], "kbit/s")
+    assert groups == {"a": "up to 16 kbit/s", "b": "16 to 64 kbit/s", "c": "above 64 kbit/s"}
+    table = grouped(small_table(("c", "b", "a", "z")), groups, order=order)
+    assert [(line.system, line.group) for line in table.lines] == [
+        ("a", "up to 16 kbit/s"),
+        ("b", "16 to 64 kbit/s"),
+        ("c", "above 64 kbit/s"),
+        ("z", ""),
+    ]
+    assert not any(cell and cell.best for line in table.lines for cell in line.cells)
+    assert "*others*" in render.to_markdown(table)
+
+
+def test_published_figures_stay_apart() -> None:
+    probe = replace(FIGURE, task="key/giantsteps", metric="accuracy")
+    table = with_published(small_table(), [FIGURE, probe])
+    assert table.published == (FIGURE,)
+    assert "DAC_2" not in {line.system for line in table.lines}
+    text = render.to_markdown(table)
+    assert text.index(render.PUBLISHED_HEADING) > text.index("| pca")
+    assert "Nobody & Sons 2023, Table 3, 2023-06-11" in text
+    assert [r["origin"] for r in render.records(table)].count("published") == 1
+
+
+def test_published_files_are_checked(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="must hold CSV files of published figures, got none"):
+        read_published(tmp_path)
+    path = tmp_path / "a.csv"
+    path.write_text(
+        "system,dataset,task,metric,value,source,table,date,conditions\nx,d,,si_sdr,8.9,,T1,2023,44.1 kHz\n"
+    )
+    with pytest.raises(ValueError, match="line 2: must state source, got nothing"):
+        read_published(tmp_path)
+    path.write_text("system,value\nx,1\n")
+    with pytest.raises(ValueError, match="must have the columns system, dataset"):
+        read_published(tmp_path)
+    path.write_text(
+        "system,dataset,task,metric,value,source,table,date,conditions\nx,d,,si_sdr,8.9,S,T1,2023,44.1 kHz\n"
+    )
+    assert read_published(tmp_path)[0].value == "8.9"
+
+
+class _Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+
+
+def test_hostile_names_are_escaped_everywhere() -> None:
+    hostile = HOSTILE + " $x^2_i$ \\input{/etc/passwd} #~ {|} `code` \u202e\x07"
+    rows = [row(hostile, "si_sdr", 1.0, note=hostile), row("b", "si_sdr", 2.0)]
+    table = make_table(rows, CARDS_BY_HASH, [measurement_of(rows[0])], systems=[hostile, "b"], title=hostile)
+    parser = _Tags()
+    parser.feed(render.to_html(table))
+    assert not {"img", "script"} & set(parser.tags)
+    text = render.to_markdown(table)
+    assert "<" not in text
+    assert "\u202e" not in text and "\x07" not in text
+    assert {line.count(" | ") for line in text.splitlines() if line.startswith("| ")} == {1}
+    check_latex(render.to_latex(table))
+    assert "\\input" not in render.to_latex(table).replace("\\textbackslash{}input", "")
+    assert next(csv.DictReader(io.StringIO(render.to_csv(table))))["system"] == hostile
+
+
+def check_latex(text: str) -> None:
+    """Braces and environments balance, every line of a tabular has its number of cells, and all is plain ASCII."""
+    assert text.isascii()
+    bare = re.sub(r"\\[&%$#_{}\\]", "  ", text)
+    depth = 0
+    for sign in bare:
+        depth += (sign == "{") - (sign == "}")
+        assert depth >= 0
+    assert depth == 0
+    assert not re.search(r"[#%~^]", bare.replace("#1", ""))
+    assert len(re.findall(r"\$", bare)) % 2 == 0
+    stack: list[str] = []
+    for kind, name in re.findall(r"\\(begin|end)\{([a-z*]+)\}", text):
+        if kind == "begin":
+            stack.append(name)
+        else:
+            assert stack.pop() == name
+    assert stack == []
+    for spec, body in re.findall(r"\\begin\{tabular\}\{([^\n]*)\}\n(.*?)\\end\{tabular\}", text, flags=re.DOTALL):
+        columns = len(re.sub(r"\{[^}]*\}", "", spec))
+        for line in body.splitlines():
+            if line.endswith(r"\\") and "multicolumn" not in line:
+                assert len(re.findall(r"(?<!\\)&", line)) == columns - 1, line
+
+
+def test_latex_of_a_whole_run_parses(tmp_path: Path) -> None:
+    results = read_results([make_run(tmp_path / "run")])
+    columns = sorted({measurement_of(r) for r in results.rows})
+    table = make_table(results.rows, results.cards, columns, systems=results.systems, title=HOSTILE)
+    check_latex(render.to_latex(with_published(table, [FIGURE])))
+
+
+def test_parquet_holds_numbers() -> None:
+    read = pq.read_table(io.BytesIO(render.to_parquet(small_table()))).to_pylist()
+    assert len(read) == 10
+    assert isinstance(read[0]["value"], float)
+    assert {r["card"] for r in read} <= set(CARDS_BY_HASH)
+
+
+def test_merging_runs(tmp_path: Path) -> None:
+    one = make_run(tmp_path / "one", systems=("identity", "opus:12k"), probes=False)
+    two = make_run(tmp_path / "two", systems=("identity", "pca"), probes=False)
+    merged = read_results([one, two])
+    assert merged.systems == ("identity", "opus:12k", "pca")
+    assert len([r for r in merged.rows if (r.system, r.metric, r.statistic) == ("identity", "si_sdr", "mean")]) == 1
+    changed = dict(CARDS) | {"si_sdr": {**CARDS["si_sdr"], "formula": "another"}}
+    other = make_run(tmp_path / "other", cards=changed, probes=False)
+    both = f"{HASH['si_sdr']} and {card_hash(changed['si_sdr'])}"
+    with pytest.raises(ValueError, match=f"si_sdr: must have one card, got {both}"):
+        read_results([one, other])
+    with pytest.raises(ValueError, match=f"must have one data_hash, got {'d' * 16} and {'c' * 16}"):
+        read_results([one, make_run(tmp_path / "data", data_hash="c" * 16, probes=False)])
+    with pytest.raises(ValueError, match="must hold at least one run"):
+        read_results([])
+
+
+def test_one_label_for_two_systems_is_told_apart(tmp_path: Path) -> None:
+    from m2l_bench.results import write_run
+
+    one = make_run(tmp_path / "one", systems=("pca",), probes=False)
+    two = tmp_path / "two"
+    first = read_results([one])
+    rows = [replace(r, fingerprint="f" * 16) for r in first.rows]
+    items = [replace(i, fingerprint="f" * 16) for i in first.items]
+    write_run(two, rows, items, dict(first.runs[0].record))
+    (two / "cards.json").write_text((one / "cards.json").read_text())
+    assert read_results([one, two]).systems == ("pca (04dda9)", "pca (ffffff)")
+
+
+def test_two_runs_must_agree(tmp_path: Path) -> None:
+    from m2l_bench.results import write_run
+
+    one = make_run(tmp_path / "one", systems=("pca",), probes=False)
+    first = read_results([one])
+    changed: list[Row] = [replace(r, value=r.value + 1) for r in first.rows]
+    two = tmp_path / "two"
+    write_run(two, changed, list(first.items), dict(first.runs[0].record))
+    (two / "cards.json").write_text((one / "cards.json").read_text())
+    with pytest.raises(ValueError, match="two runs must agree about one measurement"):
+        read_results([one, two])

@@ -1,0 +1,112 @@
+"""Probing through a run: encoded once, probed twice, failures counted, resumed at any job."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from m2l_bench import audio
+from m2l_bench.results import read_items
+from m2l_bench.suite.run import run_suite
+from m2l_bench.suite.suite import make_suite
+
+ENCODER = '''
+import numpy as np
+from pathlib import Path
+from m2l_bench.systems.base import fingerprint
+
+class Bands:
+    """Log energy in 16 bands, four times a second; counts its calls in a file beside it."""
+    name, sample_rate, latent_dim, latent_rate = "bands", 44100, 16, 4.0
+
+    def __init__(self, *, seed: int = 0) -> None:
+        self.seed, self.fingerprint = seed, fingerprint("bands", {})
+
+    def encode(self, audio):
+        with Path(__file__).with_suffix(".calls").open("a") as file:
+            file.write("x")
+        frames = audio[:, : audio.shape[1] // 11025 * 11025].reshape(len(audio), -1, 11025)
+        power = np.abs(np.fft.rfft(frames))[..., :512].reshape(len(audio), -1, 16, 32).mean(-1)
+        return np.log(power + 1e-4).swapaxes(-1, -2).astype(np.float32)
+'''
+
+
+@pytest.fixture
+def pitches(tmp_path: Path) -> Path:
+    """A folder task: 36 tones, low or high, in three splits."""
+    rng = np.random.default_rng(0)
+    lines = ["path,label,split,group"]
+    for k in range(36):
+        label, split = ("low", "high")[k % 2], ("train", "valid", "test")[k // 12]
+        frequency = {"low": 300, "high": 2400}[label] * rng.uniform(0.8, 1.2)
+        tone = 0.1 * np.sin(2 * np.pi * frequency * np.arange(22050) / 44100) + 0.001 * rng.standard_normal(22050)
+        audio.write(tmp_path / "tones" / f"{k:02d}.wav", tone[None].astype(np.float32), 44100)
+        lines.append(f"tones/{k:02d}.wav,{label},{split},{k}")
+    (tmp_path / "pitches.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "bands.py").write_text(ENCODER)
+    return tmp_path
+
+
+def _suite(folder: Path, **more):
+    content = {
+        "name": "p",
+        "systems": [f"bands={folder}/bands.py:Bands", "identity"],
+        "audio": [],
+        "tasks": [str(folder / "pitches.csv")],
+        "probes": ["linear"],
+        "probe_seeds": [0, 1],
+    }
+    return make_suite(content | more)
+
+
+def test_a_task_gets_rows_predictions_and_encodes_once(pitches: Path, tmp_path: Path) -> None:
+    result = run_suite(_suite(pitches, probes=["linear", "mlp"]), out=tmp_path / "run")
+    rows = {(row.system, row.probe, row.metric, row.seed): row for row in result.rows}
+    for probe in ("linear", "mlp"):
+        for seed in (0, 1):
+            row = rows["bands", probe, "accuracy", seed]
+            assert row.value == 1.0, "two octaves apart"
+            assert (row.n_planned, row.n_scored, row.n_failed, row.split) == (12, 12, 0, "test")
+    predictions = [item for item in read_items(result.folder) if item.system == "bands"]
+    assert {(item.target, item.prediction) for item in predictions} == {("low", "low"), ("high", "high")}
+    assert (pitches / "bands.calls").read_text() == "x" * 36
+    assert "is probed" in result.plan.unusable["identity"][1]
+    cards = {card.hash for card in result.cards.values()}
+    assert {row.card for row in result.rows} <= cards
+
+
+def test_lost_latents_are_made_again_and_rows_are_equal(pitches: Path, tmp_path: Path) -> None:
+    run_suite(_suite(pitches), out=tmp_path / "run")
+    expected = (tmp_path / "run" / "rows.csv").read_bytes()
+    shutil.rmtree(tmp_path / "run" / "store" / "latents")
+    for file in (tmp_path / "run" / "store" / "jobs").rglob("*.items.parquet"):
+        if b"accuracy" in file.read_bytes():  # the probe's outcome, so that it must read latents again
+            file.unlink()
+    run_suite(_suite(pitches), out=tmp_path / "run")
+    assert (tmp_path / "run" / "rows.csv").read_bytes() == expected
+    assert (pitches / "bands.calls").read_text() == "x" * 72
+
+
+def test_damaged_audio_is_counted_and_named(pitches: Path, tmp_path: Path) -> None:
+    (pitches / "tones" / "35.wav").write_bytes(b"")
+    result = run_suite(_suite(pitches), out=tmp_path / "run")
+    row = next(row for row in result.rows if row.metric == "accuracy")
+    assert (row.n_planned, row.n_scored, row.n_failed) == (12, 11, 1)
+    reasons = {item.item: item.reason for item in result.items if item.system == "bands" and item.reason}
+    assert list(reasons) == ["tones/35.wav"] and "empty" in reasons["tones/35.wav"]
+
+
+def test_a_missing_dataset_is_named_and_the_rest_goes_on(pitches: Path, tmp_path: Path) -> None:
+    tasks = [f"genre/gtzan={tmp_path}/nowhere", str(pitches / "pitches.csv")]
+    result = run_suite(_suite(pitches, tasks=tasks), out=tmp_path / "run")
+    assert "genre/gtzan" in result.plan.missing
+    assert result.n_failed > 0
+    assert any(row.task.endswith("pitches") or "pitches" in row.task for row in result.rows)
+
+
+def test_an_unknown_task_is_an_error(pitches: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="task must be a name"):
+        run_suite(_suite(pitches, tasks=["key/nothing"]), out=tmp_path / "run")

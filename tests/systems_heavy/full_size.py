@@ -1,0 +1,87 @@
+"""The published sizes with random weights: parameters, seconds per second of music, and memory at two lengths.
+
+Run by hand (minutes, several GB of memory)::
+
+    PYTHONPATH=. python tests/systems_heavy/full_size.py [NAME]...
+
+Each system is loaded from files of the published names and shapes, through the documented call. Moûsai takes one step
+instead of twenty. Each runs in a process of its own; the peak of its memory over a short and a long piece of stereo
+music is printed, less what it held before. Input and output alone take 0.7 MB a second.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+HERE = Path(__file__).parent
+LENGTHS = (10, 40)  # seconds
+NAMES = ("musika", "mousai-v2", "mousai-v3", "dac", "encodec:24khz", "encodec:48khz", "stable-audio")
+
+
+def write(name: str, folder: Path) -> None:
+    """Weights of the published names and shapes."""
+    import torch
+
+    if name == "musika":
+        import keras_file
+
+        layout = json.loads((HERE / "golden" / "musika_full.json").read_text())
+        for net, weights in layout["weights"].items():
+            keras_file.write(folder / f"{net}.h5", net, layout["layers"][net], weights)
+    elif name.startswith("mousai"):
+        import mousai_weights
+
+        version = name.partition("-")[2]
+        layout = json.loads((HERE / "golden" / "mousai.json").read_text())[version]
+        torch.save(mousai_weights.published(layout, mousai_weights.CONFIGS[version]), folder / "pytorch_model.bin")
+    else:
+        import library_models
+
+        library_models.published_size(name, folder)
+
+
+def measure(name: str, folder: Path, seconds: int) -> dict[str, float]:
+    """Load, reconstruct once, and say what it took."""
+    import numpy as np
+    import recipes
+    import torch
+
+    import m2l_bench
+
+    options = {"num_steps": 1} if name.startswith("mousai") else {}
+    system = m2l_bench.load(name, checkpoint=folder, device="cpu", **options)
+    modules = [value for value in vars(system).values() if isinstance(value, torch.nn.Module)]
+    rate = system.sample_rate or 44100
+    audio = np.tile(recipes.music(2, rate), (1, seconds))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.perf_counter()
+    back = system.reconstruct(audio)
+    took = time.perf_counter() - start
+    assert back.shape == audio.shape and np.isfinite(back).all()
+    return {
+        "parameters": sum(p.numel() for module in modules for p in module.parameters()),
+        "seconds per second": took / seconds,
+        "MB more": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024,
+    }
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(HERE))
+    warnings.simplefilter("ignore")
+    if sys.argv[1:2] == ["--one"]:
+        print(json.dumps(measure(sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]))))
+        sys.exit()
+    for which in sys.argv[1:] or NAMES:
+        with tempfile.TemporaryDirectory() as place:
+            write(which, Path(place))
+            for length in LENGTHS:
+                command = [sys.executable, __file__, "--one", which, place, str(length)]
+                done = subprocess.run(command, capture_output=True, text=True, check=True)
+                print(which, f"{length} s:", done.stdout.strip(), flush=True)
