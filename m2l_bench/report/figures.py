@@ -118,7 +118,7 @@ def confusion(counts: np.ndarray, labels: Sequence[str], *, title: str = "") -> 
         image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         axes.set_xticks(range(len(labels)), labels, rotation=90, fontsize=size)
         axes.set_yticks(range(len(labels)), labels, fontsize=size)
-        axes.set(xlabel="predicted", ylabel="true", title=title)
+        axes.set(xlabel="predicted", ylabel="true", title=short(title, 52))
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
         for row, column in np.argwhere(counts > 0):
@@ -178,7 +178,7 @@ def spectrogram_grid(
                 "rasterized": True,
             }
             shown = left.imshow(levels, cmap="magma", vmin=top - 80, vmax=top, **options)
-            left.set_ylabel(short(name, 18), fontsize=6.5)
+            left.set_ylabel(short(name, 14), fontsize=6.5)
             left.set_yticks([0, round(max_frequency / 2000), round(max_frequency / 1000)])
             if row == 0:
                 right.set_axis_off()
@@ -231,7 +231,9 @@ def significance(differences: np.ndarray, p_values: np.ndarray, systems: Sequenc
             for column in range(len(systems)):
                 sign = " " if row == column else {1: "+", -1: "\N{MINUS SIGN}", 0: "·"}[int(state[row, column])]
                 axes.text(column, row, sign, ha="center", va="center", fontsize=size + 0.5)
-        figure.suptitle(f"{title}\nrow than column: + better, \N{MINUS SIGN} worse, · not told apart", fontsize=7)
+        figure.suptitle(
+            f"{short(title, 60)}\nrow than column: + better, \N{MINUS SIGN} worse, · not told apart", fontsize=7
+        )
     return figure
 
 

@@ -157,13 +157,14 @@ def plain_log_ticks(axis: Axis, values: Sequence[float]) -> None:
 
 
 def legend(figure: Figure, axes: Axes) -> None:
-    """Above the axes, in as many columns as the names allow."""
+    """Above the axes, in as many columns as the names allow; the figure grows by its lines."""
     handles, labels = axes.get_legend_handles_labels()
     if not labels:
         return
-    labels = [short(label, 30) for label in labels]
+    labels = [short(label, 24) for label in labels]
     characters = figure.get_figwidth() * 17
     columns = max(1, min(len(labels), int(characters / (max(len(label) for label in labels) + 6))))
+    figure.set_figheight(figure.get_figheight() + 0.14 * -(-len(labels) // columns) - 0.14)
     figure.legend(handles, labels, loc="outside upper center", ncols=columns, columnspacing=1.0, handletextpad=0.4)
 
 
