@@ -13,7 +13,6 @@ Pasini, Lattner, Fazekas, "Music2Latent: Consistency Autoencoders for Latent Aud
 
 from __future__ import annotations
 
-import csv
 import json
 import signal
 import threading
@@ -35,6 +34,7 @@ from m2l_bench.music2latent.objective import ConsistencyLoss, positions, step_si
 from m2l_bench.music2latent.optimization import AveragedWeights, learning_rate
 from m2l_bench.music2latent.recipe import Recipe, read_recipe
 from m2l_bench.music2latent.representation import to_spectrogram
+from m2l_bench.music2latent.training_log import append_row, cut_log
 from m2l_bench.music2latent.training_state import Totals, checkpoints, load_state, read_json, save_state
 from m2l_bench.music2latent.validation import Score, Validation
 
@@ -146,7 +146,7 @@ class Trainer:
             )
         if self.accelerator.is_main_process:
             for name in ("log.csv", "validation.csv"):
-                _cut_log(self.out / name, self.totals.step)
+                cut_log(self.out / name, self.totals.step)
             write_atomic(self.out / "recipe.json", json.dumps(self.recipe.to_dict(), indent=1).encode())
 
     def run(self, *, progress: bool = True) -> None:
@@ -322,29 +322,6 @@ def export(path: Path, trainer: Trainer) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in trainer.average.tensors.items()}
     metadata = {"config": json.dumps(trainer.recipe.config.to_dict()), "training": json.dumps(vars(trainer.totals))}
     write_atomic(path, save(tensors, metadata=metadata))
-
-
-def append_row(path: Path, row: Mapping[str, Any]) -> None:
-    """Append a row to a CSV file; its first row makes the header."""
-    fresh = not path.exists() or not path.stat().st_size
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(row))
-        if fresh:
-            writer.writeheader()
-        writer.writerow(row)
-
-
-def _cut_log(path: Path, step: int) -> None:
-    """Leave out rows after `step`, which a killed run wrote and the resumed one writes again."""
-    if not path.exists():
-        return
-    with path.open(newline="", encoding="utf-8") as file:
-        header, *rows = list(csv.reader(file)) or [[]]
-    column = header.index("step") if "step" in header else 0
-    kept = [row for row in rows if len(row) == len(header) and int(row[column]) <= step]
-    text = "".join(",".join(row) + "\r\n" for row in ([header] if header else []) + kept)
-    write_atomic(path, text.encode())
 
 
 def _require_same(checkpoint: Path, saved: Mapping[str, Any], recipe: Recipe) -> None:

@@ -1,0 +1,33 @@
+"""The CSV files that a training writes: rows appended, and cut back to where a resumed training goes on."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from m2l_bench.audio import write_atomic
+
+
+def append_row(path: Path, row: Mapping[str, Any]) -> None:
+    """Append a row to a CSV file; its first row makes the header."""
+    fresh = not path.exists() or not path.stat().st_size
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(row))
+        if fresh:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def cut_log(path: Path, step: int) -> None:
+    """Leave out rows after `step`, which a killed run wrote and the resumed one writes again."""
+    if not path.exists():
+        return
+    with path.open(newline="", encoding="utf-8") as file:
+        header, *rows = list(csv.reader(file)) or [[]]
+    column = header.index("step") if "step" in header else 0
+    kept = [row for row in rows if len(row) == len(header) and int(row[column]) <= step]
+    text = "".join(",".join(row) + "\r\n" for row in ([header] if header else []) + kept)
+    write_atomic(path, text.encode())
