@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -255,3 +256,22 @@ def _absolute(recipe: Recipe, base: Path) -> Recipe:
     if validation is not None:
         validation = validation.model_copy(update={"folders": move(validation.folders)})
     return recipe.model_copy(update={"data": data, "validation": validation})
+
+
+def require_same(checkpoint: Path, saved: Mapping[str, Any], recipe: Recipe) -> None:
+    """Refuse to resume a checkpoint under a recipe that would give other numbers; ValueError names the first difference."""
+    before, now = _numbers(saved), _numbers(recipe.to_dict())
+    for name, value in now.items():
+        if value != before[name]:
+            raise ValueError(
+                f"{checkpoint}: {name} must be as in the checkpoint to resume, {before[name]}, got {value}"
+            )
+
+
+def _numbers(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a recipe that a resumed training may not change: not its length, nor where the music lies."""
+    data = {key: value for key, value in recipe["data"].items() if key != "workers"}
+    data["folders"] = [{k: v for k, v in folder.items() if k != "path"} for folder in data["folders"]]
+    optimization = {key: value for key, value in recipe["optimization"].items() if key != "steps"}
+    kept = {name: recipe[name] for name in ("seed", "model", "noise")}
+    return {**kept, "data": data, "optimization": optimization}

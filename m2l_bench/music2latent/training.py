@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ from m2l_bench.music2latent.data import Crops, Examples, batches, scan
 from m2l_bench.music2latent.network import Music2LatentNetwork
 from m2l_bench.music2latent.objective import ConsistencyLoss, positions, step_size
 from m2l_bench.music2latent.optimization import AveragedWeights, learning_rate
-from m2l_bench.music2latent.recipe import Recipe, read_recipe
+from m2l_bench.music2latent.recipe import Recipe, read_recipe, require_same
 from m2l_bench.music2latent.representation import to_spectrogram
 from m2l_bench.music2latent.training_log import append_row, cut_log
 from m2l_bench.music2latent.training_state import Totals, checkpoints, load_state, read_json, save_state
@@ -140,7 +140,7 @@ class Trainer:
         if saved and not resume:
             raise ValueError(f"{self.out}: must hold no checkpoints unless resuming, got {saved[-1].name}")
         if saved:
-            _require_same(saved[-1], read_json(saved[-1])["recipe"], self.recipe)
+            require_same(saved[-1], read_json(saved[-1])["recipe"], self.recipe)
             self.totals = load_state(
                 saved[-1], network=self.network, average=self.average, optimizer=self.optimizer.optimizer
             )
@@ -322,24 +322,6 @@ def export(path: Path, trainer: Trainer) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in trainer.average.tensors.items()}
     metadata = {"config": json.dumps(trainer.recipe.config.to_dict()), "training": json.dumps(vars(trainer.totals))}
     write_atomic(path, save(tensors, metadata=metadata))
-
-
-def _require_same(checkpoint: Path, saved: Mapping[str, Any], recipe: Recipe) -> None:
-    before, now = _numbers(saved), _numbers(recipe.to_dict())
-    for name, value in now.items():
-        if value != before[name]:
-            raise ValueError(
-                f"{checkpoint}: {name} must be as in the checkpoint to resume, {before[name]}, got {value}"
-            )
-
-
-def _numbers(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a recipe that a resumed training may not change: not its length, nor where the music lies."""
-    data = {key: value for key, value in recipe["data"].items() if key != "workers"}
-    data["folders"] = [{k: v for k, v in folder.items() if k != "path"} for folder in data["folders"]]
-    optimization = {key: value for key, value in recipe["optimization"].items() if key != "steps"}
-    kept = {name: recipe[name] for name in ("seed", "model", "noise")}
-    return {**kept, "data": data, "optimization": optimization}
 
 
 def _share(batch: int, processes: int) -> int:
