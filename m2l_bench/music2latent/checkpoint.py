@@ -27,32 +27,13 @@ from safetensors.torch import save
 from torch import Tensor
 
 from m2l_bench.audio import sha256, write_atomic
+from m2l_bench.hub import CheckpointError, HubFile, fetch
 from m2l_bench.music2latent.config import PUBLISHED, Config
 from m2l_bench.music2latent.keys import from_published
 from m2l_bench.music2latent.network import Music2LatentNetwork
 
 _KEY = "gen_state_dict"  # where the authors' file keeps the weights
 _APP = "m2l-bench"
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be had or must not be used; the message says which and what to do."""
-
-
-@dataclass(frozen=True)
-class HubFile:
-    """A checkpoint on the Hugging Face hub.
-
-    Attributes
-    ----------
-    repo, file : str
-    about : str
-        Size and licence, for the message of whoever cannot download it.
-    """
-
-    repo: str
-    file: str
-    about: str
 
 
 CHECKPOINTS: dict[str, HubFile | Path] = {
@@ -120,7 +101,7 @@ def load_checkpoint(checkpoint: str | Path) -> Checkpoint:
     """
     source = CHECKPOINTS.get(checkpoint) if isinstance(checkpoint, str) else None
     if isinstance(source, HubFile):
-        return _load_path(_from_hub(str(checkpoint), source), str(checkpoint))
+        return _load_path(fetch(source), str(checkpoint))
     path = source or Path(checkpoint)
     if not path.is_file():
         names = ", ".join(CHECKPOINTS)
@@ -204,59 +185,3 @@ def _harmless() -> list[Any]:
     names = [f"numpy.{module}.multiarray.scalar" for module in ("core", "_core")]
     kinds = {type(np.dtype(code)) for code in "?bBhHiIlLqQefd"}
     return [*((scalar, name) for name in names), np.dtype, *sorted(kinds, key=repr)]
-
-
-def _from_hub(name: str, source: HubFile) -> Path:
-    """The hub's file in huggingface_hub's cache, downloaded if need be, equal to what was first downloaded."""
-    known = _trusted().get(f"{source.repo}/{source.file}", {})
-    path = _download(name, source, known.get("revision"))
-    digest = sha256(path)
-    promised = path.resolve().name  # the cache files a large blob under the SHA-256 that the hub promises
-    if len(promised) == 64 and promised != digest:
-        path.resolve().unlink(missing_ok=True)
-        path.unlink(missing_ok=True)
-        raise CheckpointError(
-            f"checkpoint {name!r}: the hub promises sha256 {promised}, got {digest}; "
-            f"the damaged download was removed, try again"
-        )
-    if not known:
-        _trust(source, {"revision": path.parent.name, "sha256": digest})
-    elif known["sha256"] != digest:
-        raise CheckpointError(
-            f"checkpoint {name!r}: {path} has sha256 {digest}, the first download had {known['sha256']}; "
-            f"delete its entry in {_record()} only if you trust the new file"
-        )
-    return path
-
-
-def _download(name: str, source: HubFile, revision: str | None) -> Path:
-    from huggingface_hub import hf_hub_download  # imported here: it is slow, and most checkpoints are local
-
-    try:
-        return Path(hf_hub_download(source.repo, source.file, revision=revision))
-    except Exception as error:  # the hub client raises its own, its HTTP library's and the system's errors
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise CheckpointError(
-            f"checkpoint {name!r} is {source.file} of {source.repo} on the Hugging Face hub ({source.about}), neither "
-            f"cached nor reachable ({reason}); connect, or fetch the file elsewhere and give its path as the checkpoint"
-        ) from error
-
-
-def _record() -> Path:
-    return platformdirs.user_data_path(_APP) / "trusted-checkpoints.json"
-
-
-def _trusted() -> dict[str, dict[str, str]]:
-    try:
-        return json.loads(_record().read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except json.JSONDecodeError as error:
-        raise CheckpointError(
-            f"{_record()}: must be JSON, got {error}; repair it, or delete it to trust anew"
-        ) from error
-
-
-def _trust(source: HubFile, entry: dict[str, str]) -> None:
-    entries = {**_trusted(), f"{source.repo}/{source.file}": entry}
-    write_atomic(_record(), json.dumps(entries, indent=2, sort_keys=True).encode())

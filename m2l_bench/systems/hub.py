@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from m2l_bench.audio import sha256
-from m2l_bench.music2latent import checkpoint as records
-from m2l_bench.music2latent.checkpoint import CheckpointError, HubFile
+from m2l_bench.hub import CheckpointError, HubFile, fetch
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,11 @@ class Repository:
     revision: str | None = None
     subfolder: str = ""
 
+    def file(self, name: str) -> HubFile:
+        """One of its files."""
+        inside = f"{self.subfolder}/{name}" if self.subfolder else name
+        return HubFile(self.repo, inside, self.about, self.revision)
+
 
 def find(checkpoint: str | Path | None, repository: Repository) -> tuple[Path, ...]:
     """Paths of a repository's files, in its order: in the user's own folder, or downloaded.
@@ -56,7 +60,7 @@ def find(checkpoint: str | Path | None, repository: Repository) -> tuple[Path, .
         If the folder lacks a file, or the hub's cannot be had or have changed.
     """
     if checkpoint is None:
-        paths = tuple(_from_hub(repository, name) for name in repository.files)
+        paths = tuple(fetch(repository.file(name)) for name in repository.files)
         if len({path.parent for path in paths}) > 1:
             raise CheckpointError(f"checkpoint: {repository.repo} changed between two of its files; try again")
         return paths
@@ -74,25 +78,3 @@ def find(checkpoint: str | Path | None, repository: Repository) -> tuple[Path, .
 def digest(paths: Sequence[Path]) -> str:
     """One SHA-256 for several files."""
     return hashlib.sha256("".join(sha256(path) for path in paths).encode()).hexdigest()
-
-
-def _from_hub(repository: Repository, name: str) -> Path:
-    inside = f"{repository.subfolder}/{name}" if repository.subfolder else name
-    source = HubFile(repository.repo, inside, repository.about)
-    known = records._trusted().get(f"{repository.repo}/{inside}", {})
-    path = records._download(repository.repo, source, known.get("revision", repository.revision))
-    found = sha256(path)
-    promised = path.resolve().name  # the cache files a large blob under the SHA-256 that the hub promises
-    if len(promised) == 64 and promised != found:
-        path.resolve().unlink(missing_ok=True)
-        path.unlink(missing_ok=True)
-        raise CheckpointError(f"checkpoint: {inside} of {repository.repo} arrived damaged and was removed; try again")
-    if not known:
-        revision = path.parents[inside.count("/")].name
-        records._trust(source, {"revision": revision, "sha256": found})
-    elif known["sha256"] != found:
-        raise CheckpointError(
-            f"checkpoint: {path} has sha256 {found}, the first download of {inside} from {repository.repo} had "
-            f"{known['sha256']}; delete its entry in {records._record()} only if you trust the new file"
-        )
-    return path

@@ -124,7 +124,7 @@ def test_a_changed_file_is_not_trusted(server: HubWithPinnedCommits, tmp_path: P
     assert len(record) == 4
     record["marcop/musika_ae/dec.h5"]["sha256"] = "0" * 64
     trusted.write_text(json.dumps(record))
-    with pytest.raises(CheckpointError, match=r"the first download of dec\.h5 from marcop/musika_ae had 000"):
+    with pytest.raises(CheckpointError, match=r"marcop/musika_ae/dec\.h5: .* the first download had 000"):
         Musika()
 
 
@@ -136,7 +136,7 @@ def test_a_later_revision_is_not_taken(server: HubWithPinnedCommits) -> None:
 
 def test_a_damaged_download_is_removed(server: HubWithPinnedCommits, tmp_path: Path) -> None:
     server.promised["model.safetensors"] = "f" * 64
-    with pytest.raises(CheckpointError, match=r"model\.safetensors of descript/dac_44khz arrived damaged"):
+    with pytest.raises(CheckpointError, match=r"descript/dac_44khz/model\.safetensors: .*damaged download was removed"):
         Dac()
     assert not list(tmp_path.rglob("model.safetensors"))
 
