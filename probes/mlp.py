@@ -5,7 +5,7 @@ Conventions
 ``outputs = dropout(relu(z W1 + b1)) W2 + b2``, float32; softmax or sigmoid cross-entropy; Adam with decoupled weight
 decay on W1 and W2. Models are the pairs (seed, grid point); every array of theirs has a leading model axis. The models
 of one seed start from the same weights and see the same batches and dropout masks, and no model feels which others are
-trained beside it. An epoch is a pass over the training items, or as many passes as make 20 steps of a small set. After
+trained beside it. An epoch is a pass over the training items, or as many passes as make 10 steps of a small set. After
 each epoch every model is scored on the validation items; its best epoch is what counts, and it stops when `patience`
 epochs brought no better one.
 Memory: 20 bytes a parameter and model (weights, gradient, two moments, best weights).
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LEARNING_RATES = (1e-4, 3e-4, 1e-3, 3e-3)
 WEIGHT_DECAYS = (0.0, 1e-1)
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8
-_EPOCH_STEPS = 20
+_EPOCH_STEPS = 10
 
 
 class MLPProbe(Probe):

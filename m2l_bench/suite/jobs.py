@@ -22,6 +22,7 @@ from m2l_bench import embeddings
 from m2l_bench.embeddings.base import Embedding, refusal
 from m2l_bench.latents import LatentKey, LatentStore, latent_key
 from m2l_bench.reconstruction.cards import Card, SetMetric, Unscorable
+from m2l_bench.reconstruction.distribution import heard_through
 from m2l_bench.reconstruction.metrics import METRICS, score_pair
 from m2l_bench.results import Item, Row, data_hash
 from m2l_bench.suite.data import AudioItem
@@ -85,6 +86,14 @@ def _load_cached(key: str) -> System:
 def load_embedding(name: str) -> Embedding:
     """An embedding by name, kept for the next job of this process."""
     return embeddings.load(name)
+
+
+def set_metric(name: str) -> SetMetric:
+    """A set metric with its embedding loaded: the card names the very weights that listen."""
+    metric = METRICS[name]
+    if not isinstance(metric, SetMetric):
+        raise ValueError(f"{name} must be a metric of sets, got one of pairs")
+    return heard_through(metric, load_embedding(metric.embedding))
 
 
 def identity(kind: str, **parts: Any) -> str:
@@ -251,7 +260,7 @@ class DistanceJob:
             dataset=self.dataset,
             items=[(item.id, item.sha256) for item in self.items],
             failed=self.failed,
-            card=METRICS[self.metric].card.hash,
+            card=set_metric(self.metric).card.hash,
             embedding=self.embedding_fingerprint,
             seed=self.seed,
             note=self.note,
@@ -263,9 +272,7 @@ class DistanceJob:
 
     def run(self, workspace: Path) -> Outcome:
         """The row, and a record for each file that is not in it."""
-        metric = METRICS[self.metric]
-        if not isinstance(metric, SetMetric):
-            raise TypeError(f"{self.metric} is a metric of pairs")
+        metric = set_metric(self.metric)
         reasons = dict(self.failed)
         heard = [item for item in self.items if item.id not in reasons]
         store = open_latents(workspace)

@@ -21,7 +21,7 @@ from m2l_bench.results import Item, Row, provenance, read_items, read_rows, writ
 from m2l_bench.suite.clips import ClipJob, heard
 from m2l_bench.suite.data import AudioItem
 from m2l_bench.suite.engine import Job, JobStore, Outcome, run_jobs
-from m2l_bench.suite.jobs import BIT_RATE
+from m2l_bench.suite.jobs import BIT_RATE, set_metric
 from m2l_bench.suite.plan import Plan, distance_jobs, left_out, make_plan, probe_jobs
 from m2l_bench.suite.suite import Suite
 from m2l_bench.suite.summary import summarise
@@ -133,6 +133,7 @@ def run_suite(
 def plan_cards(plan: Plan) -> dict[str, Card]:
     """The cards of everything a run measures, by metric name."""
     cards = {name: METRICS[name].card for name in plan.suite.metrics} | {BIT_RATE.name: BIT_RATE}
+    cards |= {name: set_metric(name).card for name, embedding in plan.set_metrics if embedding in plan.embeddings}
     return cards | {name: TASK_METRICS[name].card for spec in plan.tasks for name in spec.load().metrics}
 
 

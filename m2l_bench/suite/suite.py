@@ -34,12 +34,17 @@ EMBEDDED_SYSTEMS = (
     "lowpass-3.5k",
     "lowpass-7k",
     *(f"opus:{rate}" for rate in ("12k", "24k", "48k", "96k")),
-    *(f"mp3:{rate}" for rate in ("48k", "64k", "128k")),
+    *(f"mp3:{rate}" for rate in ("64k", "128k")),
     *(f"vorbis:{quality}" for quality in ("q0", "q4")),
     "pca",
+    "music2latent:small",
+    "random-init:small",
+    "mfcc-chroma",
+    "musicnn",
+    "majority",
 )
 EMBEDDED_AUDIO = ("reconstruction/wesnoth",)
-EMBEDDED_TASKS: tuple[str, ...] = ()
+EMBEDDED_TASKS = ("instrument/tonejs", "pitch/tonejs")
 EMBEDDED_METRICS = (
     "si_sdr",
     "si_sdr_aligned",

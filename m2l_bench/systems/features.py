@@ -160,8 +160,8 @@ class RandomInit:
     ----------
     layer : {"latents", "features"}
         The 64 latents, or the map before the bottleneck.
-    config : Config, optional
-        The published architecture by default.
+    config : Config or "small", optional
+        The published architecture by default; ``"small"``: that of the shipped model.
     device : str
         Of torch.
     seed : int
@@ -171,12 +171,16 @@ class RandomInit:
     def __init__(self, *, layer: str = "latents", config: Any = None, device: str = "cpu", seed: int = 0) -> None:
         import torch
 
+        from m2l_bench.music2latent.checkpoint import load_checkpoint
         from m2l_bench.music2latent.config import PUBLISHED
         from m2l_bench.music2latent.inference import Engine
         from m2l_bench.music2latent.network import Music2LatentNetwork
 
         if layer not in LAYERS:
             raise ValueError(f"layer must be one of {', '.join(LAYERS)}, got {layer!r}")
+        is_small = config == "small"
+        if is_small:
+            config = load_checkpoint("small").config
         config = PUBLISHED if config is None else config
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -185,7 +189,8 @@ class RandomInit:
         self._engine = Engine(network, torch.device(device), window, 1, torch.float32, seed)
         self._compute = self._engine.latents if layer == "latents" else self._engine.features
         self.seed = seed
-        self.name = "random-init" if layer == "latents" else "random-init:features"
+        suffix = [":small"] * is_small + [":features"] * (layer == "features")
+        self.name = "random-init" + "".join(suffix)
         self.sample_rate: int | None = config.sample_rate
         self.latent_rate = config.latent_rate
         self.latent_dim = config.latent_dim if layer == "latents" else config.features_dim

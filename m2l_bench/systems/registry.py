@@ -130,8 +130,8 @@ SYSTEMS: dict[str, Entry] = {
         module="m2l_bench.systems.features",
         attribute="RandomInit",
         summary="Music2Latent with random weights: what the architecture alone gives to a probe",
-        variants={"latents": {}, "features": {"layer": "features"}},
-        default="latents",
+        variants={"published": {}, "published-features": {"layer": "features"}, "small": {"config": "small"}},
+        default="published",
         audio="44.1 kHz, per channel",
     ),
     "mfcc-chroma": Entry(
@@ -167,11 +167,11 @@ SYSTEMS: dict[str, Entry] = {
         summary="Music2Latent's encoder before its bottleneck: the wide features for probing",
         variant_option="variant",
         default="small",
-        shown=("published",),
+        shown=("small", "published"),
         download=("published",),
         audio="44.1 kHz, per channel",
-        latents="10.77 Hz x 8192",
-        parameters="16.26",
+        latents="10.77 Hz x 8192 (published)",
+        parameters="16.26 (published)",
         licence="MIT / published weights CC BY-NC 4.0",
     ),
     "musika": Entry(
@@ -187,7 +187,7 @@ SYSTEMS: dict[str, Entry] = {
     "mousai-v2": Entry(
         module="m2l_bench.systems.mousai",
         attribute="Mousai",
-        summary="diffusion autoencoder dmae1d-ATC64-v2, 64x (Schneider et al., 2023)",
+        summary="diffusion autoencoder dmae1d-ATC64-v2, 64x (Schneider et al., 2023); num_steps=20 by default",
         options={"version": "v2"},
         download=("",),
         licence="MIT / not stated",
@@ -198,7 +198,7 @@ SYSTEMS: dict[str, Entry] = {
     "mousai-v3": Entry(
         module="m2l_bench.systems.mousai",
         attribute="Mousai",
-        summary="diffusion autoencoder dmae1d-ATC32-v3, 32x (Schneider et al., 2023)",
+        summary="diffusion autoencoder dmae1d-ATC32-v3, 32x (Schneider et al., 2023); num_steps=20 by default",
         options={"version": "v3"},
         download=("",),
         licence="MIT / not stated",
@@ -239,7 +239,7 @@ SYSTEMS: dict[str, Entry] = {
         download=("24khz", "24khz-3k", "24khz-24k", "24khz-continuous", "48khz", "48khz-24k", "48khz-continuous"),
         licence="MIT / CC BY-NC 4.0",
         audio="24 kHz per channel, 48 kHz stereo",
-        latents="75 Hz x 128, 2.5x; 150 Hz x 128, 5x",
+        latents="75 Hz x 128, 2.5x; 48 kHz: 151.5 Hz x 129 (128 + segment gain), 5x",
         parameters="14.85",
     ),
     "stable-audio": Entry(

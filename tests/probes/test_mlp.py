@@ -102,7 +102,7 @@ def test_the_race_halves_the_grid_and_spares_a_small_training_set() -> None:
         sizes.append(1)
         return 0.0
 
-    probe.set_params(scoring=scoring, race_steps=30).fit(x[:100], y[:100], validation=pair)  # 2 epochs a round
+    probe.set_params(scoring=scoring, race_steps=15).fit(x[:100], y[:100], validation=pair)  # 2 epochs a round
     assert len(sizes) == 4 * 2 + 2 * 2 + 1 * 4
     sizes.clear()
     probe.set_params(race_steps=None).fit(x[:100], y[:100], validation=pair)

@@ -152,7 +152,7 @@ def test_clips_of_an_item_are_averaged_and_items_are_scored() -> None:
     one = evaluate(task(source), source.features(), PROBE, seeds=(0,))
     many = evaluate(task(source), source.features(clips=3), PROBE, seeds=(0,))
     assert len(many.items) == len(one.items)
-    np.testing.assert_allclose(one.seeds[0].logits, many.seeds[0].logits, atol=1e-4)
+    np.testing.assert_allclose(one.seeds[0].logits, many.seeds[0].logits, atol=1e-3)
     features = source.features(clips=2)
     item = next(item for item in source.items() if item.split == "test")
     features[item.id][:, 1] = 0.0
@@ -161,7 +161,7 @@ def test_clips_of_an_item_are_averaged_and_items_are_scored() -> None:
     zero = (
         evaluate(task(source), {**source.features(), item.id: np.zeros((8, 1))}, PROBE, seeds=(0,)).seeds[0].logits[k]
     )
-    np.testing.assert_allclose(averaged, (one.seeds[0].logits[k] + zero) / 2, atol=1e-4)
+    np.testing.assert_allclose(averaged, (one.seeds[0].logits[k] + zero) / 2, atol=1e-3)
 
 
 def test_items_without_features_or_label_are_counted_and_named() -> None:

@@ -14,9 +14,10 @@ from safetensors.torch import load_file
 from tiny_training import tiny_recipe
 
 from m2l_bench.music2latent.data import batches
-from m2l_bench.music2latent.training import Trainer, train
+from m2l_bench.music2latent.training import Trainer
 from m2l_bench.music2latent.training_state import checkpoints
 
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path])}
 CHILD = """
 import json, sys
 from pathlib import Path
@@ -27,7 +28,10 @@ recipe, out = Recipe.model_validate_json(sys.argv[1]), Path(sys.argv[2])
 trainer = Trainer(recipe, out, scores={})
 trainer.start(resume=False)
 rank, world = trainer.accelerator.process_index, trainer.accelerator.num_processes
-losses = [trainer.step(e) for e in batches(trainer.crops, first=0, last=4, batch=trainer.batch, process=rank, processes=world)]
+last = min(4, recipe.optimization.steps)
+own = batches(trainer.crops, first=0, last=last, batch=trainer.batch, process=rank, processes=world)
+out.mkdir(exist_ok=True)
+losses = [trainer.step(examples) for examples in own]
 trainer.save()
 (out / f"losses-{rank}.json").write_text(json.dumps([world, losses]))
 trainer.accelerator.end_training()
@@ -38,10 +42,8 @@ def test_two_processes_train_as_one(pieces: Path, tmp_path: Path) -> None:
     recipe = tiny_recipe(pieces, optimization={"batch": 4})
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "child.py"]
     (tmp_path / "child.py").write_text(CHILD)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path])}
-    (tmp_path / "two").mkdir()
     subprocess.run(
-        [*command, recipe.model_dump_json(), "two"], cwd=tmp_path, env=environment, check=True, capture_output=True
+        [*command, recipe.model_dump_json(), "two"], cwd=tmp_path, env=ENVIRONMENT, check=True, capture_output=True
     )
     results = [json.loads((tmp_path / "two" / f"losses-{rank}.json").read_text()) for rank in (0, 1)]
     trainer = Trainer(recipe, tmp_path / "one", scores={})
@@ -65,11 +67,23 @@ def test_a_batch_that_does_not_divide_is_refused(pieces: Path, tmp_path: Path) -
         _share(3, 2)
 
 
-@pytest.mark.parametrize("precision", ["bf16", "no"])
-def test_precision_is_a_setting(pieces: Path, tmp_path: Path, precision: str) -> None:
-    weights = train(
-        tiny_recipe(pieces, optimization={"steps": 3, "warm_up": 1}, run={"precision": precision}),
-        tmp_path,
-        progress=False,
+def test_half_precision_trains_too(pieces: Path, tmp_path: Path) -> None:
+    """In a process of its own: accelerate keeps the first precision that a process asks for."""
+    recipe = tiny_recipe(pieces, optimization={"steps": 3, "warm_up": 1}, run={"precision": "bf16"})
+    (tmp_path / "child.py").write_text(CHILD)
+    subprocess.run(
+        [sys.executable, "child.py", recipe.model_dump_json(), "half"],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        check=True,
+        capture_output=True,
     )
-    assert all(tensor.dtype == torch.float32 and tensor.isfinite().all() for tensor in load_file(weights).values())
+    _, losses = json.loads((tmp_path / "half" / "losses-0.json").read_text())
+    trainer = Trainer(
+        recipe.model_copy(update={"run": recipe.run.model_copy(update={"precision": "no"})}), tmp_path, scores={}
+    )
+    first = trainer.step(next(iter(batches(trainer.crops, first=0, last=1, batch=2))))
+    assert losses[0][0] == pytest.approx(first[0], rel=0.02)
+    assert losses[0][0] != first[0]
+    state = load_file(checkpoints(tmp_path / "half" / "checkpoints")[-1] / "state.safetensors")
+    assert {tensor.dtype for tensor in state.values()} == {torch.float32}
