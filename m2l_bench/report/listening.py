@@ -167,11 +167,17 @@ def _write_clip(folder: Path, index: int, clip: ClipFiles, systems: Sequence[str
         levels.append(loudness(samples, rate))
         peaks.append(float(np.max(np.abs(samples))))
         encoded.append(f"data:{SUFFIXES[path.suffix.lower()]};base64,{base64.b64encode(path.read_bytes()).decode()}")
-        (folder / "spectrograms" / f"{index}-{place}.png").write_bytes(picture(spectrogram(samples, frames=320)))
+        (folder / "spectrograms" / f"{index}-{place}.png").write_bytes(_picture_of(samples))
     if len(channels) > 1:
         raise ValueError(f"{clip.id}: all files of a clip must have one number of channels, got {sorted(channels)}")
     content = {"audio": encoded, "gain": matched_gains(levels, peaks)}
     (folder / "clips" / f"{index}.js").write_text(f"m2lClip({index},{json.dumps(content)});\n", encoding="utf-8")
+
+
+def _picture_of(samples: np.ndarray) -> bytes:
+    """As large as the page shows it, with no more columns than the clip has to tell."""
+    frames = min(320, max(40, samples.shape[-1] // 256))
+    return picture(spectrogram(samples, frames=frames, bins=128, n_fft=1024))
 
 
 def picture(levels: np.ndarray) -> bytes:
@@ -182,7 +188,7 @@ def picture(levels: np.ndarray) -> bytes:
     image = Image.fromarray((scaled * 255).astype(np.uint8), mode="P")
     image.putpalette(_palette())
     buffer = io.BytesIO()
-    image.save(buffer, format="PNG", compress_level=6)
+    image.save(buffer, format="PNG", compress_level=3)
     return buffer.getvalue()
 
 
