@@ -59,7 +59,7 @@ class Result:
     note : str
         What must stand under the table.
     data_hash : str
-        Of the scored items and their targets: results over different ones are never paired.
+        Of the planned items and their labels: results over different ones are never paired.
     """
 
     task: Task
@@ -173,7 +173,8 @@ def compare(first: Result, second: Result, metric: str, *, n_draws: int = 10_000
     ----------
     Efron and Tibshirani, "An introduction to the bootstrap", 1993, section 16.4.
     """
-    if first.data_hash != second.data_hash or first.labels != second.labels:
+    ids = [[item.id for item in result.items] for result in (first, second)]
+    if first.data_hash != second.data_hash or first.labels != second.labels or ids[0] != ids[1]:
         raise ValueError(
             f"results must be of the same items and targets, got {first.data_hash} and {second.data_hash} "
             f"({len(first.items)} and {len(second.items)} items)"

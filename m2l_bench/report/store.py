@@ -131,17 +131,11 @@ def read_published(folder: Path) -> list[Published]:
 
 
 def refuse_mixtures(rows: Iterable[Row]) -> None:
-    """Raise ValueError where one measurement appears with two card hashes or two data hashes, naming both.
-
-    The data hash of a row with failures may be that of the items that were left: the table counts those, and such rows
-    are not held against each other.
-    """
+    """Raise ValueError where one measurement appears with two card hashes or two data hashes, naming both."""
     rows = list(rows)
     for name in ("card", "data_hash"):
         found: dict[tuple[str, ...], str] = {}
         for row in rows:
-            if name == "data_hash" and row.n_failed:
-                continue
             key = (row.dataset, row.task, row.probe, row.split, row.metric)
             other = found.setdefault(key, getattr(row, name))
             if other != getattr(row, name):

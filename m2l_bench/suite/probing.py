@@ -15,7 +15,7 @@ import numpy as np
 
 from m2l_bench import audio as audio_io
 from m2l_bench.latents import LatentKey, latent_key
-from m2l_bench.results import Item, Row, data_hash
+from m2l_bench.results import Item, Row
 from m2l_bench.suite.data import AudioItem
 from m2l_bench.suite.engine import Outcome
 from m2l_bench.suite.jobs import SystemSpec, failure_reason, identity, open_latents
@@ -25,6 +25,7 @@ from m2l_bench.systems.registry import load
 from m2l_bench.tasks import evaluate, load_task
 from m2l_bench.tasks.base import Task
 from m2l_bench.tasks.outcome import Result
+from m2l_bench.tasks.protocol import planned_hash
 from m2l_bench.tasks.scoring import METRICS
 
 # The record that counts an item's clips; it never becomes a row.
@@ -214,7 +215,6 @@ class ProbeJob:
     def _failed(self, task: Task, reason: str) -> Outcome:
         """The task as a whole could not be evaluated: every test item counts as failed."""
         planned = [item.id for item in task.items() if item.split == "test"]
-        hashes = {item.id: item.sha256 for item in self.items}
         rows = [
             Row(
                 system=self.label,
@@ -226,7 +226,7 @@ class ProbeJob:
                 metric=name,
                 statistic="score",
                 card=METRICS[name].card.hash,
-                data_hash=data_hash((item, hashes[item]) for item in planned),
+                data_hash=planned_hash(task),
                 seed=seed,
                 value=float("nan"),
                 n_planned=len(planned),

@@ -215,7 +215,8 @@ def test_a_download_other_than_promised_is_removed(hub: Hub, tmp_path: Path) -> 
 def test_an_interrupted_download_leaves_nothing_behind_that_is_used(hub: Hub, state: dict[str, torch.Tensor]) -> None:
     hub.limit = 1000
     with pytest.raises(
-        CheckpointError, match=r"checkpoint music2latent\.pt of SonyCSLParis/music2latent .* is neither cached nor reachable"
+        CheckpointError,
+        match=r"checkpoint music2latent\.pt of SonyCSLParis/music2latent .* is neither cached nor reachable",
     ):
         load_checkpoint("published")
     hub.limit = None

@@ -97,7 +97,7 @@ def test_refuses_two_cards_and_names_both() -> None:
 
 
 def test_a_system_that_failed_on_an_item_does_not_stop_the_table() -> None:
-    rows = [row("a", "si_sdr", 1.0), row("b", "si_sdr", 2.0, data_hash="f" * 16, n_scored=7, n_failed=1)]
+    rows = [row("a", "si_sdr", 1.0), row("b", "si_sdr", 2.0, n_scored=7, n_failed=1)]
     assert "8/7/1" in markdown(rows, CARDS_BY_HASH, ["si_sdr"], systems=["a", "b"])
 
 
