@@ -163,7 +163,8 @@ def _score(
     train: _Part,
     valid: _Part,
 ) -> Result:
-    test = predicted.labelled(task.split_labels("test"))
+    test_labels = task.split_labels("test")
+    test = predicted.labelled(test_labels)
     place = {item.id: k for k, item in enumerate(predicted.items)}
     rows = [place[item.id] for item in test.items]
     strange = sorted({tag for label in test.labels for tag in _tags(label)}.difference(table))
@@ -197,13 +198,12 @@ def _score(
         seeds=tuple(results),
         failures=test.failures,
         note=" ".join(_notes(task, table, targets, strange, train, valid)),
-        data_hash=planned_hash(task),
+        data_hash=planned_hash(task, test_labels),
     )
 
 
-def planned_hash(task: Task) -> str:
+def planned_hash(task: Task, labels: Labels) -> str:
     """Hash of the planned test items and their labels, 16 hexadecimal digits: whatever failed, it is the same data."""
-    labels = task.split_labels("test")
     lines = [f"{item.id}\t{labels.get(item.id, '')}" for item in task.items() if item.split == "test"]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 

@@ -214,7 +214,8 @@ class ProbeJob:
 
     def _failed(self, task: Task, reason: str) -> Outcome:
         """The task as a whole could not be evaluated: every test item counts as failed."""
-        planned = [item.id for item in task.items() if item.split == "test"]
+        tested = [item.id for item in task.items() if item.split == "test"]
+        planned = planned_hash(task, task.split_labels("test"))
         rows = [
             Row(
                 system=self.label,
@@ -226,12 +227,12 @@ class ProbeJob:
                 metric=name,
                 statistic="score",
                 card=METRICS[name].card.hash,
-                data_hash=planned_hash(task),
+                data_hash=planned,
                 seed=seed,
                 value=float("nan"),
-                n_planned=len(planned),
+                n_planned=len(tested),
                 n_scored=0,
-                n_failed=len(planned),
+                n_failed=len(tested),
                 note=f"{task.name}: {reason}",
             )
             for name in task.metrics
