@@ -23,7 +23,7 @@ from common import debian_package
 
 LOWEST_SAMPLE_RATE = 32_000
 PACKAGES = {
-    "warzone2100-music": "CC BY-SA 3.0 or GPL-2+, see COPYRIGHT",
+    "warzone2100-music": "GPL-2+",
     "nexuiz-music": "GPL-2+",
     "supertux-data": "GPL-2+",
 }
