@@ -110,7 +110,8 @@ def fetch(instrument: str, version: str) -> Iterator[Note]:
                 match = re.fullmatch(r"package/([A-G]s?)(\d)\.mp3", member.name)
                 if match is None or (instrument, match[1] + match[2]) in MISNAMED:
                     continue
-                data = content.extractfile(member).read()
+                file = content.extractfile(member)
+                data = file.read() if file else b""
                 audio, sample_rate = soundfile.read(io.BytesIO(data), dtype="float32")
                 if sample_rate != SAMPLE_RATE or audio.ndim != 1:
                     raise RuntimeError(f"{package} {member.name}: must be mono at {SAMPLE_RATE} Hz")

@@ -12,8 +12,8 @@
    all are equally frequent. Minor tunes are scarce, so many without a usable R: field are among them: their genre is
    empty, and the genre task leaves them out.
 4. Two to four instruments of ten, drawn at random, balanced; each is rendered alone and brought to a set level, so that
-   every one is audible. Tempo is drawn from the range of the tune's type; a frame drum, the same in every clip and no
-   tag, beats that type's pattern. The clip begins at the first full bar.
+   every one is audible. Tempo is drawn from the range of the tune's type; side stick and cabasa, in every clip and no
+   tag, beat that type's pattern. The clip begins at the first full bar.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ TEMPO = {
 }
 SAME_TUNE = 0.55  # of two openings' scale degrees; unrelated tunes of one metre seldom share half
 LEVELS_DB = {"melody": 0.0, "doubling": -3.0, "chords": -3.0, "bass": -2.0}
-DRUM_DB = -3.0
+PERCUSSION_DB = -6.0
 LEVEL_SPREAD_DB = 1.5
 LOUDNESS_DB = -20.0  # RMS of the mix
 PEAK = 0.89
@@ -130,7 +130,7 @@ def plan(tunes: list[Tune], random: np.random.Generator) -> list[Clip]:
     chosen["major"] = choose(tunes, "major", per_mode, genres, heard, random)
     dealt = [deal for mode in MODES for deal in deal_out(chosen[mode], random)]
     band = Counter[str]()
-    clips = []
+    clips: list[Clip] = []
     for tune, notes, split, tonic in dealt:
         instruments = draw_instruments(2 + len(clips) % 3, band, random)
         low, high = TEMPO[tune.genre or tune.metre]
@@ -216,8 +216,8 @@ def mix(clip: Clip, renderer: Renderer) -> np.ndarray:
         clip.beats_per_minute,
         assign_parts(clip.instruments),
     )
-    drum = renderer.stem(None, arrangement.drum(clip.tune.genre, SECONDS), SECONDS)
-    total = at_level(drum, DRUM_DB)
+    percussion = renderer.stem(None, arrangement.percussion(clip.tune.genre, SECONDS), SECONDS)
+    total = at_level(percussion, PERCUSSION_DB)
     stems = arrangement.stems(SECONDS)
     for name, spread in zip(clip.instruments, clip.levels_db, strict=True):
         stem = renderer.stem(PROGRAMS[name], stems[name], SECONDS)

@@ -23,9 +23,9 @@ from common import debian_package
 
 LOWEST_SAMPLE_RATE = 32_000
 PACKAGES = {
-    "warzone2100-music": "CC BY-SA 3.0 or GPL-2+, see COPYRIGHT",
+    "warzone2100-music": "GPL-2+",
     "nexuiz-music": "GPL-2+",
-    "supertux-data": "GPL-2+ as packaged, some files freer, see COPYRIGHT",
+    "supertux-data": "GPL-2+",
 }
 _VARIANT = re.compile(r"([-_]?(enhanced|remix|old|revisited|night|daytime\d?|map|easy|\d))+$")
 

@@ -3,7 +3,8 @@
 Conventions
 -----------
 Notes are (start, length, pitch, velocity): seconds, seconds, MIDI number, 1 to 127. A stem is mono float32. Reverb and
-chorus are off, and the synthesizer is reset before each stem.
+chorus are off, and the synthesizer is reset before each stem; some of its counters run on all the same, so equal bytes
+need equal order.
 """
 
 from __future__ import annotations

@@ -42,9 +42,9 @@ STROKES = {
     "6/8": (2 / 3,),
     "9/8": (2 / 3,),
 }
-# The frame drum's strokes in a beat, as shares of it, by tune type, else by metre. One drum for all: rhythm tells, not
-# timbre. The first stroke is the strong one.
-STROKES_OF_DRUM = {
+# The percussion's strokes in a beat, as shares of it, by tune type, else by metre. The same two sounds for all: rhythm
+# tells, not timbre. The first stroke is the strong one.
+PERCUSSION = {
     "reel": (0.0, 0.25, 0.5, 0.75),
     "hornpipe": (0.0, 0.5, 5 / 6),
     "jig": (0.0, 1 / 3, 2 / 3),
@@ -58,7 +58,7 @@ STROKES_OF_DRUM = {
     "6/8": (0.0, 2 / 3),
     "9/8": (0.0, 2 / 3),
 }
-_STRONG, _WEAK = (64, 100), (62, 76)  # low conga and muted high conga of the drum kit: pitch, velocity
+_STRONG, _WEAK = (37, 100), (69, 80)  # side stick and cabasa of the drum kit: pitch, velocity
 _MAJOR = {"I": (0, 4, 7), "IV": (5, 9, 0), "V": (7, 11, 2), "vi": (9, 0, 4), "ii": (2, 5, 9)}
 _MINOR = {"i": (0, 3, 7), "iv": (5, 8, 0), "v": (7, 10, 2), "V": (7, 11, 2), "VII": (10, 2, 5), "III": (3, 7, 10)}
 _FAVOUR = {"I": 0.35, "i": 0.35, "V": 0.15, "VII": 0.1, "IV": 0.1, "iv": 0.05}
@@ -99,10 +99,10 @@ class Arrangement:
             for name, part in self.parts.items()
         }
 
-    def drum(self, tune_type: str, seconds: float) -> list[Note]:
-        """Write out the frame drum's strokes, which `tune_type` (or, where empty, the metre) decides."""
+    def percussion(self, tune_type: str, seconds: float) -> list[Note]:
+        """Write out the percussion's strokes, which `tune_type` (or, where empty, the metre) decides."""
         beat = 60 / self.beats_per_minute
-        strokes = STROKES_OF_DRUM[tune_type or self.metre]
+        strokes = PERCUSSION[tune_type or self.metre]
         times = [(n + share) * beat for n in range(int(seconds / beat) + 1) for share in strokes]
         return [(t, 0.1, *(_WEAK if i % len(strokes) else _STRONG)) for i, t in enumerate(times) if t < seconds]
 

@@ -19,15 +19,20 @@ _HERE = Path(__file__).parent
 
 # name of the set or task -> folder
 FOLDERS = {
+    "genre/tunes": "tunes",
     "instrument/tonejs": "instrument/tonejs",
+    "key/tunes": "tunes",
     "pitch/tonejs": "instrument/tonejs",
     "reconstruction/wesnoth": "reconstruction/wesnoth",
+    "tagging/tunes": "tunes",
+    "tunes": "tunes",
 }
 
 # folder -> SHA-256 of its manifest: whoever changes a label, a split or a clip changes a line of code
 MANIFESTS = {
     "instrument/tonejs": "3ba8fb1a52c4f83e9b8e2f5fb5f0fd1b2235baf41534a2984e14bdf8e5ec994b",
     "reconstruction/wesnoth": "a700c51c3977265720a44497026c541037e4bf6609fb61a3b7b83479ca772532",
+    "tunes": "9acdc019c7dbe944e4e17da939f2636c14047ade9ea50f73bc73442f41794431",
 }
 
 
