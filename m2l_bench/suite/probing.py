@@ -27,6 +27,7 @@ from m2l_bench.tasks.base import Task
 from m2l_bench.tasks.outcome import Result
 from m2l_bench.tasks.protocol import planned_hash
 from m2l_bench.tasks.scoring import METRICS
+from m2l_bench.tasks.sources.embedded import Embedded
 
 # The record that counts an item's clips; it never becomes a row.
 POOLED = "pooled"
@@ -63,7 +64,10 @@ def _load_cached(name: str, data_home: str | None) -> Task:
 def _audio(name: str, data_home: str | None) -> tuple[AudioItem, ...]:
     from m2l_bench.suite.data import content_hash
 
-    items = _load_cached(name, data_home).items()
+    task = _load_cached(name, data_home)
+    if isinstance(task.source, Embedded):
+        task.source.verify()  # a moment's work; of a large dataset it is the user's to ask for
+    items = task.items()
     return tuple(AudioItem(item.id, str(item.path), content_hash(item.path)) for item in items)
 
 

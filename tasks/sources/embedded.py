@@ -32,22 +32,23 @@ class Embedded:
     data_home: Path | None = None
 
     def items(self) -> list[Item]:
-        """Clips by path."""
+        """Clips by path; those that bear no label of this task are not in it."""
         from m2l_bench import assets
 
         folder = assets.folder(self.name)
-        return [
-            Item(row["path"], folder / row["path"], row["split"], row["group"]) for row in assets.manifest(self.name)
-        ]
+        return [Item(row["path"], folder / row["path"], row["split"], row["group"]) for row in self._rows()]
 
     def labels(self, split: str) -> Labels:
         """Of one split."""
-        from m2l_bench import assets
-
-        rows = [row for row in assets.manifest(self.name) if row["split"] == split]
+        rows = [row for row in self._rows() if row["split"] == split]
         if self.tags:
             return {row["path"]: tuple(row[self.column].split(";")) for row in rows}
         return {row["path"]: row[self.column] for row in rows}
+
+    def _rows(self) -> list[dict[str, str]]:
+        from m2l_bench import assets
+
+        return [row for row in assets.manifest(self.name) if row[self.column]]
 
     def verify(self) -> None:
         """Compare manifest and audio with their SHA-256."""
