@@ -1,9 +1,11 @@
 """A loopback stand-in of the Hugging Face hub: files of any repository, served from memory as the hub serves them.
 
->>> with Hub({"someone/model": {"model.bin": b"abc"}}) as hub:
-...     environment = hub.environment(folder)   # for a subprocess; or hub.patch(monkeypatch, folder) for this process
-...     hub.limit = 1                           # from now on each download breaks off after 1 byte
-...     hub.status = 503                        # from now on the hub is out of order
+::
+
+    with Hub({"someone/model": {"model.bin": b"abc"}}) as hub:
+        environment = hub.environment(folder)  # for a subprocess; or hub.patch(monkeypatch, folder) for this process
+        hub.limit = 1  # from now on each download breaks off after 1 byte
+        hub.status = 503  # from now on the hub is out of order
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ def test_run_prints_a_table_and_where_everything_lies(music_folder: Path, tmp_pa
     first = invoke(*arguments, "--out", str(tmp_path / "run"), "--workers", "1")
     assert first.exit_code == 0, first.output
     assert "| identity" in first.stdout
-    assert "100.0 [100.0, 100.0]" in first.stdout
-    assert "3 / 3 / 0" in first.stdout
+    assert "100.00 [100.00, 100.00]" in first.stdout
+    assert "planned / scored / failed: 3 / 3 / 0" in first.stdout
     assert str(tmp_path / "run") in first.stdout
     second = invoke(*arguments, "--out", str(tmp_path / "run"), "--workers", "1")
     assert "already finished, nothing was computed" in second.stdout
@@ -65,14 +65,15 @@ def test_score_gives_one_row_per_system_on_the_listening_page_layout(tmp_path: P
     assert result.exit_code == 0, result.output
     lines = [line for line in result.stdout.splitlines() if line.startswith(("| music2latent", "| dac"))]
     assert len(lines) == 2
-    assert all("3 / 3 / 0" in line for line in lines)
+    assert "planned / scored / failed: 3 / 3 / 0 for every system" in result.stdout
+    assert (tmp_path / "run" / "report" / "listen" / "index.html").is_file()
 
 
 def test_a_bad_file_gives_exit_code_2_and_the_table(music_folder: Path, tmp_path: Path) -> None:
     (music_folder / "bad.wav").write_bytes(b"")
     result = invoke("run", "--audio", str(music_folder), "--system", "identity", "--out", str(tmp_path / "run"))
     assert result.exit_code == 2
-    assert "4 / 3 / 1" in result.stdout
+    assert "planned / scored / failed: 4 / 3 / 1" in result.stdout
     assert "bad.wav: empty" in result.stderr
 
 

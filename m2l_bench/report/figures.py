@@ -161,7 +161,7 @@ def spectrogram_grid(
         Hz.
     title : str
     """
-    with panels(COLUMN, 0.35 + 0.72 * len(spectrograms), len(spectrograms), 2, sharex=True, sharey=True) as (
+    with panels(COLUMN, 1.1 + 0.57 * len(spectrograms), len(spectrograms), 2, sharex=True, sharey=True) as (
         figure,
         all_axes,
     ):

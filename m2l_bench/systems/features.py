@@ -37,7 +37,7 @@ class Majority:
     """
 
     name = "majority"
-    sample_rate: int | None = None
+    sample_rate: int | None = 44100
     latent_dim = 1
     latent_rate = 1.0
 
@@ -46,8 +46,8 @@ class Majority:
         self.fingerprint = fingerprint(self.name, {})
 
     def encode(self, audio: np.ndarray) -> np.ndarray:
-        """(channels, samples) -> ones (1, 1, 1)."""
-        return np.ones((1, 1, 1), dtype=np.float32)
+        """(channels, samples) -> ones (1, 1, frames), one a second of 44.1 kHz and at least one."""
+        return np.ones((1, 1, max(1, audio.shape[-1] // 44100)), dtype=np.float32)
 
 
 class MfccChroma:
