@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from m2l_bench.audio import write_atomic
 from m2l_bench.music2latent.data import Crops, Examples, batches, scan
+from m2l_bench.music2latent.initialization import give_unit_variance
 from m2l_bench.music2latent.network import Music2LatentNetwork
 from m2l_bench.music2latent.objective import ConsistencyLoss, positions, step_size
 from m2l_bench.music2latent.optimization import AveragedWeights, learning_rate
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 WEIGHTS = "weights.safetensors"
+INITIAL_CROPS = 16  # whose spread the unit-variance start is measured on
 
 
 class NonFiniteError(ArithmeticError):
@@ -144,6 +146,11 @@ class Trainer:
             self.totals = load_state(
                 saved[-1], network=self.network, average=self.average, optimizer=self.optimizer.optimizer
             )
+        elif self.recipe.optimization.unit_variance:
+            audio = torch.stack([self.crops[index].audio for index in range(INITIAL_CROPS)])
+            x = to_spectrogram(audio.to(self.accelerator.device), self.recipe.config, padded=False)
+            give_unit_variance(self.network, x)
+            self.average = AveragedWeights(self.network, limit=self.recipe.optimization.ema)
         if self.accelerator.is_main_process:
             for name in ("log.csv", "validation.csv"):
                 _cut_log(self.out / name, self.totals.step)
