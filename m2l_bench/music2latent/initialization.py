@@ -19,11 +19,12 @@ from torch.nn import functional
 
 from m2l_bench.music2latent.network import Music2LatentNetwork
 
+QUIETEST = 1e-2  # standard deviation below which a bin is not made louder
 CODE = 0.5  # standard deviation of the code, well inside its tanh
 
 
 def give_unit_variance(network: Music2LatentNetwork, x: Tensor) -> None:
-    """Scale, one after the other, the layers from the encoder's last to the U-Net's cross connections.
+    """Set the encoder's gain, then scale, one after the other, the layers from its last to the cross connections.
 
     Parameters
     ----------
@@ -33,6 +34,7 @@ def give_unit_variance(network: Music2LatentNetwork, x: Tensor) -> None:
         Spectrograms of training crops; only what differs from crop to crop and frame to frame counts as signal.
     """
     with torch.no_grad():
+        _whiten(network, x)
         _scale(network.encoder.conv_out, network.encoder.conv_out, lambda: network.encode(x), CODE)
         code = network.encode(x)
         for module, conv in _stages(network):
@@ -41,6 +43,17 @@ def give_unit_variance(network: Music2LatentNetwork, x: Tensor) -> None:
         for level, conv in _crosses(network):
             heard = functional.conv2d(pyramid[level], conv.weight.transpose(2, 3))
             conv.weight.div_(_deviation(heard, time=3))
+
+
+def _whiten(network: Music2LatentNetwork, x: Tensor) -> None:
+    """Let the encoder's gain make every frequency bin as loud as any other.
+
+    Bass is a thousand times louder than the highest bins; normalised together, those would be constant.
+    """
+    encoder = network.encoder
+    encoder.conv_in.get_parameter("bias").zero_()
+    maps = encoder.conv_in(x.transpose(2, 3))  # (B, C, T, F)
+    encoder.gain.copy_(1 / maps.std((0, 1, 2)).clamp_min(QUIETEST))
 
 
 def _stages(network: Music2LatentNetwork) -> Iterator[tuple[nn.Module, nn.Module]]:

@@ -125,7 +125,7 @@ class Trainer:
         objective: nn.Module = self.accelerator.prepare_model(ConsistencyLoss(self.network))
         self.objective = torch.compile(objective) if recipe.run.compile else objective
         optimizer = torch.optim.RAdam(
-            [parameter for parameter in self.network.parameters() if parameter.requires_grad],
+            _groups(self.network, recipe.optimization.encoder_rate),
             lr=recipe.optimization.learning_rate,
             betas=recipe.optimization.betas,
         )
@@ -189,7 +189,7 @@ class Trainer:
             warm_up=optimization.warm_up,
         )
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["factor"]
         loss, sigma = self.losses(examples)
         self.accelerator.backward(loss.mean())
         # Processes must agree on when to stop: one that leaves alone lets the others wait for ever.
@@ -301,12 +301,20 @@ class Log:
             **vars(trainer.totals),
             "loss": float(np.mean(self.losses)),
             "gradient_norm": float(np.mean(self.norms)),
-            "learning_rate": trainer.optimizer.param_groups[0]["lr"],
+            "learning_rate": trainer.optimizer.param_groups[-1]["lr"],
         }
         self.losses, self.norms = [], []
         if trainer.accelerator.is_main_process:
             append_row(trainer.out / "log.csv", row)
             trainer.accelerator.log({k: row[k] for k in ("loss", "learning_rate")}, step=trainer.totals.step)
+
+
+def _groups(network: Music2LatentNetwork, encoder_rate: float) -> list[dict[str, Any]]:
+    encoder, rest = [], []
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            (encoder if name.startswith("encoder.") else rest).append(parameter)
+    return [{"params": encoder, "factor": encoder_rate}, {"params": rest, "factor": 1.0}]
 
 
 def make_crops(recipe: Recipe) -> Crops:
