@@ -86,6 +86,10 @@ class OptimizationSection(_Section):
         Updates of the weights; learning rate and step size are functions of step / steps.
     batch : int
         Crops a step, over all processes.
+    encoder_rate : float
+        Factor on the encoder's learning rate.
+    unit_variance : bool
+        Whether to start as :mod:`m2l_bench.music2latent.initialization` says; for short trainings.
     """
 
     steps: int = Field(800_000, ge=1)
@@ -95,6 +99,8 @@ class OptimizationSection(_Section):
     warm_up: int = Field(10_000, ge=0)
     betas: tuple[float, float] = (0.9, 0.999)
     ema: float = Field(0.9999, ge=0, lt=1)
+    encoder_rate: float = Field(1.0, ge=0)
+    unit_variance: bool = False
 
 
 class ValidationSection(_Section):

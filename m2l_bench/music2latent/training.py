@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from m2l_bench.audio import write_atomic
 from m2l_bench.music2latent.data import Crops, Examples, batches, scan
+from m2l_bench.music2latent.initialization import give_unit_variance
 from m2l_bench.music2latent.network import Music2LatentNetwork
 from m2l_bench.music2latent.objective import ConsistencyLoss, positions, step_size
 from m2l_bench.music2latent.optimization import AveragedWeights, learning_rate
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 WEIGHTS = "weights.safetensors"
+INITIAL_CROPS = 16  # whose spread the unit-variance start is measured on
 
 
 class NonFiniteError(ArithmeticError):
@@ -123,7 +125,7 @@ class Trainer:
         objective: nn.Module = self.accelerator.prepare_model(ConsistencyLoss(self.network))
         self.objective = torch.compile(objective) if recipe.run.compile else objective
         optimizer = torch.optim.RAdam(
-            [parameter for parameter in self.network.parameters() if parameter.requires_grad],
+            _groups(self.network, recipe.optimization.encoder_rate),
             lr=recipe.optimization.learning_rate,
             betas=recipe.optimization.betas,
         )
@@ -144,6 +146,11 @@ class Trainer:
             self.totals = load_state(
                 saved[-1], network=self.network, average=self.average, optimizer=self.optimizer.optimizer
             )
+        elif self.recipe.optimization.unit_variance:
+            audio = torch.stack([self.crops[index].audio for index in range(INITIAL_CROPS)])
+            x = to_spectrogram(audio.to(self.accelerator.device), self.recipe.config, padded=False)
+            give_unit_variance(self.network, x)
+            self.average = AveragedWeights(self.network, limit=self.recipe.optimization.ema)
         if self.accelerator.is_main_process:
             for name in ("log.csv", "validation.csv"):
                 cut_log(self.out / name, self.totals.step)
@@ -182,7 +189,7 @@ class Trainer:
             warm_up=optimization.warm_up,
         )
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["factor"]
         loss, sigma = self.losses(examples)
         self.accelerator.backward(loss.mean())
         # Processes must agree on when to stop: one that leaves alone lets the others wait for ever.
@@ -294,12 +301,20 @@ class Log:
             **vars(trainer.totals),
             "loss": float(np.mean(self.losses)),
             "gradient_norm": float(np.mean(self.norms)),
-            "learning_rate": trainer.optimizer.param_groups[0]["lr"],
+            "learning_rate": trainer.optimizer.param_groups[-1]["lr"],
         }
         self.losses, self.norms = [], []
         if trainer.accelerator.is_main_process:
             append_row(trainer.out / "log.csv", row)
             trainer.accelerator.log({k: row[k] for k in ("loss", "learning_rate")}, step=trainer.totals.step)
+
+
+def _groups(network: Music2LatentNetwork, encoder_rate: float) -> list[dict[str, Any]]:
+    encoder, rest = [], []
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            (encoder if name.startswith("encoder.") else rest).append(parameter)
+    return [{"params": encoder, "factor": encoder_rate}, {"params": rest, "factor": 1.0}]
 
 
 def make_crops(recipe: Recipe) -> Crops:

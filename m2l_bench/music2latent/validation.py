@@ -9,7 +9,7 @@ Noise is drawn once, from the recipe's seed: two validations differ by the weigh
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,19 +75,31 @@ class Validation:
         return row
 
     def losses(self, network: Music2LatentNetwork) -> dict[str, float]:
-        """Mean distance of the estimate from the clean spectrogram, at each noise level."""
-        total = {f"distance@{sigma:g}": 0.0 for sigma in self.sigmas}
+        """Mean distance of the estimate from the clean spectrogram at each noise level, and whether latents matter.
+
+        ``latents_heard`` is by how much the distance at the highest level grows, relatively, with another excerpt's
+        latents: 0 where the model does not listen to them.
+        """
         device = next(network.parameters()).device
-        for i, excerpt in enumerate(self.excerpts):
-            x = to_spectrogram(excerpt[None].to(device), self.config)
-            pyramid = network.pyramid(network.encode(x))
+        spectrograms = [to_spectrogram(excerpt[None].to(device), self.config) for excerpt in self.excerpts]
+        codes = [network.encode(x) for x in spectrograms]
+        others = codes[-1:] + codes[:-1]
+        total, strange = dict.fromkeys(self.sigmas, 0.0), 0.0
+        for number, (x, code, other) in enumerate(zip(spectrograms, codes, others, strict=True)):
+            noise = self._noise(x.shape, number).to(device)
+            pyramid = network.pyramid(code)
             for sigma in self.sigmas:
-                noisy = x + sigma * self._noise(x.shape, i).to(device)
-                estimate = network.denoise(noisy, torch.full((1,), sigma, device=device), pyramid)
-                # Per root value, so that the length of an excerpt does not matter.
-                distance = pseudo_huber(estimate.float(), x) / x[0].numel() ** 0.5
-                total[f"distance@{sigma:g}"] += float(distance) / len(self.excerpts)
-        return total
+                total[sigma] += self._distance(network, x, noise, sigma, pyramid)
+            strange += self._distance(network, x, noise, max(self.sigmas), network.pyramid(other))
+        row = {f"distance@{sigma:g}": value / len(codes) for sigma, value in total.items()}
+        return {**row, "latents_heard": strange / total[max(self.sigmas)] - 1}
+
+    def _distance(
+        self, network: Music2LatentNetwork, x: Tensor, noise: Tensor, sigma: float, pyramid: Sequence[Tensor]
+    ) -> float:
+        estimate = network.denoise(x + sigma * noise, torch.full((1,), sigma, device=x.device), pyramid)
+        # Per root value, so that the length of an excerpt does not matter.
+        return float(pseudo_huber(estimate.float(), x) / x[0].numel() ** 0.5)
 
     def reconstruct(self, network: Music2LatentNetwork, excerpt: Tensor) -> np.ndarray:
         """Encode and decode in one step: (samples,) -> (samples,)."""

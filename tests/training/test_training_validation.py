@@ -54,9 +54,22 @@ def test_distance_at_the_lowest_noise_is_that_of_the_noise_alone(pieces: Path) -
     validation = _validation(pieces, sigmas=[0.002])
     network = Music2LatentNetwork(validation.config)
     with torch.no_grad():
-        (distance,) = validation.losses(network).values()
+        row = validation.losses(network)
     c = 0.00054
-    assert distance == pytest.approx((0.002**2 + c**2) ** 0.5 - c, rel=0.02)
+    assert row["distance@0.002"] == pytest.approx((0.002**2 + c**2) ** 0.5 - c, rel=0.02)
+
+
+def test_latents_are_heard_only_where_the_decoder_listens(pieces: Path) -> None:
+    validation = _validation(pieces, sigmas=[1.0])
+    torch.manual_seed(0)
+    network = Music2LatentNetwork(validation.config)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if not parameter.any():
+                parameter.normal_(0, 0.1)
+        assert abs(validation.losses(network)["latents_heard"]) > 1e-6
+        network.decoder.conv_in.weight.zero_()
+        assert validation.losses(network)["latents_heard"] == 0
 
 
 def test_averaged_weights_are_used_for_a_while_only(pieces: Path) -> None:
