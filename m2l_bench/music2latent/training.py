@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -310,7 +310,8 @@ class Log:
 
 
 def _groups(network: Music2LatentNetwork, encoder_rate: float) -> list[dict[str, Any]]:
-    encoder, rest = [], []
+    encoder: list[torch.nn.Parameter] = []
+    rest: list[torch.nn.Parameter] = []
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
             (encoder if name.startswith("encoder.") else rest).append(parameter)
