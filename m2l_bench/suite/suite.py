@@ -45,7 +45,6 @@ EMBEDDED_METRICS = (
     "si_sdr",
     "si_sdr_aligned",
     "mel_distance",
-    "mel_distance:dac-train",
     "stft_distance",
     "fad:musicnn",
     "kad:musicnn",
