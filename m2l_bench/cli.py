@@ -172,7 +172,7 @@ def train(
 def encode(
     source: Annotated[Path, typer.Argument(metavar="IN", help="An audio file, or a folder of them.")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="A .safetensors file, or a folder for them.")],
-    system: SystemName = "music2latent:small",
+    system: SystemName = "music2latent:published",
     checkpoint: Checkpoint = None,
     seed: Seed = 0,
 ) -> None:
@@ -187,7 +187,7 @@ def encode(
 def decode(
     source: Annotated[Path, typer.Argument(metavar="IN", help="Latents that encode wrote, or a folder of them.")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="An audio file, or a folder for them (WAV).")],
-    system: SystemName = "music2latent:small",
+    system: SystemName = "music2latent:published",
     checkpoint: Checkpoint = None,
     seed: Seed = 0,
 ) -> None:

@@ -49,7 +49,7 @@ class Music2Latent:
     Parameters
     ----------
     checkpoint : str or Path, optional
-        ``"published"`` (downloaded when first asked for), ``"small"`` (the default), or a path to the authors' ``.pt``
+        ``"published"`` (the default, downloaded when first asked for), ``"small"``, or a path to the authors' ``.pt``
         or to our ``.safetensors``.
     variant : str, optional
         The same, as it stands after the colon of a system's name; give one of the two.
@@ -104,7 +104,7 @@ class Music2Latent:
         _require(num_steps >= 1, "num_steps", "be at least 1", num_steps)
         _require(batch_size is None or batch_size >= 1, "batch_size", "be at least 1", batch_size)
         _require(precision in _PRECISIONS, "precision", f"be one of {', '.join(_PRECISIONS)}", precision)
-        loaded = load_checkpoint(checkpoint or variant or "small")
+        loaded = load_checkpoint(checkpoint or variant or "published")
         self.config = config = loaded.config
         window, shortest = round(window_seconds * config.latent_rate), _MIN_WINDOW / config.latent_rate
         _require(window >= _MIN_WINDOW, "window_seconds", f"be at least {shortest:.2f} here", window_seconds)

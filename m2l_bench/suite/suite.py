@@ -37,7 +37,6 @@ EMBEDDED_SYSTEMS = (
     *(f"mp3:{rate}" for rate in ("64k", "128k")),
     *(f"vorbis:{quality}" for quality in ("q0", "q4")),
     "pca",
-    "music2latent:small",
 )
 EMBEDDED_AUDIO = ("reconstruction/wesnoth",)
 EMBEDDED_TASKS: tuple[str, ...] = ()  # suites/probing.toml asks for them: they take longer than a first look may

@@ -27,6 +27,9 @@ LAYERS = ("latents", "features")
 _WINDOW_SECONDS = 12.0  # as the trained model runs by default
 
 
+RECIPES = Path(__file__).parent.parent / "assets" / "recipes"
+
+
 class Majority:
     """A constant feature.
 
@@ -161,7 +164,7 @@ class RandomInit:
     layer : {"latents", "features"}
         The 64 latents, or the map before the bottleneck.
     config : Config or "small", optional
-        The published architecture by default; ``"small"``: that of the shipped model.
+        The published architecture by default; ``"small"``: that of the shipped recipe ``music2latent-small.toml``.
     device : str
         Of torch.
     seed : int
@@ -171,16 +174,16 @@ class RandomInit:
     def __init__(self, *, layer: str = "latents", config: Any = None, device: str = "cpu", seed: int = 0) -> None:
         import torch
 
-        from m2l_bench.music2latent.checkpoint import load_checkpoint
         from m2l_bench.music2latent.config import PUBLISHED
         from m2l_bench.music2latent.inference import Engine
         from m2l_bench.music2latent.network import Music2LatentNetwork
+        from m2l_bench.music2latent.recipe import read_recipe
 
         if layer not in LAYERS:
             raise ValueError(f"layer must be one of {', '.join(LAYERS)}, got {layer!r}")
         is_small = config == "small"
         if is_small:
-            config = load_checkpoint("small").config
+            config = read_recipe(RECIPES / "music2latent-small.toml").config
         config = PUBLISHED if config is None else config
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
