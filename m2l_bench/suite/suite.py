@@ -33,9 +33,9 @@ EMBEDDED_SYSTEMS = (
     "identity",
     "lowpass-3.5k",
     "lowpass-7k",
-    *(f"opus:{rate}" for rate in ("12k", "24k", "48k", "96k")),
+    *(f"opus:{rate}" for rate in ("12k", "24k", "96k")),
     *(f"mp3:{rate}" for rate in ("64k", "128k")),
-    *(f"vorbis:{quality}" for quality in ("q0", "q4")),
+    "vorbis:q4",
     "pca",
 )
 EMBEDDED_AUDIO = ("reconstruction/wesnoth",)
