@@ -2,7 +2,7 @@
 
 Conventions
 -----------
-The number of decimals is one a column: the last digit is at most half of the narrowest interval's half-width.
+The number of decimals is one a column: the last digit is at most half of the narrower intervals' half-width (their first quartile).
 Everything that comes from outside (labels, notes, published figures) is escaped in every format. The same table gives
 the same bytes.
 """
@@ -162,7 +162,7 @@ def decimals(intervals: Sequence[tuple[float, float, float]]) -> int:
     # An interval far below a thousandth of its value (a constant bit rate) must not give the whole column its digits.
     halves = [half for value, low, high in intervals if (half := (high - low) / 2) > abs(value) / 1000]
     if halves:
-        return min(4, max(0, math.ceil(-math.log10(min(halves) / 2))))
+        return min(4, max(0, math.ceil(-math.log10(sorted(halves)[len(halves) // 4] / 2))))
     largest = max((abs(value) for value, _, _ in intervals if value and math.isfinite(value)), default=1.0)
     return min(4, max(0, 2 - math.floor(math.log10(largest))))
 
