@@ -2,7 +2,8 @@
 
 Conventions
 -----------
-The number of decimals is one a column: the last digit is at most half of the narrower intervals' half-width (their first quartile).
+The number of decimals is one a column: the last digit is at most half of the narrower intervals' half-width (their first
+quartile).
 Everything that comes from outside (labels, notes, published figures) is escaped in every format. The same table gives
 the same bytes.
 """
