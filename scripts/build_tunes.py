@@ -1,7 +1,7 @@
 """Build m2l_bench/assets/tunes: fiddle tunes rendered by synthesizer, labelled with key, tune type and instruments.
 
-    python -m venv /tmp/tunes && /tmp/tunes/bin/pip install music21==10.5.1 numpy scipy soundfile
-    /tmp/tunes/bin/python scripts/build_tunes.py     # needs opusenc, libfluidsynth3 (Debian: opus-tools, fluidsynth)
+    python -m venv tunes-env && tunes-env/bin/pip install music21==10.5.1 numpy scipy soundfile
+    tunes-env/bin/python scripts/build_tunes.py     # needs opusenc, libfluidsynth3 (Debian: opus-tools, fluidsynth)
 
 1. Tunes: Ryan's Mammoth Collection (1883) and O'Neill's Music of Ireland (1903) as music21's corpus has them; K: field
    major or minor and constant. One tune per family of versions (`tunes_corpus`), and none that begins like one chosen
