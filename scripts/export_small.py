@@ -2,7 +2,7 @@
 
     python scripts/export_small.py RUN          # RUN: the folder that `m2l-bench train` wrote
 
-Writes ``music2latent-small.safetensors`` (averaged weights in half precision; the latents' scale measured, so that they
+Writes ``music2latent-small.safetensors`` (averaged weights; the latents' scale measured, so that they
 have unit variance) and, in ``music2latent-small/``, ``record.json`` and ``curves.png``, all in the package's assets.
 In ``results/training/music2latent-small/`` it keeps what the training needs to go on: the raw weights in float32, and the
 optimiser's moments in bfloat16. With ``--restore RUN`` it makes a checkpoint to resume from of those.
@@ -54,7 +54,7 @@ def export(run: Path) -> None:
     average = _below(tensors, "average.")
     scale = latent_scale(recipe, average)
     config = recipe.model_copy(update={"model": {**recipe.model, "latent_scale": scale}}).config
-    save_checkpoint(SMALL, {name: tensor.half() for name, tensor in average.items()}, config)
+    save_checkpoint(SMALL, average, config)
     record = {
         **state["totals"],
         "updates": state["updates"],
@@ -120,10 +120,10 @@ def curves(run: Path, path: Path) -> None:
     left.set(title="training loss", xlabel="step", yscale="log")
     for name in [name for name in validation if name.startswith("distance@")]:
         middle.plot(validation["step"], validation[name], marker=".", label=f"sigma = {name[9:]}")
-    middle.set(title="held-out distance to the clean spectrogram", xlabel="step", ylim=(0, None))
+    middle.set(title="held-out distance", xlabel="step", ylim=(0, None))
     middle.legend()
     right.plot(validation["step"], validation["mel_distance"], marker=".", color="tab:blue")
-    right.set(title="held-out mel distance (blue), SI-SDR in dB (red)", xlabel="step", ylim=(0, None))
+    right.set(title="held out: mel distance (blue), SI-SDR (dB, red)", xlabel="step", ylim=(0, None))
     other = right.twinx()
     other.plot(validation["step"], validation["si_sdr"], marker=".", color="tab:red")
     path.parent.mkdir(parents=True, exist_ok=True)
