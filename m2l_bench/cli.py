@@ -17,6 +17,7 @@ import typer
 from m2l_bench import console
 
 if TYPE_CHECKING:
+    from m2l_bench.suite.engine import Engine
     from m2l_bench.suite.run import RunResult
     from m2l_bench.suite.suite import Suite
 
@@ -34,6 +35,10 @@ CPUS = os.cpu_count() or 1
 
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run; made anew, never overwritten.")]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes.")]
+Timeout = Annotated[
+    float | None, typer.Option("--timeout", help="Seconds that a job may take; then it counts as failed.")
+]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Run those jobs again that failed in any file.")]
 Clips = Annotated[int, typer.Option("--clips", min=0, help="Clips of the listening page, odd; 0 writes no page.")]
 SystemName = Annotated[str, typer.Option("--system", help="An autoencoder.")]
 Checkpoint = Annotated[str | None, typer.Option("--checkpoint", help="Its weights.")]
@@ -60,6 +65,11 @@ def run(
     ] = None,
     out: Out = None,
     workers: Workers = CPUS,
+    timeout: Timeout = None,
+    retry_failed: RetryFailed = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be run, downloaded and needed, and do nothing.")
+    ] = False,
     clips: Clips = 3,
     as_json: AsJson = False,
 ) -> None:
@@ -81,7 +91,26 @@ def run(
                 chosen["metrics"] = _default_metrics(audio)
         if chosen:
             base = make_suite(base.model_dump() | chosen, source="command line")
-        _run(base, out, workers, clips, as_json)
+        if dry_run:
+            from m2l_bench.suite.forecast import forecast
+
+            console.print_forecast(forecast(base), workers)
+        else:
+            _run(base, out, _engine(workers, timeout), clips, as_json, retry_failed)
+
+
+@app.command()
+def status(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, running or not.")],
+) -> None:
+    """Say how far a run is: planned, done, running and failed jobs of each kind and system."""
+    from m2l_bench.suite.journal import read_status
+
+    with bad_input():
+        found = read_status(run_folder)
+        console.print_status(found)
+    if found.failed:
+        raise typer.Exit(2)
 
 
 @app.command()
@@ -96,6 +125,8 @@ def score(
     ] = 0.0,
     out: Out = None,
     workers: Workers = CPUS,
+    timeout: Timeout = None,
+    retry_failed: RetryFailed = False,
     clips: Clips = 9,
     as_json: AsJson = False,
 ) -> None:
@@ -114,7 +145,8 @@ def score(
             "tasks": (),
             "max_length_difference": max_length_difference,
         }
-        _run(make_suite(content, source="command line"), out, workers, clips, as_json)
+        chosen = make_suite(content, source="command line")
+        _run(chosen, out, _engine(workers, timeout), clips, as_json, retry_failed)
 
 
 @app.command()
@@ -257,15 +289,21 @@ def _folder_entry(text: str) -> dict[str, Any]:
     return {"system": "folder", "label": label, "options": {"directory": str(Path(directory).resolve())}}
 
 
-def _run(suite: Suite, out: Path | None, workers: int, clips: int, as_json: bool) -> None:
+def _engine(workers: int, timeout: float | None) -> Engine:
+    from m2l_bench.suite.local import LocalEngine
+
+    return LocalEngine(workers=workers, timeout=timeout, on_stopping=console.print_stopping)
+
+
+def _run(suite: Suite, out: Path | None, engine: Engine, clips: int, as_json: bool, retry_failed: bool) -> None:
     from m2l_bench.suite.run import run_suite
 
     if clips and (clips < 3 or clips % 2 == 0):
         raise ValueError(f"--clips must be odd and at least 3, or 0, got {clips}")
     with console.progress() as hooks:
-        result = run_suite(suite, out=out, workers=workers, **hooks)
+        result = run_suite(suite, out=out, engine=engine, retry_failed=retry_failed, **hooks)
     if result.fresh or not (result.folder / "index.md").is_file():
-        _report(result, clips, workers)
+        _report(result, clips, engine)
     if as_json:
         console.print_json(result)
     else:
@@ -274,7 +312,7 @@ def _run(suite: Suite, out: Path | None, workers: int, clips: int, as_json: bool
         raise typer.Exit(2)
 
 
-def _report(result: RunResult, n_clips: int, workers: int) -> None:
+def _report(result: RunResult, n_clips: int, engine: Engine) -> None:
     """Write the clips worth hearing, then the report."""
     from m2l_bench.report.build import build
     from m2l_bench.report.clips import Clip, choose_clips, write_clips
@@ -290,7 +328,7 @@ def _report(result: RunResult, n_clips: int, workers: int) -> None:
                 result,
                 data.name,
                 choose_clips(result.items, dataset=data.name, metric=metric, higher_is_better=better, n=n_clips),
-                workers=workers,
+                engine=engine,
             )
         )
         write_clips(result.folder / "audio", clips, systems=list(result.plan.rebuilders))

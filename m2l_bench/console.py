@@ -14,6 +14,8 @@ import typer
 
 if TYPE_CHECKING:
     from m2l_bench.suite.engine import Job
+    from m2l_bench.suite.forecast import Forecast
+    from m2l_bench.suite.journal import Status
     from m2l_bench.suite.plan import Plan
     from m2l_bench.suite.run import RunResult
 
@@ -51,6 +53,70 @@ def progress() -> Iterator[dict[str, Callable[..., None]]]:
             bar.advance(shown)
 
         yield {"on_plan": on_plan, "on_jobs": on_jobs, "on_finished": on_finished}
+
+
+def print_stopping(running: int) -> None:
+    typer.echo(f"stopping: {running} running jobs are being finished; interrupt again to kill them", err=True)
+
+
+def print_forecast(found: Forecast, workers: int) -> None:
+    """Jobs, downloads, time and disk of a run that was not started."""
+    lines = []
+    for (kind, system), jobs in found.planned.items():
+        seconds = found.seconds.get((kind, system))
+        lines.append(
+            {
+                "system": system,
+                "kind": kind,
+                "jobs": str(jobs),
+                "time": "unknown" if seconds is None else _duration(seconds),
+            }
+        )
+    if lines:
+        print_table(lines)
+    print(f"\njobs: {sum(found.planned.values()):,}")
+    for who, what, state in found.downloads:
+        print(f"{'download' if state == 'needed' else state}: {who}: {what}")
+    if not found.downloads:
+        print("downloads: none")
+    for label, reason in (dict(found.unusable) | dict(found.plan.unheard)).items():
+        print(f"left out: {label}: {reason}")
+    known = sum(found.seconds.values())
+    unknown = sum(jobs for key, jobs in found.planned.items() if key not in found.seconds)
+    if found.seconds:
+        print(f"time: {_duration(known / workers)} with {workers} workers, plus {unknown:,} jobs of unknown length")
+    else:
+        print("time: unknown (no finished run on this processor to learn from)")
+    print("disk: unknown" if found.disk_bytes is None else f"disk: about {found.disk_bytes / 1e6:,.0f} MB")
+    if found.basis:
+        print(f"measured in: {', '.join(found.basis)}")
+
+
+def print_status(status: Status) -> None:
+    """Jobs by kind and system, and why the failed ones failed."""
+    groups = {
+        "planned": status.planned,
+        "done": status.done,
+        "running": status.running,
+        "failed": status.failed,
+    }
+    lines = [
+        {"system": key[1], "kind": key[0]} | {name: str(counts[key]) for name, counts in groups.items()}
+        for key in sorted(status.planned.keys() | status.done.keys() | status.failed.keys())
+    ]
+    print_table(lines)
+    totals = ", ".join(f"{counts.total():,} {name}" for name, counts in groups.items())
+    print(f"\n{status.state}: {totals}")
+    for (kind, system, reason), jobs in status.reasons.most_common(20):
+        print(f"failed: {system}, {kind}{f', {jobs} jobs' if jobs > 1 else ''}: {reason}")
+    if len(status.reasons) > 20:
+        print(f"... and {len(status.reasons) - 20} more reasons")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def print_result(result: RunResult) -> None:

@@ -10,6 +10,9 @@ is refused, never used in silence.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +44,20 @@ class HubFile:
     file: str
     about: str
     revision: str | None = None
+
+
+_offline: ContextVar[list[tuple[HubFile, bool]] | None] = ContextVar("offline", default=None)
+
+
+@contextmanager
+def offline() -> Iterator[list[tuple[HubFile, bool]]]:
+    """Look into the cache alone; the list gets each file that was asked for, and whether it was there."""
+    asked: list[tuple[HubFile, bool]] = []
+    token = _offline.set(asked)
+    try:
+        yield asked
+    finally:
+        _offline.reset(token)
 
 
 def fetch(source: HubFile) -> Path:
@@ -86,8 +103,14 @@ def fetch(source: HubFile) -> Path:
 def _download(source: HubFile, revision: str | None) -> Path:
     from huggingface_hub import hf_hub_download  # imported here: it is slow, and most checkpoints are local
 
+    asked = _offline.get()
+    if asked is not None:
+        asked.append((source, False))
     try:
-        return Path(hf_hub_download(source.repo, source.file, revision=revision))
+        path = Path(hf_hub_download(source.repo, source.file, revision=revision, local_files_only=asked is not None))
+        if asked is not None:
+            asked[-1] = source, True
+        return path
     except Exception as error:  # the hub client raises its own, its HTTP library's and the system's errors
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise CheckpointError(

@@ -143,8 +143,10 @@ def write_run(folder: Path, rows: Sequence[Row], items: Sequence[Item], run: dic
     rows, items : sequence of Row and of Item
         Written in a fixed order, whatever order they come in.
     run : dict
-        Provenance (see :func:`provenance`) and whatever depends on time or place; JSON-serialisable.
+        Provenance (see :func:`provenance`) and whatever depends on time or place; JSON-serialisable. Written last, and
+        taken away first: a folder with it is whole.
     """
+    (folder / "run.json").unlink(missing_ok=True)
     rows = sorted(rows, key=lambda row: [getattr(row, name) for name in ROW_KEY])
     items = sorted(items, key=lambda item: [getattr(item, name) for name in ITEM_KEY])
     failed = [item for item in items if item.reason]
@@ -225,7 +227,7 @@ def provenance() -> dict[str, Any]:
         "m2l_bench": m2l_bench.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "processor": _processor(),
+        "processor": processor(),
         "cpus": os.cpu_count(),
         "packages": {name: _version(name) for name in names},
         "git": _git_state(),
@@ -257,7 +259,8 @@ def _version(name: str) -> str:
         return "not installed"
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The processor's name, as the system gives it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

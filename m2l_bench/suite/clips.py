@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -12,8 +14,8 @@ from m2l_bench import audio as audio_io
 from m2l_bench.latents import LatentKey, latent_key
 from m2l_bench.results import Item
 from m2l_bench.suite.data import AudioItem
-from m2l_bench.suite.engine import Outcome
-from m2l_bench.suite.jobs import SystemSpec, failure_reason, identity, open_latents
+from m2l_bench.suite.engine import Outcome, failure_reason, open_latents
+from m2l_bench.suite.jobs import SystemSpec, identity
 from m2l_bench.systems.apply import reconstruct
 
 # What a listening page can hold; a longer file is heard from its beginning.
@@ -44,27 +46,29 @@ class ClipJob:
         """The system's name in the tables."""
         return self.system.label
 
-    @property
+    kind: ClassVar[str] = "clip"
+
+    @cached_property
     def id(self) -> str:
         """SHA-256 of everything the outcome depends on."""
         return identity(
-            "clip",
+            self.kind,
             fingerprint=self.fingerprint,
             item=(self.item.id, self.item.sha256),
             max_length_difference=self.max_length_difference,
             longest=LONGEST,
         )
 
-    def is_whole(self, outcome: Outcome, workspace: Path) -> bool:
-        """Whether the audio is still in the store."""
-        failed = any(record.reason for record in outcome.items)
-        return failed or self._key() in open_latents(workspace)
+    def kept(self, outcome: Outcome) -> list[LatentKey]:
+        """The audio."""
+        return [] if outcome.failures else [self._key()]
+
+    def failed(self, reason: str) -> Outcome:
+        """The reason."""
+        return Outcome([replace(self._blank(), reason=reason)])
 
     def run(self, workspace: Path) -> Outcome:
         """One record: written, or why not."""
-        blank = Item(
-            system=self.label, fingerprint=self.fingerprint, dataset="", metric=WRITTEN, card="", item=self.item.id
-        )
         # As in scoring: a system may be anybody's code.
         try:
             reference, rate = audio_io.load(self.item.path)
@@ -77,8 +81,13 @@ class ClipJob:
             )
             open_latents(workspace).put(self._key(), estimate[None, :, : round(LONGEST * rate)])
         except Exception as error:
-            return Outcome([replace(blank, reason=failure_reason(error))])
-        return Outcome([blank])
+            return self.failed(failure_reason(error))
+        return Outcome([self._blank()])
+
+    def _blank(self) -> Item:
+        return Item(
+            system=self.label, fingerprint=self.fingerprint, dataset="", metric=WRITTEN, card="", item=self.item.id
+        )
 
     def audio(self, workspace: Path) -> np.ndarray:
         """What was kept: float32 (channels, samples); KeyError where nothing was."""

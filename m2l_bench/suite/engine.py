@@ -1,28 +1,31 @@
-"""Run jobs on this machine: a pool of processes, each finished job stored at once, never run twice.
+"""Run jobs: each finished job is stored at once and never run twice, whatever happens to the processes that run them.
 
 A job's outcome is a pair of Parquet files named by the job's identity, each written whole or not at all, the records last:
-where they lie, the job is finished. A damaged outcome is made again.
+where they lie, the job is finished. A damaged outcome is made again. A job that could not be done (it took too long, its
+process was killed twice) has an outcome too: the reason, for every file it was to score.
 """
 
 from __future__ import annotations
 
-import os
+import errno
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from multiprocessing import get_context
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
 from m2l_bench.audio import write_atomic
+from m2l_bench.latents import LatentKey, LatentStore
 from m2l_bench.results import Item, Row, from_parquet, to_parquet
 
-# One thread a worker: oversubscribed BLAS makes small problems many times slower, and a fixed number of threads is part
-# of a reproducible sum.
-_THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+# Not the fault of the file at hand: full, read-only or failing storage stops a run, and no file is blamed for it.
+STORAGE_ERRORS = {
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EIO", "EMFILE", "ENFILE", "ESTALE")
+    if hasattr(errno, name)
+}
 
 
 class EngineError(OSError):
@@ -37,11 +40,18 @@ class Job(Protocol):
         """Hash of everything the outcome depends on."""
 
     @property
-    def label(self) -> str:
-        """Whose time it is in the provenance: the system's name in the tables."""
+    def kind(self) -> str:
+        """What it does, in one word."""
 
-    def is_whole(self, outcome: Outcome, workspace: Path) -> bool:
-        """Whether what a finished job left in the workspace beside its outcome is still there."""
+    @property
+    def label(self) -> str:
+        """Whose work it is: the system's name in the tables."""
+
+    def kept(self, outcome: Outcome) -> list[LatentKey]:
+        """What a finished job left in the latent store."""
+
+    def failed(self, reason: str) -> Outcome:
+        """The outcome where it could not be done at all: every file that it was to score, with the reason."""
 
     def run(self, workspace: Path) -> Outcome:
         """Do it; `workspace` holds what jobs leave for others (the latent store)."""
@@ -54,6 +64,27 @@ class Outcome:
     items: Sequence[Item] = ()
     rows: Sequence[Row] = ()
 
+    @property
+    def failures(self) -> dict[str, str]:
+        """Item -> why it has no number."""
+        return {item.item: item.reason for item in self.items if item.reason}
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished job; `seconds` is None where it was found finished."""
+
+    job: Job
+    outcome: Outcome
+    seconds: float | None
+
+
+class Engine(Protocol):
+    """Where jobs are run."""
+
+    def run(self, jobs: Sequence[Job], store: JobStore, on_started: Callable[[Job], None]) -> Generator[Done]:
+        """Run and store each job; results come in any order."""
+
 
 class JobStore:
     """Finished jobs on disk.
@@ -61,7 +92,7 @@ class JobStore:
     Parameters
     ----------
     workspace : Path
-        Made when the first job finishes; outcomes lie in its folder ``jobs``.
+        Made when the first job finishes; outcomes lie in its folder ``jobs``, latents in ``latents``.
     """
 
     def __init__(self, workspace: Path) -> None:
@@ -69,32 +100,36 @@ class JobStore:
 
     def read(self, job: Job) -> Outcome | None:
         """The outcome of a finished job; None where it is not finished or a file of it is damaged."""
-        items, rows = self._paths(job.id)
+        rows, items = self.paths(job)
         if not items.is_file():
             return None
         try:
             outcome = Outcome(from_parquet(items, Item), from_parquet(rows, Row))
         except ValueError:
             return None
-        return outcome if job.is_whole(outcome, self.workspace) else None
+        kept = job.kept(outcome)
+        return outcome if not kept or all(key in open_latents(self.workspace) for key in kept) else None
 
     def write(self, job: Job, outcome: Outcome) -> None:
         """Store a finished job."""
-        items, rows = self._paths(job.id)
+        rows, items = self.paths(job)
         write_atomic(rows, to_parquet(outcome.rows, Row))
         write_atomic(items, to_parquet(outcome.items, Item))
 
-    def _paths(self, job_id: str) -> tuple[Path, Path]:
-        folder = self.workspace / "jobs" / job_id[:2]
-        return folder / f"{job_id}.items.parquet", folder / f"{job_id}.rows.parquet"
+    def paths(self, job: Job) -> tuple[Path, Path]:
+        """Where a job's rows and items lie, once it is finished."""
+        folder = self.workspace / "jobs" / job.id[:2]
+        return folder / f"{job.id}.rows.parquet", folder / f"{job.id}.items.parquet"
 
 
 def run_jobs(
     jobs: Sequence[Job],
     store: JobStore,
+    engine: Engine,
     *,
-    workers: int,
-    on_finished: Callable[[Job, float | None], None] = lambda job, seconds: None,
+    retry_failed: bool = False,
+    on_started: Callable[[Job], None] = lambda job: None,
+    on_finished: Callable[[Done], None] = lambda done: None,
 ) -> list[Outcome]:
     """Run every job that the store does not hold yet.
 
@@ -102,10 +137,11 @@ def run_jobs(
     ----------
     jobs : sequence of Job
     store : JobStore
-    workers : int
-        Processes, >= 1, one thread each.
-    on_finished : callable
-        Called in this process with each job and its seconds (None where it was found finished).
+    engine : Engine
+    retry_failed : bool
+        Run those again, too, that left a file without a number.
+    on_started, on_finished : callable
+        Called in this process.
 
     Returns
     -------
@@ -115,70 +151,77 @@ def run_jobs(
     Raises
     ------
     EngineError
-        If a worker died; finished jobs are kept.
+        If the engine could not go on; finished jobs are kept.
     """
-    if workers < 1:
-        raise ValueError(f"workers must be at least 1, got {workers}")
     results: dict[str, Outcome] = {}
     pending: dict[str, Job] = {}  # two labels of one system may share a job
     for job in jobs:
         found = None if job.id in pending else store.read(job)
-        if found is None:
+        if found is None or (retry_failed and found.failures):
             pending[job.id] = job
         else:
             results[job.id] = found
-            on_finished(job, None)
-    for job, outcome, seconds in _run_pool(list(pending.values()), store, workers):
-        results[job.id] = outcome
-        on_finished(job, seconds)
+            on_finished(Done(job, found, None))
+    if pending:
+        with closing(engine.run(list(pending.values()), store, on_started)) as finished:
+            for done in finished:
+                results[done.job.id] = done.outcome
+                on_finished(done)
     return [results[job.id] for job in jobs]
 
 
-def _run_pool(jobs: Sequence[Job], store: JobStore, workers: int) -> Iterator[tuple[Job, Outcome, float]]:
-    if not jobs:
-        return
-    with _single_threaded_children():
-        pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=get_context("spawn"))
-        try:
-            waiting = iter(jobs)
-            running: dict[Future[tuple[Outcome, float]], Job] = {}
-            while True:
-                # A short queue, not all jobs at once: a plan may hold a million.
-                for job in waiting:
-                    running[pool.submit(_run_one, job, store)] = job
-                    if len(running) >= 2 * workers:
-                        break
-                if not running:
-                    return
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    job = running.pop(future)
-                    yield job, *future.result()
-        except BrokenProcessPool as error:
-            raise EngineError(
-                "a worker process died (killed, or out of memory); finished jobs are kept, the same command goes on from "
-                "there, --workers 1 needs the least memory"
-            ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+def perform(job: Job, store: JobStore) -> tuple[Outcome, float]:
+    """Run one job and store its outcome: what every engine does in its workers.
 
+    Returns
+    -------
+    outcome : Outcome
+        With the reason, where the job raised.
+    seconds : float
 
-def _run_one(job: Job, store: JobStore) -> tuple[Outcome, float]:
+    Raises
+    ------
+    EngineError
+        If the storage failed.
+    """
     started = time.perf_counter()
-    outcome = job.run(store.workspace)
-    store.write(job, outcome)
+    try:
+        try:
+            outcome = job.run(store.workspace)
+        # Jobs catch what a file or a system does to them; what comes through is kept with its name, and the run goes on.
+        except Exception as error:
+            outcome = job.failed(failure_reason(error))
+        store.write(job, outcome)
+    except OSError as error:
+        raise EngineError(
+            f"{error.strerror or error} ({error.filename or store.workspace}): the run stopped; finished jobs are kept, "
+            f"the same command goes on from there"
+        ) from error
     return outcome, time.perf_counter() - started
 
 
-@contextmanager
-def _single_threaded_children() -> Iterator[None]:
-    """Set the thread limits that spawned workers read at start-up."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(_THREADS)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+def give_up(job: Job, store: JobStore, reason: str) -> Outcome:
+    """Store that a job could not be done."""
+    outcome = job.failed(reason)
+    store.write(job, outcome)
+    return outcome
+
+
+def failure_reason(error: Exception) -> str:
+    """One line for the results: the message, with the exception's name where it is not ours.
+
+    Raises
+    ------
+    OSError
+        The error itself where the storage failed: that says nothing of the file at hand.
+    """
+    if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
+        raise error
+    text = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())
+
+
+@lru_cache(maxsize=2)
+def open_latents(workspace: Path) -> LatentStore:
+    """The latent store of a workspace, opened once a process."""
+    return LatentStore(workspace / "latents")

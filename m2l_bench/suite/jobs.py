@@ -11,14 +11,14 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from m2l_bench import __version__, embeddings
 from m2l_bench import audio as audio_io
-from m2l_bench import embeddings
 from m2l_bench.embeddings.base import Embedding, refusal
 from m2l_bench.latents import LatentKey, LatentStore, latent_key
 from m2l_bench.reconstruction.cards import Card, SetMetric, Unscorable
@@ -26,15 +26,17 @@ from m2l_bench.reconstruction.distribution import heard_through
 from m2l_bench.reconstruction.metrics import METRICS, score_pair
 from m2l_bench.results import Item, Row, data_hash
 from m2l_bench.suite.data import AudioItem
-from m2l_bench.suite.engine import Outcome
+from m2l_bench.suite.engine import Outcome, failure_reason, open_latents
 from m2l_bench.systems.apply import reconstruct
 from m2l_bench.systems.base import System
-from m2l_bench.systems.registry import load
+from m2l_bench.systems.registry import load, needs_download, system_class
 
-# Raised whenever the same inputs would give another result.
+# Raised whenever the same inputs would give another result, within one version of the package.
 JOB_VERSION = 1
 # The fingerprint under which the windows of the references themselves are kept.
 REFERENCE = "0" * 16
+REFERENCE_LABEL = "reference"
+NAN = float("nan")
 
 BIT_RATE = Card(
     name="bit_rate",
@@ -73,7 +75,18 @@ class SystemSpec:
 
     def load(self) -> System:
         """Load the system; ValueError, ImportError or OSError says in one line why it cannot be."""
-        return _load_cached(json.dumps([self.spelling, self.checkpoint, self.device, self.seed, dict(self.options)]))
+        return _load_cached(self._key())
+
+    def would_download(self) -> bool:
+        """Whether it is loaded from a checkpoint on the hub."""
+        return self.checkpoint is None and needs_download(self.spelling)
+
+    def system_class(self) -> type:
+        """Its class, nothing loaded; ValueError as of :meth:`load`."""
+        return system_class(self.spelling)
+
+    def _key(self) -> str:
+        return json.dumps([self.spelling, self.checkpoint, self.device, self.seed, dict(self.options)])
 
 
 @lru_cache(maxsize=2)  # a worker meets a few systems one after the other; large ones must not pile up
@@ -97,8 +110,8 @@ def set_metric(name: str) -> SetMetric:
 
 
 def identity(kind: str, **parts: Any) -> str:
-    """SHA-256 of a job's kind, the step's version and everything else its outcome depends on."""
-    text = json.dumps({"kind": kind, "version": JOB_VERSION, **parts}, sort_keys=True)
+    """SHA-256 of a job's kind, the code's version and everything else its outcome depends on."""
+    text = json.dumps({"kind": kind, "version": [__version__, JOB_VERSION], **parts}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -132,13 +145,15 @@ class ReconstructJob:
     @property
     def label(self) -> str:
         """The system's name in the tables."""
-        return self.system.label if self.system else "reference"
+        return self.system.label if self.system else REFERENCE_LABEL
 
-    @property
+    kind: ClassVar[str] = "reconstruct"
+
+    @cached_property
     def id(self) -> str:
         """SHA-256 of everything the outcome depends on."""
         return identity(
-            "reconstruct",
+            self.kind,
             label=self.label,
             fingerprint=self.fingerprint,
             dataset=self.dataset,
@@ -148,15 +163,16 @@ class ReconstructJob:
             max_length_difference=self.max_length_difference,
         )
 
-    def is_whole(self, outcome: Outcome, workspace: Path) -> bool:
-        """Whether the windows that the outcome counts are still in the latent store."""
+    def kept(self, outcome: Outcome) -> list[LatentKey]:
+        """The windows that the outcome counts."""
         heard = {windows_of(name): found for name, found in self.embeddings}
         content = {item.id: item.sha256 for item in self.items}
         counted = [record for record in outcome.items if record.metric in heard and not record.reason]
-        if not counted:
-            return True
-        store = open_latents(workspace)
-        return all(windows_key(content[r.item], self.fingerprint, heard[r.metric]) in store for r in counted)
+        return [windows_key(content[r.item], self.fingerprint, heard[r.metric]) for r in counted]
+
+    def failed(self, reason: str) -> Outcome:
+        """Every file under every metric, with the reason."""
+        return Outcome([record for item in self.items for record in self._failed(self._blank(item), reason)])
 
     def run(self, workspace: Path) -> Outcome:
         """Score every file; a file or metric that fails gives an Item with its reason."""
@@ -165,8 +181,8 @@ class ReconstructJob:
         with open_latents(workspace) as store:
             return Outcome([record for item in self.items for record in self._score(item, store)])
 
-    def _score(self, item: AudioItem, store: LatentStore | None) -> list[Item]:
-        blank = Item(
+    def _blank(self, item: AudioItem) -> Item:
+        return Item(
             system=self.label,
             fingerprint=self.fingerprint,
             dataset=self.dataset,
@@ -176,6 +192,9 @@ class ReconstructJob:
             item=item.id,
             group=item.id,
         )
+
+    def _score(self, item: AudioItem, store: LatentStore | None) -> list[Item]:
+        blank = self._blank(item)
         try:
             reference, rate = audio_io.load(item.path)
             estimate, kbps = reference, None
@@ -190,7 +209,7 @@ class ReconstructJob:
             heard = [self._listen(blank, item, name, estimate, rate, store) for name, _ in self.embeddings]
         # A system may be anybody's code: whatever it raises becomes this file's reason, and the run goes on.
         except Exception as error:
-            return self._failed(blank, error)
+            return self._failed(blank, failure_reason(error))
         return records + heard
 
     def _listen(
@@ -206,8 +225,8 @@ class ReconstructJob:
         store.put(windows_key(item.sha256, self.fingerprint, embedding.fingerprint), windows.T[None])
         return _record(blank, windows_of(name), embedding.fingerprint, len(windows))
 
-    def _failed(self, blank: Item, error: Exception) -> list[Item]:
-        failure = Unscorable(failure_reason(error))
+    def _failed(self, blank: Item, reason: str) -> list[Item]:
+        failure = Unscorable(reason)
         cards = [(name, METRICS[name].card.hash) for name in self.metrics]
         cards += [(windows_of(name), heard) for name, heard in self.embeddings]
         return [_record(blank, name, card, failure) for name, card in cards]
@@ -224,7 +243,7 @@ class DistanceJob:
     dataset : str
     items : tuple of AudioItem
         All that were planned.
-    failed : tuple of (str, str)
+    failed_items : tuple of (str, str)
         Ids that could not be heard, and why; left out on both sides.
     metric : str
         Name of a set metric.
@@ -239,7 +258,7 @@ class DistanceJob:
     fingerprint: str
     dataset: str
     items: tuple[AudioItem, ...]
-    failed: tuple[tuple[str, str], ...]
+    failed_items: tuple[tuple[str, str], ...]
     metric: str
     embedding_fingerprint: str
     seed: int
@@ -250,71 +269,76 @@ class DistanceJob:
         """The system's name in the tables."""
         return self.system.label
 
-    @property
+    kind: ClassVar[str] = "distance"
+
+    @cached_property
     def id(self) -> str:
         """SHA-256 of everything the outcome depends on."""
         return identity(
-            "distance",
+            self.kind,
             label=self.label,
             fingerprint=self.fingerprint,
             dataset=self.dataset,
             items=[(item.id, item.sha256) for item in self.items],
-            failed=self.failed,
+            failed=self.failed_items,
             card=set_metric(self.metric).card.hash,
             embedding=self.embedding_fingerprint,
             seed=self.seed,
             note=self.note,
         )
 
-    def is_whole(self, outcome: Outcome, workspace: Path) -> bool:
-        """Nothing is left beside the outcome."""
-        return True
+    def kept(self, outcome: Outcome) -> list[LatentKey]:
+        """Nothing beside the outcome."""
+        return []
+
+    def failed(self, reason: str) -> Outcome:
+        """No number, and every file with a reason."""
+        own = dict(self.failed_items)
+        return self._outcome(
+            {item.id: own.get(item.id, reason) for item in self.items}, note=f"{self.metric}: {reason}."
+        )
 
     def run(self, workspace: Path) -> Outcome:
         """The row, and a record for each file that is not in it."""
         metric = set_metric(self.metric)
-        reasons = dict(self.failed)
+        reasons = dict(self.failed_items)
         heard = [item for item in self.items if item.id not in reasons]
         store = open_latents(workspace)
         references, estimates = (
             [store.get(windows_key(item.sha256, fingerprint, self.embedding_fingerprint))[0].T for item in heard]
             for fingerprint in (REFERENCE, self.fingerprint)
         )
-        value = low = high = float("nan")
-        note = self.note
         try:
             score = metric.score(references, estimates, self.seed)
-            value, low, high = score.value, score.ci_low, score.ci_high
         except Unscorable as error:
             reasons |= {item.id: str(error) for item in heard}
-            note = " ".join([note, f"{self.metric}: {error}."]).strip()
+            return self._outcome(reasons, note=f"{self.metric}: {error}.")
+        return self._outcome(reasons, score.value, score.ci_low, score.ci_high)
+
+    def _outcome(
+        self, reasons: Mapping[str, str], value: float = NAN, low: float = NAN, high: float = NAN, *, note: str = ""
+    ) -> Outcome:
+        named: dict[str, Any] = {
+            "system": self.label,
+            "fingerprint": self.fingerprint,
+            "dataset": self.dataset,
+            "metric": self.metric,
+            "card": set_metric(self.metric).card.hash,
+            "seed": self.system.seed,
+        }
         row = Row(
-            system=self.label,
-            fingerprint=self.fingerprint,
-            dataset=self.dataset,
-            metric=self.metric,
+            **named,
             statistic="pooled",
-            card=metric.card.hash,
             data_hash=data_hash((item.id, item.sha256) for item in self.items),
-            seed=self.system.seed,
             value=value,
             ci_low=low,
             ci_high=high,
             n_planned=len(self.items),
             n_scored=len(self.items) - len(reasons),
             n_failed=len(reasons),
-            note=note,
+            note=" ".join([self.note, note]).strip(),
         )
-        blank = Item(
-            system=self.label,
-            fingerprint=self.fingerprint,
-            dataset=self.dataset,
-            metric=self.metric,
-            card=metric.card.hash,
-            seed=self.system.seed,
-            item="",
-        )
-        return Outcome([replace(blank, item=name, group=name, reason=why) for name, why in reasons.items()], [row])
+        return Outcome([Item(**named, item=name, group=name, reason=why) for name, why in reasons.items()], [row])
 
 
 def windows_of(embedding: str) -> str:
@@ -332,18 +356,6 @@ def failures(records: Sequence[Item], name: str) -> dict[str, str]:
     return {record.item: record.reason for record in records if record.metric == name and record.reason}
 
 
-def failure_reason(error: Exception) -> str:
-    """One line for the results: the message, with the exception's name where it is not ours."""
-    text = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-    return " ".join(text.split())
-
-
 def _record(blank: Item, name: str, card: str, score: float | Unscorable) -> Item:
     record = replace(blank, metric=name, card=card)
     return replace(record, reason=str(score)) if isinstance(score, Unscorable) else replace(record, value=float(score))
-
-
-@lru_cache(maxsize=2)
-def open_latents(workspace: Path) -> LatentStore:
-    """The latent store of a workspace, opened once a process."""
-    return LatentStore(workspace / "latents")

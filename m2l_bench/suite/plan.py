@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from m2l_bench.suite.data import AudioSet, from_folder
 from m2l_bench.suite.engine import Outcome
 from m2l_bench.suite.jobs import (
     REFERENCE,
+    REFERENCE_LABEL,
     DistanceJob,
     ReconstructJob,
     SystemSpec,
@@ -54,7 +56,7 @@ class Plan:
     unheard : mapping of str to str
         Embeddings that cannot be loaded, and why.
     missing : mapping of str to str
-        Tasks whose data are not there, and how to get them.
+        Audio and tasks whose data are not there, and how to get them.
     """
 
     suite: Suite
@@ -95,10 +97,13 @@ def make_plan(suite: Suite) -> Plan:
     Raises
     ------
     ValueError
-        If a folder of audio is missing or empty, a task is unknown, or no system can be used.
+        If a task is unknown, or none of the audio and of the tasks' data is there.
     """
-    data = tuple(find_audio(name) for name in suite.audio)
+    data, silent = _find_sets(suite)
     tasks, missing = _find_tasks(suite)
+    missing = silent | missing
+    if not (data or tasks):
+        raise ValueError("; ".join(missing.values()) or "audio, tasks: one of them must name something")
     heard, unheard = _find_embeddings(suite) if data else ({}, {})
     systems: dict[str, tuple[SystemSpec, str]] = {}
     unusable: dict[str, tuple[SystemSpec, str]] = {}
@@ -120,8 +125,6 @@ def make_plan(suite: Suite) -> Plan:
             continue
         systems[spec.label] = spec, system.fingerprint
         jobs += own
-    if not systems:
-        raise ValueError("; ".join(reason for _, reason in unusable.values()) or "systems: must name at least one")
     return Plan(suite, data, tuple(tasks), tuple(jobs), systems, heard, unusable, unheard, missing)
 
 
@@ -185,7 +188,7 @@ def probe_jobs(plan: Plan, outcomes: Sequence[Outcome]) -> list[ProbeJob]:
                     fingerprint=fingerprint,
                     task=task_spec,
                     items=task_spec.audio(),
-                    failed=tuple(sorted((name, why) for name, why in lost.items() if name in names)),
+                    failed_items=tuple(sorted((name, why) for name, why in lost.items() if name in names)),
                     probe=probe,
                     seeds=plan.suite.probe_seeds,
                 )
@@ -213,7 +216,7 @@ def distance_jobs(plan: Plan, items: Sequence[Item]) -> list[DistanceJob]:
                             fingerprint=fingerprint,
                             dataset=audio_set.name,
                             items=audio_set.items,
-                            failed=tuple(sorted(failed.items())),
+                            failed_items=tuple(sorted(failed.items())),
                             metric=metric,
                             embedding_fingerprint=plan.embeddings[embedding],
                             seed=plan.suite.seed,
@@ -221,6 +224,43 @@ def distance_jobs(plan: Plan, items: Sequence[Item]) -> list[DistanceJob]:
                         )
                     )
     return jobs
+
+
+def planned_counts(plan: Plan, absent: Collection[str] = ()) -> Counter[tuple[str, str]]:
+    """How many jobs of each kind and system, those of the second phase too.
+
+    Parameters
+    ----------
+    plan : Plan
+    absent : collection of str
+        Labels of systems to be counted although they could not be loaded, as they would be after a download.
+    """
+    counts = Counter((job.kind, job.label) for job in plan.jobs)
+    slices = sum(-(-len(audio_set.items) // SLICE) for audio_set in plan.data)
+    for label in absent:
+        system = plan.unusable[label][0].system_class()
+        if hasattr(system, "reconstruct") and slices:
+            counts[ReconstructJob.kind, label] += slices
+        if hasattr(system, "encode") and plan.tasks:
+            counts[EncodeJob.kind, label] += len(_encode_jobs(plan.unusable[label][0], "", plan.tasks))
+    heard = [embedding for _, embedding in plan.set_metrics if embedding in plan.embeddings]
+    for kind, label in list(counts):
+        if kind == ReconstructJob.kind and label != REFERENCE_LABEL:
+            counts[DistanceJob.kind, label] += len(plan.data) * len(heard)
+        elif kind == EncodeJob.kind:
+            counts[ProbeJob.kind, label] += len(plan.tasks) * len(plan.suite.probes)
+    return +counts
+
+
+def _find_sets(suite: Suite) -> tuple[tuple[AudioSet, ...], dict[str, str]]:
+    """The audio that is there, and why the rest is not."""
+    found, missing = [], {}
+    for name in suite.audio:
+        try:
+            found.append(find_audio(name))
+        except AudioError as error:
+            missing[name] = str(error)
+    return tuple(found), missing
 
 
 def _find_tasks(suite: Suite) -> tuple[list[TaskSpec], dict[str, str]]:

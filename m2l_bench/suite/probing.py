@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -17,8 +18,8 @@ from m2l_bench import audio as audio_io
 from m2l_bench.latents import LatentKey, latent_key
 from m2l_bench.results import Item, Row
 from m2l_bench.suite.data import AudioItem
-from m2l_bench.suite.engine import Outcome
-from m2l_bench.suite.jobs import SystemSpec, failure_reason, identity, open_latents
+from m2l_bench.suite.engine import Outcome, failure_reason, open_latents
+from m2l_bench.suite.jobs import SystemSpec, identity
 from m2l_bench.systems.apply import encode
 from m2l_bench.systems.base import System
 from m2l_bench.systems.registry import load
@@ -96,31 +97,33 @@ class EncodeJob:
         """The system's name in the tables."""
         return self.system.label
 
-    @property
+    kind: ClassVar[str] = "encode"
+
+    @cached_property
     def id(self) -> str:
         """SHA-256 of everything the outcome depends on."""
         return identity(
-            "encode",
+            self.kind,
             fingerprint=self.fingerprint,
             items=[(item.id, item.sha256) for item in self.items],
             pooling=self.pooling,
             clip_seconds=self.clip_seconds,
         )
 
-    def is_whole(self, outcome: Outcome, workspace: Path) -> bool:
-        """Whether what was pooled is still in the latent store."""
-        store = open_latents(workspace)
-        failed = {record.item for record in outcome.items if record.reason}
-        return all(self._key(item) in store for item in self.items if item.id not in failed)
+    def kept(self, outcome: Outcome) -> list[LatentKey]:
+        """What was pooled."""
+        return [self._key(item) for item in self.items if item.id not in outcome.failures]
+
+    def failed(self, reason: str) -> Outcome:
+        """Every item, with the reason."""
+        return Outcome([replace(self._blank(item), reason=reason) for item in self.items])
 
     def run(self, workspace: Path) -> Outcome:
         """A record for each item: how many clips it gave, or why none."""
         with open_latents(workspace) as store:
             records = []
             for item in self.items:
-                blank = Item(
-                    system=self.label, fingerprint=self.fingerprint, dataset="", metric=POOLED, card="", item=item.id
-                )
+                blank = self._blank(item)
                 # Decoding or a system that may be anybody's code: what it raises becomes this item's reason.
                 try:
                     key = self._key(item)
@@ -130,6 +133,9 @@ class EncodeJob:
                 except Exception as error:
                     records.append(replace(blank, reason=failure_reason(error)))
         return Outcome(records)
+
+    def _blank(self, item: AudioItem) -> Item:
+        return Item(system=self.label, fingerprint=self.fingerprint, dataset="", metric=POOLED, card="", item=item.id)
 
     def _pool(self, item: AudioItem) -> np.ndarray:
         from m2l_bench.tasks.base import pool
@@ -154,7 +160,7 @@ class ProbeJob:
     task : TaskSpec
     items : tuple of AudioItem
         All of the task.
-    failed : tuple of (str, str)
+    failed_items : tuple of (str, str)
         Ids without latents, and why.
     probe : str
     seeds : tuple of int
@@ -164,7 +170,7 @@ class ProbeJob:
     fingerprint: str
     task: TaskSpec
     items: tuple[AudioItem, ...]
-    failed: tuple[tuple[str, str], ...]
+    failed_items: tuple[tuple[str, str], ...]
     probe: str
     seeds: tuple[int, ...]
 
@@ -173,26 +179,28 @@ class ProbeJob:
         """The system's name in the tables."""
         return self.system.label
 
-    @property
+    kind: ClassVar[str] = "probe"
+
+    @cached_property
     def id(self) -> str:
         """SHA-256 of everything the outcome depends on."""
         task = self.task.load()
         return identity(
-            "probe",
+            self.kind,
             label=self.label,
             fingerprint=self.fingerprint,
             task=[task.name, task.kind, task.labels, task.pooling, task.clip_seconds, task.caveat],
             items=[(item.id, item.sha256) for item in self.items],
             splits=[(item.id, item.split, item.group) for item in task.items()],
-            failed=self.failed,
+            failed=self.failed_items,
             cards=[METRICS[name].card.hash for name in task.metrics],
             probe=self.probe,
             seeds=self.seeds,
         )
 
-    def is_whole(self, outcome: Outcome, workspace: Path) -> bool:
-        """Nothing is left beside the outcome."""
-        return True
+    def kept(self, outcome: Outcome) -> list[LatentKey]:
+        """Nothing beside the outcome."""
+        return []
 
     def run(self, workspace: Path) -> Outcome:
         """Rows and predictions; items without latents are counted as failed."""
@@ -200,7 +208,7 @@ class ProbeJob:
 
         task = self.task.load()
         store = open_latents(workspace)
-        reasons = dict(self.failed)
+        reasons = dict(self.failed_items)
         try:
             features = {
                 item.id: store.get(pooled_key(item, self.fingerprint, task.pooling, task.clip_seconds))[0]
@@ -209,15 +217,16 @@ class ProbeJob:
             }
             result = evaluate(task, features, load_probe(self.probe), seeds=self.seeds)
         except ValueError as error:
-            return self._failed(task, failure_reason(error))
+            return self.failed(failure_reason(error))
         named = {"system": self.label, "fingerprint": self.fingerprint}
         rows = [replace(row, probe=self.probe) for row in result.rows(**named)]
         records = [replace(record, probe=self.probe) for record in result.item_rows(**named)]
         lost = [(name, reasons.get(name, why)) for name, why in result.failures]
         return Outcome([*records, *self._lost(task, lost)], rows)
 
-    def _failed(self, task: Task, reason: str) -> Outcome:
+    def failed(self, reason: str) -> Outcome:
         """The task as a whole could not be evaluated: every test item counts as failed."""
+        task = self.task.load()
         tested = [item.id for item in task.items() if item.split == "test"]
         planned = planned_hash(task, task.split_labels("test"))
         rows = [

@@ -20,9 +20,12 @@ from m2l_bench.reconstruction.metrics import METRICS
 from m2l_bench.results import Item, Row, provenance, read_items, read_rows, write_run
 from m2l_bench.suite.clips import ClipJob, heard
 from m2l_bench.suite.data import AudioItem
-from m2l_bench.suite.engine import Job, JobStore, Outcome, run_jobs
+from m2l_bench.suite.engine import Done, Engine, Job, JobStore, Outcome, run_jobs
+from m2l_bench.suite.forecast import Cost, cost_record
 from m2l_bench.suite.jobs import BIT_RATE, set_metric
-from m2l_bench.suite.plan import Plan, distance_jobs, left_out, make_plan, probe_jobs
+from m2l_bench.suite.journal import Journal
+from m2l_bench.suite.local import LocalEngine
+from m2l_bench.suite.plan import Plan, distance_jobs, left_out, make_plan, planned_counts, probe_jobs
 from m2l_bench.suite.suite import Suite
 from m2l_bench.suite.summary import summarise
 from m2l_bench.tasks.scoring import METRICS as TASK_METRICS
@@ -63,7 +66,8 @@ def run_suite(
     suite: Suite,
     *,
     out: Path | None = None,
-    workers: int = 1,
+    engine: Engine | None = None,
+    retry_failed: bool = False,
     on_plan: Callable[[Plan], None] = lambda plan: None,
     on_jobs: Callable[[int], None] = lambda n: None,
     on_finished: Callable[[Job, float | None], None] = lambda job, seconds: None,
@@ -76,8 +80,10 @@ def run_suite(
     out : Path, optional
         The run's folder; ``results/runs/NAME-HASH`` below the working directory by default. With the default, finished
         jobs are shared between runs (``results/runs/.store``); else they lie in ``OUT/store``.
-    workers : int
-        Processes.
+    engine : Engine, optional
+        Where jobs run; one process of this machine by default.
+    retry_failed : bool
+        Run those jobs again that left a file without a number, and write the results anew.
     on_plan, on_jobs, on_finished : callable
         For progress: called with the plan, with how many jobs follow from the first phase, and with every job.
 
@@ -88,9 +94,13 @@ def run_suite(
     Raises
     ------
     ValueError
-        If `out` already holds the run of another plan.
+        If `out` already holds the run of another plan, another process is running there, or no system can be used.
+    EngineError
+        If the run could not go on; what is finished is kept, and the same call goes on from there.
     """
     plan = make_plan(suite)
+    if not plan.systems:
+        raise ValueError("; ".join(reason for _, reason in plan.unusable.values()) or "systems: must name at least one")
     on_plan(plan)
     runs = Path("results") / "runs"
     folder = out or runs / f"{suite.name}-{plan.hash}"
@@ -101,32 +111,41 @@ def run_suite(
             f"{folder}: holds the run of another plan ({found}, this one is {plan.hash}); choose another --out"
         )
     started = time.time()
-    seconds: dict[str, float] = {}
-
-    def finished(job: Job, duration: float | None) -> None:
-        if duration is not None:
-            seconds[job.label] = seconds.get(job.label, 0.0) + duration
-        on_finished(job, duration)
-
+    costs: dict[tuple[str, str], Cost] = {}
     store = JobStore(folder / "store" if out else runs / ".store")
+    with Journal(folder, plan.hash, planned_counts(plan)) as journal:
 
-    def outcomes(jobs: Sequence[Job]) -> list[Outcome]:
-        return run_jobs(jobs, store, workers=workers, on_finished=finished)
+        def finished(done: Done) -> None:
+            journal.finished(done)
+            if done.seconds is not None:
+                costs.setdefault((done.job.kind, done.job.label), Cost()).add(done.job, done.seconds)
+            on_finished(done.job, done.seconds)
 
-    first = outcomes(plan.jobs)
-    records = [record for outcome in first for record in outcome.items]
-    following: list[Job] = [*distance_jobs(plan, records), *probe_jobs(plan, first)]
-    on_jobs(len(following))
-    second = outcomes(following)
-    if found is not None and not seconds:
-        return RunResult(folder, plan, read_rows(folder), read_items(folder), cards, False, store.workspace)
-    rows = [row for outcome in second for row in outcome.rows]
-    items = [record for record in records if record.metric in cards] + left_out(plan)
-    rows += _summaries(plan, items, {(row.dataset, row.system, row.metric) for row in rows})
-    items += [record for outcome in second for record in outcome.items]
-    described = {card.hash: asdict(card) for card in cards.values()}
-    write_atomic(folder / "cards.json", (json.dumps(described, indent=2, sort_keys=True) + "\n").encode())
-    write_run(folder, rows, items, _run_record(plan, started, seconds, workers))
+        def outcomes(jobs: Sequence[Job]) -> list[Outcome]:
+            return run_jobs(
+                jobs,
+                store,
+                engine or LocalEngine(),
+                retry_failed=retry_failed,
+                on_started=journal.started,
+                on_finished=finished,
+            )
+
+        first = outcomes(plan.jobs)
+        records = [record for outcome in first for record in outcome.items]
+        following: list[Job] = [*distance_jobs(plan, records), *probe_jobs(plan, first)]
+        on_jobs(len(following))
+        second = outcomes(following)
+        if found is not None and not costs:
+            return RunResult(folder, plan, read_rows(folder), read_items(folder), cards, False, store.workspace)
+        journal.begin()
+        rows = [row for outcome in second for row in outcome.rows]
+        items = [record for record in records if record.metric in cards] + left_out(plan)
+        rows += _summaries(plan, items, {(row.dataset, row.system, row.metric) for row in rows})
+        items += [record for outcome in second for record in outcome.items]
+        described = {card.hash: asdict(card) for card in cards.values()}
+        write_atomic(folder / "cards.json", (json.dumps(described, indent=2, sort_keys=True) + "\n").encode())
+        write_run(folder, rows, items, _run_record(plan, started, costs, engine))
     return RunResult(folder, plan, rows, items, cards, True, store.workspace)
 
 
@@ -161,7 +180,9 @@ def _finished_plan(folder: Path) -> str | None:
         raise ValueError(f"{path}: must be a run's provenance in JSON ({error})") from error
 
 
-def _run_record(plan: Plan, started: float, seconds: dict[str, float], workers: int) -> dict[str, Any]:
+def _run_record(
+    plan: Plan, started: float, costs: dict[tuple[str, str], Cost], engine: Engine | None
+) -> dict[str, Any]:
     return {
         "plan": plan.hash,
         "suite": plan.suite.model_dump(mode="json"),
@@ -169,18 +190,18 @@ def _run_record(plan: Plan, started: float, seconds: dict[str, float], workers: 
         "tasks": {spec.name: {"items": len(spec.audio()), "data": spec.load().about.version} for spec in plan.tasks},
         "unusable_systems": {label: reason for label, (_, reason) in plan.unusable.items()},
         "unusable_embeddings": dict(plan.unheard),
-        "missing_tasks": dict(plan.missing),
+        "missing_data": dict(plan.missing),
         "jobs": len(plan.jobs),
-        "workers": workers,
+        "engine": repr(engine or LocalEngine()),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
         "wall_seconds": round(time.time() - started, 3),
-        "seconds_per_system": {label: round(value, 3) for label, value in sorted(seconds.items())},
+        "costs": cost_record(costs),
         "provenance": provenance(),
     }
 
 
 def render_clips(
-    result: RunResult, dataset: str, ids: Sequence[str], *, workers: int = 1
+    result: RunResult, dataset: str, ids: Sequence[str], *, engine: Engine | None = None
 ) -> Iterator[tuple[AudioItem, int, np.ndarray, dict[str, np.ndarray]]]:
     """Make clips of a finished run again, to be listened to.
 
@@ -190,7 +211,7 @@ def render_clips(
     dataset : str
     ids : sequence of str
         Files of the dataset.
-    workers : int
+    engine : Engine, optional
 
     Yields
     ------
@@ -208,5 +229,5 @@ def render_clips(
         for spec, fingerprint in result.plan.rebuilders.values()
         for name in ids
     ]
-    run_jobs(jobs, JobStore(result.workspace), workers=workers)
+    run_jobs(jobs, JobStore(result.workspace), engine or LocalEngine())
     yield from heard(jobs, result.workspace)

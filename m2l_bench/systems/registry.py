@@ -317,6 +317,11 @@ def load(
     return cls(**given)
 
 
+def system_class(name: str) -> Any:
+    """The class behind a registry name, nothing loaded; ValueError where there is none."""
+    return _resolve(name, has_checkpoint=False)[0]
+
+
 def known_names() -> list[str]:
     """Every registry name with its variants, in table order, then those of installed packages."""
     names = []

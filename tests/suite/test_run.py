@@ -12,6 +12,7 @@ import soundfile
 from m2l_bench import audio
 from m2l_bench.results import read_items, read_rows
 from m2l_bench.suite.jobs import ReconstructJob
+from m2l_bench.suite.local import LocalEngine
 from m2l_bench.suite.plan import find_audio, make_plan
 from m2l_bench.suite.run import run_suite
 from m2l_bench.suite.suite import make_suite
@@ -58,7 +59,7 @@ def test_second_run_computes_and_writes_nothing(music_folder: Path, tmp_path: Pa
 def test_equal_runs_write_equal_bytes_whatever_the_workers(music_folder: Path, tmp_path: Path) -> None:
     suite = _suite(music_folder, ["lowpass-7k", "mp3:64k"])
     for name, workers in (("one", 1), ("two", 2)):
-        run_suite(suite, out=tmp_path / name, workers=workers)
+        run_suite(suite, out=tmp_path / name, engine=LocalEngine(workers=workers))
     for file in ("rows.csv", "rows.parquet", "items.parquet", "cards.json", "failures.csv"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
 

@@ -1,0 +1,249 @@
+"""Run jobs on this machine: a few worker processes, one job each at a time.
+
+Each worker has a pipe of its own, so that nothing is shared that a killed process could leave locked, and it is known which
+job died with it. That job is tried once more in a fresh process, then counted as failed. (An executor of
+``concurrent.futures`` or loky gives up the whole pool when one process dies, and has no limit of time for a job.)
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+
+from m2l_bench.suite.engine import Done, EngineError, Job, JobStore, give_up, perform
+
+# One thread a worker: oversubscribed BLAS makes small problems many times slower, and a fixed number of threads is part
+# of a reproducible sum.
+THREADS = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMBA_NUM_THREADS"), "1"
+)
+ATTEMPTS = 2
+_STARTS = 5  # failed ones before the run stops
+_PATIENCE = 10.0  # seconds that an idle worker gets to leave
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalEngine:
+    """Worker processes of this machine.
+
+    Attributes
+    ----------
+    workers : int
+        Processes, >= 1, one thread each.
+    timeout : float, optional
+        Seconds that a job may take, > 0; then its process is killed and the job counts as failed.
+    on_stopping : callable
+        Called with the number of running jobs when the user interrupts: they are waited for, a second interrupt kills them.
+    """
+
+    workers: int = 1
+    timeout: float | None = None
+    on_stopping: Callable[[int], None] = lambda running: None
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise ValueError(f"workers must be at least 1, got {self.workers}")
+        if self.timeout is not None and not self.timeout > 0:
+            raise ValueError(f"timeout must be positive (seconds), got {self.timeout}")
+
+    def run(self, jobs: Sequence[Job], store: JobStore, on_started: Callable[[Job], None]) -> Generator[Done]:
+        """Run every job; see :class:`m2l_bench.suite.engine.Engine`.
+
+        Raises
+        ------
+        EngineError
+            If the storage failed, or a worker cannot be started.
+        KeyboardInterrupt
+            After the running jobs are finished and stored; at the second interrupt, at once.
+        """
+        waiting = deque(jobs)
+        attempts: dict[str, int] = {}
+        crew: list[_Worker] = []
+        with _stop_gently(lambda: self.on_stopping(sum(worker.job is not None for worker in crew))) as stopping:
+            try:
+                while True:
+                    if stopping.is_set():
+                        waiting.clear()
+                    while len(crew) < min(self.workers, len(waiting) + sum(w.job is not None for w in crew)):
+                        crew.append(_Worker(store.workspace))
+                    for worker in crew:
+                        if waiting and worker.idle:
+                            job = waiting.popleft()
+                            worker.give(job, self.timeout)
+                            on_started(job)
+                    if not waiting and not any(worker.job for worker in crew):
+                        break
+                    for worker in _ready(crew):
+                        answer = worker.answer()
+                        if isinstance(answer, Done):
+                            yield answer
+                        elif isinstance(answer, str):  # it died, or had to be killed
+                            crew.remove(worker)
+                            lost = worker.job
+                            name = "start" if lost is None else lost.id
+                            attempts[name] = attempts.get(name, 0) + 1
+                            if lost is None:
+                                if attempts[name] > _STARTS and not worker.started:
+                                    raise EngineError(f"worker processes cannot be started: the last one {answer}")
+                            elif attempts[name] < ATTEMPTS and not worker.overdue:
+                                waiting.appendleft(lost)
+                            else:
+                                more = "" if worker.overdue else f", {ATTEMPTS} times"
+                                reason = f"its worker process {answer}{more}"
+                                yield Done(lost, give_up(lost, store, reason), time.monotonic() - worker.since)
+                if stopping.is_set():
+                    raise KeyboardInterrupt
+                for worker in crew:
+                    worker.dismiss()
+            finally:
+                for worker in crew:
+                    worker.kill()
+
+
+def _ready(crew: Sequence[_Worker]) -> list[_Worker]:
+    """Those that have something to say, have died, or are overdue; waits for one."""
+    deadlines = [worker.deadline for worker in crew if worker.deadline is not None]
+    patience = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+    speaking = wait([worker.pipe for worker in crew], patience)
+    return [worker for worker in crew if worker.pipe in speaking or worker.overdue]
+
+
+@dataclass
+class _Worker:
+    """A process with its pipe, and the job it is at."""
+
+    workspace: Path
+    job: Job | None = None
+    started: bool = False
+    since: float = 0.0
+    deadline: float | None = None
+    timeout: float | None = None
+    pipe: Connection = field(init=False)
+    process: SpawnProcess = field(init=False)
+
+    def __post_init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, self.workspace), name="m2l-bench worker")
+        with _single_threaded_children():
+            self.process.start()
+        theirs.close()  # so that the pipe ends when the process does
+
+    @property
+    def idle(self) -> bool:
+        return self.started and self.job is None
+
+    @property
+    def overdue(self) -> bool:
+        return self.deadline is not None and time.monotonic() >= self.deadline
+
+    def give(self, job: Job, timeout: float | None) -> None:
+        self.job, self.since, self.timeout = job, time.monotonic(), timeout
+        self.deadline = None if timeout is None else self.since + timeout
+        with suppress(OSError):  # it may have died meanwhile: the end of its pipe says so
+            self.pipe.send(job)
+
+    def answer(self) -> Done | str | None:
+        """A finished job; what became of the process, where it is no more; None where it has just started."""
+        if not self.pipe.poll():
+            self.kill()
+            return f"was killed after {self.timeout:g} s, the time limit of a job"
+        try:
+            message = self.pipe.recv()
+        except (EOFError, OSError):
+            self.process.join()
+            return _ending(self.process.exitcode)
+        if isinstance(message, EngineError):
+            raise message
+        if self.job is None:
+            self.started = True
+            return None
+        done, self.job, self.deadline = Done(self.job, *message), None, None
+        return done
+
+    def dismiss(self) -> None:
+        """Let it leave by itself."""
+        self.pipe.close()
+        self.process.join(_PATIENCE)
+
+    def kill(self) -> None:
+        self.pipe.close()
+        self.process.kill()
+        self.process.join()
+
+
+def _ending(exitcode: int | None) -> str:
+    if exitcode is not None and exitcode < 0:
+        hint = " (out of memory?)" if exitcode == -signal.SIGKILL else ""
+        return f"was killed by {signal.Signals(-exitcode).name}{hint}"
+    return f"left with exit code {exitcode}"
+
+
+def _serve(pipe: Connection, workspace: Path) -> None:
+    """A worker's life: announce itself, then answer each job."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts all processes: the parent decides
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    store = JobStore(workspace)
+    pipe.send(None)
+    while True:
+        try:
+            job = pipe.recv()
+        except EOFError:
+            return
+        try:
+            pipe.send(perform(job, store))
+        except EngineError as error:
+            pipe.send(error)
+
+
+def _leave_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+@contextmanager
+def _stop_gently(on_first: Callable[[], None]) -> Iterator[threading.Event]:
+    """Set the event at the first interrupt; let the second one through. Signals reach the main thread only."""
+    stopping = threading.Event()
+
+    def interrupted(number: int, frame: object) -> None:
+        if stopping.is_set():
+            raise KeyboardInterrupt
+        stopping.set()
+        on_first()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stopping
+        return
+    before = signal.signal(signal.SIGINT, interrupted)
+    try:
+        yield stopping
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _single_threaded_children() -> Iterator[None]:
+    """Set the thread limits that spawned processes read at start-up."""
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(THREADS)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,146 @@
+"""The local engine: one thread a worker, killed, hanging and raising jobs, full disks, interrupts, orphans."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from toy_jobs import ThreadsJob, ToyJob
+
+from m2l_bench.suite.engine import EngineError, JobStore, run_jobs
+from m2l_bench.suite.local import LocalEngine
+
+TOY_RUN = """
+import sys
+from pathlib import Path
+sys.path[:0] = {path!r}
+from toy_jobs import ToyJob
+from m2l_bench.suite.engine import JobStore, run_jobs
+from m2l_bench.suite.local import LocalEngine
+if __name__ == "__main__":
+    engine = LocalEngine(workers=2, on_stopping=lambda n: print("stopping", n, flush=True))
+    jobs = [ToyJob(n, seconds={seconds}) for n in range(6)]
+    try:
+        run_jobs(jobs, JobStore(Path({store!r})), engine, on_started=lambda job: print("started", flush=True))
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+
+
+def _values(jobs: list[ToyJob], folder: Path, **options) -> list[float | str]:
+    outcomes = run_jobs(jobs, JobStore(folder), LocalEngine(**options))
+    return [item.reason or item.value for outcome in outcomes for item in outcome.items]
+
+
+def _attempts(folder: Path, number: int) -> list[str]:
+    return (folder / f"tries-{number}").read_text().split()
+
+
+def test_outcomes_come_in_the_order_of_the_jobs_whatever_the_workers(tmp_path: Path) -> None:
+    jobs = [ToyJob(n, seconds=0.02 * (n % 3)) for n in range(7)]
+    for workers in (1, 3):
+        assert _values(jobs, tmp_path / str(workers), workers=workers) == list(range(7))
+
+
+def test_a_worker_has_one_thread(tmp_path: Path) -> None:
+    assert _values([ThreadsJob(1)], tmp_path) == [1.0]
+
+
+def test_a_killed_worker_is_replaced_and_its_job_tried_again_in_another_process(tmp_path: Path) -> None:
+    jobs = [ToyJob(0), ToyJob(1, "die", times=1), ToyJob(2)]
+    assert _values(jobs, tmp_path, workers=2) == [0, 1, 2]
+    assert len(set(_attempts(tmp_path, 1))) == 2
+
+
+def test_a_job_that_kills_its_worker_twice_is_counted_with_the_reason(tmp_path: Path) -> None:
+    first, reason, last = _values([ToyJob(0), ToyJob(1, "die"), ToyJob(2)], tmp_path)
+    assert (first, last) == (0, 2)
+    assert reason == "its worker process was killed by SIGKILL (out of memory?), 2 times"
+    assert len(_attempts(tmp_path, 1)) == 2
+
+
+def test_a_hanging_job_is_killed_after_the_timeout_and_the_rest_goes_on(tmp_path: Path) -> None:
+    began = time.monotonic()
+    values = _values([ToyJob(0, "hang"), ToyJob(1), ToyJob(2)], tmp_path, workers=2, timeout=1.0)
+    assert values == ["its worker process was killed after 1 s, the time limit of a job", 1, 2]
+    assert time.monotonic() - began < 60
+    assert len(_attempts(tmp_path, 0)) == 1
+
+
+def test_what_a_job_raises_is_its_reason(tmp_path: Path) -> None:
+    assert _values([ToyJob(0, "raise"), ToyJob(1)], tmp_path) == ["KeyError: 'no such thing'", 1]
+
+
+def test_failed_jobs_stay_failed_until_they_are_retried(tmp_path: Path) -> None:
+    jobs = [ToyJob(0, "raise", times=1), ToyJob(1)]
+    store, engine = JobStore(tmp_path), LocalEngine()
+    assert run_jobs(jobs, store, engine)[0].failures
+    assert run_jobs(jobs, store, engine)[0].failures
+    assert not run_jobs(jobs, store, engine, retry_failed=True)[0].failures
+    assert (len(_attempts(tmp_path, 0)), len(_attempts(tmp_path, 1))) == (2, 1)
+
+
+def test_a_full_disk_stops_the_run_blames_no_file_and_loses_nothing(tmp_path: Path) -> None:
+    jobs = [ToyJob(0), ToyJob(1, "full", times=1), ToyJob(2)]
+    with pytest.raises(EngineError, match=r"No space left on device \(somewhere\).*goes on from there"):
+        _values(jobs, tmp_path)
+    assert _values(jobs, tmp_path) == [0, 1, 2]
+    assert len(_attempts(tmp_path, 0)) == 1
+
+
+@pytest.mark.parametrize(("name", "value"), [("workers", 0), ("timeout", 0.0), ("timeout", float("nan"))])
+def test_options_are_checked(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be .*, got"):
+        LocalEngine(**{name: value})
+
+
+def _toy_run(folder: Path, seconds: float) -> subprocess.Popen[str]:
+    script = folder / "toy_run.py"
+    script.write_text(TOY_RUN.format(path=sys.path, seconds=seconds, store=str(folder / "store")))
+    process = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "started\n"
+    return process
+
+
+def _finished(folder: Path) -> int:
+    return len(list((folder / "store" / "jobs").rglob("*.items.parquet")))
+
+
+def test_the_first_interrupt_lets_running_jobs_finish(tmp_path: Path) -> None:
+    process = _toy_run(tmp_path, 1.0)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopping" in out
+    assert 1 <= _finished(tmp_path) < 6
+
+
+def test_the_second_interrupt_kills(tmp_path: Path) -> None:
+    process = _toy_run(tmp_path, 120.0)
+    process.send_signal(signal.SIGINT)
+    assert process.stdout is not None
+    while "stopping" not in process.stdout.readline():
+        pass
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert time.monotonic() - began < 30
+    assert _finished(tmp_path) == 0
+
+
+def test_a_killed_main_process_leaves_no_worker_behind(tmp_path: Path) -> None:
+    process = _toy_run(tmp_path, 120.0)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert children
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert not alive
