@@ -31,6 +31,9 @@ app = typer.Typer(
 # By which the clips worth hearing are chosen: the first that was measured.
 RANKING = ("mel_distance", "si_sdr", "stft_distance")
 
+# What is written once a run is finished, and again by m2l-bench report.
+REPORTED = ("audio", "report", "index.md")
+
 CPUS = os.cpu_count() or 1
 
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run; made anew, never overwritten.")]
@@ -114,6 +117,25 @@ def status(
 
 
 @app.command()
+def verify(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
+    sample: Annotated[int, typer.Option("--sample", min=0, help="Rows to be computed again.")] = 5,
+    seed: Annotated[int, typer.Option("--seed", help="Of the choice of rows.")] = 0,
+    tolerance: Annotated[
+        float, typer.Option("--tolerance", min=0.0, help="Relative difference that counts as equal (other machines).")
+    ] = 0.0,
+) -> None:
+    """Hash every file of a run and what it rests on, and compute a sample of its rows again."""
+    from m2l_bench.suite.verify import verify as verify_run
+
+    with bad_input():
+        found = verify_run(run_folder, sample=sample, seed=seed, tolerance=tolerance)
+        console.print_verification(found)
+    if not found.sound:
+        raise typer.Exit(2)
+
+
+@app.command()
 def score(
     reference: Annotated[Path, typer.Argument(help="Folder of the originals.")],
     systems: Annotated[
@@ -156,9 +178,12 @@ def report(
 ) -> None:
     """Rebuild tables, figures and the listening page from stored rows."""
     from m2l_bench.report.build import build
+    from m2l_bench.results import add_checksums
 
     with bad_input():
-        typer.echo(build(runs, published=published))
+        index = build(runs, published=published)
+        add_checksums(index.parent, REPORTED)
+        typer.echo(index)
 
 
 @app.command()
@@ -316,6 +341,7 @@ def _report(result: RunResult, n_clips: int, engine: Engine) -> None:
     """Write the clips worth hearing, then the report."""
     from m2l_bench.report.build import build
     from m2l_bench.report.clips import Clip, choose_clips, write_clips
+    from m2l_bench.results import add_checksums
     from m2l_bench.suite.run import render_clips
 
     metric = next((name for name in RANKING if name in result.cards), None)
@@ -333,6 +359,7 @@ def _report(result: RunResult, n_clips: int, engine: Engine) -> None:
         )
         write_clips(result.folder / "audio", clips, systems=list(result.plan.rebuilders))
     build([result.folder])
+    add_checksums(result.folder, REPORTED)
 
 
 def _loaded(system: str, checkpoint: str | None, seed: int) -> Any:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from m2l_bench.suite.journal import Status
     from m2l_bench.suite.plan import Plan
     from m2l_bench.suite.run import RunResult
+    from m2l_bench.suite.verify import Verification
 
 # Columns of the printed table; everything else is in the run's files.
 HEADLINE = ("bit_rate", "si_sdr", "mel_distance", "stft_distance", "fad:musicnn")
@@ -111,6 +112,20 @@ def print_status(status: Status) -> None:
         print(f"failed: {system}, {kind}{f', {jobs} jobs' if jobs > 1 else ''}: {reason}")
     if len(status.reasons) > 20:
         print(f"... and {len(status.reasons) - 20} more reasons")
+
+
+def print_verification(found: Verification) -> None:
+    """Every file that changed and every row that came out otherwise, then what agrees."""
+    for name, what in found.files.items():
+        print(f"{what}: {name}")
+    for check in found.rows:
+        name = " ".join(filter(None, (check.row.system, check.row.dataset, check.row.probe, check.row.metric)))
+        print(f"{'agrees' if check.agrees else 'differs'}: {name}, {check.row.statistic}: {check.found}")
+    if found.obstacle:
+        print(f"no row was computed again: {found.obstacle}")
+    agreeing = sum(check.agrees for check in found.rows)
+    print(f"files: {found.n_files - len(found.files):,} of {found.n_files:,} as they were when the run ended")
+    print(f"rows: {agreeing} of {len(found.rows)} computed again agree")
 
 
 def _duration(seconds: float) -> str:

@@ -60,6 +60,14 @@ def offline() -> Iterator[list[tuple[HubFile, bool]]]:
         _offline.reset(token)
 
 
+def refuse_offline(source: HubFile) -> None:
+    """Raise CheckpointError inside :func:`offline`: for whoever fetches by other means what is not in the cache."""
+    asked = _offline.get()
+    if asked is not None:
+        asked.append((source, False))
+        raise CheckpointError(f"{source.repo}/{source.file} ({source.about}) is not in the cache")
+
+
 def fetch(source: HubFile) -> Path:
     """Find a file in huggingface_hub's cache, downloaded if need be, equal to what was first downloaded.
 

@@ -221,6 +221,11 @@ class LatentStore:
             for key, _ in rows:
                 del self._pending[key]
 
+    def shards(self, keys: Iterable[LatentKey]) -> set[Path]:
+        """The shards in which latents lie; KeyError where one is not there."""
+        index = self._refreshed()
+        return {index[key][0] for key in keys}
+
     def verify(self, *, remove: bool = False) -> list[Path]:
         """Read every shard completely, checksums included.
 

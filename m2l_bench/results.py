@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import m2l_bench
-from m2l_bench.audio import write_atomic
+from m2l_bench.audio import sha256, write_atomic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +114,7 @@ class Item:
     reason: str = ""
 
 
+CHECKSUMS = "SHA256SUMS"  # as sha256sum --check reads it
 ROW_COLUMNS = tuple(field.name for field in fields(Row))
 ITEM_COLUMNS = tuple(field.name for field in fields(Item))
 
@@ -134,8 +135,10 @@ ROW_KEY = (
 ITEM_KEY = ("dataset", "task", "probe", "split", "system", "fingerprint", "metric", "card", "seed", "item")
 
 
-def write_run(folder: Path, rows: Sequence[Row], items: Sequence[Item], run: dict[str, Any]) -> None:
-    """Write a run's results: ``rows.parquet``, ``rows.csv``, ``items.parquet``, ``failures.csv`` and ``run.json``.
+def write_run(
+    folder: Path, rows: Sequence[Row], items: Sequence[Item], run: dict[str, Any], *, others: Iterable[Path] = ()
+) -> None:
+    """Write a run's results: ``rows.parquet``, ``rows.csv``, ``items.parquet``, ``failures.csv``, ``run.json``, ``SHA256SUMS``.
 
     Parameters
     ----------
@@ -145,18 +148,62 @@ def write_run(folder: Path, rows: Sequence[Row], items: Sequence[Item], run: dic
     run : dict
         Provenance (see :func:`provenance`) and whatever depends on time or place; JSON-serialisable. Written last, and
         taken away first: a folder with it is whole.
+    others : iterable of Path
+        Files that the run left, or rests on, to be listed in ``SHA256SUMS`` too.
     """
     (folder / "run.json").unlink(missing_ok=True)
     rows = sorted(rows, key=lambda row: [getattr(row, name) for name in ROW_KEY])
     items = sorted(items, key=lambda item: [getattr(item, name) for name in ITEM_KEY])
     failed = [item for item in items if item.reason]
-    write_atomic(folder / "items.parquet", to_parquet(items, Item))
-    write_atomic(
-        folder / "failures.csv", _csv(failed, ("dataset", "item", "system", "task", "probe", "metric", "reason"))
-    )
-    write_atomic(folder / "rows.parquet", to_parquet(rows, Row))
-    write_atomic(folder / "rows.csv", _csv(rows, ROW_COLUMNS))
-    write_atomic(folder / "run.json", (json.dumps(run, indent=2, sort_keys=True) + "\n").encode())
+    contents = {
+        "items.parquet": to_parquet(items, Item),
+        "failures.csv": _csv(failed, ("dataset", "item", "system", "task", "probe", "metric", "reason")),
+        "rows.parquet": to_parquet(rows, Row),
+        "rows.csv": _csv(rows, ROW_COLUMNS),
+    }
+    for name, content in contents.items():
+        write_atomic(folder / name, content)
+    contents["run.json"] = (json.dumps(run, indent=2, sort_keys=True) + "\n").encode()
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    _write_checksums(folder, sums | _checksums(folder, others))
+    write_atomic(folder / "run.json", contents["run.json"])
+
+
+def add_checksums(folder: Path, names: Iterable[str]) -> None:
+    """List files of a run, and those of folders in it, in its ``SHA256SUMS``; entries of that name give way.
+
+    Parameters
+    ----------
+    folder : Path
+        Of a finished run; one without ``SHA256SUMS`` is left as it is.
+    names : iterable of str
+        Files or folders in it.
+    """
+    if not (folder / CHECKSUMS).is_file():
+        return
+    names = tuple(names)
+    kept = {path: digest for path, digest in read_checksums(folder).items() if path.split("/")[0] not in names}
+    found = [path for name in names for path in ([folder / name], (folder / name).rglob("*"))[(folder / name).is_dir()]]
+    _write_checksums(folder, kept | _checksums(folder, (path for path in found if path.is_file())))
+
+
+def read_checksums(folder: Path) -> dict[str, str]:
+    """The checksums of a run: relative path -> SHA-256; ValueError where there are none or they are damaged."""
+    path = _file_of_run(folder, CHECKSUMS)
+    lines = [line.partition("  ") for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
+    wrong = [digest for digest, _, name in lines if len(digest) != 64 or not name]
+    if wrong or not lines:
+        raise ValueError(f"{path}: must hold lines of a SHA-256 and a path, got {(wrong or ['nothing'])[0]!r}")
+    return {name: digest for digest, _, name in lines}
+
+
+def _checksums(folder: Path, paths: Iterable[Path]) -> dict[str, str]:
+    return {Path(os.path.relpath(path, folder)).as_posix(): sha256(path) for path in paths}
+
+
+def _write_checksums(folder: Path, sums: dict[str, str]) -> None:
+    lines = [f"{digest}  {name}\n" for name, digest in sorted(sums.items())]
+    write_atomic(folder / CHECKSUMS, "".join(lines).encode())
 
 
 def read_rows(folder: str | os.PathLike[str]) -> list[Row]:

@@ -23,6 +23,7 @@ import torch
 
 from m2l_bench.embeddings import base
 from m2l_bench.fingerprint import fingerprint
+from m2l_bench.hub import HubFile, refuse_offline
 
 MODELS = {"clap": "laion/larger_clap_music", "clap:htsat-unfused": "laion/clap-htsat-unfused"}
 
@@ -54,12 +55,15 @@ class Clap:
 
     def __init__(self, name: str = "clap", checkpoint: str | Path | None = None, *, device: str = "cpu") -> None:
         try:
+            from huggingface_hub import try_to_load_from_cache
             from transformers import ClapFeatureExtractor, ClapModel
         except ImportError as error:
             raise ImportError("CLAP needs transformers: pip install 'm2l-bench[codecs]'") from error
         if name not in MODELS:
             raise ValueError(f"name must be one of {', '.join(MODELS)}, got {name!r}")
         source = MODELS[name] if checkpoint is None else str(checkpoint)
+        if checkpoint is None and not isinstance(try_to_load_from_cache(source, "config.json"), str):
+            refuse_offline(HubFile(source, "weights and configuration", "size as the hub states"))
         model = ClapModel.from_pretrained(source, dtype=torch.float32)
         if model.config.audio_config.enable_fusion:
             raise ValueError(f"{source}: must not fuse random crops, got enable_fusion = true")

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from m2l_bench.audio import sha256
 from m2l_bench.embeddings import base
 from m2l_bench.fingerprint import fingerprint
+from m2l_bench.hub import HubFile, refuse_offline
 
 SAMPLE_RATE = 16000
 FRAME, HOP_LENGTH, N_FFT = 400, 160, 512
@@ -148,6 +149,7 @@ def _fetched() -> Path:
 
     path = Path(platformdirs.user_cache_dir("m2l_bench")) / "vggish" / Path(URL).name
     if not path.exists():
+        refuse_offline(HubFile("harritaylor/torchvggish", path.name, "288 MB"))
         path.parent.mkdir(parents=True, exist_ok=True)
         # Writes to a temporary file, compares the hash, then renames.
         torch.hub.download_url_to_file(URL, str(path), hash_prefix=SHA256_PREFIX, progress=False)

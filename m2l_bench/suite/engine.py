@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
@@ -115,6 +115,15 @@ class JobStore:
         rows, items = self.paths(job)
         write_atomic(rows, to_parquet(outcome.rows, Row))
         write_atomic(items, to_parquet(outcome.items, Item))
+
+    def files(self, done: Iterable[tuple[Job, Outcome]]) -> list[Path]:
+        """Every file that finished jobs left here: their outcomes and the shards of their latents."""
+        outcomes: set[Path] = set()
+        keys: list[LatentKey] = []
+        for job, outcome in done:
+            outcomes.update(self.paths(job))
+            keys += job.kept(outcome)
+        return sorted(outcomes | (open_latents(self.workspace).shards(keys) if keys else set()))
 
     def paths(self, job: Job) -> tuple[Path, Path]:
         """Where a job's rows and items lie, once it is finished."""

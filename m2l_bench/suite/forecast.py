@@ -18,7 +18,7 @@ from m2l_bench.audio import AudioError
 from m2l_bench.results import processor
 from m2l_bench.suite.data import AudioItem
 from m2l_bench.suite.engine import Job
-from m2l_bench.suite.plan import Plan, make_plan, planned_counts
+from m2l_bench.suite.plan import Plan, find_embeddings, make_plan, planned_counts
 from m2l_bench.suite.suite import Suite
 
 
@@ -81,17 +81,20 @@ def forecast(suite: Suite, *, runs: Path = Path("results") / "runs") -> Forecast
     """
     with hub.offline() as asked:
         plan = make_plan(suite)
+        if suite.audio:
+            find_embeddings(suite)  # asked for also where the audio is not there yet
     absent = {label for label, (spec, _) in plan.unusable.items() if spec.would_download()}
+    needed = dict.fromkeys(asked)  # two systems may share a file
     downloads = [
-        (source.repo, f"{source.file} ({source.about})", "cached" if found else "needed") for source, found in asked
+        (source.repo, f"{source.file} ({source.about})", "cached" if found else "needed") for source, found in needed
     ]
     downloads += [(name, reason, "missing") for name, reason in plan.missing.items()]
     unusable = {label: reason for label, (_, reason) in plan.unusable.items() if label not in absent}
     planned = planned_counts(plan, absent)
     earlier = _earlier(runs)
     seconds, basis = _seconds(plan, planned, earlier)
-    sized = [run for run in earlier if run.get("jobs_of_all_kinds") and run.get("bytes")]
-    disk = sized[0]["bytes"] / sized[0]["jobs_of_all_kinds"] * sum(planned.values()) if sized else None
+    sized = [run for run in earlier if run.get("jobs") and run.get("bytes")]
+    disk = sized[0]["bytes"] / sized[0]["jobs"] * sum(planned.values()) if sized else None
     basis |= {sized[0]["folder"]} if sized else set()
     return Forecast(plan, planned, downloads, unusable, seconds, disk, tuple(sorted(basis)))
 

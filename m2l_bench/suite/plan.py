@@ -97,14 +97,12 @@ def make_plan(suite: Suite) -> Plan:
     Raises
     ------
     ValueError
-        If a task is unknown, or none of the audio and of the tasks' data is there.
+        If a task is unknown.
     """
     data, silent = _find_sets(suite)
     tasks, missing = _find_tasks(suite)
     missing = silent | missing
-    if not (data or tasks):
-        raise ValueError("; ".join(missing.values()) or "audio, tasks: one of them must name something")
-    heard, unheard = _find_embeddings(suite) if data else ({}, {})
+    heard, unheard = find_embeddings(suite) if data else ({}, {})
     systems: dict[str, tuple[SystemSpec, str]] = {}
     unusable: dict[str, tuple[SystemSpec, str]] = {}
     jobs: list[ReconstructJob | EncodeJob] = _reconstruct_jobs(suite, None, REFERENCE, data, heard) if heard else []
@@ -117,7 +115,7 @@ def make_plan(suite: Suite) -> Plan:
                 own += _reconstruct_jobs(suite, spec, system.fingerprint, data, heard)
             if isinstance(system, Encoder):
                 own += _encode_jobs(spec, system.fingerprint, tasks)
-            if not own:
+            if not own and (data or tasks):
                 wanted = " and ".join(["reconstructs"] * bool(data) + ["is probed"] * bool(tasks))
                 raise TypeError(f"{spec.label}: has not what this run needs (it neither {wanted or 'does anything'})")
         except (ValueError, ImportError, OSError, TypeError) as error:
@@ -276,7 +274,7 @@ def _find_tasks(suite: Suite) -> tuple[list[TaskSpec], dict[str, str]]:
     return found, missing
 
 
-def _find_embeddings(suite: Suite) -> tuple[dict[str, str], dict[str, str]]:
+def find_embeddings(suite: Suite) -> tuple[dict[str, str], dict[str, str]]:
     """Fingerprints of the embeddings that the metrics listen with; and those that cannot be loaded, with the reason."""
     found, missing = {}, {}
     metrics = (METRICS[name] for name in suite.metrics)

@@ -6,6 +6,7 @@ The plan's hash names the run's folder, so that another request never overwrites
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -99,9 +100,11 @@ def run_suite(
         If the run could not go on; what is finished is kept, and the same call goes on from there.
     """
     plan = make_plan(suite)
+    on_plan(plan)
+    if not (plan.data or plan.tasks):
+        raise ValueError("; ".join(plan.missing.values()) or "audio, tasks: one of them must name something")
     if not plan.systems:
         raise ValueError("; ".join(reason for _, reason in plan.unusable.values()) or "systems: must name at least one")
-    on_plan(plan)
     runs = Path("results") / "runs"
     folder = out or runs / f"{suite.name}-{plan.hash}"
     cards = plan_cards(plan)
@@ -145,7 +148,14 @@ def run_suite(
         items += [record for outcome in second for record in outcome.items]
         described = {card.hash: asdict(card) for card in cards.values()}
         write_atomic(folder / "cards.json", (json.dumps(described, indent=2, sort_keys=True) + "\n").encode())
-        write_run(folder, rows, items, _run_record(plan, started, costs, engine))
+        done = [*zip(plan.jobs, first, strict=True), *zip(following, second, strict=True)]
+        used = store.files(done)
+        record = _run_record(plan, started, costs, engine) | {
+            "store": Path(os.path.relpath(store.workspace, folder)).as_posix(),
+            "jobs": len(done),
+            "bytes": sum(path.stat().st_size for path in used),
+        }
+        write_run(folder, rows, items, record, others=[folder / "cards.json", *used])
     return RunResult(folder, plan, rows, items, cards, True, store.workspace)
 
 
@@ -191,7 +201,6 @@ def _run_record(
         "unusable_systems": {label: reason for label, (_, reason) in plan.unusable.items()},
         "unusable_embeddings": dict(plan.unheard),
         "missing_data": dict(plan.missing),
-        "jobs": len(plan.jobs),
         "engine": repr(engine or LocalEngine()),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
         "wall_seconds": round(time.time() - started, 3),

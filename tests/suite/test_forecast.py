@@ -1,0 +1,150 @@
+"""What a dry run and a status say: jobs, downloads, estimates with their basis, failures with their reasons."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from m2l_bench.cli import app
+from m2l_bench.suite.engine import Done, Outcome
+from m2l_bench.suite.forecast import forecast
+from m2l_bench.suite.journal import Journal, read_status
+from m2l_bench.suite.plan import make_plan
+from m2l_bench.suite.run import run_suite
+from m2l_bench.suite.suite import EMBEDDED_SYSTEMS, Suite, make_suite, read_suite
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from hub import Hub
+
+SUITES = Path(__file__).parent.parent.parent / "suites"
+
+
+def _suite(folder: Path, systems: list[str], **more: object) -> Suite:
+    content = {"systems": systems, "audio": [str(folder)], "metrics": ["si_sdr"], "tasks": []}
+    return make_suite(content | more)
+
+
+def test_nothing_is_known_before_the_first_run_and_time_and_disk_after_it(music_folder: Path, tmp_path: Path) -> None:
+    suite = _suite(music_folder, ["identity"])
+    before = forecast(suite, runs=tmp_path)
+    assert before.planned == {("reconstruct", "identity"): 1}
+    assert (before.seconds, before.disk_bytes, before.basis) == ({}, None, ())
+    run_suite(suite, out=tmp_path / "run")
+    after = forecast(_suite(music_folder, ["identity", "lowpass-7k"]), runs=tmp_path)
+    assert set(after.seconds) == {("reconstruct", "identity")}
+    assert 0 < after.seconds["reconstruct", "identity"] < 60
+    assert after.disk_bytes is not None and 1_000 < after.disk_bytes < 1_000_000
+    assert after.basis == (str(tmp_path / "run"),)
+
+
+def test_the_second_phase_is_planned_too(music_folder: Path, tmp_path: Path) -> None:
+    suite = _suite(
+        music_folder, ["identity", "mfcc-chroma"], metrics=["fad:musicnn"], tasks=["pitch/tonejs"], probes=["linear"]
+    )
+    planned = forecast(suite, runs=tmp_path).planned
+    assert planned["reconstruct", "identity"] == planned["reconstruct", "reference"] == 1
+    assert planned["distance", "identity"] == 1
+    assert planned["encode", "mfcc-chroma"] == 14  # 443 notes
+    assert planned["probe", "mfcc-chroma"] == 1
+
+
+def test_missing_weights_and_data_are_named_and_nothing_is_fetched(
+    music_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repos = {"SonyCSLParis/music2latent": {"music2latent.pt": b"x"}}
+    with Hub(repos) as hub:
+        hub.patch(monkeypatch, tmp_path)
+        found = forecast(
+            _suite(music_folder, ["identity", "music2latent"], tasks=[f"genre/gtzan={tmp_path}/nowhere"]), runs=tmp_path
+        )
+        assert hub.downloads() == []
+    states = {who: state for who, _, state in found.downloads}
+    assert states == {"SonyCSLParis/music2latent": "needed", "genre/gtzan": "missing"}
+    assert "233 MB" in found.downloads[0][1]
+    assert found.planned["reconstruct", "music2latent"] == 1
+    assert not found.unusable
+
+
+@pytest.mark.parametrize("name", ["quick", "embedded", "paper", "probing"])
+def test_every_suite_that_ships_is_valid(name: str) -> None:
+    assert read_suite(SUITES / f"{name}.toml").name == name
+
+
+def test_the_embedded_suite_file_is_the_default() -> None:
+    assert read_suite(SUITES / "embedded.toml") == make_suite({})
+    assert len(EMBEDDED_SYSTEMS) == len(make_suite({}).systems)
+
+
+def test_the_paper_suite_says_what_it_needs_and_does_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Hub({}) as hub:
+        hub.patch(monkeypatch, tmp_path / "home")
+        result = CliRunner().invoke(app, ["run", str(SUITES / "paper.toml"), "--dry-run"])
+        assert hub.downloads() == []
+    assert result.exit_code == 0, result.output
+    for name in ("music2latent.pt", "musika_ae", "dac_44khz", "encodec_48khz", "clap", "vggish"):
+        assert [line for line in result.stdout.splitlines() if line.startswith("download: ") and name in line], name
+    assert "missing: data/musiccaps" in result.stdout
+    assert "missing: tagging/magnatagatune" in result.stdout
+    assert not (tmp_path / "results").exists()
+
+
+def test_missing_audio_is_named_and_the_rest_goes_on(music_folder: Path, tmp_path: Path) -> None:
+    result = run_suite(_suite(music_folder, ["identity"], audio=[str(music_folder), "nowhere"]), out=tmp_path / "run")
+    assert "must be a folder" in result.plan.missing["nowhere"]
+    assert result.n_failed == 1
+    assert {row.dataset for row in result.rows} == {"music"}
+
+
+def test_status_counts_and_names_failures_and_a_retry_mends_them(music_folder: Path, tmp_path: Path) -> None:
+    system = tmp_path / "flaky.py"
+    system.write_text(
+        "from pathlib import Path\n"
+        "class Flaky:\n"
+        "    name, sample_rate, seed, fingerprint = 'flaky', None, 0, 'f' * 16\n"
+        "    def __init__(self, *, seed=0): pass\n"
+        "    def reconstruct(self, audio):\n"
+        f"        if not Path({str(tmp_path / 'mended')!r}).exists(): raise RuntimeError('out of luck')\n"
+        "        return audio\n"
+    )
+    arguments = ["--audio", str(music_folder), "--system", f"flaky={system}:Flaky", "--system", "identity"]
+    arguments += ["--metric", "si_sdr", "--clips", "0", "--workers", "1", "--out", str(tmp_path / "run")]
+    assert CliRunner().invoke(app, ["run", *arguments]).exit_code == 2
+    shown = CliRunner().invoke(app, ["status", str(tmp_path / "run")])
+    assert shown.exit_code == 2
+    assert "finished: 2 planned, 1 done, 0 running, 1 failed" in shown.stdout
+    assert "failed: flaky, reconstruct: a.wav: RuntimeError: out of luck" in shown.stdout
+    (tmp_path / "mended").touch()
+    assert CliRunner().invoke(app, ["run", *arguments]).exit_code == 2, "unasked, nothing is tried again"
+    assert CliRunner().invoke(app, ["run", *arguments, "--retry-failed"]).exit_code == 0
+    again = CliRunner().invoke(app, ["status", str(tmp_path / "run")])
+    assert (again.exit_code, "2 done, 0 running, 0 failed" in again.stdout) == (0, True)
+
+
+def test_a_journal_says_whether_its_run_is_alive(music_folder: Path, tmp_path: Path) -> None:
+    first, second, third = make_plan(_suite(music_folder, ["identity", "lowpass-7k", "mp3"])).jobs
+    planned = {("reconstruct", "identity"): 1, ("reconstruct", "lowpass-7k"): 1, ("reconstruct", "mp3"): 1}
+    with Journal(tmp_path / "run", "abc", planned) as journal:
+        journal.finished(Done(first, Outcome(), None))
+        journal.started(second)
+        journal.finished(Done(second, second.failed("no luck"), 1.0))
+        journal.started(third)
+        status = read_status(tmp_path / "run")
+        assert status.state == "running"
+        assert [counts.total() for counts in (status.planned, status.done, status.failed, status.running)] == [
+            3,
+            1,
+            1,
+            1,
+        ]
+        with pytest.raises(ValueError, match="another process is running there"):
+            Journal(tmp_path / "run", "abc", planned)
+    with (tmp_path / "run" / "jobs.csv").open("a") as file:
+        file.write("started,recon")  # killed in the middle of a line
+    status = read_status(tmp_path / "run")
+    assert (status.state, status.running.total()) == ("stopped", 0)
+    with pytest.raises(ValueError, match=r"without plan\.json"):
+        read_status(tmp_path)
