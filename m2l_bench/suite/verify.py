@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from math import isclose, isnan
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 from m2l_bench.audio import sha256
 from m2l_bench.results import ROW_KEY, Item, Row, read_checksums, read_items, read_rows
 from m2l_bench.suite.engine import Engine, Job, JobStore, Outcome, run_jobs
+from m2l_bench.suite.jobs import ReconstructJob
 from m2l_bench.suite.local import LocalEngine
 from m2l_bench.suite.plan import Plan, distance_jobs, make_plan, probe_jobs
 from m2l_bench.suite.suite import make_suite
@@ -111,9 +111,19 @@ def _check_rows(
         found.obstacle = _what_changed(plan, record)
         return
     rows, items = read_rows(folder), read_items(folder)
-    again = _Again(plan, JobStore(folder / record["store"]), items, rng, engine)
-    for place in sorted(rng.permutation(len(rows))[:sample]):
-        found.rows.append(_compare(rows[place], again, tolerance))
+    chosen = [rows[place] for place in sorted(rng.permutation(len(rows))[:sample])]
+    store = JobStore(folder / record["store"])
+    following = _following(plan, store) if any(row.statistic in _OF_SETS for row in chosen) else {}
+    jobs = [_job_behind(row, plan, following, rng) for row in chosen]
+    of_sets = [job for job in jobs if job and job.kind != "reconstruct"]
+    slices = [job for job in jobs if job and job.kind == "reconstruct"]
+    made = _outcomes(slices, engine) | _outcomes(of_sets, engine, store.workspace / "latents")
+    for row, job in zip(chosen, jobs, strict=True):
+        outcome = made[job.id] if job else None
+        if row.statistic in _OF_SETS:
+            found.rows.append(_check_of_set(row, outcome, tolerance))
+        else:
+            found.rows.append(_check_summary(row, outcome, job, items, plan, tolerance))
 
 
 def _what_changed(plan: Plan, record: dict[str, Any]) -> str:
@@ -133,88 +143,73 @@ def _what_changed(plan: Plan, record: dict[str, Any]) -> str:
     return "; ".join(changes) or "a system, a task's data or the code is not the one that made it"
 
 
-@dataclass
-class _Again:
-    """Computes rows of a plan again."""
-
-    plan: Plan
-    store: JobStore
-    items: Sequence[Item]
-    rng: np.random.Generator
-    engine: Engine
-
-    def row(self, row: Row) -> Row | None:
-        """The row as it comes out now; None where nothing gives it."""
-        if row.statistic in ("pooled", "score"):
-            return self._of_set(row)
-        mine = [item for item in self.items if _same(item, row, _SUMMARISED)]
-        data = next(data for data in self.plan.data if data.name == row.dataset)
-        made = summarise(mine, data, seed=self.plan.suite.seed)
-        return next((other for other in made if _same(other, row, ROW_KEY)), None)
-
-    def slice(self, row: Row) -> tuple[list[Item], list[Item]]:
-        """Stored and new scores of one slice of the files behind a mean or median."""
-        jobs = [job for job in self.plan.jobs if _is_behind(job, row)]
-        if not jobs:  # of a system that could not be loaded: there is nothing to compute
-            return [], []
-        job = jobs[self.rng.integers(len(jobs))]
-        names = {item.id for item in job.items}
-        stored = [item for item in self.items if item.item in names and _same(item, row, _SUMMARISED)]
-        with tempfile.TemporaryDirectory() as fresh:
-            (outcome,) = run_jobs([job], JobStore(Path(fresh)), self.engine)
-        made = [item for item in outcome.items if _same(item, row, _SUMMARISED)]
-        return sorted(stored, key=lambda item: item.item), sorted(made, key=lambda item: item.item)
-
-    def _of_set(self, row: Row) -> Row | None:
-        outcomes = [self.store.read(job) or Outcome() for job in self.plan.jobs]
-        records = [record for outcome in outcomes for record in outcome.items]
-        jobs: list[Job] = [*distance_jobs(self.plan, records), *probe_jobs(self.plan, outcomes)]
-        for job in jobs:
-            stored = self.store.read(job) or Outcome()
-            if any(_same(other, row, ROW_KEY) for other in stored.rows):
-                with _beside(self.store) as store:
-                    (outcome,) = run_jobs([job], store, self.engine)
-                return next((other for other in outcome.rows if _same(other, row, ROW_KEY)), None)
-        return None
-
-
+_OF_SETS = ("pooled", "score")
 _SUMMARISED = ("system", "fingerprint", "dataset", "metric", "card", "seed")
 
 
-def _is_behind(job: Job, row: Row) -> bool:
-    return job.kind == "reconstruct" and (job.label, getattr(job, "dataset", None)) == (row.system, row.dataset)
+def _following(plan: Plan, store: JobStore) -> dict[tuple[Any, ...], Job]:
+    """The job of the second phase behind each row that one gave."""
+    outcomes = [store.read(job) or Outcome() for job in plan.jobs]
+    records = [record for outcome in outcomes for record in outcome.items]
+    jobs: list[Job] = [*distance_jobs(plan, records), *probe_jobs(plan, outcomes)]
+    return {_key(row, ROW_KEY): job for job in jobs for row in (store.read(job) or Outcome()).rows}
 
 
-def _same(a: Row | Item, b: Row | Item, names: Sequence[str]) -> bool:
-    return all(getattr(a, name) == getattr(b, name) for name in names)
+def _job_behind(row: Row, plan: Plan, following: dict[tuple[Any, ...], Job], rng: np.random.Generator) -> Job | None:
+    """The job that gives a row of a set, or one of those whose files a mean is over; None where there is none."""
+    if row.statistic in _OF_SETS:
+        return following.get(_key(row, ROW_KEY))
+    wanted = (row.system, row.dataset)
+    jobs = [job for job in plan.jobs if isinstance(job, ReconstructJob) and (job.label, job.dataset) == wanted]
+    return jobs[rng.integers(len(jobs))] if jobs else None
 
 
-@contextmanager
-def _beside(store: JobStore) -> Iterator[JobStore]:
-    """An empty store over the same latents."""
+def _outcomes(jobs: Sequence[Job], engine: Engine, latents: Path | None = None) -> dict[str, Outcome]:
+    """Run jobs in an empty store, over given latents where they need any."""
     with tempfile.TemporaryDirectory() as fresh:
-        (Path(fresh) / "latents").symlink_to((store.workspace / "latents").resolve(), target_is_directory=True)
-        yield JobStore(Path(fresh))
+        if latents is not None and latents.is_dir():
+            (Path(fresh) / "latents").symlink_to(latents.resolve(), target_is_directory=True)
+        outcomes = run_jobs(jobs, JobStore(Path(fresh)), engine)
+        return {job.id: outcome for job, outcome in zip(jobs, outcomes, strict=True)}
 
 
-def _compare(row: Row, again: _Again, tolerance: float) -> RowCheck:
-    made = again.row(row)
-    if made is None:
-        return RowCheck(row, False, f"stored {row.value!r}, now nothing")
-    if not _equal(asdict(row), asdict(made), tolerance):
-        return RowCheck(row, False, f"stored {row.value!r}, now {made.value!r}")
-    if row.statistic in ("pooled", "score"):
-        return RowCheck(row, True, f"{made.value!r}")
-    stored, new = again.slice(row)
-    for one, other in zip(stored, new, strict=False):
-        if not _equal(asdict(one), asdict(other), tolerance):
-            return RowCheck(row, False, f"{one.item}: stored {one.value!r}, now {other.value!r}")
-    if len(stored) != len(new):
-        return RowCheck(row, False, f"stored {len(stored)} scores of a slice, now {len(new)}")
-    return RowCheck(row, True, f"{made.value!r}, {len(new)} of {row.n_planned} files scored again")
+def _check_of_set(row: Row, outcome: Outcome | None, tolerance: float) -> RowCheck:
+    rows = outcome.rows if outcome else ()
+    made = next((other for other in rows if _key(other, ROW_KEY) == _key(row, ROW_KEY)), None)
+    return _compare(row, made, tolerance)
 
 
-def _equal(stored: dict[str, Any], made: dict[str, Any], tolerance: float) -> bool:
+def _check_summary(
+    row: Row, outcome: Outcome | None, job: Job | None, items: Sequence[Item], plan: Plan, tolerance: float
+) -> RowCheck:
+    mine = [item for item in items if _key(item, _SUMMARISED) == _key(row, _SUMMARISED)]
+    data = next(data for data in plan.data if data.name == row.dataset)
+    rows = summarise(mine, data, seed=plan.suite.seed)
+    check = _compare(row, next((made for made in rows if made.statistic == row.statistic), None), tolerance)
+    if not check.agrees or outcome is None or not isinstance(job, ReconstructJob):
+        return check
+    names = {item.id for item in job.items}
+    stored = {item.item: item for item in mine if item.item in names}
+    made = {item.item: item for item in outcome.items if _key(item, _SUMMARISED) == _key(row, _SUMMARISED)}
+    for name in sorted(stored.keys() | made.keys()):
+        if not (name in stored and name in made and _equal(stored[name], made[name], tolerance)):
+            values = [repr(scores[name].value) if name in scores else "nothing" for scores in (stored, made)]
+            return RowCheck(row, False, f"{name}: stored {values[0]}, now {values[1]}")
+    return RowCheck(row, True, f"{check.found}, {len(made)} of {row.n_planned} files scored again")
+
+
+def _compare(row: Row, made: Row | None, tolerance: float) -> RowCheck:
+    if made is None or not _equal(row, made, tolerance):
+        return RowCheck(row, False, f"stored {row.value!r}, now {made.value if made else 'nothing'!r}")
+    return RowCheck(row, True, repr(made.value))
+
+
+def _key(record: Row | Item, names: Sequence[str]) -> tuple[Any, ...]:
+    return tuple(getattr(record, name) for name in names)
+
+
+def _equal(a: Row | Item, b: Row | Item, tolerance: float) -> bool:
+    stored, made = asdict(a), asdict(b)
     return all(_close(stored[name], made[name], tolerance) for name in stored)
 
 

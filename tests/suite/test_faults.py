@@ -1,0 +1,99 @@
+"""Whole runs under killed processes, a full disk, a read-only place and a hanging system: equal rows or one clear error."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
+import fault_injection as faults
+
+
+def _run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*arguments], capture_output=True, text=True, timeout=300, **options)  # type: ignore[call-overload]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Music and the run that nothing happened to."""
+    folder = tmp_path_factory.mktemp("faults")
+    music = faults.make_audio(folder / "music", 8)
+    assert _run(*faults.command(music, folder / "run")).returncode == 0
+    return music, folder / "run"
+
+
+def test_killed_main_processes_and_workers_change_no_byte(tmp_path: Path) -> None:
+    tally = faults.inject(tmp_path, kills=3, seed=1, files=8)
+    assert tally.problems == []
+    assert tally.kills == 3
+
+
+def test_a_full_disk_is_one_clear_error_and_nothing_is_lost(undisturbed: tuple[Path, Path], tmp_path: Path) -> None:
+    music, expected = undisturbed
+    command = faults.command(music, tmp_path / "run")
+    full = _run(*command, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000)))
+    assert full.returncode == 2
+    (line,) = [line for line in full.stderr.splitlines() if line.startswith("error: ")]
+    assert "File too large" in line and "goes on from there" in line
+    assert "Traceback" not in full.stderr
+    assert not (tmp_path / "run" / "run.json").exists()
+    assert _run(*command).returncode == 0
+    assert faults.compare(expected, tmp_path / "run") == []
+
+
+def test_a_place_that_cannot_be_written_is_named_before_anything_is_computed(
+    undisturbed: tuple[Path, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    refused = _run(*faults.command(undisturbed[0], tmp_path / "file" / "run"))
+    assert refused.returncode == 2
+    assert "error: " in refused.stderr and str(tmp_path / "file") in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_read_only_place_is_named(undisturbed: tuple[Path, Path], tmp_path: Path) -> None:
+    place = tmp_path / "read-only"
+    place.mkdir()
+    options: dict[str, object] = {}
+    if os.geteuid() == 0:  # permissions do not bind root: without its capabilities they do
+        options["preexec_fn"] = _drop_override
+    place.chmod(0o555)
+    refused = _run(*faults.command(undisturbed[0], place / "run"), **options)
+    assert refused.returncode == 2
+    assert "Permission denied" in refused.stderr and str(place) in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def _drop_override() -> None:
+    """Take CAP_DAC_OVERRIDE (1) and CAP_DAC_READ_SEARCH (2) from the bounding set, so that exec leaves them out."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    for capability in (1, 2):
+        if libc.prctl(24, capability, 0, 0, 0):  # PR_CAPBSET_DROP
+            raise OSError(ctypes.get_errno(), "prctl")
+
+
+def test_a_system_that_hangs_is_counted_and_the_rest_equals_an_undisturbed_run(
+    undisturbed: tuple[Path, Path], tmp_path: Path
+) -> None:
+    music, expected = undisturbed
+    (tmp_path / "slow.py").write_text(
+        "import time\n"
+        "class Slow:\n"
+        "    name, sample_rate, seed, fingerprint = 'slow', None, 0, 'f' * 16\n"
+        "    def __init__(self, *, seed=0): pass\n"
+        "    def reconstruct(self, audio): time.sleep(3600)\n"
+    )
+    slow = ["--system", f"slow={tmp_path}/slow.py:Slow", "--timeout", "20"]
+    result = _run(*faults.command(music, tmp_path / "run"), *slow)
+    assert result.returncode == 2
+    assert "killed after 20 s, the time limit of a job" in result.stderr
+    found = (tmp_path / "run" / "rows.csv").read_text().splitlines()
+    rows = [line for line in found if ",slow," not in line and not line.startswith("slow,")]
+    assert rows == (expected / "rows.csv").read_text().splitlines()

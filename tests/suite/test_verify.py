@@ -1,0 +1,158 @@
+"""A finished run is hashed and computed again; equal bytes whatever the workers and the order of jobs."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from m2l_bench import audio
+from m2l_bench.cli import app
+from m2l_bench.results import read_checksums
+from m2l_bench.suite.engine import Done, Job, JobStore
+from m2l_bench.suite.local import LocalEngine
+from m2l_bench.suite.run import run_suite
+from m2l_bench.suite.suite import Suite, make_suite
+from m2l_bench.suite.verify import verify
+
+
+class Shuffled(LocalEngine):
+    """Takes the jobs in another order."""
+
+    def run(self, jobs: Sequence[Job], store: JobStore, on_started: Callable[[Job], None]) -> Generator[Done]:
+        return super().run(random.Random(3).sample(list(jobs), len(jobs)), store, on_started)
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Suite:
+    """Reconstruction of ten files with a distance of sets, and a probe over them."""
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    lines = ["path,label,split,group"]
+    for n in range(12):
+        label, split = ("low", "high")[n % 2], ("train", "valid", "test")[n // 4]
+        tone = np.sin(2 * np.pi * (300 + 2000 * (n % 2) + 10 * n) * np.arange(52920) / 16000)
+        signal = (0.1 * tone + 0.01 * rng.standard_normal(52920)).astype(np.float32)
+        audio.write(folder / "tones" / f"{n:02d}.wav", signal[None], 16000)
+        lines.append(f"tones/{n:02d}.wav,{label},{split},{n}")
+    (folder / "tones.csv").write_text("\n".join(lines) + "\n")
+    return make_suite(
+        {
+            "systems": ["identity", "opus:24k", "mfcc-chroma"],
+            "audio": [str(folder / "tones")],
+            "metrics": ["si_sdr", "mel_distance", "fad:musicnn"],
+            "tasks": [str(folder / "tones.csv")],
+            "probes": ["linear"],
+            "probe_seeds": [0],
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def run(suite: Suite, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "one"
+    run_suite(suite, out=folder)
+    return folder
+
+
+@pytest.mark.parametrize("engine", [LocalEngine(workers=2), Shuffled(workers=4)], ids=["two", "four, shuffled"])
+def test_rows_are_the_same_bytes_whatever_the_workers_and_the_order(
+    suite: Suite, run: Path, tmp_path: Path, engine: LocalEngine
+) -> None:
+    run_suite(suite, out=tmp_path / "run", engine=engine)
+    for name in ("rows.csv", "rows.parquet", "items.parquet", "failures.csv", "cards.json"):
+        assert (tmp_path / "run" / name).read_bytes() == (run / name).read_bytes(), name
+
+
+def test_a_sound_run_is_hashed_whole_and_its_rows_come_out_again(run: Path) -> None:
+    sums = read_checksums(run)
+    assert {"rows.csv", "rows.parquet", "items.parquet", "failures.csv", "cards.json", "run.json"} < set(sums)
+    kinds = {Path(name).parts[1] for name in sums if name.startswith("store/")}
+    assert kinds == {"jobs", "latents"}
+    found = verify(run, sample=30)
+    assert found.sound, found
+    assert {check.row.statistic for check in found.rows} == {"mean", "median", "pooled", "score"}
+    assert any("4 of 12 files scored again" in check.found for check in found.rows)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["rows.csv", "items.parquet", "run.json", "store/jobs/*/*.items.parquet", "store/latents/**/*.parquet"]
+)
+def test_one_changed_byte_is_named(run: Path, pattern: str) -> None:
+    path = sorted(run.glob(pattern))[0]
+    before = path.read_bytes()
+    changed = bytearray(before)
+    changed[len(changed) // 2] ^= 1
+    try:
+        path.write_bytes(bytes(changed))
+        result = CliRunner().invoke(app, ["verify", str(run)])
+        assert result.exit_code == 2
+        assert f"changed: {path.relative_to(run).as_posix()}" in result.output
+        path.unlink()
+        assert verify(run).files == {path.relative_to(run).as_posix(): "missing"}
+    finally:
+        path.write_bytes(before)
+
+
+def test_a_row_that_does_not_come_out_again_is_named(run: Path, suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    import m2l_bench.suite.verify as module
+
+    stored = module.read_rows(run)
+    wrong = [module.Row(**{**vars(row), "value": row.value + 1e-4}) for row in stored]
+    monkeypatch.setattr(module, "read_rows", lambda folder: wrong)
+    found = verify(run, sample=9)
+    assert not found.sound
+    assert all("stored" in check.found for check in found.rows if not check.agrees)
+    assert all(np.isnan(check.row.value) for check in found.rows if check.agrees)
+    assert verify(run, sample=9, tolerance=2.0).sound
+
+
+def test_changed_audio_is_named_and_never_mixed_in(music_folder: Path, tmp_path: Path, music) -> None:
+    suite = make_suite({"systems": ["identity"], "audio": [str(music_folder)], "metrics": ["si_sdr"], "tasks": []})
+    run_suite(suite, out=tmp_path / "run")
+    before = (tmp_path / "run" / "rows.csv").read_bytes()
+    audio.write(music_folder / "a.wav", music(seed=9), 44100)
+    found = verify(tmp_path / "run")
+    assert found.obstacle == "the audio of music changed"
+    assert not found.sound
+    with pytest.raises(ValueError, match="holds the run of another plan"):
+        run_suite(suite, out=tmp_path / "run")
+    assert (tmp_path / "run" / "rows.csv").read_bytes() == before
+
+
+def test_another_version_of_the_code_finds_no_finished_job(
+    music_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import m2l_bench.suite.jobs as module
+    from m2l_bench.suite.plan import make_plan
+
+    suite = make_suite({"systems": ["identity"], "audio": [str(music_folder)], "metrics": ["si_sdr"], "tasks": []})
+    before, old_hash = (plan := make_plan(suite)), plan.hash
+    monkeypatch.setattr(module, "__version__", "99.0")
+    after = make_plan(suite)
+    assert old_hash != after.hash
+    assert not {job.id for job in before.jobs} & {job.id for job in after.jobs}
+
+
+def test_a_rebuilt_report_keeps_the_run_sound(music_folder: Path, tmp_path: Path) -> None:
+    run = str(tmp_path / "run")
+    arguments = ["--audio", str(music_folder), "--system", "identity", "--metric", "si_sdr", "--workers", "1"]
+    assert CliRunner().invoke(app, ["run", *arguments, "--out", run]).exit_code == 0
+    assert "report/listen/index.html" in read_checksums(tmp_path / "run")
+    for _ in range(2):
+        result = CliRunner().invoke(app, ["verify", run, "--sample", "1"])
+        assert result.exit_code == 0, result.output
+        assert "rows: 1 of 1 computed again agree" in result.stdout
+        assert CliRunner().invoke(app, ["report", run]).exit_code == 0
+
+
+def test_a_run_without_checksums_is_refused(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["verify", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "one without SHA256SUMS" in result.output
+    (tmp_path / "SHA256SUMS").write_text("nonsense\n")
+    assert "must hold lines of a SHA-256" in CliRunner().invoke(app, ["verify", str(tmp_path)]).output
