@@ -37,10 +37,15 @@ REPORTED = ("audio", "report", "index.md")
 CPUS = os.cpu_count() or 1
 
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run; made anew, never overwritten.")]
-Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes.")]
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Processes; one a processor by default.", show_default=False)
+]
 Timeout = Annotated[
     float | None, typer.Option("--timeout", help="Seconds that a job may take; then it counts as failed.")
 ]
+EngineName = Annotated[Literal["local", "ray"], typer.Option("--engine", help="Where jobs run.")]
+Address = Annotated[str | None, typer.Option("--address", help="Of a Ray cluster; Ray on this machine by default.")]
+GpusPerJob = Annotated[float, typer.Option("--gpus-per-job", min=0.0, help="Share of a GPU for each job (Ray).")]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Run those jobs again that failed in any file.")]
 Clips = Annotated[int, typer.Option("--clips", min=0, help="Clips of the listening page, odd; 0 writes no page.")]
 SystemName = Annotated[str, typer.Option("--system", help="An autoencoder.")]
@@ -67,9 +72,12 @@ def run(
         list[str] | None, typer.Option("--audio", help="A folder of music, or the name of an embedded set.")
     ] = None,
     out: Out = None,
-    workers: Workers = CPUS,
+    workers: Workers = None,
     timeout: Timeout = None,
     retry_failed: RetryFailed = False,
+    engine: EngineName = "local",
+    address: Address = None,
+    gpus_per_job: GpusPerJob = 0.0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be run, downloaded and needed, and do nothing.")
     ] = False,
@@ -97,9 +105,10 @@ def run(
         if dry_run:
             from m2l_bench.suite.forecast import forecast
 
-            console.print_forecast(forecast(base), workers)
+            console.print_forecast(forecast(base), workers or CPUS)
         else:
-            _run(base, out, _engine(workers, timeout), clips, as_json, retry_failed)
+            chosen_engine = _engine(engine, workers, timeout, address, gpus_per_job)
+            _run(base, out, chosen_engine, clips, as_json, retry_failed)
 
 
 @app.command()
@@ -146,7 +155,7 @@ def score(
         float, typer.Option(min=0.0, help="Seconds by which a pair may differ in length; both are cut to the shorter.")
     ] = 0.0,
     out: Out = None,
-    workers: Workers = CPUS,
+    workers: Workers = None,
     timeout: Timeout = None,
     retry_failed: RetryFailed = False,
     clips: Clips = 9,
@@ -168,7 +177,7 @@ def score(
             "max_length_difference": max_length_difference,
         }
         chosen = make_suite(content, source="command line")
-        _run(chosen, out, _engine(workers, timeout), clips, as_json, retry_failed)
+        _run(chosen, out, _engine("local", workers, timeout), clips, as_json, retry_failed)
 
 
 @app.command()
@@ -314,9 +323,18 @@ def _folder_entry(text: str) -> dict[str, Any]:
     return {"system": "folder", "label": label, "options": {"directory": str(Path(directory).resolve())}}
 
 
-def _engine(workers: int, timeout: float | None) -> Engine:
+def _engine(
+    name: str, workers: int | None, timeout: float | None, address: str | None = None, gpus_per_job: float = 0.0
+) -> Engine:
     from m2l_bench.suite.local import LocalEngine
 
+    if name == "ray":
+        from m2l_bench.suite.on_ray import RayEngine
+
+        return RayEngine(address=address, workers=workers, gpus_per_job=gpus_per_job, timeout=timeout)
+    if address is not None or gpus_per_job:
+        raise ValueError("--address and --gpus-per-job need --engine ray")
+    workers = workers or CPUS
     return LocalEngine(workers=workers, timeout=timeout, on_stopping=console.print_stopping)
 
 

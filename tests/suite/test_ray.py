@@ -1,0 +1,81 @@
+"""The Ray engine on one machine with two workers: the same rows, lost workers, hanging jobs, failing storage."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from toy_jobs import ToyJob
+
+from m2l_bench.suite.engine import EngineError, JobStore, run_jobs
+from m2l_bench.suite.on_ray import RayEngine
+from m2l_bench.suite.run import run_suite
+from m2l_bench.suite.suite import make_suite
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[None]:
+    """Ray on this machine, its workers finding the toy jobs."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(Path(__file__).parent), before)))
+    yield
+    if before is None:
+        del os.environ["PYTHONPATH"]
+    else:
+        os.environ["PYTHONPATH"] = before
+    sys.modules["ray"].shutdown()
+
+
+def _values(jobs: list[ToyJob], folder: Path, **options) -> list[float | str]:
+    outcomes = run_jobs(jobs, JobStore(folder), RayEngine(workers=2, **options))
+    return [item.reason or item.value for outcome in outcomes for item in outcome.items]
+
+
+def test_outcomes_come_in_order_and_lost_workers_are_tried_once_more(tmp_path: Path) -> None:
+    jobs = [ToyJob(0), ToyJob(1, "die", times=1), ToyJob(2, "die"), ToyJob(3), ToyJob(4, "raise")]
+    first, second, reason, fourth, raised = _values(jobs, tmp_path)
+    assert (first, second, fourth) == (0, 1, 3)
+    assert str(reason).startswith("its worker process was lost") and str(reason).endswith("2 times")
+    assert raised == "KeyError: 'no such thing'"
+
+
+def test_a_hanging_job_is_killed(tmp_path: Path) -> None:
+    values = _values([ToyJob(0, "hang"), ToyJob(1)], tmp_path, timeout=15.0)
+    assert values == ["its worker process was killed after 15 s, the time limit of a job", 1]
+
+
+def test_a_share_of_a_gpu_that_no_machine_has_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="gpus_per_job must be at most what the cluster has, 0"):
+        _values([ToyJob(0)], tmp_path, gpus_per_job=0.5)
+
+
+def test_a_full_disk_stops_the_run(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="No space left on device"):
+        _values([ToyJob(0, "full", times=1)], tmp_path)
+    assert _values([ToyJob(0, "full", times=1)], tmp_path) == [0]
+
+
+def test_rows_are_the_same_bytes_as_on_one_machine(music_folder: Path, tmp_path: Path) -> None:
+    suite = make_suite(
+        {
+            "systems": ["identity", "lowpass-7k"],
+            "audio": [str(music_folder)],
+            "metrics": ["si_sdr", "mel_distance"],
+            "tasks": [],
+        }
+    )
+    run_suite(suite, out=tmp_path / "local")
+    run_suite(suite, out=tmp_path / "ray", engine=RayEngine(workers=2))
+    for name in ("rows.csv", "items.parquet"):
+        assert (tmp_path / "local" / name).read_bytes() == (tmp_path / "ray" / name).read_bytes()
+
+
+@pytest.mark.parametrize(("name", "value"), [("workers", 0), ("gpus_per_job", -1.0), ("timeout", 0.0)])
+def test_options_are_checked(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be .*, got"):
+        RayEngine(**{name: value})
