@@ -21,6 +21,7 @@ import os
 import time
 import uuid
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,7 +111,8 @@ class LatentStore:
     Notes
     -----
     Outside a ``with`` block each :meth:`put` writes a shard of its own; inside one, writes are batched and the rest is
-    written when the block ends, also when it ends by an exception: what was put is whole.
+    written when the block ends, also when it ends by an exception: what was put is whole. Inside one, the disk is looked
+    at once for each system: what other processes add meanwhile may be missed, and be kept twice, which does no harm.
 
     Examples
     --------
@@ -128,13 +130,16 @@ class LatentStore:
         self.root = Path(root) if root is not None else default_root()
         self.dtype = dtype
         self._index: dict[LatentKey, tuple[Path, int]] = {}
-        self._seen: set[Path] = set()  # shards in the index, and damaged ones that were warned about
+        # Names of shards by folder: those in the index, and damaged ones that were warned about.
+        self._seen: dict[Path, set[str]] = defaultdict(set)
         self._footers: dict[Path, Any] = {}  # parsing one takes longer than reading a latent
         self._pending: dict[LatentKey, np.ndarray] = {}
         self._batching = False
+        self._looked: set[str] = set()  # systems that were looked for on disk in this batch
 
     def __enter__(self) -> LatentStore:
         self._batching = True
+        self._looked.clear()
         return self
 
     def __exit__(
@@ -144,7 +149,9 @@ class LatentStore:
         self.flush()
 
     def __contains__(self, key: object) -> bool:
-        return key in self._pending or key in self._refreshed()
+        if not isinstance(key, LatentKey):
+            return False
+        return key in self._pending or self._known(key) is not None or key in self._refreshed(key.system)
 
     def __len__(self) -> int:
         return len(self.keys())
@@ -168,7 +175,7 @@ class LatentStore:
         if key in self._pending:
             return self._pending[key].astype(np.float32)
         while True:
-            place = self._index.get(key) or self._refreshed().get(key)
+            place = self._index.get(key) or self._refreshed(key.system).get(key)
             if place is None:
                 raise KeyError(key)
             try:
@@ -205,7 +212,7 @@ class LatentStore:
             raise ValueError(
                 f"latents must be finite in {self.dtype}, got {int((~np.isfinite(values)).sum())} that are not"
             )
-        if key in self:
+        if self._known(key) is not None if self._batching else key in self:
             return
         self._pending[key] = values
         n_bytes = sum(array.nbytes for array in self._pending.values())
@@ -223,22 +230,10 @@ class LatentStore:
 
     def shards(self, keys: Iterable[LatentKey]) -> set[Path]:
         """The shards in which latents lie; KeyError where one is not there."""
-        index = self._refreshed()
-        return {index[key][0] for key in keys}
+        return {(self._known(key) or self._refreshed(key.system)[key])[0] for key in keys}
 
     def verify(self, *, remove: bool = False) -> list[Path]:
-        """Read every shard completely, checksums included.
-
-        Parameters
-        ----------
-        remove : bool
-            Delete the damaged ones.
-
-        Returns
-        -------
-        list of Path
-            The damaged shards.
-        """
+        """Read every shard completely, checksums included; returns the damaged ones, deleted where `remove` is set."""
         damaged = []
         for path in self._shards():
             try:
@@ -249,7 +244,7 @@ class LatentStore:
             except _damage():
                 damaged.append(path)
                 self._forget(path)
-                self._seen.add(path)
+                self._seen[path.parent].add(path.name)
         if remove:
             for path in damaged:
                 path.unlink(missing_ok=True)
@@ -258,19 +253,11 @@ class LatentStore:
     def prune(self, keep: Callable[[LatentKey], bool]) -> int:
         """Drop latents, copies of one key that several writers made, and the temporary files of killed writers.
 
-        Parameters
-        ----------
-        keep : callable
-            Says of each key whether it stays.
-
-        Returns
-        -------
-        int
-            How many latents were dropped, copies included.
+        `keep` says of each key whether it stays; returns how many latents were dropped, copies included.
         """
         self.flush()
         index, dropped = dict(self._refreshed()), 0
-        for path in sorted(set(self._seen)):
+        for path in sorted(folder / name for folder, names in self._seen.items() for name in names):
             try:
                 rows = list(_read_all(path))
             except _damage():
@@ -293,13 +280,23 @@ class LatentStore:
     def _shards(self) -> list[Path]:
         return sorted((self.root / self.dtype).glob("*/*.parquet"))
 
-    def _refreshed(self) -> dict[LatentKey, tuple[Path, int]]:
-        shards = self._shards()
-        for gone in self._seen.difference(shards):
-            self._forget(gone)
-        for path in shards:
-            if path not in self._seen:
-                self._add_shard(path)
+    def _known(self, key: LatentKey) -> tuple[Path, int] | None:
+        place = self._index.get(key)
+        return place if place is not None and place[0].exists() else None
+
+    def _refreshed(self, system: str | None = None) -> dict[LatentKey, tuple[Path, int]]:
+        """The index, once the folders of one system or of all were looked at."""
+        if system in self._looked and self._batching:
+            return self._index
+        root = self.root / self.dtype
+        for folder in {path.parent for path in self._shards()} | set(self._seen) if system is None else [root / system]:
+            names = set(_listed(folder))
+            for gone in self._seen[folder] - names:
+                self._forget(folder / gone)
+            for name in sorted(names - self._seen[folder]):
+                self._add_shard(folder / name)
+        if system is not None:
+            self._looked.add(system)
         return self._index
 
     def _add_shard(self, path: Path) -> None:
@@ -310,12 +307,12 @@ class LatentStore:
         except _damage() as error:
             self._set_aside(path, error)
             return
-        self._seen.add(path)
+        self._seen[path.parent].add(path.name)
         for row, key in enumerate(keys):
             self._index.setdefault(key, (path, row))
 
     def _set_aside(self, path: Path, error: Exception) -> None:
-        self._seen.add(path)
+        self._seen[path.parent].add(path.name)
         warnings.warn(
             f"{path}: damaged ({str(error).strip()}); its latents count as missing; verify(remove=True) removes it",
             DamagedShardWarning,
@@ -324,12 +321,18 @@ class LatentStore:
 
     def _forget(self, path: Path) -> None:
         """Take a shard out of the index, so that the next refresh finds other copies of its keys."""
-        self._seen.discard(path)
+        names = self._seen[path.parent]
+        names.discard(path.name)
         self._footers.pop(path, None)
         self._index = {key: place for key, place in self._index.items() if place[0] != path}
         # A copy elsewhere lost to this shard when it was indexed: look at the others anew.
-        for other in [other for other in self._seen if other.parent == path.parent and other.exists()]:
-            self._seen.discard(other)
+        names.difference_update([name for name in names if (path.parent / name).exists()])
+        self._looked.clear()
+
+
+def _listed(folder: Path) -> list[str]:
+    entries = os.scandir(folder) if folder.is_dir() else ()
+    return [entry.name for entry in entries if entry.name.endswith(".parquet") and not entry.name.startswith(".")]
 
 
 def _damage() -> tuple[type[Exception], ...]:

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ class Card:
     source: str
     version: int = 1
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """First 12 hexadecimal digits of the SHA-256 of the card's canonical JSON."""
         text = json.dumps(asdict(self), sort_keys=True)

@@ -1,0 +1,143 @@
+"""How a run scales: two workers against one, cost and memory by the number of tracks, and the plan of a million jobs.
+
+    python tests/benchmarks/bench_scaling.py [MOST_TRACKS]
+
+Tracks are half a second of noise and tones, mono, 16 kHz; two systems, one metric, so that what the engine and the stores
+add to each job weighs as much as it ever does. Prints measured figures only; needs an idle machine.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from m2l_bench import audio
+from m2l_bench.latents import LatentKey
+from m2l_bench.results import Item
+from m2l_bench.suite import plan as planning
+from m2l_bench.suite.data import AudioItem, AudioSet
+from m2l_bench.suite.engine import JobStore, Outcome, run_jobs
+from m2l_bench.suite.local import LocalEngine
+from m2l_bench.suite.run import run_suite
+from m2l_bench.suite.suite import make_suite
+
+
+@dataclass(frozen=True)
+class Spin:
+    """Arithmetic that stays in the processor's cache, about a quarter of a second."""
+
+    number: int
+    kind = "spin"
+    label = "spin"
+
+    @property
+    def id(self) -> str:
+        return f"{self.number:064x}"
+
+    def kept(self, outcome: Outcome) -> list[LatentKey]:
+        return []
+
+    def failed(self, reason: str) -> Outcome:
+        return Outcome()
+
+    def run(self, workspace: Path) -> Outcome:
+        total = 0
+        for k in range(2_500_000):
+            total += k & 7
+        return Outcome([Item(system="s", fingerprint="f", dataset="d", metric="m", card="c", item="i", value=total)])
+
+
+def throughput(folder: Path, rounds: int = 3, jobs: int = 60) -> None:
+    """Jobs a second with one worker and with two, alternating; start-up of the processes included and apart."""
+    spent: dict[int, list[float]] = {1: [], 2: []}
+    for turn in range(rounds):
+        for workers in spent:
+            began: list[float] = []
+            work = [Spin(n) for n in range(jobs)]
+            run_jobs(
+                work,
+                JobStore(folder / f"{turn}-{workers}"),
+                LocalEngine(workers=workers),
+                on_started=lambda job, began=began: began.append(time.perf_counter()),
+            )
+            spent[workers].append(time.perf_counter() - began[0])
+    one, two = (sorted(times)[rounds // 2] for times in spent.values())
+    print(f"throughput of two workers over one: {one / two:.2f} (medians of {rounds}: {one:.1f} s, {two:.1f} s)")
+
+
+def growth(folder: Path, sizes: list[int]) -> None:
+    """Cost of each track and memory, from few tracks to many."""
+    rng = np.random.default_rng(0)
+    written = 0
+    for size in sizes:
+        for n in range(written, size):
+            tone = np.sin(2 * np.pi * (200 + n % 997) * np.arange(8000) / 16000)
+            signal = (0.1 * tone + 0.01 * rng.standard_normal(8000)).astype(np.float32)
+            audio.write(folder / "music" / f"{n // 100:04d}" / f"{n:06d}.wav", signal[None], 16000)
+        written = size
+        suite = make_suite(
+            {
+                "systems": ["identity", "lowpass=lowpass-3.5k"],
+                "audio": [str(folder / "music")],
+                "metrics": ["si_sdr"],
+                "tasks": [],
+            }
+        )
+        jobs: list[float] = []
+        began = time.perf_counter()
+        run_suite(
+            suite,
+            out=folder / f"run-{size}",
+            engine=LocalEngine(workers=1),
+            on_finished=lambda job, seconds, jobs=jobs: jobs.append(seconds or 0.0),
+        )
+        wall = time.perf_counter() - began
+        again = time.perf_counter()
+        run_suite(suite, out=folder / f"run-{size}")
+        again = time.perf_counter() - again
+        print(
+            f"{size:6d} tracks: {1e3 * wall / size:.2f} ms a track, of which {1e3 * sum(jobs) / size:.2f} in jobs; found "
+            f"finished again: {1e3 * again / size:.2f} ms a track; peak memory so far: main process {_peak():.0f} MB, "
+            f"largest worker {_peak(resource.RUSAGE_CHILDREN):.0f} MB"
+        )
+
+
+def plan_of_a_million(jobs: int = 1_000_000) -> None:
+    """Seconds and memory of cutting a plan and naming each job; the files are made up, so none is hashed."""
+    systems = [f"s{k}=opus:{rate}k" for k, rate in enumerate((8, 10, 12, 14, 16, 20, 24, 32, 48, 64))]
+    files = jobs // len(systems) * planning.SLICE
+    items = tuple(
+        AudioItem(f"album{k // 12:06d}/{k:08d}.flac", f"/music/album{k // 12:06d}/{k:08d}.flac", f"{k:064x}")
+        for k in range(files)
+    )
+    planning.find_audio = lambda name: AudioSet("million", items)
+    suite = make_suite({"systems": systems, "audio": ["million"], "metrics": ["si_sdr", "mel_distance"], "tasks": []})
+    began = time.perf_counter()
+    plan = planning.make_plan(suite)
+    named = plan.hash
+    print(
+        f"plan of {len(plan.jobs):,} jobs over {files:,} files: {time.perf_counter() - began:.1f} s, peak memory "
+        f"{_peak():.0f} MB ({named})"
+    )
+
+
+def _peak(who: int = resource.RUSAGE_SELF) -> float:
+    return resource.getrusage(who).ru_maxrss / 1024
+
+
+def main() -> None:
+    most = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+    with tempfile.TemporaryDirectory() as folder:
+        throughput(Path(folder))
+        growth(Path(folder), [size for size in (100, 1_000, 10_000) if size <= most])
+    plan_of_a_million()
+
+
+if __name__ == "__main__":
+    main()
