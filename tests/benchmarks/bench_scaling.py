@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import soundfile
 
-from m2l_bench import audio
 from m2l_bench.latents import LatentKey
 from m2l_bench.results import Item
 from m2l_bench.suite import plan as planning
@@ -79,7 +79,9 @@ def growth(folder: Path, sizes: list[int]) -> None:
         for n in range(written, size):
             tone = np.sin(2 * np.pi * (200 + n % 997) * np.arange(8000) / 16000)
             signal = (0.1 * tone + 0.01 * rng.standard_normal(8000)).astype(np.float32)
-            audio.write(folder / "music" / f"{n // 100:04d}" / f"{n:06d}.wav", signal[None], 16000)
+            path = folder / "music" / f"{n // 100:04d}" / f"{n:06d}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, signal, 16000)
         written = size
         suite = make_suite(
             {
