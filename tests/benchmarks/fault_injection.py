@@ -124,11 +124,37 @@ def inject(folder: Path, *, kills: int, seed: int = 0, files: int = 40) -> Tally
     return tally
 
 
+def full_disk(folder: Path) -> str:
+    """Fill a small disk, then enlarge it: one line, exit code 2, and the same command goes on. Needs the right to mount.
+
+    Expects the music and the undisturbed run of :func:`inject` in `folder`; returns what went wrong, or empty.
+    """
+    disk = folder / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(disk)], capture_output=True)
+    if mounted.returncode:
+        print("full disk: not tried, this user may not mount one")
+        return ""
+    try:
+        full = subprocess.run(command(folder / "music", disk / "run"), capture_output=True, text=True)
+        errors = [line for line in full.stderr.splitlines() if line.startswith("error: ")]
+        if full.returncode != 2 or len(errors) != 1 or "No space left" not in errors[0] or "Traceback" in full.stderr:
+            return f"full disk: exit code {full.returncode}: {full.stderr[-500:]}"
+        subprocess.run(["mount", "-o", "remount,size=50m", str(disk)], check=True)
+        subprocess.run(command(folder / "music", disk / "run"), check=True, capture_output=True)
+        differing = compare(folder / "undisturbed", disk / "run")
+        print(f"full disk: {errors[0]}")
+        return f"full disk: {', '.join(differing)} differ" if differing else ""
+    finally:
+        subprocess.run(["umount", str(disk)], check=False)
+
+
 def main() -> None:
     kills = int(sys.argv[1]) if len(sys.argv) > 1 else 50
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 0
     with tempfile.TemporaryDirectory() as folder:
         tally = inject(Path(folder), kills=kills, seed=seed)
+        tally.problems += filter(None, [full_disk(Path(folder))])
     print(
         f"{tally.kills} kills ({tally.main} of the main process, {tally.workers} of workers) over {tally.runs} runs, "
         f"{tally.retried} repeated with --retry-failed; problems: {len(tally.problems)}"
