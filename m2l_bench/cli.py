@@ -85,7 +85,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run systems on music and tasks, print the comparison and write its report."""
-    from m2l_bench.suite.suite import make_suite, read_suite
+    from m2l_bench.suite.suite import default_metrics, make_suite, read_suite
 
     with bad_input():
         base = read_suite(suite) if suite else make_suite({})
@@ -99,7 +99,8 @@ def run(
             elif (audio or metric) and not (task or probe):
                 chosen["tasks"] = ()
             if audio and not metric:
-                chosen["metrics"] = _default_metrics(audio)
+                chosen["metrics"], note = default_metrics(audio)
+                typer.echo(note, err=True, nl=bool(note))
         if chosen:
             base = make_suite(base.model_dump() | chosen, source="command line")
         if dry_run:
@@ -162,17 +163,19 @@ def score(
     as_json: AsJson = False,
 ) -> None:
     """Score reconstructions that somebody already made."""
-    from m2l_bench.suite.suite import make_suite
+    from m2l_bench.suite.suite import default_metrics, folder_entry, make_suite
 
     with bad_input():
-        entries = [_folder_entry(text) for text in systems]
+        entries = [folder_entry(text) for text in systems]
         if not reference.is_dir():
             raise ValueError(f"{reference}: must be a folder of originals, got nothing of that kind there")
+        metrics, note = (metric, "") if metric else default_metrics([str(reference)])
+        typer.echo(note, err=True, nl=bool(note))
         content = {
             "name": "score",
             "systems": entries,
             "audio": [str(reference)],
-            "metrics": metric or _default_metrics([str(reference)]),
+            "metrics": metrics,
             "tasks": (),
             "max_length_difference": max_length_difference,
         }
@@ -296,31 +299,6 @@ def bad_input() -> Iterator[None]:
     except KeyboardInterrupt:
         typer.echo("interrupted; finished jobs are kept, the same command goes on from there", err=True)
         raise typer.Exit(130) from None
-
-
-def _default_metrics(audio: list[str]) -> tuple[str, ...]:
-    """The embedded suite's metrics, without those of whole sets where a folder is too small for them."""
-    from m2l_bench.audio import list_audio
-    from m2l_bench.reconstruction.cards import SetMetric
-    from m2l_bench.reconstruction.distribution import MINIMUM_FILES
-    from m2l_bench.reconstruction.metrics import METRICS
-    from m2l_bench.suite.suite import EMBEDDED_METRICS
-
-    small = [name for name in audio if Path(name).is_dir() and len(list_audio(name)) < MINIMUM_FILES]
-    whole_sets = [name for name in EMBEDDED_METRICS if isinstance(METRICS[name], SetMetric)]
-    if not small:
-        return EMBEDDED_METRICS
-    typer.echo(f"{', '.join(whole_sets)}: left out, {small[0]} must hold at least {MINIMUM_FILES} files", err=True)
-    return tuple(name for name in EMBEDDED_METRICS if name not in whole_sets)
-
-
-def _folder_entry(text: str) -> dict[str, Any]:
-    label, sign, directory = text.partition("=")
-    if not (sign and label and directory):
-        raise ValueError(f"system must be NAME=DIR, got {text!r}")
-    if not Path(directory).is_dir():
-        raise ValueError(f"{directory}: must be a folder of reconstructions, got nothing of that kind there")
-    return {"system": "folder", "label": label, "options": {"directory": str(Path(directory).resolve())}}
 
 
 def _engine(

@@ -27,7 +27,7 @@ import m2l_bench
 from m2l_bench.audio import sha256, write_atomic
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
     """One number of one system.
 
@@ -79,7 +79,7 @@ class Row:
     version: str = m2l_bench.__version__
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Item:
     """One file's score under one metric, or one prediction of a probe.
 
@@ -247,7 +247,12 @@ def from_parquet(path: Path, kind: type) -> list[Any]:
         raise ValueError(f"{path}: damaged or not a file of results ({str(error).splitlines()[0]})") from error
     if table.column_names != expected:
         raise ValueError(f"{path}: must have the columns {expected}, got {table.column_names}")
-    return [kind(**record) for record in table.to_pylist()]
+    # One object for each distinct string: a run holds its records in memory, and most of their strings repeat.
+    columns = [
+        [sys.intern(value) for value in column] if column and isinstance(column[0], str) else column
+        for column in table.to_pydict().values()
+    ]
+    return [kind(**dict(zip(expected, record, strict=True))) for record in zip(*columns, strict=True)]
 
 
 def data_hash(items: Iterable[tuple[str, str]]) -> str:

@@ -15,6 +15,7 @@ A suite is TOML::
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,31 @@ def make_suite(content: dict[str, Any], *, source: str = "suite") -> Suite:
         key = ".".join(str(part) for part in first["loc"]) or "suite"
         message = first["msg"].removeprefix("Value error, ")
         raise ValueError(f"{source}: {key}: {message} (got {_short(first['input'])})") from error
+
+
+def default_metrics(audio: Sequence[str]) -> tuple[tuple[str, ...], str]:
+    """The embedded suite's metrics, without those of whole sets where a folder is too small; and what was left out."""
+    from m2l_bench.audio import list_audio
+    from m2l_bench.reconstruction.cards import SetMetric
+    from m2l_bench.reconstruction.distribution import MINIMUM_FILES
+    from m2l_bench.reconstruction.metrics import METRICS
+
+    small = [name for name in audio if Path(name).is_dir() and len(list_audio(name)) < MINIMUM_FILES]
+    whole_sets = [name for name in EMBEDDED_METRICS if isinstance(METRICS[name], SetMetric)]
+    if not small:
+        return EMBEDDED_METRICS, ""
+    note = f"{', '.join(whole_sets)}: left out, {small[0]} must hold at least {MINIMUM_FILES} files"
+    return tuple(name for name in EMBEDDED_METRICS if name not in whole_sets), note
+
+
+def folder_entry(text: str) -> dict[str, Any]:
+    """``NAME=DIR`` as a system of ready-made reconstructions; ValueError where it is not that."""
+    label, sign, directory = text.partition("=")
+    if not (sign and label and directory):
+        raise ValueError(f"system must be NAME=DIR, got {text!r}")
+    if not Path(directory).is_dir():
+        raise ValueError(f"{directory}: must be a folder of reconstructions, got nothing of that kind there")
+    return {"system": "folder", "label": label, "options": {"directory": str(Path(directory).resolve())}}
 
 
 def _from_spelling(text: str) -> SystemEntry:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +103,7 @@ def test_a_row_that_does_not_come_out_again_is_named(run: Path, suite: Suite, mo
     import m2l_bench.suite.verify as module
 
     stored = module.read_rows(run)
-    wrong = [module.Row(**{**vars(row), "value": row.value + 1e-4}) for row in stored]
+    wrong = [replace(row, value=row.value + 1e-4) for row in stored]
     monkeypatch.setattr(module, "read_rows", lambda folder: wrong)
     found = verify(run, sample=9)
     assert not found.sound
