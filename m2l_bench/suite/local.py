@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -66,41 +66,30 @@ class LocalEngine:
         KeyboardInterrupt
             After the running jobs are finished and stored; at the second interrupt, at once.
         """
-        waiting = deque(jobs)
-        attempts: dict[str, int] = {}
+        waiting: deque[Job] = deque(jobs)
+        attempts: Counter[str] = Counter()
         crew: list[_Worker] = []
-        with _stop_gently(lambda: self.on_stopping(sum(worker.job is not None for worker in crew))) as stopping:
+        with _stop_gently(lambda: self.on_stopping(_busy(crew))) as stopping:
             try:
                 while True:
                     if stopping.is_set():
                         waiting.clear()
-                    while len(crew) < min(self.workers, len(waiting) + sum(w.job is not None for w in crew)):
+                    while len(crew) < min(self.workers, len(waiting) + _busy(crew)):
                         crew.append(_Worker(store.workspace))
                     for worker in crew:
                         if waiting and worker.idle:
                             job = waiting.popleft()
                             worker.give(job, self.timeout)
                             on_started(job)
-                    if not waiting and not any(worker.job for worker in crew):
+                    if not waiting and not _busy(crew):
                         break
                     for worker in _ready(crew):
                         answer = worker.answer()
-                        if isinstance(answer, Done):
-                            yield answer
-                        elif isinstance(answer, str):  # it died, or had to be killed
+                        if isinstance(answer, str):
                             crew.remove(worker)
-                            lost = worker.job
-                            name = "start" if lost is None else lost.id
-                            attempts[name] = attempts.get(name, 0) + 1
-                            if lost is None:
-                                if attempts[name] > _STARTS and not worker.started:
-                                    raise EngineError(f"worker processes cannot be started: the last one {answer}")
-                            elif attempts[name] < ATTEMPTS and not worker.overdue:
-                                waiting.appendleft(lost)
-                            else:
-                                more = "" if worker.overdue else f", {ATTEMPTS} times"
-                                reason = f"its worker process {answer}{more}"
-                                yield Done(lost, give_up(lost, store, reason), time.monotonic() - worker.since)
+                            answer = _lose(worker, answer, attempts, waiting, store)
+                        if answer is not None:
+                            yield answer
                 if stopping.is_set():
                     raise KeyboardInterrupt
                 for worker in crew:
@@ -108,6 +97,29 @@ class LocalEngine:
             finally:
                 for worker in crew:
                     worker.kill()
+
+
+def _busy(crew: Sequence[_Worker]) -> int:
+    return sum(worker.job is not None for worker in crew)
+
+
+def _lose(worker: _Worker, ending: str, attempts: Counter[str], waiting: deque[Job], store: JobStore) -> Done | None:
+    """What follows from a worker's end: its job waits again, or has failed; or workers cannot even be started."""
+    job = worker.job
+    name = job.id if job else "start"
+    attempts[name] += 1
+    if job is None:
+        if attempts[name] > _STARTS and not worker.started:
+            raise EngineError(f"worker processes cannot be started: the last one {ending}")
+        return None
+    if worker.overdue:
+        reason = f"its worker process {ending}"
+    elif attempts[name] < ATTEMPTS:
+        waiting.appendleft(job)
+        return None
+    else:
+        reason = f"its worker process {ending}, {ATTEMPTS} times"
+    return Done(job, give_up(job, store, reason), time.monotonic() - worker.since)
 
 
 def _ready(crew: Sequence[_Worker]) -> list[_Worker]:

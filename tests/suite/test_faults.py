@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +12,24 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 import fault_injection as faults
 
+# Run the command that follows where no file may grow beyond 3,000 bytes.
+SMALL_FILES = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+# Permissions do not bind root: run the command that follows without the capabilities that make it so.
+BOUND = """
+import ctypes, os, sys
+for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+    if ctypes.CDLL(None).prctl(24, capability, 0, 0, 0):  # PR_CAPBSET_DROP
+        sys.exit("prctl failed")
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
-def _run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*arguments], capture_output=True, text=True, timeout=300, **options)  # type: ignore[call-overload]
+
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +50,7 @@ def test_killed_main_processes_and_workers_change_no_byte(tmp_path: Path) -> Non
 def test_a_full_disk_is_one_clear_error_and_nothing_is_lost(undisturbed: tuple[Path, Path], tmp_path: Path) -> None:
     music, expected = undisturbed
     command = faults.command(music, tmp_path / "run")
-    full = _run(*command, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000)))
+    full = _run(sys.executable, "-c", SMALL_FILES, *command)
     assert full.returncode == 2
     (line,) = [line for line in full.stderr.splitlines() if line.startswith("error: ")]
     assert "File too large" in line and "goes on from there" in line
@@ -59,24 +73,12 @@ def test_a_place_that_cannot_be_written_is_named_before_anything_is_computed(
 def test_a_read_only_place_is_named(undisturbed: tuple[Path, Path], tmp_path: Path) -> None:
     place = tmp_path / "read-only"
     place.mkdir()
-    options: dict[str, object] = {}
-    if os.geteuid() == 0:  # permissions do not bind root: without its capabilities they do
-        options["preexec_fn"] = _drop_override
     place.chmod(0o555)
-    refused = _run(*faults.command(undisturbed[0], place / "run"), **options)
+    before = (sys.executable, "-c", BOUND) if os.geteuid() == 0 else ()
+    refused = _run(*before, *faults.command(undisturbed[0], place / "run"))
     assert refused.returncode == 2
     assert "Permission denied" in refused.stderr and str(place) in refused.stderr
     assert "Traceback" not in refused.stderr
-
-
-def _drop_override() -> None:
-    """Take CAP_DAC_OVERRIDE (1) and CAP_DAC_READ_SEARCH (2) from the bounding set, so that exec leaves them out."""
-    import ctypes
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    for capability in (1, 2):
-        if libc.prctl(24, capability, 0, 0, 0):  # PR_CAPBSET_DROP
-            raise OSError(ctypes.get_errno(), "prctl")
 
 
 def test_a_system_that_hangs_is_counted_and_the_rest_equals_an_undisturbed_run(
