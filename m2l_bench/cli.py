@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -109,7 +109,8 @@ def run(
             console.print_forecast(forecast(base), workers or CPUS)
         else:
             chosen_engine = _engine(engine, workers, timeout, address, gpus_per_job)
-            _run(base, out, chosen_engine, clips, as_json, retry_failed)
+            with closing(chosen_engine):
+                _run(base, out, chosen_engine, clips, as_json, retry_failed)
 
 
 @app.command()
@@ -180,7 +181,8 @@ def score(
             "max_length_difference": max_length_difference,
         }
         chosen = make_suite(content, source="command line")
-        _run(chosen, out, _engine("local", workers, timeout), clips, as_json, retry_failed)
+        with closing(_engine("local", workers, timeout)) as engine:
+            _run(chosen, out, engine, clips, as_json, retry_failed)
 
 
 @app.command()

@@ -85,6 +85,9 @@ class Engine(Protocol):
     def run(self, jobs: Sequence[Job], store: JobStore, on_started: Callable[[Job], None]) -> Generator[Done]:
         """Run and store each job; results come in any order."""
 
+    def close(self) -> None:
+        """Let go of what it keeps for the next run."""
+
 
 class JobStore:
     """Finished jobs on disk.

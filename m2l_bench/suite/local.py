@@ -14,13 +14,13 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
-from m2l_bench.suite.engine import Done, EngineError, Job, JobStore, give_up, perform
+from m2l_bench.suite.engine import Done, Engine, EngineError, Job, JobStore, give_up, perform
 
 # One thread a worker: oversubscribed BLAS makes small problems many times slower, and a fixed number of threads is part
 # of a reproducible sum.
@@ -44,11 +44,16 @@ class LocalEngine:
         Seconds that a job may take, > 0; then its process is killed and the job counts as failed.
     on_stopping : callable
         Called with the number of running jobs when the user interrupts: they are waited for, a second interrupt kills them.
+
+    Notes
+    -----
+    Processes stay for the next :meth:`run`, with the systems they have loaded, until :meth:`close`.
     """
 
     workers: int = 1
     timeout: float | None = None
     on_stopping: Callable[[int], None] = lambda running: None
+    _crew: list[_Worker] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.workers < 1:
@@ -68,18 +73,18 @@ class LocalEngine:
         """
         waiting: deque[Job] = deque(jobs)
         attempts: Counter[str] = Counter()
-        crew: list[_Worker] = []
+        crew = self._crew
         with _stop_gently(lambda: self.on_stopping(_busy(crew))) as stopping:
             try:
                 while True:
                     if stopping.is_set():
                         waiting.clear()
                     while len(crew) < min(self.workers, len(waiting) + _busy(crew)):
-                        crew.append(_Worker(store.workspace))
+                        crew.append(_Worker())
                     for worker in crew:
                         if waiting and worker.idle:
                             job = waiting.popleft()
-                            worker.give(job, self.timeout)
+                            worker.give(job, store.workspace, self.timeout)
                             on_started(job)
                     if not waiting and not _busy(crew):
                         break
@@ -92,11 +97,29 @@ class LocalEngine:
                             yield answer
                 if stopping.is_set():
                     raise KeyboardInterrupt
-                for worker in crew:
-                    worker.dismiss()
-            finally:
-                for worker in crew:
-                    worker.kill()
+            except BaseException:
+                while crew:
+                    crew.pop().kill()
+                raise
+
+    def close(self) -> None:
+        """Let the processes go."""
+        for worker in self._crew:
+            worker.pipe.close()
+        while self._crew:
+            worker = self._crew.pop()
+            worker.process.join(_PATIENCE)
+            worker.kill()
+
+
+@contextmanager
+def local_unless(engine: Engine | None) -> Iterator[Engine]:
+    """The engine given, which stays the giver's to close; or one process of this machine, closed at the end."""
+    if engine is not None:
+        yield engine
+    else:
+        with closing(LocalEngine()) as own:
+            yield own
 
 
 def _busy(crew: Sequence[_Worker]) -> int:
@@ -134,7 +157,6 @@ def _ready(crew: Sequence[_Worker]) -> list[_Worker]:
 class _Worker:
     """A process with its pipe, and the job it is at."""
 
-    workspace: Path
     job: Job | None = None
     started: bool = False
     since: float = 0.0
@@ -146,7 +168,7 @@ class _Worker:
     def __post_init__(self) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, self.workspace), name="m2l-bench worker")
+        self.process = context.Process(target=_serve, args=(theirs,), name="m2l-bench worker")
         with _single_threaded_children():
             self.process.start()
         theirs.close()  # so that the pipe ends when the process does
@@ -159,11 +181,11 @@ class _Worker:
     def overdue(self) -> bool:
         return self.deadline is not None and time.monotonic() >= self.deadline
 
-    def give(self, job: Job, timeout: float | None) -> None:
+    def give(self, job: Job, workspace: Path, timeout: float | None) -> None:
         self.job, self.since, self.timeout = job, time.monotonic(), timeout
         self.deadline = None if timeout is None else self.since + timeout
         with suppress(OSError):  # it may have died meanwhile: the end of its pipe says so
-            self.pipe.send(job)
+            self.pipe.send((job, workspace))
 
     def answer(self) -> Done | str | None:
         """A finished job; what became of the process, where it is no more; None where it has just started."""
@@ -183,11 +205,6 @@ class _Worker:
         done, self.job, self.deadline = Done(self.job, *message), None, None
         return done
 
-    def dismiss(self) -> None:
-        """Let it leave by itself."""
-        self.pipe.close()
-        self.process.join(_PATIENCE)
-
     def kill(self) -> None:
         self.pipe.close()
         self.process.kill()
@@ -201,19 +218,18 @@ def _ending(exitcode: int | None) -> str:
     return f"left with exit code {exitcode}"
 
 
-def _serve(pipe: Connection, workspace: Path) -> None:
+def _serve(pipe: Connection) -> None:
     """A worker's life: announce itself, then answer each job."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts all processes: the parent decides
     threading.Thread(target=_leave_with_parent, daemon=True).start()
-    store = JobStore(workspace)
     pipe.send(None)
     while True:
         try:
-            job = pipe.recv()
+            job, workspace = pipe.recv()
         except EOFError:
             return
         try:
-            pipe.send(perform(job, store))
+            pipe.send(perform(job, JobStore(workspace)))
         except EngineError as error:
             pipe.send(error)
 

@@ -25,7 +25,7 @@ from m2l_bench.suite.engine import Done, Engine, Job, JobStore, Outcome, run_job
 from m2l_bench.suite.forecast import Cost, cost_record
 from m2l_bench.suite.jobs import BIT_RATE, set_metric
 from m2l_bench.suite.journal import Journal
-from m2l_bench.suite.local import LocalEngine
+from m2l_bench.suite.local import local_unless
 from m2l_bench.suite.plan import Plan, distance_jobs, left_out, make_plan, planned_counts, probe_jobs
 from m2l_bench.suite.suite import Suite
 from m2l_bench.suite.summary import summarise
@@ -116,7 +116,7 @@ def run_suite(
     started = time.time()
     costs: dict[tuple[str, str], Cost] = {}
     store = JobStore(folder / "store" if out else runs / ".store")
-    with Journal(folder, plan.hash, planned_counts(plan)) as journal:
+    with Journal(folder, plan.hash, planned_counts(plan)) as journal, local_unless(engine) as chosen:
 
         def finished(done: Done) -> None:
             journal.finished(done)
@@ -128,7 +128,7 @@ def run_suite(
             return run_jobs(
                 jobs,
                 store,
-                engine or LocalEngine(),
+                chosen,
                 retry_failed=retry_failed,
                 on_started=journal.started,
                 on_finished=finished,
@@ -150,7 +150,7 @@ def run_suite(
         write_atomic(folder / "cards.json", (json.dumps(described, indent=2, sort_keys=True) + "\n").encode())
         done = [*zip(plan.jobs, first, strict=True), *zip(following, second, strict=True)]
         used = store.files(done)
-        record = _run_record(plan, started, costs, engine) | {
+        record = _run_record(plan, started, costs, chosen) | {
             "store": Path(os.path.relpath(store.workspace, folder)).as_posix(),
             "jobs": len(done),
             "bytes": sum(path.stat().st_size for path in used),
@@ -190,9 +190,7 @@ def _finished_plan(folder: Path) -> str | None:
         raise ValueError(f"{path}: must be a run's provenance in JSON ({error})") from error
 
 
-def _run_record(
-    plan: Plan, started: float, costs: dict[tuple[str, str], Cost], engine: Engine | None
-) -> dict[str, Any]:
+def _run_record(plan: Plan, started: float, costs: dict[tuple[str, str], Cost], engine: Engine) -> dict[str, Any]:
     return {
         "plan": plan.hash,
         "suite": plan.suite.model_dump(mode="json"),
@@ -201,7 +199,7 @@ def _run_record(
         "unusable_systems": {label: reason for label, (_, reason) in plan.unusable.items()},
         "unusable_embeddings": dict(plan.unheard),
         "missing_data": dict(plan.missing),
-        "engine": repr(engine or LocalEngine()),
+        "engine": repr(engine),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
         "wall_seconds": round(time.time() - started, 3),
         "costs": cost_record(costs),
@@ -238,5 +236,6 @@ def render_clips(
         for spec, fingerprint in result.plan.rebuilders.values()
         for name in ids
     ]
-    run_jobs(jobs, JobStore(result.workspace), engine or LocalEngine())
+    with local_unless(engine) as chosen:
+        run_jobs(jobs, JobStore(result.workspace), chosen)
     yield from heard(jobs, result.workspace)

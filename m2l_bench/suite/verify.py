@@ -20,7 +20,7 @@ from m2l_bench.audio import sha256
 from m2l_bench.results import ROW_KEY, Item, Row, read_checksums, read_items, read_rows
 from m2l_bench.suite.engine import Engine, Job, JobStore, Outcome, run_jobs
 from m2l_bench.suite.jobs import ReconstructJob
-from m2l_bench.suite.local import LocalEngine
+from m2l_bench.suite.local import local_unless
 from m2l_bench.suite.plan import Plan, distance_jobs, make_plan, probe_jobs
 from m2l_bench.suite.suite import make_suite
 from m2l_bench.suite.summary import summarise
@@ -98,7 +98,8 @@ def verify(
         found.obstacle = "mend the files first (a run repeated into another folder does)" if sample else ""
         return found
     if sample:
-        _check_rows(found, folder, sample, np.random.default_rng(seed), tolerance, engine or LocalEngine())
+        with local_unless(engine) as chosen:
+            _check_rows(found, folder, sample, np.random.default_rng(seed), tolerance, chosen)
     return found
 
 

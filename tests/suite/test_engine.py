@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -18,6 +19,7 @@ from m2l_bench.suite.local import LocalEngine
 
 TOY_RUN = """
 import sys
+from contextlib import closing
 from pathlib import Path
 sys.path[:0] = {path!r}
 from toy_jobs import ToyJob
@@ -34,7 +36,8 @@ if __name__ == "__main__":
 
 
 def _values(jobs: list[ToyJob], folder: Path, **options) -> list[float | str]:
-    outcomes = run_jobs(jobs, JobStore(folder), LocalEngine(**options))
+    with closing(LocalEngine(**options)) as engine:
+        outcomes = run_jobs(jobs, JobStore(folder), engine)
     return [item.reason or item.value for outcome in outcomes for item in outcome.items]
 
 
@@ -79,10 +82,12 @@ def test_what_a_job_raises_is_its_reason(tmp_path: Path) -> None:
 
 def test_failed_jobs_stay_failed_until_they_are_retried(tmp_path: Path) -> None:
     jobs = [ToyJob(0, "raise", times=1), ToyJob(1)]
-    store, engine = JobStore(tmp_path), LocalEngine()
-    assert run_jobs(jobs, store, engine)[0].failures
-    assert run_jobs(jobs, store, engine)[0].failures
-    assert not run_jobs(jobs, store, engine, retry_failed=True)[0].failures
+    store = JobStore(tmp_path)
+    with closing(LocalEngine()) as engine:
+        assert run_jobs(jobs, store, engine)[0].failures
+        assert run_jobs(jobs, store, engine)[0].failures
+        assert not run_jobs(jobs, store, engine, retry_failed=True)[0].failures
+    assert len(set(_attempts(tmp_path, 0))) == 1, "the same process"
     assert (len(_attempts(tmp_path, 0)), len(_attempts(tmp_path, 1))) == (2, 1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,8 @@ def test_second_run_computes_and_writes_nothing(music_folder: Path, tmp_path: Pa
 def test_equal_runs_write_equal_bytes_whatever_the_workers(music_folder: Path, tmp_path: Path) -> None:
     suite = _suite(music_folder, ["lowpass-7k", "mp3:64k"])
     for name, workers in (("one", 1), ("two", 2)):
-        run_suite(suite, out=tmp_path / name, engine=LocalEngine(workers=workers))
+        with closing(LocalEngine(workers=workers)) as engine:
+            run_suite(suite, out=tmp_path / name, engine=engine)
     for file in ("rows.csv", "rows.parquet", "items.parquet", "cards.json", "failures.csv"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
 

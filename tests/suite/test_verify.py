@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from m2l_bench.suite.engine import Done, Job, JobStore
 from m2l_bench.suite.local import LocalEngine
 from m2l_bench.suite.run import run_suite
 from m2l_bench.suite.suite import Suite, make_suite
-from m2l_bench.suite.verify import verify
+from m2l_bench.suite.verify import _close, verify
 
 
 class Shuffled(LocalEngine):
@@ -64,7 +65,8 @@ def run(suite: Suite, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_rows_are_the_same_bytes_whatever_the_workers_and_the_order(
     suite: Suite, run: Path, tmp_path: Path, engine: LocalEngine
 ) -> None:
-    run_suite(suite, out=tmp_path / "run", engine=engine)
+    with closing(engine):
+        run_suite(suite, out=tmp_path / "run", engine=engine)
     for name in ("rows.csv", "rows.parquet", "items.parquet", "failures.csv", "cards.json"):
         assert (tmp_path / "run" / name).read_bytes() == (run / name).read_bytes(), name
 
@@ -105,11 +107,27 @@ def test_a_row_that_does_not_come_out_again_is_named(run: Path, suite: Suite, mo
     stored = module.read_rows(run)
     wrong = [replace(row, value=row.value + 1e-4) for row in stored]
     monkeypatch.setattr(module, "read_rows", lambda folder: wrong)
-    found = verify(run, sample=9)
+    found = verify(run, sample=4)
     assert not found.sound
     assert all("stored" in check.found for check in found.rows if not check.agrees)
     assert all(np.isnan(check.row.value) for check in found.rows if check.agrees)
-    assert verify(run, sample=9, tolerance=2.0).sound
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "tolerance", "close"),
+    [
+        (1.0, 1.0, 0.0, True),
+        (1.0, 1.0 + 1e-9, 0.0, False),
+        (1.0, 1.0 + 1e-9, 1e-6, True),
+        (float("nan"), float("nan"), 0.0, True),
+        (float("nan"), 1.0, 1.0, False),
+        ("a", "b", 1.0, False),
+    ],
+)
+def test_values_are_equal_to_the_bit_unless_a_tolerance_is_given(
+    a: object, b: object, tolerance: float, close: bool
+) -> None:
+    assert _close(a, b, tolerance) is close
 
 
 def test_changed_audio_is_named_and_never_mixed_in(music_folder: Path, tmp_path: Path, music) -> None:
