@@ -116,7 +116,7 @@ def growth(folder: Path, sizes: list[int]) -> None:
 
 def plan_of_a_million(jobs: int = 1_000_000) -> None:
     """Seconds and memory of cutting a plan and naming each job; the files are made up, so none is hashed."""
-    systems = [f"s{k}=opus:{rate}k" for k, rate in enumerate((8, 10, 12, 14, 16, 20, 24, 32, 48, 64))]
+    systems = [f"s{k}=opus:{rate}k" for k, rate in enumerate((12, 16, 20, 24, 32, 40, 48, 64, 96, 128))]
     files = jobs // len(systems) * planning.SLICE
     items = tuple(
         AudioItem(f"album{k // 12:06d}/{k:08d}.flac", f"/music/album{k // 12:06d}/{k:08d}.flac", f"{k:064x}")
