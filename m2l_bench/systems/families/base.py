@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from m2l_bench.training.objective import Losses
+
 C = TypeVar("C", bound="FamilyConfig")
 
 
@@ -98,17 +100,22 @@ class FamilyLoss(nn.Module, ABC):
     Parameters
     ----------
     network : FamilyNetwork
+
+    Attributes
+    ----------
+    stages : mapping of str to float
+        Name of each stage's loss in validation, and a share of the training in which it is that stage's turn.
     """
 
-    needs_noise = False
+    stages: Mapping[str, float] = {"loss": 0.0}
 
     def __init__(self, network: FamilyNetwork) -> None:
         super().__init__()
         self.network = network
 
     @abstractmethod
-    def forward(self, audio: Tensor, uniforms: Tensor, noise: Tensor, progress: float) -> Tensor:
-        """One loss a crop, (batch,).
+    def forward(self, audio: Tensor, uniforms: Tensor, noise: Tensor, progress: float) -> Losses:
+        """One loss a crop, and its noise level.
 
         Parameters
         ----------
@@ -116,7 +123,7 @@ class FamilyLoss(nn.Module, ABC):
         uniforms : Tensor, (batch, 2)
             Uniform numbers in [0, 1).
         noise : Tensor, (batch, samples)
-            Normal numbers; without a value where not `needs_noise`.
+            Normal numbers; of no length where the family needs none.
         progress : float
             Step over the number of steps, in [0, 1].
         """
@@ -126,6 +133,11 @@ def inside(network: FamilyNetwork, estimate: Tensor, audio: Tensor) -> tuple[Ten
     """An estimate and its reference without the end that fades."""
     length = audio.shape[-1] - network.margin
     return estimate[..., :length], audio[..., :length]
+
+
+def without_noise(loss: Tensor) -> Losses:
+    """Losses of a family that adds none."""
+    return Losses(loss, torch.zeros_like(loss))
 
 
 def silent(like: Tensor) -> Tensor:

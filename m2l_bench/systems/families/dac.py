@@ -20,8 +20,9 @@ from math import prod
 
 from torch import Tensor
 
-from m2l_bench.systems.families.base import FamilyConfig, FamilyLoss, FamilyNetwork, inside, silent
+from m2l_bench.systems.families.base import FamilyConfig, FamilyLoss, FamilyNetwork, inside, silent, without_noise
 from m2l_bench.systems.families.spectral import mel_distance
+from m2l_bench.training.objective import Losses
 
 # Weights of the published recipe.
 _MEL, _COMMITMENT, _CODEBOOK = 15.0, 0.25, 1.0
@@ -106,7 +107,7 @@ class DacStyle(FamilyNetwork):
         return self.quantizer(self.encoder(audio[:, None]))[0]
 
     def decode(self, latents: Tensor, noise: Tensor) -> Tensor:
-        return self.decoder(latents)[:, 0]
+        return self.decoder(latents)[:, 0].float()
 
     def codes(self, audio: Tensor) -> Tensor:
         """(batch, frames * samples_per_latent) -> whole numbers (batch, n_codebooks, frames)."""
@@ -122,9 +123,9 @@ class DacLoss(FamilyLoss):
 
     network: DacStyle
 
-    def forward(self, audio: Tensor, uniforms: Tensor, noise: Tensor, progress: float) -> Tensor:
+    def forward(self, audio: Tensor, uniforms: Tensor, noise: Tensor, progress: float) -> Losses:
         latents, _, _, commitment, codebook = self.network.quantizer(self.network.encoder(audio[:, None]))
         estimate = self.network.decode(latents, silent(audio))
-        x, y = inside(self.network, estimate.float(), audio)
+        x, y = inside(self.network, estimate, audio)
         mel = mel_distance(x, y, self.network.config.sample_rate)
-        return _MEL * mel + _COMMITMENT * commitment + _CODEBOOK * codebook
+        return without_noise(_MEL * mel + _COMMITMENT * commitment + _CODEBOOK * codebook)

@@ -24,9 +24,10 @@ from torch.nn import functional as F
 
 from m2l_bench.music2latent.config import Config as SpectrogramConfig
 from m2l_bench.music2latent.representation import istft, stft
-from m2l_bench.systems.families.base import FamilyConfig, FamilyLoss, FamilyNetwork, inside, silent
+from m2l_bench.systems.families.base import FamilyConfig, FamilyLoss, FamilyNetwork, inside, silent, without_noise
 from m2l_bench.systems.families.spectral import complex_distance, magnitude_distance
 from m2l_bench.systems.mousai.network import Residual
+from m2l_bench.training.objective import Losses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +90,7 @@ class LatmusicStyle(FamilyNetwork):
         return self.encoder(spectrogram.flatten(1, 2))
 
     def decode(self, latents: Tensor, noise: Tensor) -> Tensor:
-        spectrogram = self.decoder(latents).unflatten(1, (2, -1))
+        spectrogram = self.decoder(latents).float().unflatten(1, (2, -1))
         return istft(spectrogram, self.config.spectrogram)[..., self.margin :]
 
 
@@ -107,8 +108,8 @@ class _Up(nn.Module):
 class LatmusicLoss(FamilyLoss):
     """Relative L1 of the waveform, and spectral distances at several resolutions, of magnitudes and of complex values."""
 
-    def forward(self, audio: Tensor, uniforms: Tensor, noise: Tensor, progress: float) -> Tensor:
+    def forward(self, audio: Tensor, uniforms: Tensor, noise: Tensor, progress: float) -> Losses:
         estimate = self.network.decode(self.network.encode(audio), silent(audio))
-        x, y = inside(self.network, estimate.float(), audio)
+        x, y = inside(self.network, estimate, audio)
         waveform = (x - y).abs().mean(-1) / y.abs().mean(-1).clamp_min(1e-5)
-        return waveform + magnitude_distance(x, y) + complex_distance(x, y)
+        return without_noise(waveform + magnitude_distance(x, y) + complex_distance(x, y))

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from m2l_bench.systems.families.base import FamilyConfig, FamilyLoss, FamilyNetwork
 from m2l_bench.systems.mousai.network import Config, Network
+from m2l_bench.training.objective import Losses
 
 GAIN = 5.0
 
@@ -107,19 +108,18 @@ class MousaiStyle(FamilyNetwork):
         return self.net.encoder(GAIN * audio[:, None])
 
     def decode(self, latents: Tensor, noise: Tensor) -> Tensor:
-        return self.net.decode(latents, noise[:, None], self.config.num_steps)[:, 0] / GAIN
+        return self.net.decode(latents, noise[:, None], self.config.num_steps)[:, 0].float() / GAIN
 
 
 class MousaiLoss(FamilyLoss):
     """Mean squared error of the velocity, ``cos(pi sigma / 2) noise - sin(pi sigma / 2) audio``; sigma is uniform."""
 
-    needs_noise = True
     network: MousaiStyle
 
-    def forward(self, audio: Tensor, uniforms: Tensor, noise: Tensor, progress: float) -> Tensor:
+    def forward(self, audio: Tensor, uniforms: Tensor, noise: Tensor, progress: float) -> Losses:
         sigma = uniforms[:, 0].to(audio.dtype)
         alpha, beta = (sigma[:, None] * (math.pi / 2)).cos(), (sigma[:, None] * (math.pi / 2)).sin()
         latents, loud = self.network.encode(audio), GAIN * audio
         estimate = self.network.net.unet((alpha * loud + beta * noise)[:, None], sigma, latents)[:, 0]
         velocity = alpha * noise - beta * loud
-        return (estimate.float() - velocity).square().mean(-1)
+        return Losses((estimate.float() - velocity).square().mean(-1), sigma)

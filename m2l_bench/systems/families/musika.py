@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from m2l_bench.systems.families.base import FamilyConfig, FamilyLoss, FamilyNetwork, inside, silent
+from m2l_bench.systems.families.base import FamilyConfig, FamilyLoss, FamilyNetwork, inside, without_noise
 from m2l_bench.systems.families.spectral import complex_distance, magnitude_distance
 from m2l_bench.systems.musika.network import (
     FRAMES_PER_LATENT,
@@ -34,6 +34,7 @@ from m2l_bench.systems.musika.network import (
     LatentEncoder,
 )
 from m2l_bench.systems.musika.spectrum import OVERLAP, log_spectrogram, waveform
+from m2l_bench.training.objective import Losses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +101,7 @@ class MusikaStyle(FamilyNetwork):
         """(batch, width / 4, 64 n) -> log magnitude and phase / pi, each (batch, bins, 64 n)."""
         windows = frames.unflatten(-1, (-1, FRAMES_PER_WINDOW)).transpose(1, 2)
         both = self.decoder(windows.flatten(0, 1), _no_noise)
-        magnitude, phase = (head.unflatten(0, windows.shape[:2]).transpose(1, 2).flatten(-2) for head in both)
+        magnitude, phase = (head.float().unflatten(0, windows.shape[:2]).transpose(1, 2).flatten(-2) for head in both)
         return magnitude, phase
 
     def to_audio(self, frames: Tensor) -> Tensor:
@@ -123,6 +124,7 @@ class MusikaLoss(FamilyLoss):
     """
 
     network: MusikaStyle
+    stages = {"loss@1": 0.0, "loss@2": 1.0}  # noqa: RUF012 (a constant)
 
     def __init__(self, network: MusikaStyle, *, first_stage: float = 0.5) -> None:
         super().__init__(network)
@@ -130,7 +132,7 @@ class MusikaLoss(FamilyLoss):
             raise ValueError(f"first_stage must be in (0, 1), got {first_stage}")
         self.first_stage = first_stage
 
-    def forward(self, audio: Tensor, uniforms: Tensor, noise: Tensor, progress: float) -> Tensor:
+    def forward(self, audio: Tensor, uniforms: Tensor, noise: Tensor, progress: float) -> Losses:
         """Of stage one: L1 of the magnitude head, spectral distances of the waveform. Of stage two: the same distances
         through the frozen first stage, and L1 of its frames."""
         net, first = self.network, progress < self.first_stage
@@ -143,10 +145,10 @@ class MusikaLoss(FamilyLoss):
         count = frames.shape[-1]
         magnitude, phase = net.heads(decoded)
         estimate = waveform(magnitude, phase)[..., net.margin :][..., : audio.shape[-1]]
-        x, y = inside(net, estimate.float(), audio)
+        x, y = inside(net, estimate, audio)
         loss = magnitude_distance(x, y) + complex_distance(x, y)
         loss = loss + (magnitude[..., :count] - spectrogram).abs().mean((-2, -1))
-        return loss if first else loss + (decoded[..., :count] - frames).abs().mean((-2, -1))
+        return without_noise(loss if first else loss + (decoded[..., :count] - frames).abs().mean((-2, -1)))
 
 
 def _train(part: torch.nn.Module, trained: bool) -> None:

@@ -94,7 +94,12 @@ class LatentDecoder(nn.Module):
             ]
         )
         self.ups = nn.ModuleList(
-            [_up(3 * width, 2 * width + half), _up(2 * width + half, 2 * width), _up(2 * width, width + half), _up(width + half, width)]
+            [
+                _up(3 * width, 2 * width + half),
+                _up(2 * width + half, 2 * width),
+                _up(2 * width, width + half),
+                _up(width + half, width),
+            ]
         )
         self.noise_scales = nn.Parameter(torch.zeros(7))
 
