@@ -17,15 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from m2l_bench.music2latent.initialization import give_unit_variance
+from m2l_bench.music2latent.magnitudes import prepare
 from m2l_bench.music2latent.network import Music2LatentNetwork
 from m2l_bench.music2latent.objective import ConsistencyLoss, positions, pseudo_huber, step_size
 from m2l_bench.music2latent.recipe import Recipe, ValidationSection
 from m2l_bench.music2latent.representation import from_spectrogram, to_spectrogram
 from m2l_bench.training.crops import Crops, Examples
 from m2l_bench.training.objective import fixed_noise
-
-INITIAL_CROPS = 16  # whose spread the unit-variance start is measured on
 
 
 class ConsistencyObjective:
@@ -46,11 +44,16 @@ class ConsistencyObjective:
         """Where the network is."""
         return next(self.network.parameters()).device
 
-    def begin(self, crops: Crops) -> None:
-        """Start with unit variance, where the recipe asks for it."""
-        if self.recipe.optimization.unit_variance:
-            audio = torch.stack([crops[index].audio for index in range(INITIAL_CROPS)])
-            give_unit_variance(self.network, to_spectrogram(audio.to(self.device), self.config, padded=False))
+    def begin(self, crops: Crops) -> int:
+        """What :mod:`m2l_bench.music2latent.magnitudes` does, where the recipe asks for it."""
+
+        def read(indices: range) -> Tensor:
+            audio = torch.stack([crops[index].audio for index in indices])
+            return to_spectrogram(audio.to(self.device), self.config, padded=False)
+
+        optimization = self.recipe.optimization
+        prepare(self.network, read, recipe=optimization)
+        return optimization.magnitude_steps * optimization.batch
 
     def inputs(self, examples: Examples, progress: float) -> tuple[Tensor, Tensor, Tensor, float]:
         """Spectrograms, noise, positions on the grid of noise levels, and the distance of the pairs there."""

@@ -41,9 +41,12 @@ class OptimizationSection(base.OptimizationSection):
     ----------
     unit_variance : bool
         Whether to start as :mod:`m2l_bench.music2latent.initialization` says; for short trainings.
+    magnitude_steps : int
+        Updates of encoder and decoder before the first step: see :mod:`m2l_bench.music2latent.magnitudes`.
     """
 
     unit_variance: bool = False
+    magnitude_steps: int = Field(0, ge=0)
 
 
 class ValidationSection(base.ValidationSection):

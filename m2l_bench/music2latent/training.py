@@ -7,7 +7,6 @@ Pasini, Lattner, Fazekas, "Music2Latent: Consistency Autoencoders for Latent Aud
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from m2l_bench.music2latent.recipe import Recipe, read_recipe
@@ -23,7 +22,7 @@ def train(
     out: str | Path,
     *,
     resume: bool = False,
-    scores: Mapping[str, Score] | None = None,
+    score: Score | None = None,
     progress: bool = True,
 ) -> Path:
     """Train a Music2Latent, or go on with a training; `recipe` may be the path of a TOML file.
@@ -32,4 +31,4 @@ def train(
     """
     if not isinstance(recipe, Recipe):
         recipe = read_recipe(recipe)
-    return loop.train(recipe, out, resume=resume, scores=scores, progress=progress)
+    return loop.train(recipe, out, resume=resume, score=score, progress=progress)

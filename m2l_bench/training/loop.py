@@ -13,7 +13,7 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -51,7 +51,7 @@ def train(
     out: str | Path,
     *,
     resume: bool = False,
-    scores: Mapping[str, Score] | None = None,
+    score: Score | None = None,
     progress: bool = True,
 ) -> Path:
     """Train a model, or go on with a training.
@@ -65,8 +65,9 @@ def train(
     resume : bool
         Go on from the last checkpoint in `out`; from the start if there is none. The recipe may differ in the number of
         steps, the folders' paths, the loading workers, `validation` and `run` only.
-    scores : mapping of str to callable, optional
-        ``score(reference, estimate, sample_rate)`` -> float of ``(samples,)`` arrays, measured in validation.
+    score : callable, optional
+        ``score(references, estimates, sample_rate)`` -> numbers by name of lists of ``(samples,)`` arrays: what validation
+        measures of its excerpts and their reconstructions.
     progress : bool
         Whether to show a progress bar.
 
@@ -86,7 +87,7 @@ def train(
     Interrupted
         After saving, when told to stop.
     """
-    trainer = Trainer(recipe, Path(out), scores=scores or {})
+    trainer = Trainer(recipe, Path(out), score=score)
     trainer.start(resume=resume)
     trainer.run(progress=progress)
     return trainer.out / WEIGHTS
@@ -99,10 +100,10 @@ class Trainer:
     ----------
     recipe : Recipe
     out : Path
-    scores : mapping of str to callable
+    score : callable or None
     """
 
-    def __init__(self, recipe: Recipe, out: Path, *, scores: Mapping[str, Score]) -> None:
+    def __init__(self, recipe: Recipe, out: Path, *, score: Score | None) -> None:
         if recipe.run.threads:
             torch.set_num_threads(recipe.run.threads)
         self.recipe, self.out = recipe, out
@@ -122,7 +123,7 @@ class Trainer:
         self.optimizer = self.accelerator.prepare_optimizer(optimizer)
         self.totals = Totals()
         self.clocks = (time.process_time(), time.monotonic())
-        self.validation = Validation.of(recipe, self.objective, scores) if recipe.validation else None
+        self.validation = Validation.of(recipe, self.objective, score) if recipe.validation else None
         self.stop = threading.Event()
 
     def start(self, *, resume: bool) -> None:
@@ -136,7 +137,8 @@ class Trainer:
                 saved[-1], network=self.network, average=self.average, optimizer=self.optimizer.optimizer
             )
         else:
-            self.objective.begin(self.crops)
+            heard = self.objective.begin(self.crops)
+            self.totals.audio_seconds += heard * self.recipe.crop_samples / self.recipe.sample_rate
             self.average = AveragedWeights(self.network, limit=self.recipe.optimization.ema)
         if self.accelerator.is_main_process:
             for name in ("log.csv", "validation.csv"):

@@ -39,8 +39,8 @@ class Objective(Protocol):
     def has_stages(self) -> bool:
         """Whether some weights get no gradient for a part of the training."""
 
-    def begin(self, crops: Crops) -> None:
-        """Set initial weights by the data, before the first step of a training; most families do nothing."""
+    def begin(self, crops: Crops) -> int:
+        """Prepare the weights, before the first step of a training; returns how many crops were trained on."""
 
     def inputs(self, examples: Examples, progress: float) -> tuple[Any, ...]:
         """What the loss takes, of a batch on the network's device and step over the number of steps."""

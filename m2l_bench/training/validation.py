@@ -9,7 +9,7 @@ Two validations differ by the weights alone.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from m2l_bench.training.objective import Objective
 from m2l_bench.training.optimization import AveragedWeights
 from m2l_bench.training.recipe import Recipe
 
-Score = Callable[[np.ndarray, np.ndarray, int], float]
+Score = Callable[[Sequence[np.ndarray], Sequence[np.ndarray], int], Mapping[str, float]]
 _FLOOR = -80.0  # dB below full scale, the darkest colour of a picture
 
 
@@ -42,29 +42,27 @@ class Validation:
     sample_rate: int
     every: int
     samples: int
-    scores: Mapping[str, Score]
+    score: Score | None
 
     @classmethod
-    def of(cls, recipe: Recipe, objective: Objective, scores: Mapping[str, Score]) -> Validation:
+    def of(cls, recipe: Recipe, objective: Objective, score: Score | None) -> Validation:
         """The validation of a recipe that has one."""
         section = recipe.validation
         if section is None:
             raise ValueError("recipe must have a validation section, got none")
         folders = [folder.folder() for folder in section.folders]
         excerpts = held_out(folders, clips=section.clips, seconds=section.seconds, sample_rate=recipe.sample_rate)
-        return cls(objective, excerpts, recipe.sample_rate, section.every, section.samples, scores)
+        return cls(objective, excerpts, recipe.sample_rate, section.every, section.samples, score)
 
     def measure(self, average: AveragedWeights, folder: Path, step: int) -> dict[str, float]:
         """All numbers of the averaged weights; writes samples into `folder`."""
         with using(average, self.objective.network), torch.no_grad():
             row = self.objective.measure(self.excerpts)
             estimates = [self.objective.reconstruct(excerpt) for excerpt in self.excerpts]
-        pairs = [(reference.numpy(), estimate) for reference, estimate in zip(self.excerpts, estimates, strict=True)]
-        for number, (reference, estimate) in enumerate(pairs[: self.samples]):
-            self._write_sample(folder, number, step, reference, estimate)
-        for name, score in self.scores.items():
-            row[name] = float(np.mean([score(*pair, self.sample_rate) for pair in pairs]))
-        return row
+        references = list(self.excerpts.numpy())
+        for number in range(min(self.samples, len(references))):
+            self._write_sample(folder, number, step, references[number], estimates[number])
+        return {**row, **(self.score(references, estimates, self.sample_rate) if self.score else {})}
 
     def _write_sample(self, folder: Path, number: int, step: int, reference: np.ndarray, estimate: np.ndarray) -> None:
         rate, stem = self.sample_rate, f"clip-{number}"

@@ -157,8 +157,9 @@ class FamilyObjective:
     def network(self) -> FamilyNetwork:
         return self.loss.network
 
-    def begin(self, crops: Crops) -> None:
+    def begin(self, crops: Crops) -> int:
         """Weights start as they were drawn."""
+        return 0
 
     def inputs(self, examples: Examples, progress: float) -> tuple[Tensor, Tensor, Tensor, float]:
         return examples.audio, examples.uniforms, examples.noise, progress
