@@ -42,10 +42,14 @@ class Entry:
         Constructor options common to all variants.
     audio, latents, parameters : str
         Sample rate and channels; rate x dimension and compression (waveform samples per latent value); millions.
+    bit_rate : str
+        In kbit/s; ``"measured"`` where it is read off the bit stream, ``"-"`` where there is none.
     licence : str
         Of code / weights.
     download : tuple of str
         Variants whose weights are downloaded when first asked for; ``("",)`` where there are no variants.
+    unshipped : tuple of str
+        Variants whose weights are neither shipped nor downloaded: ``checkpoint=`` says where they lie.
     shown : tuple of str
         What a free variant is listed with.
     """
@@ -62,7 +66,26 @@ class Entry:
     parameters: str = "-"
     licence: str = "MIT"
     download: tuple[str, ...] = ()
+    unshipped: tuple[str, ...] = ()
+    bit_rate: str = "-"
     shown: tuple[str, ...] = ()
+
+
+def _family(name: str, summary: str, parameters: str, *, bit_rate: str = "-") -> Entry:
+    """A family at the scale that this package trains."""
+    return Entry(
+        module="m2l_bench.systems.families.system",
+        attribute="DacFamilySystem" if name == "dac-style" else "FamilySystem",
+        summary=summary,
+        options={"family": name},
+        variants={"small": {}},
+        default="small",
+        unshipped=("small",),
+        audio="44.1 kHz, per channel",
+        latents="10.77 Hz x 64, 64x",
+        parameters=parameters,
+        bit_rate=bit_rate,
+    )
 
 
 SYSTEMS: dict[str, Entry] = {
@@ -92,6 +115,7 @@ SYSTEMS: dict[str, Entry] = {
         shown=("12k", "16k", "24k", "32k", "64k", "128k"),
         licence="BSD-3-Clause",
         audio="48 kHz",
+        bit_rate="measured",
     ),
     "vorbis": Entry(
         module="m2l_bench.systems.conventional",
@@ -102,6 +126,7 @@ SYSTEMS: dict[str, Entry] = {
         shown=("q0", "q4", "q8"),
         licence="BSD-3-Clause",
         audio="44.1 kHz",
+        bit_rate="measured",
     ),
     "mp3": Entry(
         module="m2l_bench.systems.conventional",
@@ -111,6 +136,7 @@ SYSTEMS: dict[str, Entry] = {
         default="128k",
         shown=("48k", "64k", "128k", "256k"),
         licence="LGPL-2.1",
+        bit_rate="measured",
         audio="44.1 kHz, 1 or 2",
     ),
     "pca": Entry(
@@ -220,6 +246,7 @@ SYSTEMS: dict[str, Entry] = {
         licence="MIT / MIT",
         audio="44.1 kHz, per channel",
         latents="86.1 Hz x 1024, 0.5x",
+        bit_rate="7.75; 3 codebooks: 2.58; continuous: -",
         parameters="76.62",
     ),
     "encodec": Entry(
@@ -238,6 +265,7 @@ SYSTEMS: dict[str, Entry] = {
         default="24khz",
         download=("24khz", "24khz-3k", "24khz-24k", "24khz-continuous", "48khz", "48khz-24k", "48khz-continuous"),
         licence="MIT / CC BY-NC 4.0",
+        bit_rate="6, 3 or 24; continuous: -",
         audio="24 kHz per channel, 48 kHz stereo",
         latents="75 Hz x 128, 2.5x; 48 kHz: 151.5 Hz x 129 (128 + segment gain), 5x",
         parameters="14.85",
@@ -251,6 +279,16 @@ SYSTEMS: dict[str, Entry] = {
         audio="44.1 kHz, stereo",
         latents="21.5 Hz x 64, 64x",
         parameters="156.1",
+    ),
+    "latmusic-style": _family(
+        "latmusic-style", "spectrogram autoencoder in LatMusic's style, not the original; end to end", "2.45"
+    ),
+    "musika-style": _family(
+        "musika-style", "Musika's networks, smaller, in two stages, without discriminators", "2.04"
+    ),
+    "mousai-style": _family("mousai-style", "diffusion autoencoder: Moûsai's networks, smaller, per channel", "2.45"),
+    "dac-style": _family(
+        "dac-style", "residual vector quantisation: DAC, smaller, without discriminators", "1.16", bit_rate="1.38"
     ),
     "folder": Entry(
         module="m2l_bench.systems.folder",
@@ -330,6 +368,13 @@ def needs_download(name: str) -> bool:
     base, _, variant = name.partition(":")
     entry = SYSTEMS.get(base)
     return entry is not None and (variant or entry.default) in entry.download
+
+
+def needs_checkpoint(name: str) -> bool:
+    """Whether a registry name loads with ``checkpoint=`` only, since no weights are shipped."""
+    base, _, variant = name.partition(":")
+    entry = SYSTEMS.get(base)
+    return entry is not None and (variant or entry.default) in entry.unshipped
 
 
 def _resolve(name: str, *, has_checkpoint: bool) -> tuple[Any, dict[str, Any]]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from m2l_bench.systems.families.base import FamilyConfig, FamilyLoss, FamilyNetwork, inside, silent, without_noise
 from m2l_bench.systems.families.spectral import mel_distance
@@ -101,17 +101,24 @@ class DacStyle(FamilyNetwork):
         )
         sizes.hidden_size = config.latent_dim  # which DacConfig itself ties to the encoder's width
         model = DacModel(sizes)
+        for module in model.modules():  # DAC's own start, standard deviation 0.02, loses the signal in layers so narrow
+            if isinstance(module, (nn.Conv1d, nn.ConvTranspose1d, nn.Embedding)):
+                module.reset_parameters()
         self.encoder, self.quantizer, self.decoder = model.encoder, model.quantizer, model.decoder
 
     def encode(self, audio: Tensor) -> Tensor:
-        return self.quantizer(self.encoder(audio[:, None]))[0]
+        return self.quantizer(self.unquantised(audio))[0]
 
     def decode(self, latents: Tensor, noise: Tensor) -> Tensor:
         return self.decoder(latents)[:, 0].float()
 
-    def codes(self, audio: Tensor) -> Tensor:
-        """(batch, frames * samples_per_latent) -> whole numbers (batch, n_codebooks, frames)."""
-        return self.quantizer(self.encoder(audio[:, None]))[1]
+    def unquantised(self, audio: Tensor) -> Tensor:
+        """(batch, frames * samples_per_latent) -> what is quantised, (batch, latent_dim, frames)."""
+        return self.encoder(audio[:, None])
+
+    def quantise(self, latents: Tensor) -> Tensor:
+        """(batch, latent_dim, frames) -> codes, whole numbers (batch, n_codebooks, frames)."""
+        return self.quantizer(latents)[1]
 
     def from_codes(self, codes: Tensor) -> Tensor:
         """(batch, n_codebooks, frames) -> quantised latents."""
@@ -124,7 +131,7 @@ class DacLoss(FamilyLoss):
     network: DacStyle
 
     def forward(self, audio: Tensor, uniforms: Tensor, noise: Tensor, progress: float) -> Losses:
-        latents, _, _, commitment, codebook = self.network.quantizer(self.network.encoder(audio[:, None]))
+        latents, _, _, commitment, codebook = self.network.quantizer(self.network.unquantised(audio))
         estimate = self.network.decode(latents, silent(audio))
         x, y = inside(self.network, estimate, audio)
         mel = mel_distance(x, y, self.network.config.sample_rate)

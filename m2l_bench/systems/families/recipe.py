@@ -166,12 +166,13 @@ class FamilyObjective:
 
     def measure(self, excerpts: Tensor) -> dict[str, float]:
         """Mean loss of each stage; noise levels, where there are any, are spread evenly over the excerpts."""
-        length = excerpts.shape[-1] // self._unit * self._unit
+        excerpts = self._padded(excerpts, 0)
+        length = excerpts.shape[-1]
         count, device = len(excerpts), self._device
         uniforms = ((torch.arange(count, dtype=torch.float64) + 0.5) / count)[:, None].expand(-1, 2)
         total = dict.fromkeys(self.loss.stages, 0.0)
         for number, excerpt in enumerate(excerpts):
-            audio, noise = excerpt[None, :length].to(device), self._noise(length, number)
+            audio, noise = excerpt[None].to(device), self._noise(length, number)
             for name, progress in self.loss.stages.items():
                 result: Losses = self.loss(audio, uniforms[number : number + 1].to(device), noise, progress)
                 total[name] += float(result.loss) / count
@@ -179,14 +180,14 @@ class FamilyObjective:
 
     def reconstruct(self, excerpt: Tensor) -> np.ndarray:
         """Encode and decode: (samples,) -> (samples,)."""
-        needed = excerpt.shape[-1] + self.network.margin
-        padded = F.pad(excerpt, (0, -(-needed // self._unit) * self._unit - excerpt.shape[-1]))[None].to(self._device)
+        padded = self._padded(excerpt[None], self.network.margin).to(self._device)
         decoded = self.network.decode(self.network.encode(padded), self._noise(padded.shape[-1], 0))
         return decoded[0, : excerpt.shape[-1]].float().clamp(-1, 1).cpu().numpy()
 
-    @property
-    def _unit(self) -> int:
-        return self.network.config.samples_per_latent
+    def _padded(self, audio: Tensor, margin: int) -> Tensor:
+        """Silence behind, up to whole latent frames that hold `margin` samples more."""
+        unit, length = self.network.config.samples_per_latent, audio.shape[-1]
+        return F.pad(audio, (0, -(-(length + margin) // unit) * unit - length))
 
     @property
     def _device(self) -> torch.device:
