@@ -20,7 +20,8 @@ types: $(VENV)/.installed-test
 	$(BIN)/python -m mypy
 
 bench: $(VENV)/.installed-test
-	for script in tests/benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	for script in tests/benchmarks/bench_*.py tests/systems_heavy/full_size.py; do \
+		echo "== $$script"; PYTHONPATH=. $(BIN)/python $$script || exit 1; done
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
