@@ -270,6 +270,16 @@ SYSTEMS: dict[str, Entry] = {
         latents="75 Hz x 128, 2.5x; 48 kHz: 151.5 Hz x 129 (128 + segment gain), 5x",
         parameters="14.85",
     ),
+    "snac": Entry(
+        module="m2l_bench.systems.snac",
+        attribute="Snac",
+        summary="SNAC at 44.1 kHz (Siuzdak et al., 2024): codes at several time scales; an extra of its own",
+        download=("",),
+        licence="MIT / MIT",
+        audio="44.1 kHz, per channel",
+        bit_rate="2.6",
+        parameters="54.5",
+    ),
     "stable-audio": Entry(
         module="m2l_bench.systems.stable_audio",
         attribute="StableAudio",
