@@ -20,6 +20,7 @@ from typing import Any
 from m2l_bench.systems.base import System
 
 ENTRY_POINT_GROUP = "m2l_bench.systems"
+ASSETS = Path(__file__).parents[1] / "assets"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +49,9 @@ class Entry:
         Of code / weights.
     download : tuple of str
         Variants whose weights are downloaded when first asked for; ``("",)`` where there are no variants.
-    unshipped : tuple of str
-        Variants whose weights are neither shipped nor downloaded: ``checkpoint=`` says where they lie.
+    asset : str
+        File of the default variant's weights among the package's assets; where it is not shipped, ``checkpoint=`` says
+        where they lie.
     shown : tuple of str
         What a free variant is listed with.
     """
@@ -66,7 +68,7 @@ class Entry:
     parameters: str = "-"
     licence: str = "MIT"
     download: tuple[str, ...] = ()
-    unshipped: tuple[str, ...] = ()
+    asset: str = ""
     bit_rate: str = "-"
     shown: tuple[str, ...] = ()
 
@@ -80,7 +82,7 @@ def _family(name: str, summary: str, parameters: str, *, bit_rate: str = "-") ->
         options={"family": name},
         variants={"small": {}},
         default="small",
-        unshipped=("small",),
+        asset=f"{name}-small.safetensors",
         audio="44.1 kHz, per channel",
         latents="10.77 Hz x 64, 64x",
         parameters=parameters,
@@ -246,7 +248,7 @@ SYSTEMS: dict[str, Entry] = {
         licence="MIT / MIT",
         audio="44.1 kHz, per channel",
         latents="86.1 Hz x 1024, 0.5x",
-        bit_rate="7.75; 3 codebooks: 2.58; continuous: -",
+        bit_rate="7.75 (3 codebooks: 2.58)",
         parameters="76.62",
     ),
     "encodec": Entry(
@@ -265,7 +267,7 @@ SYSTEMS: dict[str, Entry] = {
         default="24khz",
         download=("24khz", "24khz-3k", "24khz-24k", "24khz-continuous", "48khz", "48khz-24k", "48khz-continuous"),
         licence="MIT / CC BY-NC 4.0",
-        bit_rate="6, 3 or 24; continuous: -",
+        bit_rate="6, 3 or 24",
         audio="24 kHz per channel, 48 kHz stereo",
         latents="75 Hz x 128, 2.5x; 48 kHz: 151.5 Hz x 129 (128 + segment gain), 5x",
         parameters="14.85",
@@ -381,10 +383,9 @@ def needs_download(name: str) -> bool:
 
 
 def needs_checkpoint(name: str) -> bool:
-    """Whether a registry name loads with ``checkpoint=`` only, since no weights are shipped."""
-    base, _, variant = name.partition(":")
-    entry = SYSTEMS.get(base)
-    return entry is not None and (variant or entry.default) in entry.unshipped
+    """Whether a registry name loads with ``checkpoint=`` only, since no weights of it are shipped."""
+    entry = SYSTEMS.get(name.partition(":")[0])
+    return entry is not None and bool(entry.asset) and not (ASSETS / entry.asset).is_file()
 
 
 def _resolve(name: str, *, has_checkpoint: bool) -> tuple[Any, dict[str, Any]]:

@@ -134,9 +134,10 @@ def test_the_command_trains_any_family_and_encodes_with_it(pieces: Path, tmp_pat
     assert result.exit_code == 0, result.output
     assert run(app, ["decode", str(latents), str(back), *options]).exit_code == 0
     assert back.exists()
-    missing = run(app, ["encode", str(pieces / "one.wav"), str(tmp_path / "x.safetensors"), "--system", "dac-style"])
+    options[-1] = str(tmp_path / "nowhere.safetensors")
+    missing = run(app, ["encode", str(pieces / "one.wav"), str(tmp_path / "x.safetensors"), *options])
     assert missing.exit_code == 2
-    assert "dac-style:small: no weights are shipped yet; checkpoint must be" in missing.output
+    assert "nowhere.safetensors: must be a readable safetensors file" in missing.output
 
 
 def test_an_unknown_family_is_refused_with_the_known_ones(tmp_path: Path) -> None:
