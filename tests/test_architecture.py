@@ -15,8 +15,9 @@ LAYERS = [
     {"suite", "report"},
     {"tasks", "probes", "reconstruction", "systems"},
     {"music2latent", "embeddings", "latents", "results", "statistics", "assets"},
-    {"hub"},
+    {"hub", "pickles"},
     {"audio"},
+    {"trust"},
 ]
 FORBIDDEN = [
     ("probes", "audio"),

@@ -9,7 +9,6 @@ recipe's own folder. Defaults are the published training.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -19,11 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from m2l_bench.music2latent.config import Config
 from m2l_bench.music2latent.data import Folder
 from m2l_bench.music2latent.objective import NoiseLevels
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from m2l_bench.trust import read_toml
 
 
 class _Section(BaseModel):
@@ -235,10 +230,7 @@ def read_recipe(path: str | Path) -> Recipe:
         If the file is missing, not TOML, or not a recipe; every fault is named with its key.
     """
     path = Path(path)
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ValueError(f"{path}: must be a readable TOML file, got {error}") from error
+    values = read_toml(path)
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
