@@ -76,7 +76,7 @@ def test_the_bound_can_be_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     soundfile.write(tmp_path / "a.wav", np.zeros((1000, 2)), 8000)
     monkeypatch.setenv("M2L_BENCH_MAX_SAMPLES", "2000")
     assert audio.load(tmp_path / "a.wav")[0].shape == (2, 1000)
-    with pytest.raises(AudioError, match="at most 2000 samples .* got 2 x 2000"):
+    with pytest.raises(AudioError, match=r"at most 2000 samples .* got 2 x 2000"):
         audio.load(tmp_path / "a.wav", sample_rate=16000)
     with pytest.raises(AudioError, match="resampled from 8000 to 8001 Hz"):
         audio.resample(np.zeros((2, 8000), np.float32), 8000, 8001)
