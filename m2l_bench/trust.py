@@ -66,6 +66,7 @@ def inside(root: str | os.PathLike[str], name: str | os.PathLike[str], *, source
     path = root / text
     try:
         stays = path.resolve().is_relative_to(root.resolve())
+        path.exists()
     except (OSError, RuntimeError) as error:  # a name too long for the system, a circle of links
         raise OutsideError(f"{source}: path must be one that the system can follow ({error})") from error
     if not stays and not outside_allowed():

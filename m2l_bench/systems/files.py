@@ -72,5 +72,8 @@ def decode_file(system: System, source: Path, target: Path) -> None:
     n_decoded = max(1, round(n_samples * own_rate / rate))
     for length in (n_samples, n_decoded):
         audio_io.refuse_oversize(str(source), len(latents), length)
-    decoded = system.decode(latents, n_decoded)
+    with np.errstate(over="ignore", invalid="ignore"):
+        decoded = system.decode(latents, n_decoded)
+    if not np.isfinite(decoded).all():
+        raise ValueError(f"{source}: latents must decode to finite samples, got some of {np.abs(latents).max():.3g}")
     audio_io.write(target, audio_io.resample(decoded, own_rate, rate, n_samples=n_samples), rate)

@@ -254,7 +254,11 @@ def finding(kind: str, seed: int, folder: Path) -> str | None:
             warnings.simplefilter("error")
             READERS[kind](path)
     except ValueError as error:
-        named = kind in str(error) or (kind == "manifest.json" and str(folder) in str(error))
+        names = {
+            "manifest.json": str(folder),
+            "model.safetensors": "checkpoint 'model'",
+        }  # a checkpoint goes by its stem
+        named = kind in str(error) or names.get(kind, kind) in str(error)
         return None if named else f"does not name the file: {error!r}"[:300]
     except Exception as error:
         return f"{type(error).__module__}.{type(error).__name__}: {error}"[:300]

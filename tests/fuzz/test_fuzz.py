@@ -20,3 +20,17 @@ def test_damaged_files_are_read_or_refused_by_name(kind: str, tmp_path: Path) ->
     mutants.prepare(tmp_path)
     found = {seed: why for seed in range(15) if (why := mutants.finding(kind, seed, tmp_path))}
     assert not found
+
+
+# What the driver found, and what was mended.
+FOUND = [
+    ("labels.csv", 108),  # a file name longer than the system takes
+    ("latents.safetensors", 160),  # finite latents whose power is not
+    ("model.safetensors", 215),  # the checkpoint is named by its stem
+]
+
+
+@pytest.mark.parametrize(("kind", "seed"), FOUND)
+def test_findings_stay_mended(kind: str, seed: int, tmp_path: Path) -> None:
+    mutants.prepare(tmp_path)
+    assert mutants.finding(kind, seed, tmp_path) is None

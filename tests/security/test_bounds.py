@@ -161,12 +161,15 @@ def test_latents_that_claim_hours(change: dict[str, str], tmp_path: Path) -> Non
         decode_file(system, tmp_path / "a.safetensors", tmp_path / "a.wav")
 
 
-@pytest.mark.parametrize("latents", [np.zeros((64, 1), np.float32), np.full((1, 64, 1), np.nan, np.float32)])
+@pytest.mark.parametrize(
+    "latents",
+    [np.zeros((64, 1), np.float32), np.full((1, 64, 1), np.nan, np.float32)],
+)
 def test_latents_that_are_none(latents: np.ndarray, tmp_path: Path) -> None:
     system = Pca()
     said = {"fingerprint": system.fingerprint, "sample_rate": "44100", "n_samples": "4096"}
     save_file({"latents": latents}, tmp_path / "a.safetensors", said)
-    with pytest.raises(ValueError, match="latents must be finite"):
+    with pytest.raises(ValueError, match=r"latents must (be|decode to) finite"):
         decode_file(system, tmp_path / "a.safetensors", tmp_path / "a.wav")
 
 
