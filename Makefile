@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types bench clean
+.PHONY: demo test lint types bench audit clean
 
 demo: $(VENV)/.installed
 	$(BIN)/m2l-bench run
@@ -22,6 +22,12 @@ types: $(VENV)/.installed-test
 bench: $(VENV)/.installed-test
 	for script in tests/benchmarks/bench_*.py tests/systems_heavy/full_size.py; do \
 		echo "== $$script"; PYTHONPATH=. $(BIN)/python $$script || exit 1; done
+
+# Its tool lives apart, so that its dependencies are not ours; without network the licences alone are checked.
+audit: $(VENV)/.installed-test
+	$(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/python -m pip install --quiet --retries 0 'pip-audit==2.10.1' || true
+	$(BIN)/python scripts/audit.py --pip-audit $(VENV)/audit/bin/pip-audit
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from m2l_bench import console
+from m2l_bench.trust import printable
 
 if TYPE_CHECKING:
     from m2l_bench.suite.run import RunResult
@@ -222,7 +223,7 @@ def bad_input() -> Iterator[None]:
     try:
         yield
     except (ValueError, ImportError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {printable(str(error))}", err=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
         typer.echo("interrupted; finished jobs are kept, the same command goes on from there", err=True)
@@ -321,7 +322,7 @@ def _each(source: Path, target: Path, suffix: str, convert: Callable[[Path, Path
             convert(given, written)
         except (ValueError, OSError) as error:
             failed += 1
-            typer.echo(f"error: {error}", err=True)
+            typer.echo(f"error: {printable(str(error))}", err=True)
     if failed:
         raise typer.Exit(2)
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from m2l_bench.trust import printable
+
 if TYPE_CHECKING:
     from m2l_bench.suite.engine import Job
     from m2l_bench.suite.plan import Plan
@@ -41,7 +43,9 @@ def progress() -> Iterator[dict[str, Callable[..., None]]]:
         def on_plan(plan: Plan) -> None:
             left_out = {label: reason for label, (_, reason) in plan.unusable.items()}
             for name, reason in (left_out | dict(plan.unheard) | dict(plan.missing)).items():
-                bar.console.print(f"{name}: left out, {reason}", markup=False, highlight=False, soft_wrap=True)
+                bar.console.print(
+                    printable(f"{name}: left out, {reason}"), markup=False, highlight=False, soft_wrap=True
+                )
             bar.update(shown, total=len(plan.jobs), description="jobs")
 
         def on_jobs(more: int) -> None:
@@ -66,13 +70,13 @@ def print_result(result: RunResult) -> None:
             print(f"\n{dataset}: mean over seeds [95% bootstrap interval over test items]\n")
             print(markdown(rows, cards, tasks[dataset].metrics, systems=systems, statistic="score", width=WIDTH))
         else:
-            print(f"\n{dataset}: mean over files [95% bootstrap interval]\n")
+            print(f"\n{printable(dataset)}: mean over files [95% bootstrap interval]\n")
             print(markdown(rows, cards, metrics, systems=systems, width=WIDTH))
         for note in sorted({row.note for row in rows if row.note}):
-            print(note)
+            print(printable(note))
     reasons = sorted({(item.item, item.reason) for item in result.items if item.reason})
     for name, reason in reasons[:20]:
-        print(f"failed: {name}: {reason}", file=sys.stderr)
+        print(printable(f"failed: {name}: {reason}"), file=sys.stderr)
     if len(reasons) > 20:
         print(f"... and {len(reasons) - 20} more in {result.folder / 'failures.csv'}", file=sys.stderr)
     state = "" if result.fresh else " (already finished, nothing was computed)"

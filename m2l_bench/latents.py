@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from m2l_bench.audio import write_atomic
+from m2l_bench.trust import plain_parquet
 
 DTYPES = ("float32", "float16")
 # A shard is flushed at either bound: small enough that a killed run loses little, large enough that files stay few.
@@ -357,8 +358,23 @@ def _read_keys(path: Path) -> tuple[list[LatentKey], Any]:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        _refuse_bomb(path, file)
         columns = file.read(_KEY_COLUMNS).to_pydict()
         return [LatentKey(*row) for row in zip(*columns.values(), strict=True)], file.metadata
+
+
+def _refuse_bomb(path: Path, file: Any) -> None:
+    """A shard is neither compressed nor coded through a dictionary, so it holds no more values than bytes."""
+    import pyarrow as pa
+
+    kinds = [pa.string()] * 3 + [pa.int32()] * 3
+    schema = file.schema_arrow
+    values = schema.field("values").type
+    if schema.names != [*_KEY_COLUMNS, "streams", "dim", "frames", "values"] or schema.types[:-1] != kinds:
+        raise ValueError(f"must be a shard of latents, got the columns {schema.names}")
+    if not pa.types.is_list(values) or values.value_type not in (pa.float32(), pa.float16()):
+        raise ValueError(f"values must be lists of float32 or float16, got {values}")
+    plain_parquet(path, file.metadata)
 
 
 def _read_row(path: Path, row: int, *, footer: Any) -> np.ndarray:
@@ -372,6 +388,7 @@ def _read_all(path: Path) -> Iterator[tuple[LatentKey, np.ndarray]]:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        _refuse_bomb(path, file)
         for row in range(file.num_row_groups):
             yield _decode(file.read_row_group(row))
 

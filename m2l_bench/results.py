@@ -25,6 +25,7 @@ from typing import Any
 
 import m2l_bench
 from m2l_bench.audio import write_atomic
+from m2l_bench.trust import modest_parquet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,8 +173,7 @@ def to_parquet(records: Sequence[Any], kind: type) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    types = {"str": pa.string(), "int": pa.int64(), "float": pa.float64()}
-    schema = pa.schema([(field.name, types[str(field.type)]) for field in fields(kind)])
+    schema = _schema(kind)
     columns = {name: [getattr(record, name) for record in records] for name in schema.names}
     buffer = io.BytesIO()
     pq.write_table(pa.table(columns, schema=schema), buffer, write_page_checksum=True)
@@ -193,12 +193,26 @@ def from_parquet(path: Path, kind: type) -> list[Any]:
 
     expected = [field.name for field in fields(kind)]
     try:
-        table = pq.ParquetFile(path, page_checksum_verification=True).read()
-    except (OSError, pa.ArrowException) as error:
-        raise ValueError(f"{path}: damaged or not a file of results ({str(error).splitlines()[0]})") from error
-    if table.column_names != expected:
-        raise ValueError(f"{path}: must have the columns {expected}, got {table.column_names}")
-    return [kind(**record) for record in table.to_pylist()]
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            modest_parquet(path, file.metadata)
+            if (found := file.schema_arrow.names) != expected:
+                raise ValueError(f"{path}: must have the columns {expected}, got {found}")
+            if not file.schema_arrow.equals(_schema(kind)):
+                raise ValueError(f"{path}: must have columns of the kinds\n{_schema(kind)}\ngot\n{file.schema_arrow}")
+            records = file.read().to_pylist()
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path}: damaged or not a file of results ({reason})") from error
+    if any(value is None for record in records for value in record.values()):
+        raise ValueError(f"{path}: must have a value in every field")
+    return [kind(**record) for record in records]
+
+
+def _schema(kind: type) -> Any:
+    import pyarrow as pa
+
+    types = {"str": pa.string(), "int": pa.int64(), "float": pa.float64()}
+    return pa.schema([(field.name, types[str(field.type)]) for field in fields(kind)])
 
 
 def data_hash(items: Iterable[tuple[str, str]]) -> str:

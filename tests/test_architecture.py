@@ -16,8 +16,9 @@ LAYERS = [
     {"tasks", "probes", "reconstruction", "systems"},
     {"music2latent", "embeddings", "latents", "results", "statistics", "assets"},
     {"training"},
-    {"hub"},
+    {"hub", "pickles"},
     {"audio", "fingerprint"},
+    {"trust"},
 ]
 FORBIDDEN = [
     ("probes", "audio"),

@@ -21,6 +21,7 @@ from typing import Any
 from m2l_bench.report.store import Published
 from m2l_bench.report.tables import Cell, Line, Table
 from m2l_bench.report.templates import environment
+from m2l_bench.trust import printable
 
 # A LaTeX column is as wide as a page allows with about this many characters at \footnotesize.
 LATEX_WIDTH = 104
@@ -266,7 +267,7 @@ def _md_cell(cell: Cell | None, digits: int) -> str:
 
 def markdown_text(text: str) -> str:
     """Escape what Markdown or HTML would act on, and keep a cell on one line."""
-    text = " ".join(_printable(text).split())
+    text = " ".join(printable(text).split())
     for sign in "\\`*[]|":
         text = text.replace(sign, f"\\{sign}")
     return text.replace("<", "&lt;").replace(">", "&gt;")
@@ -339,7 +340,7 @@ _TEX = {
 
 def _tex(text: str) -> str:
     """Escape for LaTeX; a letter that the default fonts lack becomes its plain form or its code point."""
-    return "".join(_TEX.get(sign) or _plain(sign) for sign in " ".join(_printable(text).split()))
+    return "".join(_TEX.get(sign) or _plain(sign) for sign in " ".join(printable(text).split()))
 
 
 def _tex_sentence(text: str) -> str:
@@ -355,8 +356,3 @@ def _plain(sign: str) -> str:
 
 def _label(name: str) -> str:
     return "".join(sign if sign.isascii() and sign.isalnum() else "-" for sign in name)
-
-
-def _printable(text: str) -> str:
-    """Without control and direction signs, which could hide or reorder what a reader sees."""
-    return "".join(sign if unicodedata.category(sign) not in ("Cc", "Cf", "Cs") else " " for sign in text)

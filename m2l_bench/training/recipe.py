@@ -9,7 +9,6 @@ recipe's own folder. Defaults are Music2Latent's published training.
 from __future__ import annotations
 
 import json
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,11 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from m2l_bench.training.crops import Folder
 from m2l_bench.training.objective import Objective
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from m2l_bench.trust import read_toml
 
 
 class Section(BaseModel):
@@ -216,10 +211,7 @@ def read_recipe(path: str | Path, kinds: Mapping[str, type[R]], *, default: str 
         If the file is missing, not TOML, or not a recipe; every fault is named with its key.
     """
     path = Path(path)
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ValueError(f"{path}: must be a readable TOML file, got {error}") from error
+    values = read_toml(path)
     family = values.get("family", default)
     if family not in kinds:
         raise ValueError(f"{path}: family must be one of {', '.join(kinds)}, got {family!r}")

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from m2l_bench.audio import write_atomic
 from m2l_bench.training.optimization import AveragedWeights
+from m2l_bench.trust import parse_json
 
 _PREFIX = "step-"
 FORMAT = 1
@@ -115,9 +116,11 @@ def load_state(
 def read_json(checkpoint: Path) -> dict[str, Any]:
     """A checkpoint's ``state.json``; ValueError where it is damaged or of another format."""
     try:
-        state = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
+        state = parse_json((checkpoint / "state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"{checkpoint}: must hold a readable state.json, got {error}") from error
+    if not isinstance(state, dict):
+        raise ValueError(f"{checkpoint}: state.json must hold an object, got {type(state).__name__}")
     if state.get("format") != FORMAT:
         raise ValueError(f"{checkpoint}: format must be {FORMAT}, got {state.get('format')}")
     return state

@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 
 from m2l_bench.tasks.sources.base import About, Item, Labels, default_home, ids_checksum, missing, read_table
+from m2l_bench.trust import inside
 
 TAGS = (
     "guitar", "classical", "slow", "techno", "strings", "drums", "electronic", "rock", "fast", "piano", "ambient",
@@ -58,7 +59,7 @@ class MagnaTagATune:
     def items(self) -> list[Item]:
         """Clips by their path without suffix; the group is the album."""
         return [
-            Item(name, self._home / f"{name}.mp3", _split(name), "-".join(name.split("/")[1].split("-")[:2]))
+            Item(name, inside(self._home, f"{name}.mp3", source=self._table), _split(name), _album(name))
             for name in self._tags
         ]
 
@@ -79,9 +80,13 @@ class MagnaTagATune:
     def _home(self) -> Path:
         return default_home(ABOUT.name) if self.data_home is None else self.data_home
 
+    @property
+    def _table(self) -> Path:
+        return self._home / "annotations_final.csv"
+
     @cached_property
     def _tags(self) -> dict[str, tuple[str, ...]]:
-        table = self._home / "annotations_final.csv"
+        table = self._table
         if not table.is_file():
             raise missing(ABOUT, self._home)
         rows = read_table(table, delimiter="\t", required=("clip_id", "mp3_path", *TAGS))
@@ -97,6 +102,10 @@ class MagnaTagATune:
         return {name: found for name, found in tags.items() if found}
 
 
+def _album(name: str) -> str:
+    return "-".join(name.rpartition("/")[2].split("-")[:2])
+
+
 def _split(name: str) -> str:
-    folder = name[0]
+    folder = name[:1]
     return "train" if folder <= "b" else "valid" if folder == "c" else "test"
