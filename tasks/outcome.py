@@ -60,6 +60,8 @@ class Result:
         What must stand under the table.
     data_hash : str
         Of the planned items and their labels: results over different ones are never paired.
+    n_train : int
+        Items that the probe was trained on.
     """
 
     task: Task
@@ -71,6 +73,7 @@ class Result:
     failures: tuple[tuple[str, str], ...]
     note: str
     data_hash: str
+    n_train: int
 
     def mean(self, metric: str) -> float:
         """Mean over seeds."""

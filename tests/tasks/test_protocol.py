@@ -14,7 +14,7 @@ from sklearn import metrics
 from m2l_bench.probes import LinearProbe, MLPProbe
 from m2l_bench.tasks.base import LeakError, Task, check_split, pool
 from m2l_bench.tasks.outcome import Result, compare
-from m2l_bench.tasks.protocol import evaluate
+from m2l_bench.tasks.protocol import _part, evaluate
 from m2l_bench.tasks.sources.base import Item
 
 PROBE = LinearProbe(l2=(1e-3, 1e-1))
@@ -189,6 +189,35 @@ def test_a_label_that_training_lacks_is_wrong_and_a_tag_that_the_test_lacks_is_d
     source = Strange("multi-label")
     result = evaluate(task(source), source.features(), PROBE, seeds=(0,))
     assert "1 of 3 tags are absent" in result.note and 0.8 < result.mean("roc_auc") <= 1
+
+
+def test_fewer_training_items_are_nested_and_balanced() -> None:
+    source = MadeUp()
+    made = task(source)
+    train = _part(made, made.items(), source.features(), "train").labelled(source.labels("train"))
+    chosen = {n: train.chosen(n) for n in (3, 12, 75)}
+    names = {n: {item.id for item in part.items} for n, part in chosen.items()}
+    assert names[3] < names[12] < names[75] and [len(several) for several in names.values()] == [3, 12, 75]
+    assert sorted(chosen[3].labels) == ["a", "b", "c"] and sorted(chosen[12].labels) == sorted("abc" * 4)
+    for item, clip, label in zip(chosen[12].items, chosen[12].clips, chosen[12].labels, strict=True):
+        np.testing.assert_array_equal(clip, source.features()[item.id][:, 0])
+        assert label == source.labels("train")[item.id]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_learning_curve_ends_at_the_whole_training_split(kind: str) -> None:
+    source = MadeUp(kind, noise=2.0)
+    features = source.features()
+    whole = evaluate(task(source), features, PROBE, seeds=(0,))
+    assert whole.n_train == 76
+    same(whole, evaluate(task(source), features, PROBE, seeds=(0,), train_items=76))
+    few = evaluate(task(source), features, PROBE, seeds=(0,), train_items=4)
+    assert few.n_train == 4 and few.data_hash == whole.data_hash and not few.note
+    metric = task(source).main_metric
+    assert few.mean(metric) < whole.mean(metric)
+    for n in (0, 77):
+        with pytest.raises(ValueError, match=f"train_items must be 1 to 76, got {n}"):
+            evaluate(task(source), features, PROBE, train_items=n)
 
 
 def test_group_overlap_is_refused() -> None:
