@@ -16,7 +16,7 @@ LAYERS = [
     {"tasks", "probes", "reconstruction", "systems"},
     {"music2latent", "embeddings", "latents", "results", "statistics", "assets"},
     {"hub"},
-    {"audio"},
+    {"audio", "fingerprint"},
 ]
 FORBIDDEN = [
     ("probes", "audio"),

@@ -10,9 +10,8 @@ whole window is not heard (the tail rule of every embedding here). A file shorte
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -147,12 +146,6 @@ def in_batches(
         filled = np.zeros((batch_size, *rows.shape[1:]), rows.dtype)
     vectors = np.concatenate([network(filled[start : start + batch_size]) for start in starts])[: len(rows)]
     return np.split(vectors, np.cumsum([len(file) for file in files])[:-1])
-
-
-def make_fingerprint(name: str, config: Mapping[str, Any], checkpoint_sha256: str) -> str:
-    """First 16 hexadecimal digits of the SHA-256 of the canonical JSON of the three."""
-    text = json.dumps({"name": name, "config": dict(config), "checkpoint": checkpoint_sha256}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def tensors_sha256(tensors: Mapping[str, np.ndarray]) -> str:

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from m2l_bench.embeddings import base
+from m2l_bench.fingerprint import fingerprint
 
 MODELS = {"clap": "laion/larger_clap_music", "clap:htsat-unfused": "laion/clap-htsat-unfused"}
 
@@ -72,7 +73,7 @@ class Clap:
             got = (self.extractor.sampling_rate, self.extractor.nb_max_samples)
             raise ValueError(f"{source}: must take 480000 samples at 48000 Hz, got {got[1]} at {got[0]} Hz")
         config = {"window": self.window, "hop": self.hop, "tail": base.TAIL_RULE, "version": 1}
-        self.fingerprint = base.make_fingerprint(name, config, _weights_sha256(self.model))
+        self.fingerprint = fingerprint(name, config, checkpoint_sha256=_weights_sha256(self.model))
 
     def embed(self, audios: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Files (channels, samples) at 48 kHz -> (windows, 512)."""

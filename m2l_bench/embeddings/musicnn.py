@@ -27,6 +27,7 @@ from torch.nn import functional
 
 from m2l_bench.audio import sha256
 from m2l_bench.embeddings import base
+from m2l_bench.fingerprint import fingerprint
 
 SAMPLE_RATE = 16000
 N_FFT, HOP_LENGTH, N_MELS, N_FRAMES = 512, 256, 96, 187
@@ -79,7 +80,7 @@ class Musicnn:
         self.network.load_state_dict(load_file(path))
         self.network.eval().requires_grad_(False).to(device)
         config = {"layer": "penultimate", "window": self.window, "hop": self.hop, "tail": base.TAIL_RULE, "version": 1}
-        self.fingerprint = base.make_fingerprint(self.name, config, sha256(path))
+        self.fingerprint = fingerprint(self.name, config, checkpoint_sha256=sha256(path))
 
     def embed(self, audios: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Penultimate layer of each window: (channels, samples) at 16 kHz -> (windows, 200)."""

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from m2l_bench.audio import sha256
 from m2l_bench.embeddings import base
+from m2l_bench.fingerprint import fingerprint
 
 SAMPLE_RATE = 16000
 FRAME, HOP_LENGTH, N_FFT = 400, 160, 512
@@ -70,7 +71,7 @@ class Vggish:
             "tail": base.TAIL_RULE,
             "version": 1,
         }
-        self.fingerprint = base.make_fingerprint(self.name, config, sha256(path))
+        self.fingerprint = fingerprint(self.name, config, checkpoint_sha256=sha256(path))
 
     def embed(self, audios: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Files (channels, samples) at 16 kHz -> (windows, 128)."""

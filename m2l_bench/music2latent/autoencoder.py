@@ -17,10 +17,8 @@ batch, and however many windows are computed at once.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +29,7 @@ from torch.nn import functional
 
 from m2l_bench import audio as files
 from m2l_bench.audio import AudioError
+from m2l_bench.fingerprint import fingerprint
 from m2l_bench.music2latent.checkpoint import load_checkpoint
 from m2l_bench.music2latent.consistency import sampling_levels
 from m2l_bench.music2latent.inference import Draft, Engine
@@ -117,7 +116,7 @@ class Music2Latent:
         batch = batch_size or _BATCH_SIZES.get(self.device.type, 1)
         self._engine = Engine(self.network, self.device, window, batch, _PRECISIONS[precision], seed)
         options = {"seed": seed, "num_steps": num_steps, "compatible": compatible, "precision": precision}
-        self.fingerprint = _fingerprint(self.name, {**options, "window": window}, loaded.sha256)
+        self.fingerprint = fingerprint(self.name, {**options, "window": window}, checkpoint_sha256=loaded.sha256)
 
     def encode(self, audio: Array, *, sample_rate: int | None = None) -> Array:
         """Latents of audio.
@@ -324,11 +323,6 @@ def _best_device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def _fingerprint(name: str, options: Mapping[str, Any], checkpoint_sha256: str) -> str:
-    text = json.dumps({"name": name, "config": dict(options), "checkpoint": checkpoint_sha256}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _require(condition: bool, name: str, constraint: str, value: object) -> None:

@@ -139,8 +139,6 @@ class RunSection(_Section):
         ``"auto"`` or ``"cpu"``.
     threads : int
         CPU threads; 0 leaves PyTorch's choice.
-    compile : bool
-        Whether to compile the objective.
     checkpoint_every, keep : int
         Steps between checkpoints; how many of the last to keep.
     log_every : int
@@ -151,7 +149,6 @@ class RunSection(_Section):
     precision: Literal["no", "bf16", "fp16"] = "no"
     device: Literal["auto", "cpu"] = "auto"
     threads: int = Field(0, ge=0)
-    compile: bool = False
     checkpoint_every: int = Field(1000, ge=1)
     keep: int = Field(3, ge=1)
     log_every: int = Field(50, ge=1)

@@ -17,7 +17,7 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -35,7 +35,7 @@ from m2l_bench.music2latent.objective import ConsistencyLoss, positions, step_si
 from m2l_bench.music2latent.optimization import AveragedWeights, learning_rate
 from m2l_bench.music2latent.recipe import Recipe, read_recipe, require_same
 from m2l_bench.music2latent.representation import to_spectrogram
-from m2l_bench.music2latent.training_log import append_row, cut_log
+from m2l_bench.music2latent.training_log import append_row, cut_log, progress_bar
 from m2l_bench.music2latent.training_state import Totals, checkpoints, load_state, read_json, save_state
 from m2l_bench.music2latent.validation import Score, Validation
 
@@ -122,8 +122,7 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         self.network = Music2LatentNetwork(recipe.config).to(self.accelerator.device)
         self.average = AveragedWeights(self.network, limit=recipe.optimization.ema)
-        objective: nn.Module = self.accelerator.prepare_model(ConsistencyLoss(self.network))
-        self.objective = torch.compile(objective) if recipe.run.compile else objective
+        self.objective: nn.Module = self.accelerator.prepare_model(ConsistencyLoss(self.network))
         optimizer = torch.optim.RAdam(
             _groups(self.network, recipe.optimization.encoder_rate),
             lr=recipe.optimization.learning_rate,
@@ -169,7 +168,10 @@ class Trainer:
             workers=self.recipe.data.workers,
         )
         log = Log(self)
-        with _signals(self.stop), _bar(steps, self.totals.step, progress and self.accelerator.is_main_process) as show:
+        with (
+            _signals(self.stop),
+            progress_bar(steps, self.totals.step, progress and self.accelerator.is_main_process) as show,
+        ):
             for examples in loader:
                 loss, norm = self.step(examples)
                 log.add(loss, norm)
@@ -379,22 +381,3 @@ def _signals(stop: threading.Event) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _bar(steps: int, done: int, shown: bool) -> Iterator[Callable[[int, float], None]]:
-    if not shown:
-        yield lambda step, loss: None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("training"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns) as progress:
-        task = progress.add_task("", total=steps, completed=done)
-        yield lambda step, loss: progress.update(task, completed=step, description=f"loss {loss:.4g}")

@@ -1,9 +1,10 @@
-"""The CSV files that a training writes: rows appended, and cut back to where a resumed training goes on."""
+"""What a training tells while it runs: CSV files that a resumed training cuts back and goes on with; a progress bar."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,3 +32,23 @@ def cut_log(path: Path, step: int) -> None:
     kept = [row for row in rows if len(row) == len(header) and int(row[column]) <= step]
     text = "".join(",".join(row) + "\r\n" for row in ([header] if header else []) + kept)
     write_atomic(path, text.encode())
+
+
+@contextmanager
+def progress_bar(steps: int, done: int, shown: bool) -> Iterator[Callable[[int, float], None]]:
+    """Show progress; yields what to call with the step and its loss."""
+    if not shown:
+        yield lambda step, loss: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns) as progress:
+        task = progress.add_task("", total=steps, completed=done)
+        yield lambda step, loss: progress.update(task, completed=step, description=f"loss {loss:.4g}")

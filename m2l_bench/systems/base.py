@@ -10,10 +10,7 @@ Nothing here depends on torch: a system may be written with NumPy alone.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -86,28 +83,3 @@ class ReadyMade(Protocol):
 
     def find(self, stem: str) -> tuple[np.ndarray, int]:
         """Relative stem, such as ``"album/01"`` -> audio (channels, samples) and its sample rate."""
-
-
-def fingerprint(name: str, config: Mapping[str, Any], *, checkpoint_sha256: str | None = None) -> str:
-    """Name a system exactly: equal fingerprints mean equal numbers.
-
-    Parameters
-    ----------
-    name : str
-    config : mapping
-        Everything that changes its output (options, seed, library versions where they matter); JSON-serialisable.
-    checkpoint_sha256 : str, optional
-        Hash of the weights.
-
-    Returns
-    -------
-    str
-        First 16 hexadecimal digits of the SHA-256 of the canonical JSON of the three.
-
-    Examples
-    --------
-    >>> fingerprint("identity", {})
-    '36973339d375ff50'
-    """
-    text = json.dumps({"name": name, "config": dict(config), "checkpoint": checkpoint_sha256}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from m2l_bench.audio import fit_length
+from m2l_bench.fingerprint import fingerprint
 from m2l_bench.systems import bits, framing, hub, pretrained
-from m2l_bench.systems.base import fingerprint
 from m2l_bench.systems.hub import Repository
 
 PUBLISHED = {

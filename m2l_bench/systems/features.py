@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from m2l_bench.audio import fit_length
-from m2l_bench.systems.base import fingerprint
+from m2l_bench.fingerprint import fingerprint
 
 LAYERS = ("latents", "features")
 _WINDOW_SECONDS = 12.0  # as the trained model runs by default

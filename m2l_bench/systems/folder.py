@@ -9,7 +9,7 @@ import numpy as np
 
 from m2l_bench import audio
 from m2l_bench.audio import AudioError
-from m2l_bench.systems.base import fingerprint
+from m2l_bench.fingerprint import fingerprint
 
 
 class Folder:

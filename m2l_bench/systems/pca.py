@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from m2l_bench import audio as audio_io
-from m2l_bench.systems.base import fingerprint
+from m2l_bench.fingerprint import fingerprint
 
 HOP = 4096
 ALPHA = 0.65  # amplitude compression of Music2Latent's representation

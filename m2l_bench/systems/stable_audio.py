@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 from m2l_bench.audio import fit_length
+from m2l_bench.fingerprint import fingerprint
 from m2l_bench.systems import framing, hub, pretrained
-from m2l_bench.systems.base import fingerprint
 from m2l_bench.systems.hub import Repository
 
 PUBLISHED = Repository(

@@ -179,3 +179,17 @@ def test_a_stop_from_outside_is_heard(pieces: Path, tmp_path: Path) -> None:
     trainer.stop.set()
     with pytest.raises(Interrupted, match="stopped at step 1"):
         trainer.run(progress=False)
+
+
+def test_tensorboard_gets_the_log(pieces: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    recipe = tiny_recipe(pieces, optimization={"steps": 2, "warm_up": 1}, run={"log_every": 1, "tensorboard": True})
+    train(recipe, tmp_path, progress=False)
+    assert list((tmp_path / "tensorboard").rglob("events.out.tfevents.*"))
+
+
+def test_the_progress_bar_is_shown_where_asked(
+    pieces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tiny_recipe(pieces, optimization={"steps": 2, "warm_up": 1}), tmp_path)
+    assert "2/2" in capsys.readouterr().out

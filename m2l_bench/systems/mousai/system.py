@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from m2l_bench.audio import fit_length
+from m2l_bench.fingerprint import fingerprint
 from m2l_bench.music2latent.checkpoint import CheckpointError
 from m2l_bench.music2latent.windows import join, plan
 from m2l_bench.systems import framing, hub
-from m2l_bench.systems.base import fingerprint
 from m2l_bench.systems.hub import Repository
 from m2l_bench.systems.mousai import windows
 from m2l_bench.systems.mousai.network import VERSIONS, Config, Network

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from m2l_bench.fingerprint import fingerprint
 from m2l_bench.systems import framing, hub
-from m2l_bench.systems.base import fingerprint
 from m2l_bench.systems.hub import Repository
 from m2l_bench.systems.musika import network
 from m2l_bench.systems.musika.keras_weights import Layers, assign, read_layers
