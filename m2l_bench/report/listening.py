@@ -75,7 +75,8 @@ def page_data(results: Results, clips: Sequence[ClipFiles], systems: Sequence[st
     pairs = Pairs(item for item in results.items if not item.task)
     datasets = {clip.dataset for clip in clips}
     names = dict.fromkeys(what.metric for what in pairs.measured() if what.dataset in datasets)
-    cards = {row.metric: results.cards[row.card] for row in results.rows if not row.task}
+    # What a clip adds to a number of the whole set is no score of the clip.
+    cards = {row.metric: results.cards[row.card] for row in results.rows if not row.task and row.statistic == "mean"}
     metrics = [name for name in _metric_order(names) if name in cards]
     return {
         "systems": list(systems),

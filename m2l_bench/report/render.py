@@ -145,8 +145,9 @@ def to_parquet(table: Table) -> bytes:
 def sentences(table: Table, *, markdown: bool = False) -> list[str]:
     """What stands under a table: how to read it, the counts where they are the same everywhere, the caveats."""
     text = list(table.caption)
-    if table.same_counts:
-        text.append("Items planned / scored / failed: {} / {} / {} for every system.".format(*table.same_counts))
+    if counts := table.same_counts:
+        named = [f"{dataset} " * (len(counts) > 1) + " / ".join(map(str, found)) for dataset, found in counts.items()]
+        text.append(f"Items planned / scored / failed: {', '.join(named)} for every system.")
     text += table.common_notes
     text += [f"{mark}: {note}" for note, mark in table.footnotes.items()]
     return [markdown_text(sentence) for sentence in text] if markdown else text
@@ -176,7 +177,9 @@ def _texts(cell: Cell | None, digits: int) -> tuple[str, str, str]:
         return "failed", "", ""
     value, low, high = (number_text(number, digits) for number in (cell.value, cell.low, cell.high))
     interval = "" if math.isnan(cell.low) or math.isnan(cell.high) else f"[{low}, {high}]"
-    return value, interval, "" if math.isnan(cell.spread) else f"±{number_text(cell.spread, max(digits, 1))}"
+    # The linear probe has one solution: its seeds differ in rounding alone.
+    spread = f"±{number_text(cell.spread, max(digits, 1))}" if cell.spread > 1e-9 else ""
+    return value, interval, spread
 
 
 def number_text(value: float, digits: int) -> str:

@@ -181,7 +181,7 @@ class ProbeJob:
         """SHA-256 of everything the outcome depends on."""
         task = self.task.load()
         return identity(
-            "probe",
+            "probe with contributions",
             label=self.label,
             fingerprint=self.fingerprint,
             task=[task.name, task.kind, task.labels, task.pooling, task.clip_seconds, task.caveat],

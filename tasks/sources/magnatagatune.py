@@ -5,8 +5,8 @@ Conventions
 Layout: ``annotations_final.csv`` (tab-separated: ``clip_id``, 188 tags as 0 and 1, ``mp3_path``) beside the sixteen
 folders ``0`` ... ``f`` of the audio. Folders 0-b train, c validates, d-f test (Lee et al. 2017, Won et al. 2020); clips
 without any of the 50 tags, and three broken ones, are left out. Whether that gave the published lists is checked by
-their checksums each time; where it did not, a warning says that the scores are not those of the papers. Songs and albums lie in one split; *artists do not*: 2,680 of the 4,332 test clips share their artist
-with training, so the scores flatter.
+their checksums each time; where it did not, a warning says that the scores are not those of the papers. Songs and albums
+lie in one split; *artists do not*: 2,680 of the 4,332 test clips share their artist with training, so the scores flatter.
 """
 
 from __future__ import annotations

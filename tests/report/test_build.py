@@ -46,7 +46,12 @@ def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_everything_is_there_and_tied_together(run: Path) -> None:
     names = set(contents(run / "report"))
-    for table in ("reconstruction-noise", "reconstruction-noise-median", "reconstruction-noise-by-bit-rate", "probes"):
+    for table in (
+        "reconstruction-noise",
+        "reconstruction-noise-median",
+        "reconstruction-noise-by-bit-rate",
+        "probes-linear",
+    ):
         assert {f"tables/{table}.{suffix}" for suffix in ("md", "tex", "csv", "html", "parquet")} <= names
     stems = {Path(name).stem for name in names if name.startswith("figures/")}
     assert {f"figures/{stem}.{suffix}" for stem in stems for suffix in ("pdf", "png")} <= names

@@ -70,7 +70,7 @@ def test_a_task_gets_rows_predictions_and_encodes_once(pitches: Path, tmp_path: 
             row = rows["bands", probe, "accuracy", seed]
             assert row.value == 1.0, "two octaves apart"
             assert (row.n_planned, row.n_scored, row.n_failed, row.split) == (12, 12, 0, "test")
-    predictions = [item for item in read_items(result.folder) if item.system == "bands"]
+    predictions = [item for item in read_items(result.folder) if item.system == "bands" and item.metric == "accuracy"]
     assert {(item.target, item.prediction) for item in predictions} == {("low", "low"), ("high", "high")}
     assert (pitches / "bands.calls").read_text() == "x" * 36
     assert "is probed" in result.plan.unusable["identity"][1]
