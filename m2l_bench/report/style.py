@@ -161,7 +161,7 @@ def legend(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if not labels:
         return
-    labels = [short(label, 24) for label in labels]
+    labels = [short(label, 32) for label in labels]
     characters = figure.get_figwidth() * 17
     columns = max(1, min(len(labels), int(characters / (max(len(label) for label in labels) + 6))))
     figure.set_figheight(figure.get_figheight() + 0.14 * -(-len(labels) // columns) - 0.14)
