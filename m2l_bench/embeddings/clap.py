@@ -23,6 +23,7 @@ import torch
 
 from m2l_bench.embeddings import base
 from m2l_bench.fingerprint import fingerprint
+from m2l_bench.hub import HubFile, fetch
 
 MODELS = {"clap": "laion/larger_clap_music", "clap:htsat-unfused": "laion/clap-htsat-unfused"}
 
@@ -44,6 +45,8 @@ class Clap:
     ------
     ImportError
         Without transformers: ``pip install 'm2l-bench[codecs]'``.
+    CheckpointError
+        If the hub's files are neither cached nor reachable, or are no more what was first downloaded.
     ValueError
         If the checkpoint fuses several crops (``enable_fusion``), which draws them at random.
     """
@@ -60,7 +63,8 @@ class Clap:
         if name not in MODELS:
             raise ValueError(f"name must be one of {', '.join(MODELS)}, got {name!r}")
         source = MODELS[name] if checkpoint is None else str(checkpoint)
-        model = ClapModel.from_pretrained(source, dtype=torch.float32)
+        revision = _trusted_revision(source) if checkpoint is None else None
+        model = ClapModel.from_pretrained(source, revision=revision, dtype=torch.float32)
         if model.config.audio_config.enable_fusion:
             raise ValueError(f"{source}: must not fuse random crops, got enable_fusion = true")
         self.name = name
@@ -68,7 +72,7 @@ class Clap:
         self.batch_size = 1 if device == "cpu" else 16
         self.model = model.eval().requires_grad_(False).to(device)
         self.dim = int(model.config.projection_dim)
-        self.extractor = ClapFeatureExtractor.from_pretrained(source, truncation="rand_trunc")
+        self.extractor = ClapFeatureExtractor.from_pretrained(source, revision=revision, truncation="rand_trunc")
         if (self.extractor.sampling_rate, self.extractor.nb_max_samples) != (self.sample_rate, self.window):
             got = (self.extractor.sampling_rate, self.extractor.nb_max_samples)
             raise ValueError(f"{source}: must take 480000 samples at 48000 Hz, got {got[1]} at {got[0]} Hz")
@@ -94,6 +98,15 @@ class Clap:
         # transformers 5 returns the tower's whole output, transformers 4 the vectors alone.
         vectors = output if isinstance(output, torch.Tensor) else output.pooler_output
         return vectors.cpu().numpy()
+
+
+def _trusted_revision(repository: str) -> str:
+    """The commit of the first download, recorded with the SHA-256 of its configuration; all later files are of it.
+
+    The weights' own hash is in the fingerprint, and so in every card.
+    """
+    about = "several hundred MB with its weights, Apache-2.0"
+    return fetch(HubFile(repository, "config.json", about)).parent.name
 
 
 def _weights_sha256(model: torch.nn.Module) -> str:

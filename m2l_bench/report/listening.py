@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 
 from m2l_bench import audio as audio_io
 from m2l_bench.report.clips import SUFFIXES, ClipFiles
@@ -209,8 +208,8 @@ def _render(data: Mapping[str, Any]) -> str:
         .get_template("listen.html.j2")
         .render(
             title=data["title"],
-            data=Markup(embedded),
-            css=Markup((_TEMPLATES / "listen.css").read_text(encoding="utf-8")),
-            js=Markup((_TEMPLATES / "listen.js").read_text(encoding="utf-8")),
+            data=embedded,
+            css=(_TEMPLATES / "listen.css").read_text(encoding="utf-8"),
+            js=(_TEMPLATES / "listen.js").read_text(encoding="utf-8"),
         )
     )

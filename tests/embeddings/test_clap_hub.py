@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
 
 from m2l_bench.embeddings import load
 from m2l_bench.embeddings.clap import MODELS
+from m2l_bench.hub import CheckpointError
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +50,21 @@ def test_the_published_name_loads_what_the_folder_loads(repository, tmp_path, mo
     np.testing.assert_array_equal(published.embed([audio])[0], local.embed([audio])[0])
 
 
-def test_a_hub_that_cannot_be_reached_is_an_os_error(tmp_path, monkeypatch):
+def test_a_later_revision_is_not_taken(repository, tmp_path, monkeypatch):
+    with Hub({MODELS["clap"]: repository}) as hub:
+        hub.patch(monkeypatch, tmp_path)
+        first = load("clap")
+        record = json.loads((tmp_path / "data" / "m2l-bench" / "trusted-checkpoints.json").read_text())
+        assert record["laion/larger_clap_music/config.json"]["revision"] == hub.commit("laion/larger_clap_music")
+        torch.manual_seed(1)
+        other = ClapModel(ClapConfig.from_pretrained(repository))
+        other.save_pretrained(tmp_path / "later")
+        hub.repos[MODELS["clap"]]["model.safetensors"] = (tmp_path / "later" / "model.safetensors").read_bytes()
+        assert load("clap").fingerprint == first.fingerprint
+
+
+def test_a_hub_that_cannot_be_reached_is_named(tmp_path, monkeypatch):
     with Hub({}) as hub:
         hub.patch(monkeypatch, tmp_path)
-        with pytest.raises(OSError, match="larger_clap_music"):
+        with pytest.raises(CheckpointError, match="larger_clap_music"):
             load("clap")
