@@ -1,10 +1,11 @@
 # make demo: install into .venv and compare every built-in system on the embedded music.
+# make reference: run the suites behind results/reference again.
 # make test: install what the tests need, then lint, types and tests.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types bench clean
+.PHONY: demo test lint types bench reference clean
 
 demo: $(VENV)/.installed
 	$(BIN)/m2l-bench run
@@ -21,6 +22,13 @@ types: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed-test
 	for script in tests/benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+# The report in results/reference: about half an hour on two cores; finished jobs are found again.
+RUNS := results/runs/reference
+reference: $(VENV)/.installed
+	$(BIN)/m2l-bench run --out $(RUNS)/embedded
+	for suite in tradeoff probing learning-curves; do $(BIN)/m2l-bench run suites/$$suite.toml --out $(RUNS)/$$suite || exit 1; done
+	$(BIN)/m2l-bench report --no-listen --out results/reference $(RUNS)/embedded $(RUNS)/tradeoff $(RUNS)/probing $(RUNS)/learning-curves
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -61,7 +61,7 @@ def training_data(folders: Sequence[Path]) -> dict[str, dict[str, Curve]]:
         found = {"loss": log["loss"]} | (_columns(validation) if validation.is_file() else {})
         for name, (steps, values) in found.items():
             quantity, _, level = name.partition("@")
-            line = " ".join(part for part in (run, level and f"σ = {level}") if part)
+            line = " ".join(part for part in (run, level and f"sigma {level}") if part)
             finite = [(step, value) for step, value in zip(steps, values, strict=True) if math.isfinite(value)]
             if finite:
                 panel = panels.setdefault(TITLES.get(quantity, quantity), {})
@@ -78,4 +78,6 @@ def _columns(path: Path) -> dict[str, Curve]:
         names = [name for name in rows[0] if name != "step"]
         return {name: (steps, [float(row[name]) for row in rows]) for name in names}
     except (OSError, KeyError, IndexError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: must be a training's CSV with a column step and rows of numbers ({error})") from error
+        raise ValueError(
+            f"{path}: must be a training's CSV with a column step and rows of numbers ({error})"
+        ) from error

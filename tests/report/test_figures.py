@@ -195,7 +195,7 @@ def test_curves_of_trainings_from_their_logs(tmp_path: Path) -> None:
     data = training_data([tmp_path / "one", tmp_path / "two"])
     assert data == {
         "training loss": {"one": ([10, 20], [9.0, 4.5]), "two": ([10, 20], [5.0, 2.5])},
-        "held-out distance": {"one σ = 0.1": ([20], [0.1]), "one σ = 80": ([20], [0.4])},
+        "held-out distance": {"one sigma 0.1": ([20], [0.1]), "one sigma 80": ([20], [0.4])},
     }
     assert draw_training([tmp_path / "one"]) == tmp_path / "one" / "training-curves.png"
     assert (tmp_path / "one" / "training-curves.pdf").read_bytes().startswith(b"%PDF")
