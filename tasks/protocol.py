@@ -48,8 +48,8 @@ def evaluate(
     n_draws : int
         Of the bootstrap, at least 1000.
     train_items : int, optional
-        Train on so many items only, as equally many of each label as there are; a larger choice holds every smaller one.
-        The whole training split by default.
+        Train on so many items only, the labels in the same proportions; a larger choice holds every smaller one. The
+        whole training split by default.
 
     Returns
     -------
@@ -121,17 +121,18 @@ class _Part:
         return _Part(items, self.clips[kept], renumbered, [labels[item.id] for item in items], (*self.failures, *lost))
 
     def chosen(self, n: int) -> _Part:
-        """`n` of the labelled items: the first of every label, then the second of every label, ... in a random order."""
+        """`n` of the labelled items, their labels in the proportions of all, in an order that the ids' hashes shuffle."""
         if not 1 <= n <= len(self.items):
             raise ValueError(f"train_items must be 1 to {len(self.items)}, got {n}")
         shuffled = sorted(self.items, key=lambda item: hashlib.sha256(item.id.encode()).digest())
         label_of = {item.id: label for item, label in zip(self.items, self.labels, strict=True)}
-        seen: Counter[str | tuple[str, ...]] = Counter()
-        rank = {}
-        for place, item in enumerate(shuffled):
-            rank[item.id] = (seen[label_of[item.id]], place)
-            seen[label_of[item.id]] += 1
-        names = sorted(rank, key=lambda name: rank[name])[:n]
+        sizes, seen = Counter(self.labels), Counter[str | tuple[str, ...]]()
+        share = {}  # of its label's items that have come when this one has
+        for item in shuffled:
+            label = label_of[item.id]
+            seen[label] += 1
+            share[item.id] = (seen[label] - 0.5) / sizes[label]
+        names = sorted(share, key=lambda name: share[name])[:n]
         part = self.labelled({name: label_of[name] for name in names})
         return replace(part, failures=self.failures)  # what was not chosen did not fail
 

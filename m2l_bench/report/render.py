@@ -332,16 +332,21 @@ _TEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
+    "[": "{[}",  # after the end of a line a bare bracket would be its option
     '"': "''",
     "↑": r"$\uparrow$",
     "↓": r"$\downarrow$",
     "±": r"$\pm$",
     **{sign: f"\\{sign}" for sign in "&%$#_"},
+    **{"ß": r"\ss{}", "ø": r"\o{}", "Ø": r"\O{}", "æ": r"\ae{}", "Æ": r"\AE{}", "œ": r"\oe{}", "Œ": r"\OE{}"},
+    **{"ł": r"\l{}", "Ł": r"\L{}", "…": r"\ldots{}", "–": "--", "—": "---", "×": r"$\times$", "σ": r"$\sigma$"},
 }
+# Combining mark -> LaTeX's accent.
+_ACCENTS = dict(zip("\u0300\u0301\u0302\u0303\u0304\u0307\u0308\u030a\u030b\u030c\u0327", "`'^~=.\"rHvc", strict=True))
 
 
 def _tex(text: str) -> str:
-    """Escape for LaTeX; a letter that the default fonts lack becomes its plain form or its code point."""
+    """Escape for LaTeX; letters that the default fonts lack become their plain form or their code point."""
     return "".join(_TEX.get(sign) or _plain(sign) for sign in " ".join(_printable(text).split()))
 
 
@@ -352,8 +357,11 @@ def _tex_sentence(text: str) -> str:
 def _plain(sign: str) -> str:
     if sign.isascii():
         return sign
+    letter, *marks = unicodedata.normalize("NFD", sign)
+    if letter.isascii() and letter.isalpha() and len(marks) == 1 and marks[0] in _ACCENTS:
+        return rf"\{_ACCENTS[marks[0]]}{{{letter}}}"
     plain = unicodedata.normalize("NFKD", sign).encode("ascii", "ignore").decode()
-    return plain or f"[U+{ord(sign):04X}]"
+    return plain or f"{{[}}U+{ord(sign):04X}]"
 
 
 def _label(name: str) -> str:
