@@ -253,7 +253,9 @@ def _confusion_figure(results: Results, measurement: Measurement) -> Iterator[Dr
 
 
 def _spectrogram_figure(results: Results, clips: Sequence[ClipFiles]) -> Iterator[Drawn]:
-    """Of the clip in the middle: clips are listed from the worst to the best."""
+    """Of the clip in the middle, of those that most systems have: clips are listed from the worst to the best."""
+    most = max((len(clip.systems) for clip in clips), default=0)
+    clips = [clip for clip in clips if len(clip.systems) == most]
     if not clips:
         return
     from m2l_bench import audio

@@ -338,8 +338,13 @@ _TEX = {
     "↓": r"$\downarrow$",
     "±": r"$\pm$",
     **{sign: f"\\{sign}" for sign in "&%$#_"},
-    **{"ß": r"\ss{}", "ø": r"\o{}", "Ø": r"\O{}", "æ": r"\ae{}", "Æ": r"\AE{}", "œ": r"\oe{}", "Œ": r"\OE{}"},
-    **{"ł": r"\l{}", "Ł": r"\L{}", "…": r"\ldots{}", "–": "--", "—": "---", "×": r"$\times$", "σ": r"$\sigma$"},
+    "…": r"\ldots{}",
+    "\N{EN DASH}": "--",
+    "\N{EM DASH}": "---",
+    "\N{MULTIPLICATION SIGN}": r"$\times$",
+    **dict(
+        zip("ßøØæÆœŒłŁ", (rf"\{name}{{}}" for name in ("ss", "o", "O", "ae", "AE", "oe", "OE", "l", "L")), strict=True)
+    ),
 }
 # Combining mark -> LaTeX's accent.
 _ACCENTS = dict(zip("\u0300\u0301\u0302\u0303\u0304\u0307\u0308\u030a\u030b\u030c\u0327", "`'^~=.\"rHvc", strict=True))

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 COLUMN = 3.35
 PAGE = 6.9
+_FEW_COLOURS = 1024
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A8A8A")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 HATCHES = ("", "////", "....", "xxxx")
@@ -93,12 +94,14 @@ def save(figure: Figure, stem: Path) -> None:
 
 
 def _fewer_colours(png: bytes) -> bytes:
-    """The same picture in 256 colours: a third of the size, and no eye sees it in lines and letters."""
+    """Lines and letters in 256 colours: a third of the size, and no eye sees it. A picture of many colours is left."""
     from PIL import Image
 
     buffer = io.BytesIO()
     picture = Image.open(io.BytesIO(png)).convert("RGB")
-    picture.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(buffer, "PNG", dpi=(300, 300))
+    if picture.getcolors(_FEW_COLOURS) is not None:
+        picture = picture.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    picture.save(buffer, "PNG", dpi=(300, 300), compress_level=9)
     return buffer.getvalue()
 
 
