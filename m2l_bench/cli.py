@@ -159,14 +159,10 @@ def train(
     with bad_input():
         from m2l_bench.music2latent.training import Interrupted, NonFiniteError
         from m2l_bench.music2latent.training import train as train_model
-        from m2l_bench.reconstruction import mel_distance, si_sdr
+        from m2l_bench.reconstruction.held_out import held_out_scores
 
-        scores = {
-            "si_sdr": lambda reference, estimate, rate: float(si_sdr(reference, estimate, rate)),
-            "mel_distance": lambda reference, estimate, rate: float(mel_distance(reference, estimate, rate)),
-        }
         try:
-            typer.echo(train_model(recipe, out, resume=resume, scores=scores))
+            typer.echo(train_model(recipe, out, resume=resume, score=held_out_scores))
         except Interrupted as stopped:
             typer.echo(str(stopped), err=True)
             raise typer.Exit(130) from None

@@ -110,7 +110,12 @@ def load_checkpoint(checkpoint: str | Path) -> Checkpoint:
 
 
 def save_checkpoint(
-    path: str | Path, state: Mapping[str, Tensor], config: Config, *, metadata: Mapping[str, str] | None = None
+    path: str | Path,
+    state: Mapping[str, Tensor],
+    config: Config,
+    *,
+    metadata: Mapping[str, str] | None = None,
+    precision: torch.dtype = torch.float32,
 ) -> None:
     """Write weights as safetensors, with the configuration in the metadata; atomically.
 
@@ -122,8 +127,10 @@ def save_checkpoint(
     config : Config
     metadata : mapping of str to str, optional
         More to write into the file's metadata, such as the sources of the training data.
+    precision : torch.dtype
+        float32, or float16 for half the size.
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    tensors = {name: tensor.detach().to("cpu", precision).contiguous() for name, tensor in state.items()}
     write_atomic(path, save(tensors, {**(metadata or {}), "config": json.dumps(config.to_dict())}))
 
 
@@ -150,7 +157,8 @@ def _read_safetensors(path: Path) -> tuple[Config, dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get("config")
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            # Half precision is for storage: computed with, it is float32.
+            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a mapping)
         if text is None and not beside.is_file():
             raise CheckpointError(
                 f"{path}: must hold its config in its metadata, or {beside.name} beside it; neither is there"

@@ -90,6 +90,8 @@ class OptimizationSection(_Section):
         Factor on the encoder's learning rate.
     unit_variance : bool
         Whether to start as :mod:`m2l_bench.music2latent.initialization` says; for short trainings.
+    magnitude_steps : int
+        Updates of encoder and decoder before the first step: see :mod:`m2l_bench.music2latent.magnitudes`.
     """
 
     steps: int = Field(800_000, ge=1)
@@ -101,6 +103,7 @@ class OptimizationSection(_Section):
     ema: float = Field(0.9999, ge=0, lt=1)
     encoder_rate: float = Field(1.0, ge=0)
     unit_variance: bool = False
+    magnitude_steps: int = Field(0, ge=0)
 
 
 class ValidationSection(_Section):

@@ -17,7 +17,7 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from m2l_bench.audio import write_atomic
 from m2l_bench.music2latent.data import Crops, Examples, batches, scan
-from m2l_bench.music2latent.initialization import give_unit_variance
+from m2l_bench.music2latent.magnitudes import prepare
 from m2l_bench.music2latent.network import Music2LatentNetwork
 from m2l_bench.music2latent.objective import ConsistencyLoss, positions, step_size
 from m2l_bench.music2latent.optimization import AveragedWeights, learning_rate
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 WEIGHTS = "weights.safetensors"
-INITIAL_CROPS = 16  # whose spread the unit-variance start is measured on
 
 
 class NonFiniteError(ArithmeticError):
@@ -59,7 +58,7 @@ def train(
     out: str | Path,
     *,
     resume: bool = False,
-    scores: Mapping[str, Score] | None = None,
+    score: Score | None = None,
     progress: bool = True,
 ) -> Path:
     """Train a model, or go on with a training.
@@ -73,8 +72,9 @@ def train(
     resume : bool
         Go on from the last checkpoint in `out`; from the start if there is none. The recipe may differ in the number of
         steps, the folders' paths, the loading workers, `validation` and `run` only.
-    scores : mapping of str to callable, optional
-        ``score(reference, estimate, sample_rate)`` -> float of ``(samples,)`` arrays, measured in validation.
+    score : callable, optional
+        ``score(references, estimates, sample_rate)`` -> numbers by name of lists of ``(samples,)`` arrays: what validation
+        measures of its excerpts and their reconstructions.
     progress : bool
         Whether to show a progress bar.
 
@@ -96,7 +96,7 @@ def train(
     """
     if not isinstance(recipe, Recipe):
         recipe = read_recipe(recipe)
-    trainer = Trainer(recipe, Path(out), scores=scores or {})
+    trainer = Trainer(recipe, Path(out), score=score)
     trainer.start(resume=resume)
     trainer.run(progress=progress)
     return trainer.out / WEIGHTS
@@ -109,10 +109,10 @@ class Trainer:
     ----------
     recipe : Recipe
     out : Path
-    scores : mapping of str to callable
+    score : callable or None
     """
 
-    def __init__(self, recipe: Recipe, out: Path, *, scores: Mapping[str, Score]) -> None:
+    def __init__(self, recipe: Recipe, out: Path, *, score: Score | None) -> None:
         if recipe.run.threads:
             torch.set_num_threads(recipe.run.threads)
         self.recipe, self.out = recipe, out
@@ -132,7 +132,7 @@ class Trainer:
         self.cumulative = recipe.noise.levels().cumulative(recipe.config)
         self.totals = Totals()
         self.clocks = (time.process_time(), time.monotonic())
-        self.validation = Validation.of(recipe, scores) if recipe.validation else None
+        self.validation = Validation.of(recipe, score) if recipe.validation else None
         self.stop = threading.Event()
 
     def start(self, *, resume: bool) -> None:
@@ -145,15 +145,23 @@ class Trainer:
             self.totals = load_state(
                 saved[-1], network=self.network, average=self.average, optimizer=self.optimizer.optimizer
             )
-        elif self.recipe.optimization.unit_variance:
-            audio = torch.stack([self.crops[index].audio for index in range(INITIAL_CROPS)])
-            x = to_spectrogram(audio.to(self.accelerator.device), self.recipe.config, padded=False)
-            give_unit_variance(self.network, x)
+        else:
+            prepare(self.network, self._spectrograms, recipe=self.recipe.optimization)
+            self.totals.audio_seconds += self.recipe.optimization.magnitude_steps * self.seconds_a_step
             self.average = AveragedWeights(self.network, limit=self.recipe.optimization.ema)
         if self.accelerator.is_main_process:
             for name in ("log.csv", "validation.csv"):
                 cut_log(self.out / name, self.totals.step)
             write_atomic(self.out / "recipe.json", json.dumps(self.recipe.to_dict(), indent=1).encode())
+
+    def _spectrograms(self, indices: range) -> Tensor:
+        audio = torch.stack([self.crops[index].audio for index in indices])
+        return to_spectrogram(audio.to(self.accelerator.device), self.recipe.config, padded=False)
+
+    @property
+    def seconds_a_step(self) -> float:
+        """Audio that one step hears."""
+        return self.recipe.optimization.batch * self.recipe.crop_samples / self.recipe.config.sample_rate
 
     def run(self, *, progress: bool = True) -> None:
         """Train to the last step."""
@@ -204,7 +212,7 @@ class Trainer:
         self.optimizer.zero_grad()
         self.average.update(self.network)
         self.totals.step += 1
-        self.totals.audio_seconds += optimization.batch * self.recipe.crop_samples / self.recipe.config.sample_rate
+        self.totals.audio_seconds += self.seconds_a_step
         return float(total), norm
 
     def losses(self, examples: Examples) -> tuple[Tensor, Tensor]:

@@ -27,7 +27,7 @@ from m2l_bench.music2latent.optimization import AveragedWeights
 from m2l_bench.music2latent.recipe import Recipe
 from m2l_bench.music2latent.representation import from_spectrogram, to_spectrogram
 
-Score = Callable[[np.ndarray, np.ndarray, int], float]
+Score = Callable[[Sequence[np.ndarray], Sequence[np.ndarray], int], Mapping[str, float]]
 _FLOOR = -80.0  # dB below full scale, the darkest colour of a picture
 
 
@@ -46,10 +46,10 @@ class Validation:
     every: int
     sigmas: tuple[float, ...]
     samples: int
-    scores: Mapping[str, Score]
+    score: Score | None
 
     @classmethod
-    def of(cls, recipe: Recipe, scores: Mapping[str, Score]) -> Validation:
+    def of(cls, recipe: Recipe, score: Score | None) -> Validation:
         """The validation of a recipe that has one."""
         section = recipe.validation
         if section is None:
@@ -58,7 +58,7 @@ class Validation:
         excerpts = held_out(
             folders, clips=section.clips, seconds=section.seconds, sample_rate=recipe.config.sample_rate
         )
-        return cls(recipe.config, excerpts, recipe.seed, section.every, section.sigmas, section.samples, scores)
+        return cls(recipe.config, excerpts, recipe.seed, section.every, section.sigmas, section.samples, score)
 
     def measure(
         self, average: AveragedWeights, network: Music2LatentNetwork, folder: Path, step: int
@@ -67,12 +67,10 @@ class Validation:
         with using(average, network), torch.no_grad():
             row = self.losses(network)
             estimates = [self.reconstruct(network, excerpt) for excerpt in self.excerpts]
-        pairs = [(reference.numpy(), estimate) for reference, estimate in zip(self.excerpts, estimates, strict=True)]
-        for number, (reference, estimate) in enumerate(pairs[: self.samples]):
-            self._write_sample(folder, number, step, reference, estimate)
-        for name, score in self.scores.items():
-            row[name] = float(np.mean([score(*pair, self.config.sample_rate) for pair in pairs]))
-        return row
+        references = list(self.excerpts.numpy())
+        for number in range(min(self.samples, len(references))):
+            self._write_sample(folder, number, step, references[number], estimates[number])
+        return {**row, **(self.score(references, estimates, self.config.sample_rate) if self.score else {})}
 
     def losses(self, network: Music2LatentNetwork) -> dict[str, float]:
         """Mean distance of the estimate from the clean spectrogram at each noise level, and whether latents matter.

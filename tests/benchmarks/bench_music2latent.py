@@ -2,8 +2,9 @@
 
 Run from the repository's root on an otherwise idle machine:
 ``python tests/benchmarks/bench_music2latent.py [SECONDS [ROUNDS]]``.
-It prints wall and CPU time a second of audio, their ratios to the authors', the largest difference of the outputs, and
-the share of our time that our products would take at the machine's own convolution rate, measured in the same run.
+It prints wall and CPU time a second of audio, their ratios to the authors', the largest difference of the outputs, the
+share of our time that our products would take at the machine's own convolution rate, measured in the same run, and
+which operations our time goes to.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import statistics
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 
 import torch
@@ -24,6 +26,7 @@ from m2l_bench.music2latent.keys import from_published
 from m2l_bench.music2latent.network import Music2LatentNetwork
 
 Times = tuple[float, float]
+SHOWN = 9  # kinds of operation
 
 
 def timed(function: Callable[[], object]) -> Times:
@@ -47,6 +50,14 @@ def work_of(function: Callable[[], object]) -> float:
     with FlopCounterMode(display=False) as counter:
         function()
     return counter.get_total_flops() / 1e9
+
+
+def shares(function: Callable[[], object]) -> dict[str, float]:
+    """Share of the profiled time that each kind of operation takes itself, the largest first."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        function()
+    times = Counter({event.key.removeprefix("aten::"): event.self_cpu_time_total for event in profile.key_averages()})
+    return {name: time / times.total() for name, time in times.most_common(SHOWN)}
 
 
 def main(seconds: float, rounds: int) -> None:
@@ -86,6 +97,9 @@ def main(seconds: float, rounds: int) -> None:
                 f"  {clock} s per second of audio: theirs {old:.3f}, ours {new:.3f}, ratio {ratio:.2f}; "
                 f"at the convolution rate of {rate[index]:.0f} GFLOP/s our products take {needed / rate[index] / new:.0%}"
             )
+        with torch.inference_mode():
+            taken = shares(ours)
+        print("  our time by operation: " + ", ".join(f"{name} {share:.1%}" for name, share in taken.items()))
 
 
 if __name__ == "__main__":

@@ -271,3 +271,13 @@ def test_a_new_process_reaches_the_hub_through_its_environment(tmp_path: Path, s
             [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
         )
     assert int(done.stdout) == len(content)
+
+
+def test_half_precision_is_storage_alone(tmp_path: Path, tiny: Config) -> None:
+    network = Music2LatentNetwork(tiny)
+    save_checkpoint(tmp_path / "half.safetensors", network.state_dict(), tiny, precision=torch.float16)
+    save_checkpoint(tmp_path / "full.safetensors", network.state_dict(), tiny)
+    half, full = (load_checkpoint(tmp_path / f"{name}.safetensors") for name in ("half", "full"))
+    assert all(torch.equal(half.state[name], tensor.half().float()) for name, tensor in full.state.items())
+    assert half.network().encode(torch.ones(1, 2, tiny.bins, 8)).dtype == torch.float32
+    assert (tmp_path / "half.safetensors").stat().st_size < 0.7 * (tmp_path / "full.safetensors").stat().st_size

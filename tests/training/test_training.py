@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -98,11 +99,11 @@ def test_a_run_leaves_log_validation_samples_and_checkpoints(pieces: Path, tmp_p
     )
     calls = []
 
-    def score(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) -> float:
-        calls.append((reference.shape, estimate.shape, sample_rate))
-        return 1.5
+    def score(references: Sequence[np.ndarray], estimates: Sequence[np.ndarray], sample_rate: int) -> dict[str, float]:
+        calls.append(([x.shape for x in references], [x.shape for x in estimates], sample_rate))
+        return {"mine": 1.5}
 
-    weights = train(recipe, tmp_path / "run", scores={"mine": score}, progress=False)
+    weights = train(recipe, tmp_path / "run", score=score, progress=False)
     assert weights == tmp_path / "run" / "weights.safetensors"
     rows = _rows(tmp_path / "run" / "log.csv")
     assert [int(row["step"]) for row in rows] == list(range(10, 61, 10))
@@ -112,7 +113,7 @@ def test_a_run_leaves_log_validation_samples_and_checkpoints(pieces: Path, tmp_p
     assert [int(row["step"]) for row in validation] == [30, 60]
     assert validation[0]["distance@1"] != validation[1]["distance@1"]
     assert validation[0]["mine"] == "1.5"
-    assert calls[0] == ((4000,), (4000,), RATE)
+    assert calls[0] == ([(4000,)] * 2, [(4000,)] * 2, RATE)
     samples = {path.name for path in (tmp_path / "run" / "validation").iterdir()}
     assert {"clip-0-reference.wav", "clip-0-step-00000030.wav", "clip-0-step-00000060.png"} <= samples
     assert [path.name for path in checkpoints(tmp_path / "run" / "checkpoints")] == ["step-00000040", "step-00000060"]
@@ -152,7 +153,7 @@ def test_a_damaged_checkpoint_says_so(pieces: Path, tmp_path: Path) -> None:
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run(pieces: Path, tmp_path: Path) -> None:
-    trainer = Trainer(tiny_recipe(pieces), tmp_path, scores={})
+    trainer = Trainer(tiny_recipe(pieces), tmp_path, score=None)
     trainer.start(resume=False)
     gain = trainer.network.encoder.gain
     gain.register_hook(lambda gradient: gradient * torch.nan)
@@ -164,7 +165,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run(pieces: Path, tmp_path: Pat
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(pieces: Path, tmp_path: Path) -> None:
-    trainer = Trainer(tiny_recipe(pieces), tmp_path, scores={})
+    trainer = Trainer(tiny_recipe(pieces), tmp_path, score=None)
     trainer.start(resume=False)
     with torch.no_grad():
         trainer.network.unet.conv_in.weight[0] = torch.inf
@@ -174,7 +175,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(pieces: Path, tmp_path: Path) -
 
 
 def test_a_stop_from_outside_is_heard(pieces: Path, tmp_path: Path) -> None:
-    trainer = Trainer(tiny_recipe(pieces), tmp_path, scores={})
+    trainer = Trainer(tiny_recipe(pieces), tmp_path, score=None)
     trainer.start(resume=False)
     trainer.stop.set()
     with pytest.raises(Interrupted, match="stopped at step 1"):

@@ -18,7 +18,7 @@ from m2l_bench.music2latent.validation import Validation, held_out, picture, usi
 
 def _validation(pieces: Path, **changes: object) -> Validation:
     section = {"folders": [{"path": str(pieces)}], "clips": 3, "seconds": 0.4, "samples": 0, **changes}
-    return Validation.of(tiny_recipe(pieces, validation=section), {})
+    return Validation.of(tiny_recipe(pieces, validation=section), None)
 
 
 def test_excerpts_spread_over_all_files(tmp_path: Path) -> None:

@@ -1,0 +1,56 @@
+"""What a training measures on its held-out excerpts, all at once: means of pair metrics and FAD-musicnn.
+
+A training is watched by trends: its excerpts are few and short, so that FAD-musicnn is far more biased here than in a run,
+and is not to be set beside a run's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from m2l_bench.audio import resample
+from m2l_bench.embeddings import base
+from m2l_bench.embeddings.registry import load
+from m2l_bench.reconstruction.frechet import frechet_distance
+from m2l_bench.reconstruction.mel import mel_distance
+from m2l_bench.reconstruction.si_sdr import si_sdr
+
+MINIMUM_WINDOWS = 10
+
+
+def held_out_scores(
+    references: Sequence[np.ndarray], estimates: Sequence[np.ndarray], sample_rate: int
+) -> dict[str, float]:
+    """Score reconstructions of held-out excerpts.
+
+    Parameters
+    ----------
+    references, estimates : sequence of np.ndarray, (samples,)
+        Excerpt i and its reconstruction.
+    sample_rate : int
+        Hz.
+
+    Returns
+    -------
+    dict of str to float
+        Mean ``si_sdr`` (dB) and ``mel_distance``, and ``fad:musicnn`` of the pooled windows, NaN where either side has
+        fewer than 10.
+    """
+    pairs = list(zip(references, estimates, strict=True))
+    return {
+        "si_sdr": float(np.mean([si_sdr(*pair, sample_rate) for pair in pairs])),
+        "mel_distance": float(np.mean([mel_distance(*pair, sample_rate) for pair in pairs])),
+        "fad:musicnn": _fad(references, estimates, sample_rate),
+    }
+
+
+def _fad(references: Sequence[np.ndarray], estimates: Sequence[np.ndarray], sample_rate: int) -> float:
+    embedding = load("musicnn")
+    sides = []
+    for side in (references, estimates):
+        heard = [resample(audio[None], sample_rate, embedding.sample_rate) for audio in side]
+        windows, _ = base.embed_files(embedding, heard)
+        sides.append(np.concatenate(windows))
+    return frechet_distance(*sides) if min(map(len, sides)) >= MINIMUM_WINDOWS else float("nan")
