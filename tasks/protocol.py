@@ -12,7 +12,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -125,7 +125,7 @@ class _Part:
         if not 1 <= n <= len(self.items):
             raise ValueError(f"train_items must be 1 to {len(self.items)}, got {n}")
         shuffled = sorted(self.items, key=lambda item: hashlib.sha256(item.id.encode()).digest())
-        label_of = {item.id: label for item, label in zip(self.items, self.labels, strict=True)}
+        label_of: dict[str, Any] = {item.id: label for item, label in zip(self.items, self.labels, strict=True)}
         sizes, seen = Counter(self.labels), Counter[str | tuple[str, ...]]()
         share = {}  # of its label's items that have come when this one has
         for item in shuffled:

@@ -362,7 +362,7 @@ def _tex_sentence(text: str) -> str:
 def _plain(sign: str) -> str:
     if sign.isascii():
         return sign
-    letter, *marks = unicodedata.normalize("NFD", sign)
+    letter, *marks = list(unicodedata.normalize("NFD", sign))
     if letter.isascii() and letter.isalpha() and len(marks) == 1 and marks[0] in _ACCENTS:
         return rf"\{_ACCENTS[marks[0]]}{{{letter}}}"
     plain = unicodedata.normalize("NFKD", sign).encode("ascii", "ignore").decode()
