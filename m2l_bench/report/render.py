@@ -66,11 +66,11 @@ def to_latex(table: Table) -> str:
     body = "\\providecommand{\\num}[1]{\\ensuremath{#1}}\n" + "\n\\par\\medskip\n".join(tabulars)
     notes = " ".join(_tex_sentence(sentence) for sentence in sentences(table))
     caption = f"{_tex(table.title)}. " if table.title else ""
-    published = "\n".join(["", r"\par\bigskip", *_published_tabular(table.published)]) if table.published else ""
+    published = _published_table(table) if table.published else ""
     return (
         "\\begin{table*}\n\\centering\n\\caption{" + caption + notes + "}\n\\label{tab:" + _label(table.name) + "}\n"
-        "\\footnotesize\n" + body + published + "\n\\end{table*}\n"
-    )
+        "\\footnotesize\n" + body + "\n\\end{table*}\n"
+    ) + published
 
 
 def to_html(table: Table) -> str:
@@ -308,8 +308,15 @@ def _tex_cell(cell: Cell | None, digits: int) -> str:
     return text + (rf" $\pm$\num{{{spread[1:]}}}" if spread else "")
 
 
+def _published_table(table: Table) -> str:
+    """A float of its own: both together may be taller than a page."""
+    begin = ["\\begin{table*}", r"\centering", rf"\caption{{{_tex_sentence(PUBLISHED_HEADING)}}}"]
+    begin += [rf"\label{{tab:{_label(table.name)}-published}}", r"\footnotesize"]
+    return "\n".join([*begin, *_published_tabular(table.published), "\\end{table*}\n"])
+
+
 def _published_tabular(figures: Sequence[Published]) -> list[str]:
-    lines = [rf"\emph{{{PUBLISHED_HEADING}}}\par\smallskip", r"\begin{tabular}{lllrp{0.22\linewidth}p{0.22\linewidth}}"]
+    lines = [r"\begin{tabular}{lllrp{0.25\linewidth}p{0.25\linewidth}}"]
     lines += [r"\toprule", " & ".join(name.capitalize() for name in _PUBLISHED) + r" \\", r"\midrule"]
     lines += [" & ".join(_tex(text) for text in _published_cells(figure)) + r" \\" for figure in figures]
     return [*lines, r"\bottomrule", r"\end{tabular}"]
