@@ -23,12 +23,13 @@ types: $(VENV)/.installed-test
 bench: $(VENV)/.installed-test
 	for script in tests/benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
-# The report in results/reference: about half an hour on two cores; finished jobs are found again.
+# The report in results/reference: some half an hour on two cores; finished jobs are found again.
 RUNS := results/runs/reference
-reference: $(VENV)/.installed
+reference: $(VENV)/.installed-test
 	$(BIN)/m2l-bench run --out $(RUNS)/embedded
 	for suite in tradeoff probing learning-curves; do $(BIN)/m2l-bench run suites/$$suite.toml --out $(RUNS)/$$suite || exit 1; done
 	$(BIN)/m2l-bench report --no-listen --out results/reference $(RUNS)/embedded $(RUNS)/tradeoff $(RUNS)/probing $(RUNS)/learning-curves
+	$(BIN)/python tests/benchmarks/bench_bitrates.py results/reference/bitrates
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
