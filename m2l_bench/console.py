@@ -68,8 +68,6 @@ def print_result(result: RunResult) -> None:
         else:
             print(f"\n{dataset}: mean over files [95% bootstrap interval]\n")
             print(markdown(rows, cards, metrics, systems=systems, width=WIDTH))
-        for note in sorted({row.note for row in rows if row.note}):
-            print(note)
     reasons = sorted({(item.item, item.reason) for item in result.items if item.reason})
     for name, reason in reasons[:20]:
         print(f"failed: {name}: {reason}", file=sys.stderr)
