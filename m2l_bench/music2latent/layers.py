@@ -38,6 +38,12 @@ def scaled(x: Tensor, factor: Tensor) -> Tensor:
     return x * factor if torch.is_grad_enabled() else x.mul_(factor)
 
 
+def added(x: Tensor, other: Tensor, *, alpha: float = 1.0) -> Tensor:
+    """``x + alpha other`` of an x that nobody else holds and that may be a view."""
+    # In training not in place: the gradient of a view written into is copied whole, once for each such sum.
+    return x.add(other, alpha=alpha) if torch.is_grad_enabled() else x.add_(other, alpha=alpha)
+
+
 def pointwise(conv: nn.Module, x: Tensor, *, scale: float = 1.0) -> Tensor:
     """Convolution of kernel 1, times `scale`: as the matrix product that it is, in the layout at hand."""
     weight: Tensor = conv.get_parameter("weight").flatten(1)
@@ -69,7 +75,7 @@ class FrequencyAttention(nn.Module):
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (B T, heads, F, width / heads)
         mixed = functional.scaled_dot_product_attention(query, key, value).transpose(1, 2)
         out = self.out(mixed.reshape(batch, frames, rows, width))
-        return out.permute(0, 3, 1, 2).add_(x)
+        return added(out.permute(0, 3, 1, 2), x)
 
 
 class ResBlock(nn.Module):
@@ -160,7 +166,7 @@ class Upsample(nn.Module):
 
 def _box(kernel: Tensor, repeats: tuple[int, int]) -> Tensor:
     """Convolve each kernel with a box of ones, in full: (..., k1 + r1 - 1, k2 + r2 - 1)."""
-    flat = kernel.reshape(-1, 1, *kernel.shape[2:])
-    padding = (repeats[0] - 1, repeats[1] - 1)
-    full = functional.conv2d(flat, kernel.new_ones(1, 1, *repeats), padding=padding)
-    return full.reshape(*kernel.shape[:2], *full.shape[2:])
+    for skipped, repeat in (([], repeats[1]), ([0, 0], repeats[0])):
+        shifted = [functional.pad(kernel, [*skipped, shift, repeat - 1 - shift]) for shift in range(repeat)]
+        kernel = torch.stack(shifted).sum(0)
+    return kernel

@@ -28,6 +28,7 @@ from m2l_bench.music2latent.layers import (
     ResBlock,
     Upsample,
     activate,
+    added,
     group_norm,
     pointwise,
     scaled,
@@ -274,7 +275,7 @@ def _joined(cross: nn.Module, level: Tensor, *maps: Tensor) -> Tensor:
     scale = 1 / math.sqrt(1 + len(maps))
     joined = pointwise(cross, level, scale=scale)
     for each in maps:
-        joined = joined.add_(each, alpha=scale)
+        joined = added(joined, each, alpha=scale)
     return joined
 
 
