@@ -19,7 +19,7 @@ ENCODER = '''
 import time
 import numpy as np
 from pathlib import Path
-from m2l_bench.systems.base import fingerprint
+from m2l_bench.fingerprint import fingerprint
 
 class Bands:
     """Log energy in 128 bands; counts its calls in a file, and waits for ever at the fortieth while told to."""
