@@ -29,7 +29,7 @@ from m2l_bench.training.log import append_row, cut_log, progress_bar
 from m2l_bench.training.objective import Losses
 from m2l_bench.training.optimization import AveragedWeights, learning_rate
 from m2l_bench.training.recipe import Recipe, require_same
-from m2l_bench.training.state import Totals, checkpoints, load_state, read_json, save_state
+from m2l_bench.training.state import Totals, checkpoints, load_state, load_weights, read_json, save_state
 from m2l_bench.training.validation import Score, Validation
 
 if TYPE_CHECKING:
@@ -119,6 +119,7 @@ class Trainer:
             _groups(self.network, recipe.optimization.encoder_rate),
             lr=recipe.optimization.learning_rate,
             betas=recipe.optimization.betas,
+            foreach=True,
         )
         self.optimizer = self.accelerator.prepare_optimizer(optimizer)
         self.totals = Totals()
@@ -137,8 +138,11 @@ class Trainer:
                 saved[-1], network=self.network, average=self.average, optimizer=self.optimizer.optimizer
             )
         else:
-            heard = self.objective.begin(self.crops)
-            self.totals.audio_seconds += heard * self.recipe.crop_samples / self.recipe.sample_rate
+            if self.recipe.weights:
+                load_weights(self.recipe.weights, self.network)
+            else:
+                heard = self.objective.begin(self.crops)
+                self.totals.audio_seconds += heard * self.recipe.crop_samples / self.recipe.sample_rate
             self.average = AveragedWeights(self.network, limit=self.recipe.optimization.ema)
         if self.accelerator.is_main_process:
             for name in ("log.csv", "validation.csv"):

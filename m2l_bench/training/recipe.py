@@ -143,11 +143,15 @@ class Recipe(Section, ABC):
         Seeds the initial weights and, with its number, every crop.
     model : dict
         Sizes of the network, by the names of the family's configuration.
+    weights : path, optional
+        Weights of an earlier training of the same family and sizes to start from, ``.safetensors``; in place of random
+        ones and of whatever the family does before its first step.
     """
 
     family: str
     seed: int = Field(0, ge=0)
     model: dict[str, Any] = {}
+    weights: Path | None = None
     data: DataSection
     optimization: OptimizationSection = OptimizationSection()
     validation: ValidationSection | None = None
@@ -237,7 +241,8 @@ def _absolute(recipe: R, base: Path) -> R:
     validation = recipe.validation
     if validation is not None:
         validation = validation.model_copy(update={"folders": move(validation.folders)})
-    return recipe.model_copy(update={"data": data, "validation": validation})
+    weights = recipe.weights and (base / recipe.weights.expanduser()).resolve()
+    return recipe.model_copy(update={"data": data, "validation": validation, "weights": weights})
 
 
 def require_same(checkpoint: Path, saved: Mapping[str, Any], recipe: Recipe) -> None:
@@ -255,6 +260,6 @@ def _numbers(recipe: Mapping[str, Any]) -> dict[str, Any]:
     data = {key: value for key, value in recipe["data"].items() if key != "workers"}
     data["folders"] = [{k: v for k, v in folder.items() if k != "path"} for folder in data["folders"]]
     optimization = {key: value for key, value in recipe["optimization"].items() if key != "steps"}
-    free = ("data", "optimization", "validation", "run")
+    free = ("data", "optimization", "validation", "run", "weights")
     kept = {name: value for name, value in recipe.items() if name not in free}
     return {"family": "music2latent", **kept, "data": data, "optimization": optimization}

@@ -88,6 +88,22 @@ def save_state(
     return final
 
 
+def load_weights(path: Path, network: nn.Module) -> None:
+    """Put the weights of a ``.safetensors`` file into a network; half precision is widened.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be read, or does not hold exactly the network's tensors.
+    """
+    try:
+        tensors = load_file(path)
+        network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = str(error).strip().split("\n")[-1].strip()
+        raise ValueError(f"{path}: must hold the weights of this very network as safetensors ({reason})") from error
+
+
 def load_state(
     checkpoint: Path, *, network: nn.Module, average: AveragedWeights, optimizer: torch.optim.Optimizer
 ) -> Totals:

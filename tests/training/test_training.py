@@ -119,6 +119,19 @@ def test_a_run_leaves_log_validation_samples_and_checkpoints(pieces: Path, tmp_p
     assert [path.name for path in checkpoints(tmp_path / "run" / "checkpoints")] == ["step-00000040", "step-00000060"]
 
 
+def test_a_training_may_start_from_weights(pieces: Path, tmp_path: Path) -> None:
+    first = train(tiny_recipe(pieces, optimization={"steps": 4}), tmp_path / "first", progress=False)
+    recipe = tiny_recipe(pieces).model_copy(update={"weights": first})
+    trainer = Trainer(recipe, tmp_path / "second", score=None)
+    trainer.start(resume=False)
+    weights = load_file(first)
+    assert all(torch.equal(trainer.network.state_dict()[name], tensor) for name, tensor in weights.items())
+    assert all(torch.equal(trainer.average.tensors[name], tensor) for name, tensor in weights.items())
+    wider = tiny_recipe(pieces, model={**MODEL, "width": 8}).model_copy(update={"weights": first})
+    with pytest.raises(ValueError, match="must hold the weights of this very network"):
+        Trainer(wider, tmp_path / "third", score=None).start(resume=False)
+
+
 def test_weights_hold_their_config(pieces: Path, tmp_path: Path) -> None:
     from m2l_bench.music2latent.checkpoint import load_checkpoint
 
