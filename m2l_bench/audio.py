@@ -6,6 +6,10 @@ Audio is a float32 array ``(channels, samples)`` with values nominally in [-1, 1
 (WAV, FLAC, AIFF, MP3, Ogg Vorbis, Ogg Opus); a lossy file may decode to values slightly outside [-1, 1] and is left so.
 Sample rates are in Hz, positions and lengths in samples per channel ("frames" of libsndfile).
 Every fault of a file raises :class:`AudioError`, whose message names the file, the constraint and the value found.
+
+A signal is held in memory whole, so its size is bounded: decoded or resampled, it may have ``MAX_SAMPLES`` samples over
+all channels (1 GiB; 50 minutes of 44.1 kHz stereo); ``M2L_BENCH_MAX_SAMPLES`` sets another bound. Excerpts of longer
+files are read as any other.
 """
 
 from __future__ import annotations
@@ -22,10 +26,15 @@ import numpy as np
 import soundfile
 import soxr
 
+from m2l_bench.trust import inside
+
 AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff")
-# A header that claims more is damaged or hostile; 24 h of 8 channels at 192 kHz is 1.3e11 samples.
+# A header that claims more is damaged or hostile.
 MAX_CHANNELS = 64
-_BLOCK = 1 << 16
+MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 100, 1_000_000
+# A few kilobytes of FLAC can claim days of silence; what does not fit is refused before memory is asked for.
+MAX_SAMPLES = 1 << 28
+_LIMIT_VARIABLE = "M2L_BENCH_MAX_SAMPLES"
 
 
 class AudioError(ValueError):
@@ -110,7 +119,7 @@ def load(
     ------
     AudioError
         If the file is missing, empty, truncated, not audio, without channels, holds NaN or infinite samples,
-        is shorter than `min_samples`, or does not hold the excerpt.
+        is shorter than `min_samples`, does not hold the excerpt, or is larger than the bound above.
     """
     with _open(path) as file:
         wanted = file.frames - start if n_samples is None else n_samples
@@ -120,6 +129,9 @@ def load(
             )
         if wanted < min_samples:
             raise AudioError(f"{path}: too short, must hold at least {min_samples} samples, got {wanted}")
+        refuse_oversize(str(path), file.channels, wanted)
+        if sample_rate is not None:
+            refuse_oversize(str(path), file.channels, round(wanted * sample_rate / file.samplerate))
         try:
             if start:
                 file.seek(start)
@@ -162,11 +174,30 @@ def resample(audio: np.ndarray, from_rate: int, to_rate: int, *, n_samples: int 
         raise AudioError(f"sample rates must be positive, got {from_rate} and {to_rate}")
     audio = np.asarray(audio, dtype=np.float32)
     length = max(1, round(audio.shape[-1] * to_rate / from_rate)) if n_samples is None else n_samples
+    refuse_oversize(f"audio resampled from {from_rate} to {to_rate} Hz", audio.size // max(1, audio.shape[-1]), length)
     if from_rate == to_rate:
         return fit_length(audio, length)
     flat = audio.reshape(-1, audio.shape[-1])
     out = np.stack([soxr.resample(channel, from_rate, to_rate, quality="VHQ") for channel in flat])
     return fit_length(out.astype(np.float32, copy=False), length).reshape(*audio.shape[:-1], length)
+
+
+def refuse_oversize(what: str, channels: int, n_samples: int) -> None:
+    """Raise AudioError where a signal would have more samples than the bound of this module's conventions."""
+    limit = max_samples()
+    if channels * n_samples > limit:
+        raise AudioError(
+            f"{what}: too long, must have at most {limit} samples over all channels, got {channels} x {n_samples}; "
+            f"cut it, or raise {_LIMIT_VARIABLE} where memory allows"
+        )
+
+
+def max_samples() -> int:
+    """``M2L_BENCH_MAX_SAMPLES``, or ``MAX_SAMPLES``."""
+    text = os.environ.get(_LIMIT_VARIABLE, str(MAX_SAMPLES))
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise ValueError(f"{_LIMIT_VARIABLE} must be a number of samples, got {text!r}")
+    return int(text)
 
 
 def fit_length(audio: np.ndarray, n_samples: int) -> np.ndarray:
@@ -240,11 +271,17 @@ def list_audio(folder: str | os.PathLike[str]) -> list[Path]:
     ------
     AudioError
         If `folder` is not a folder.
+    OutsideError
+        If a link in it leads out of it: see :mod:`m2l_bench.trust`.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise AudioError(f"{folder}: must be a folder, got {'a file' if folder.exists() else 'nothing there'}")
-    return sorted(_walk(folder), key=lambda path: path.relative_to(folder).as_posix())
+    found = sorted(_walk(folder), key=lambda path: path.relative_to(folder).as_posix())
+    for path in found:
+        if path.is_symlink():
+            inside(folder, path.relative_to(folder), source=folder)
+    return found
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
@@ -282,8 +319,9 @@ def _open(path: str | os.PathLike[str]) -> soundfile.SoundFile:
     try:
         if not 1 <= file.channels <= MAX_CHANNELS:
             raise AudioError(f"{path}: must have 1 to {MAX_CHANNELS} channels, got {file.channels}")
-        if file.samplerate <= 0:
-            raise AudioError(f"{path}: sample rate must be positive, got {file.samplerate}")
+        if not MIN_SAMPLE_RATE <= file.samplerate <= MAX_SAMPLE_RATE:
+            bounds = f"{MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz"
+            raise AudioError(f"{path}: sample rate must be {bounds}, got {file.samplerate}")
         if file.frames <= 0:
             raise AudioError(f"{path}: too short, must hold at least 1 sample, got {file.frames}")
         _refuse_truncated(path)

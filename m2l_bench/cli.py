@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from m2l_bench import console
+from m2l_bench.trust import printable
 
 if TYPE_CHECKING:
     from m2l_bench.suite.engine import Engine
@@ -108,9 +109,8 @@ def run(
 
             console.print_forecast(forecast(base), workers or CPUS)
         else:
-            chosen_engine = _engine(engine, workers, timeout, address, gpus_per_job)
-            with closing(chosen_engine):
-                _run(base, out, chosen_engine, clips, as_json, retry_failed)
+            with closing(_engine(engine, workers, timeout, address, gpus_per_job)) as where:
+                _run(base, out, where, clips, as_json, retry_failed)
 
 
 @app.command()
@@ -187,17 +187,23 @@ def score(
 
 @app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Folder of a run, or of several to be merged.")],
+    runs: Annotated[list[Path], typer.Argument(help="Folder of a run, or of several to be merged; or of trainings.")],
     published: Annotated[bool, typer.Option(help="Set published figures below the tables, apart.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="Another folder for the report.")] = None,
+    listen: Annotated[bool, typer.Option(help="Write the listening page.")] = True,
 ) -> None:
-    """Rebuild tables, figures and the listening page from stored rows."""
+    """Rebuild tables, figures and the listening page from stored rows; of trainings, draw the curves."""
     from m2l_bench.report.build import build
+    from m2l_bench.report.training import draw_training
     from m2l_bench.results import add_checksums
 
     with bad_input():
-        index = build(runs, published=published)
-        add_checksums(index.parent, REPORTED)
-        typer.echo(index)
+        if all((run / "log.csv").is_file() for run in runs):
+            typer.echo(draw_training(runs))
+        else:
+            index = build(runs, published=published, out=out, listen=listen)
+            add_checksums(index.parent, REPORTED)
+            typer.echo(index)
 
 
 @app.command()
@@ -220,14 +226,15 @@ def train(
     out: Annotated[Path, typer.Option("--out", help="Folder of checkpoints, log and weights.")] = Path("training"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
 ) -> None:
-    """Train a Music2Latent on folders of music."""
+    """Train a model of any family on folders of music."""
     with bad_input():
-        from m2l_bench.music2latent.training import Interrupted, NonFiniteError
-        from m2l_bench.music2latent.training import train as train_model
         from m2l_bench.reconstruction.held_out import held_out_scores
+        from m2l_bench.systems.families.recipe import read_recipe
+        from m2l_bench.training.loop import Interrupted, NonFiniteError
+        from m2l_bench.training.loop import train as train_model
 
         try:
-            typer.echo(train_model(recipe, out, resume=resume, score=held_out_scores))
+            typer.echo(train_model(read_recipe(recipe), out, resume=resume, score=held_out_scores))
         except Interrupted as stopped:
             typer.echo(str(stopped), err=True)
             raise typer.Exit(130) from None
@@ -292,7 +299,7 @@ def bad_input() -> Iterator[None]:
     try:
         yield
     except (ValueError, ImportError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {printable(str(error))}", err=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
         typer.echo("interrupted; finished jobs are kept, the same command goes on from there", err=True)
@@ -383,7 +390,7 @@ def _each(source: Path, target: Path, suffix: str, convert: Callable[[Path, Path
             convert(given, written)
         except (ValueError, OSError) as error:
             failed += 1
-            typer.echo(f"error: {error}", err=True)
+            typer.echo(f"error: {printable(str(error))}", err=True)
     if failed:
         raise typer.Exit(2)
 

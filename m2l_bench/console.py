@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from m2l_bench.trust import printable
+
 if TYPE_CHECKING:
     from m2l_bench.suite.engine import Job
     from m2l_bench.suite.forecast import Forecast
@@ -44,7 +46,9 @@ def progress() -> Iterator[dict[str, Callable[..., None]]]:
         def on_plan(plan: Plan) -> None:
             left_out = {label: reason for label, (_, reason) in plan.unusable.items()}
             for name, reason in (left_out | dict(plan.unheard) | dict(plan.missing)).items():
-                bar.console.print(f"{name}: left out, {reason}", markup=False, highlight=False, soft_wrap=True)
+                bar.console.print(
+                    printable(f"{name}: left out, {reason}"), markup=False, highlight=False, soft_wrap=True
+                )
             bar.update(shown, total=len(plan.jobs), description="jobs")
 
         def on_jobs(more: int) -> None:
@@ -147,13 +151,11 @@ def print_result(result: RunResult) -> None:
             print(f"\n{dataset}: mean over seeds [95% bootstrap interval over test items]\n")
             print(markdown(rows, cards, tasks[dataset].metrics, systems=systems, statistic="score", width=WIDTH))
         else:
-            print(f"\n{dataset}: mean over files [95% bootstrap interval]\n")
+            print(f"\n{printable(dataset)}: mean over files [95% bootstrap interval]\n")
             print(markdown(rows, cards, metrics, systems=systems, width=WIDTH))
-        for note in sorted({row.note for row in rows if row.note}):
-            print(note)
     reasons = sorted({(item.item, item.reason) for item in result.items if item.reason})
     for name, reason in reasons[:20]:
-        print(f"failed: {name}: {reason}", file=sys.stderr)
+        print(printable(f"failed: {name}: {reason}"), file=sys.stderr)
     if len(reasons) > 20:
         print(f"... and {len(reasons) - 20} more in {result.folder / 'failures.csv'}", file=sys.stderr)
     state = "" if result.fresh else " (already finished, nothing was computed)"
@@ -172,14 +174,26 @@ def print_json(result: RunResult) -> None:
 
 
 def systems_table() -> list[dict[str, str]]:
-    from m2l_bench.systems.registry import SYSTEMS, known_names, needs_download
+    from m2l_bench.systems.registry import SYSTEMS, known_names, needs_checkpoint, needs_download
 
     table = []
     for name in known_names():
         entry = SYSTEMS.get(name.partition(":")[0])
-        facts = (entry.audio, entry.latents, entry.parameters, entry.licence, entry.summary) if entry else ("?",) * 5
-        download = "yes" if needs_download(name) else "no"
-        names = ("name", "audio", "latents", "parameters (M)", "licence (code / weights)", "what")
+        facts = (
+            (entry.audio, entry.latents, entry.bit_rate, entry.parameters, entry.licence, entry.summary)
+            if entry
+            else ("?",) * 6
+        )
+        download = "yes" if needs_download(name) else "needs --checkpoint" if needs_checkpoint(name) else "no"
+        names = (
+            "name",
+            "audio",
+            "latents",
+            "bit rate (kbit/s)",
+            "parameters (M)",
+            "licence (code / weights)",
+            "what",
+        )
         table.append(dict(zip(names, (name, *facts), strict=True)) | {"download": download})
     return table
 
@@ -234,7 +248,10 @@ def print_systems(table: list[dict[str, str]]) -> None:
         first = lines[0]
         parameters = first["parameters (M)"]
         facts = [first["audio"], first["latents"], "" if parameters == "-" else f"{parameters} M parameters"]
-        facts += [first["licence (code / weights)"], "download" if first["download"] == "yes" else ""]
+        rate = first["bit rate (kbit/s)"]
+        facts.append({"-": "-", "measured": "bit rate measured"}.get(rate, f"{rate} kbit/s"))
+        download = {"yes": "download", "no": ""}.get(first["download"], first["download"])
+        facts += [first["licence (code / weights)"], download]
         typer.secho(" ".join(line["name"] for line in lines), bold=True)
         typer.echo(f"    {first['what']}\n    {' | '.join(fact for fact in facts if fact not in ('', '-'))}")
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import platformdirs
 
 from m2l_bench.audio import sha256, write_atomic
+from m2l_bench.trust import parse_json
 
 _APP = "m2l-bench"
 
@@ -133,10 +134,15 @@ def _record() -> Path:
 
 def _trusted() -> dict[str, dict[str, str]]:
     try:
-        return json.loads(_record().read_text(encoding="utf-8"))
+        entries = parse_json(_record().read_text(encoding="utf-8"))
+        if not all(
+            isinstance(entry["sha256"], str) and isinstance(entry["revision"], str) for entry in entries.values()
+        ):
+            raise TypeError("entries must have a revision and a sha256")
+        return entries
     except FileNotFoundError:
         return {}
-    except json.JSONDecodeError as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{_record()}: must be JSON, got {error}; repair it, or delete it to trust anew"
         ) from error

@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 
 from m2l_bench.audio import write_atomic
+from m2l_bench.trust import plain_parquet
 
 DTYPES = ("float32", "float16")
 # A shard is flushed at either bound: small enough that a killed run loses little, large enough that files stay few.
@@ -195,14 +196,7 @@ class LatentStore:
             return self.get(key)
 
     def put(self, key: LatentKey, latents: np.ndarray) -> None:
-        """Keep a latent; a key that is there already is left as it is.
-
-        Parameters
-        ----------
-        key : LatentKey
-        latents : np.ndarray, (streams, dim, frames)
-            Finite, also in the store's dtype.
-        """
+        """Keep a latent (streams, dim, frames), finite in the store's dtype too; a key that is there is left as it is."""
         latents = np.asarray(latents)
         if latents.ndim != 3 or 0 in latents.shape:
             raise ValueError(f"latents must be a non-empty array (streams, dim, frames), got shape {latents.shape}")
@@ -235,7 +229,7 @@ class LatentStore:
     def verify(self, *, remove: bool = False) -> list[Path]:
         """Read every shard completely, checksums included; returns the damaged ones, deleted where `remove` is set."""
         damaged = []
-        for path in self._shards():
+        for path in sorted((self.root / self.dtype).glob("*/*.parquet")):
             try:
                 for _ in _read_all(path):
                     pass
@@ -277,9 +271,6 @@ class LatentStore:
                 leftover.unlink(missing_ok=True)
         return dropped
 
-    def _shards(self) -> list[Path]:
-        return sorted((self.root / self.dtype).glob("*/*.parquet"))
-
     def _known(self, key: LatentKey) -> tuple[Path, int] | None:
         place = self._index.get(key)
         return place if place is not None and place[0].exists() else None
@@ -289,7 +280,7 @@ class LatentStore:
         if system in self._looked and self._batching:
             return self._index
         root = self.root / self.dtype
-        for folder in {path.parent for path in self._shards()} | set(self._seen) if system is None else [root / system]:
+        for folder in {*root.glob("*"), *self._seen} if system is None else {root / system}:
             names = set(_listed(folder))
             for gone in self._seen[folder] - names:
                 self._forget(folder / gone)
@@ -365,8 +356,23 @@ def _read_keys(path: Path) -> tuple[list[LatentKey], Any]:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        _refuse_bomb(path, file)
         columns = file.read(_KEY_COLUMNS).to_pydict()
         return [LatentKey(*row) for row in zip(*columns.values(), strict=True)], file.metadata
+
+
+def _refuse_bomb(path: Path, file: Any) -> None:
+    """A shard is neither compressed nor coded through a dictionary, so it holds no more values than bytes."""
+    import pyarrow as pa
+
+    kinds = [pa.string()] * 3 + [pa.int32()] * 3
+    schema = file.schema_arrow
+    values = schema.field("values").type
+    if schema.names != [*_KEY_COLUMNS, "streams", "dim", "frames", "values"] or schema.types[:-1] != kinds:
+        raise ValueError(f"must be a shard of latents, got the columns {schema.names}")
+    if not pa.types.is_list(values) or values.value_type not in (pa.float32(), pa.float16()):
+        raise ValueError(f"values must be lists of float32 or float16, got {values}")
+    plain_parquet(path, file.metadata)
 
 
 def _read_row(path: Path, row: int, *, footer: Any) -> np.ndarray:
@@ -380,6 +386,7 @@ def _read_all(path: Path) -> Iterator[tuple[LatentKey, np.ndarray]]:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        _refuse_bomb(path, file)
         for row in range(file.num_row_groups):
             yield _decode(file.read_row_group(row))
 

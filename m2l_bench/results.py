@@ -25,6 +25,7 @@ from typing import Any
 
 import m2l_bench
 from m2l_bench.audio import sha256, write_atomic
+from m2l_bench.trust import modest_parquet
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,14 +153,12 @@ def write_run(
         Files that the run left, or rests on, to be listed in ``SHA256SUMS`` too.
     """
     (folder / "run.json").unlink(missing_ok=True)
-    rows = sorted(rows, key=lambda row: [getattr(row, name) for name in ROW_KEY])
     items = sorted(items, key=lambda item: [getattr(item, name) for name in ITEM_KEY])
     failed = [item for item in items if item.reason]
     contents = {
         "items.parquet": to_parquet(items, Item),
         "failures.csv": _csv(failed, ("dataset", "item", "system", "task", "probe", "metric", "reason")),
-        "rows.parquet": to_parquet(rows, Row),
-        "rows.csv": _csv(rows, ROW_COLUMNS),
+        **_row_files(rows),
     }
     for name, content in contents.items():
         write_atomic(folder / name, content)
@@ -167,6 +166,17 @@ def write_run(
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     _write_checksums(folder, sums | _checksums(folder, others))
     write_atomic(folder / "run.json", contents["run.json"])
+
+
+def write_rows(folder: Path, rows: Sequence[Row]) -> None:
+    """Write ``rows.parquet`` and ``rows.csv``, in a fixed order."""
+    for name, content in _row_files(rows).items():
+        write_atomic(folder / name, content)
+
+
+def _row_files(rows: Sequence[Row]) -> dict[str, bytes]:
+    rows = sorted(rows, key=lambda row: [getattr(row, name) for name in ROW_KEY])
+    return {"rows.parquet": to_parquet(rows, Row), "rows.csv": _csv(rows, ROW_COLUMNS)}
 
 
 def add_checksums(folder: Path, names: Iterable[str]) -> None:
@@ -221,8 +231,7 @@ def to_parquet(records: Sequence[Any], kind: type) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    types = {"str": pa.string(), "int": pa.int64(), "float": pa.float64()}
-    schema = pa.schema([(field.name, types[str(field.type)]) for field in fields(kind)])
+    schema = _schema(kind)
     columns = {name: [getattr(record, name) for record in records] for name in schema.names}
     buffer = io.BytesIO()
     pq.write_table(pa.table(columns, schema=schema), buffer, write_page_checksum=True)
@@ -242,17 +251,31 @@ def from_parquet(path: Path, kind: type) -> list[Any]:
 
     expected = [field.name for field in fields(kind)]
     try:
-        table = pq.ParquetFile(path, page_checksum_verification=True).read()
-    except (OSError, pa.ArrowException) as error:
-        raise ValueError(f"{path}: damaged or not a file of results ({str(error).splitlines()[0]})") from error
-    if table.column_names != expected:
-        raise ValueError(f"{path}: must have the columns {expected}, got {table.column_names}")
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            modest_parquet(path, file.metadata)
+            if (found := file.schema_arrow.names) != expected:
+                raise ValueError(f"{path}: must have the columns {expected}, got {found}")
+            if not file.schema_arrow.equals(_schema(kind)):
+                raise ValueError(f"{path}: must have columns of the kinds\n{_schema(kind)}\ngot\n{file.schema_arrow}")
+            columns = file.read().to_pydict()
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path}: damaged or not a file of results ({reason})") from error
+    if any(None in column for column in columns.values()):
+        raise ValueError(f"{path}: must have a value in every field")
     # One object for each distinct string: a run holds its records in memory, and most of their strings repeat.
-    columns = [
+    shared = [
         [sys.intern(value) for value in column] if column and isinstance(column[0], str) else column
-        for column in table.to_pydict().values()
+        for column in columns.values()
     ]
-    return [kind(**dict(zip(expected, record, strict=True))) for record in zip(*columns, strict=True)]
+    return [kind(**dict(zip(expected, record, strict=True))) for record in zip(*shared, strict=True)]
+
+
+def _schema(kind: type) -> Any:
+    import pyarrow as pa
+
+    types = {"str": pa.string(), "int": pa.int64(), "float": pa.float64()}
+    return pa.schema([(field.name, types[str(field.type)]) for field in fields(kind)])
 
 
 def data_hash(items: Iterable[tuple[str, str]]) -> str:

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from common import ASSETS, encode_opus, replace_audio, sha256, write_manifest
+from common import ASSETS, LARGEST_MEMBER, encode_opus, replace_audio, sha256, write_manifest
 from scipy.signal import correlate
 
 FOLDER = ASSETS / "instrument" / "tonejs"
@@ -110,6 +110,8 @@ def fetch(instrument: str, version: str) -> Iterator[Note]:
                 match = re.fullmatch(r"package/([A-G]s?)(\d)\.mp3", member.name)
                 if match is None or (instrument, match[1] + match[2]) in MISNAMED:
                     continue
+                if not member.isfile() or member.size > LARGEST_MEMBER:
+                    raise RuntimeError(f"{package} {member.name}: must be a file of at most {LARGEST_MEMBER} bytes")
                 file = content.extractfile(member)
                 data = file.read() if file else b""
                 audio, sample_rate = soundfile.read(io.BytesIO(data), dtype="float32")

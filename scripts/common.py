@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+LARGEST_MEMBER = 64 << 20  # bytes of one file unpacked from a foreign archive
 ASSETS = Path(__file__).resolve().parents[1] / "m2l_bench" / "assets"
 
 

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import soundfile
-from common import debian_package
+from common import LARGEST_MEMBER, debian_package
 
 LOWEST_SAMPLE_RATE = 32_000
 PACKAGES = {
@@ -57,6 +57,8 @@ def unpack(package: Path, target: Path) -> Iterator[Path]:
         with zipfile.ZipFile(archive) as content:
             for member in content.namelist():
                 if member.endswith(".ogg"):
+                    if content.getinfo(member).file_size > LARGEST_MEMBER:
+                        raise RuntimeError(f"{archive.name} {member}: must have at most {LARGEST_MEMBER} bytes")
                     path = target / Path(member).name
                     path.write_bytes(content.read(member))
                     yield path

@@ -15,8 +15,10 @@ LAYERS = [
     {"suite", "report"},
     {"tasks", "probes", "reconstruction", "systems"},
     {"music2latent", "embeddings", "latents", "results", "statistics", "assets"},
-    {"hub"},
+    {"training"},
+    {"hub", "pickles"},
     {"audio", "fingerprint"},
+    {"trust"},
 ]
 FORBIDDEN = [
     ("probes", "audio"),

@@ -23,7 +23,8 @@ import torch
 
 from m2l_bench.embeddings import base
 from m2l_bench.fingerprint import fingerprint
-from m2l_bench.hub import HubFile, refuse_offline
+from m2l_bench.hub import CheckpointError, HubFile, fetch
+from m2l_bench.pickles import check_pickle
 
 MODELS = {"clap": "laion/larger_clap_music", "clap:htsat-unfused": "laion/clap-htsat-unfused"}
 
@@ -55,16 +56,13 @@ class Clap:
 
     def __init__(self, name: str = "clap", checkpoint: str | Path | None = None, *, device: str = "cpu") -> None:
         try:
-            from huggingface_hub import try_to_load_from_cache
             from transformers import ClapFeatureExtractor, ClapModel
         except ImportError as error:
             raise ImportError("CLAP needs transformers: pip install 'm2l-bench[codecs]'") from error
         if name not in MODELS:
             raise ValueError(f"name must be one of {', '.join(MODELS)}, got {name!r}")
-        source = MODELS[name] if checkpoint is None else str(checkpoint)
-        if checkpoint is None and not isinstance(try_to_load_from_cache(source, "config.json"), str):
-            refuse_offline(HubFile(source, "weights and configuration", "size as the hub states"))
-        model = ClapModel.from_pretrained(source, dtype=torch.float32)
+        source = str(_folder(MODELS[name] if checkpoint is None else checkpoint))
+        model = ClapModel.from_pretrained(source, dtype=torch.float32, local_files_only=True)
         if model.config.audio_config.enable_fusion:
             raise ValueError(f"{source}: must not fuse random crops, got enable_fusion = true")
         self.name = name
@@ -72,7 +70,7 @@ class Clap:
         self.batch_size = 1 if device == "cpu" else 16
         self.model = model.eval().requires_grad_(False).to(device)
         self.dim = int(model.config.projection_dim)
-        self.extractor = ClapFeatureExtractor.from_pretrained(source, truncation="rand_trunc")
+        self.extractor = ClapFeatureExtractor.from_pretrained(source, truncation="rand_trunc", local_files_only=True)
         if (self.extractor.sampling_rate, self.extractor.nb_max_samples) != (self.sample_rate, self.window):
             got = (self.extractor.sampling_rate, self.extractor.nb_max_samples)
             raise ValueError(f"{source}: must take 480000 samples at 48000 Hz, got {got[1]} at {got[0]} Hz")
@@ -98,6 +96,24 @@ class Clap:
         # transformers 5 returns the tower's whole output, transformers 4 the vectors alone.
         vectors = output if isinstance(output, torch.Tensor) else output.pooler_output
         return vectors.cpu().numpy()
+
+
+def _folder(checkpoint: str | Path) -> Path:
+    """The user's folder, or the hub's files, trusted on first use; pickled weights are looked through before."""
+    folder = Path(checkpoint)
+    if not folder.is_dir():
+        about = "0.6 to 0.8 GB, Apache-2.0"
+        small = [fetch(HubFile(str(checkpoint), name, about)) for name in ("config.json", "preprocessor_config.json")]
+        try:
+            weights = fetch(HubFile(str(checkpoint), "model.safetensors", about))
+        except CheckpointError:  # older revisions have the pickle alone
+            weights = fetch(HubFile(str(checkpoint), "pytorch_model.bin", about))
+        folder = weights.parent
+        if {path.parent for path in small} != {folder}:
+            raise CheckpointError(f"checkpoint: {checkpoint} changed between two of its files; try again")
+    for pickled in folder.glob("*.bin"):
+        check_pickle(pickled)
+    return folder
 
 
 def _weights_sha256(model: torch.nn.Module) -> str:

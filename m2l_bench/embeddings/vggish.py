@@ -27,7 +27,8 @@ from torch import Tensor, nn
 from m2l_bench.audio import sha256
 from m2l_bench.embeddings import base
 from m2l_bench.fingerprint import fingerprint
-from m2l_bench.hub import HubFile, refuse_offline
+from m2l_bench.hub import CheckpointError, HubFile, refuse_offline
+from m2l_bench.pickles import read_weights, tensors_of
 
 SAMPLE_RATE = 16000
 FRAME, HOP_LENGTH, N_FFT = 400, 160, 512
@@ -140,7 +141,7 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
         from safetensors.torch import load_file
 
         return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
+    return tensors_of(path, read_weights(path))
 
 
 def _fetched() -> Path:
@@ -153,4 +154,8 @@ def _fetched() -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Writes to a temporary file, compares the hash, then renames.
         torch.hub.download_url_to_file(URL, str(path), hash_prefix=SHA256_PREFIX, progress=False)
+    if not (found := sha256(path)).startswith(SHA256_PREFIX):
+        raise CheckpointError(
+            f"{path}: SHA-256 must begin with {SHA256_PREFIX}, got {found}; delete it to fetch it anew"
+        )
     return path

@@ -31,6 +31,8 @@ from m2l_bench.hub import CheckpointError, HubFile, fetch
 from m2l_bench.music2latent.config import PUBLISHED, Config
 from m2l_bench.music2latent.keys import from_published
 from m2l_bench.music2latent.network import Music2LatentNetwork
+from m2l_bench.pickles import read_weights, tensors_of
+from m2l_bench.trust import parse_json
 
 _KEY = "gen_state_dict"  # where the authors' file keeps the weights
 _APP = "m2l-bench"
@@ -163,7 +165,7 @@ def _read_safetensors(path: Path) -> tuple[Config, dict[str, Tensor]]:
             raise CheckpointError(
                 f"{path}: must hold its config in its metadata, or {beside.name} beside it; neither is there"
             )
-        return Config.from_dict(json.loads(text if text is not None else beside.read_text(encoding="utf-8"))), state
+        return Config.from_dict(parse_json(text if text is not None else beside.read_text(encoding="utf-8"))), state
     except SafetensorError as error:
         raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from error
     except (json.JSONDecodeError, TypeError, ValueError) as error:
@@ -171,18 +173,11 @@ def _read_safetensors(path: Path) -> tuple[Config, dict[str, Tensor]]:
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
-    try:
-        with torch.serialization.safe_globals(_harmless()):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever its unpickler met: UnpicklingError, EOFError, RuntimeError, ...
-        reason = str(error).strip().split("\n")[0]
-        raise CheckpointError(
-            f"{path}: cannot be read without executing code it holds, or is damaged ({reason})"
-        ) from error
+    content = read_weights(path, allow=_harmless())
     if not isinstance(content, dict) or not isinstance(content.get(_KEY), dict):
         raise CheckpointError(f"{path}: must be a dictionary holding {_KEY!r}, as the authors' trainer writes it")
     try:
-        return from_published(content[_KEY], PUBLISHED)
+        return from_published(tensors_of(path, content[_KEY]), PUBLISHED)
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from error
 

@@ -9,6 +9,7 @@ Rates are in Hz, lengths in samples.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -87,7 +88,9 @@ class Config:
 
     def __post_init__(self) -> None:
         for name in ("multipliers", "blocks", "encoder_blocks", "attention", "frequency_only"):
+            _require(isinstance(getattr(self, name), (list, tuple)), name, "be a list", getattr(self, name))
             object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON gives lists
+        self._check_kinds()
         levels = len(self.multipliers)
         for name, length in (("blocks", levels), ("encoder_blocks", levels), ("attention", levels)):
             _require(
@@ -96,7 +99,7 @@ class Config:
         _require(
             len(self.frequency_only) == levels - 1, "frequency_only", f"have {levels - 1} entries", self.frequency_only
         )
-        for name in ("sample_rate", "hop", "width", "heads", "bottleneck_blocks", "latent_dim"):
+        for name in ("sample_rate", "window", "hop", "width", "heads", "bottleneck_blocks", "latent_dim"):
             _require(getattr(self, name) >= 1, name, "be at least 1", getattr(self, name))
         for name in ("multipliers", "blocks", "encoder_blocks"):
             _require(min(getattr(self, name)) >= 1, name, "hold numbers of at least 1", getattr(self, name))
@@ -112,6 +115,23 @@ class Config:
             self.embedding_width,
         )
         _require(0 < self.sigma_min < self.sigma_max, "sigma_min", f"be in (0, {self.sigma_max})", self.sigma_min)
+
+    def _check_kinds(self) -> None:
+        """Numbers of the right kind and of a size that some machine could hold: a file may say anything."""
+        for name, most in _MOST.items():
+            value = getattr(self, name)
+            numbers = value if isinstance(value, tuple) else (value,)
+            _require(len(numbers) <= _MOST_LEVELS, name, f"have at most {_MOST_LEVELS} entries", value)
+            whole = all(isinstance(number, int) and not isinstance(number, bool) for number in numbers)
+            _require(whole and max(numbers, default=0) <= most, name, f"be whole and at most {most}", value)
+        for name in ("attention", "frequency_only", "unused_embedding"):
+            value = getattr(self, name)
+            flags = value if isinstance(value, tuple) else (value,)
+            _require(len(flags) <= _MOST_LEVELS and set(map(type, flags)) <= {bool}, name, "be true or false", value)
+        for name in ("alpha", "beta", "latent_scale", "sigma_data", "sigma_min", "sigma_max", "rho"):
+            value = getattr(self, name)
+            finite = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
+            _require(finite, name, "be a positive number", value)
 
     @property
     def bins(self) -> int:
@@ -166,9 +186,27 @@ class Config:
         ValueError
             If a key is unknown.
         """
+        _require(isinstance(values, Mapping), "config", "be an object", values)
         unknown = sorted(set(values) - {field.name for field in fields(cls)})
         _require(not unknown, "config", "hold known keys only", unknown)
         return cls(**values)
+
+
+_MOST_LEVELS = 16
+_MOST = {
+    "sample_rate": 1_000_000,
+    "window": 1 << 16,
+    "hop": 1 << 16,
+    "width": 4096,
+    "multipliers": 64,
+    "blocks": 64,
+    "encoder_blocks": 64,
+    "heads": 1024,
+    "embedding_width": 1 << 14,
+    "bottleneck_width": 1 << 14,
+    "bottleneck_blocks": 256,
+    "latent_dim": 1 << 16,
+}
 
 
 def _divides_into_groups(width: int) -> bool:

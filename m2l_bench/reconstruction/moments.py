@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from m2l_bench import audio as audio_io
+from m2l_bench.trust import parse_json
 
 
 @dataclass(frozen=True)
@@ -122,14 +123,15 @@ def load_moments(path: str | os.PathLike[str], *, fingerprint: str | None = None
 
     try:
         with safe_open(path, framework="np") as file:
-            card = json.loads((file.metadata() or {})["card"])
+            card = parse_json((file.metadata() or {})["card"])
             n, mean, scatter = (file.get_tensor(key) for key in ("n", "mean", "scatter"))
-    except (SafetensorError, KeyError) as error:
+            n, embedding, found = int(n[0]), card["embedding"], card["fingerprint"]
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, IndexError) as error:
         raise ValueError(f"{path}: must be a file of reference statistics, got {error}") from error
-    if fingerprint is not None and card["fingerprint"] != fingerprint:
-        got = f"{card['embedding']} {card['fingerprint']}"
+    if fingerprint is not None and found != fingerprint:
+        got = f"{embedding} {found}"
         raise ValueError(f"{path}: statistics must come from the embedding {fingerprint}, got {got}")
-    return Moments(int(n[0]), mean, scatter), card
+    return Moments(n, mean, scatter), card
 
 
 def check_windows(name: str, windows: np.ndarray, *, minimum: int = 1) -> np.ndarray:

@@ -26,6 +26,7 @@ import numpy as np
 
 from m2l_bench.audio import info, write_atomic
 from m2l_bench.results import Item
+from m2l_bench.trust import inside, parse_json
 
 MANIFEST = "manifest.json"
 SUFFIXES = {".flac": "audio/flac", ".wav": "audio/wav", ".mp3": "audio/mpeg"}
@@ -167,7 +168,7 @@ def read_manifest(folder: Path) -> tuple[list[str], list[ClipFiles]]:
     """
     path = folder / MANIFEST
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         systems = [str(system) for system in content["systems"]]
         clips = [ClipFiles(**clip) for clip in content["clips"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -184,6 +185,7 @@ def _absolute(folder: Path, clip: ClipFiles) -> ClipFiles:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or path.suffix.lower() not in SUFFIXES:
             raise ValueError(f"{folder}: clip files must be {', '.join(SUFFIXES)} inside the folder, got {name!r}")
+        inside(folder, name, source=folder / MANIFEST)
         found = info(folder / path)
         if found.sample_rate != clip.sample_rate:
             raise ValueError(

@@ -9,7 +9,6 @@ them. A label that stands for two different systems is told apart by the first d
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from m2l_bench.results import ROW_KEY, Item, Row, read_items, read_rows
+from m2l_bench.trust import parse_json
 
 Record = TypeVar("Record", Row, Item)
 
@@ -210,7 +210,7 @@ def _system_order(rows: Iterable[Row], runs: Iterable[Run]) -> tuple[str, ...]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: must be a run's JSON file ({error})") from error
     if not isinstance(content, dict):

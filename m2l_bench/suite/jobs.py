@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -299,7 +300,7 @@ class DistanceJob:
         )
 
     def run(self, workspace: Path) -> Outcome:
-        """The row, and a record for each file that is not in it."""
+        """The row, and a record for each file: what it adds to the number, or why it is not in it."""
         metric = set_metric(self.metric)
         reasons = dict(self.failed_items)
         heard = [item for item in self.items if item.id not in reasons]
@@ -313,10 +314,20 @@ class DistanceJob:
         except Unscorable as error:
             reasons |= {item.id: str(error) for item in heard}
             return self._outcome(reasons, note=f"{self.metric}: {error}.")
-        return self._outcome(reasons, score.value, score.ci_low, score.ci_high)
+        note = ""
+        if score.health.get("rank_reference", math.inf) < score.health.get("dim", 0):
+            few = f"{score.health['n']} windows in {score.health['dim']} dimensions"
+            note = f"{metric.card.title}: {few}, so covariances of low rank: compare sets of this size only."
+        added = dict(zip((item.id for item in heard), score.contributions, strict=bool(score.contributions)))
+        return self._outcome(reasons, (score.value, score.ci_low, score.ci_high), note=note, added=added)
 
     def _outcome(
-        self, reasons: Mapping[str, str], value: float = NAN, low: float = NAN, high: float = NAN, *, note: str = ""
+        self,
+        reasons: Mapping[str, str],
+        interval: tuple[float, float, float] = (NAN, NAN, NAN),
+        *,
+        note: str = "",
+        added: Mapping[str, float] | None = None,
     ) -> Outcome:
         named: dict[str, Any] = {
             "system": self.label,
@@ -330,15 +341,17 @@ class DistanceJob:
             **named,
             statistic="pooled",
             data_hash=data_hash((item.id, item.sha256) for item in self.items),
-            value=value,
-            ci_low=low,
-            ci_high=high,
+            value=interval[0],
+            ci_low=interval[1],
+            ci_high=interval[2],
             n_planned=len(self.items),
             n_scored=len(self.items) - len(reasons),
             n_failed=len(reasons),
             note=" ".join([self.note, note]).strip(),
         )
-        return Outcome([Item(**named, item=name, group=name, reason=why) for name, why in reasons.items()], [row])
+        records = [Item(**named, item=name, group=name, reason=why) for name, why in reasons.items()]
+        records += [Item(**named, item=name, group=name, value=value) for name, value in (added or {}).items()]
+        return Outcome(records, [row])
 
 
 def windows_of(embedding: str) -> str:

@@ -164,6 +164,8 @@ class ProbeJob:
         Ids without latents, and why.
     probe : str
     seeds : tuple of int
+    train_items : tuple of int
+        Smaller training splits to probe too: rows of the splits ``test@N``, which make a learning curve with the whole.
     """
 
     system: SystemSpec
@@ -173,6 +175,7 @@ class ProbeJob:
     failed_items: tuple[tuple[str, str], ...]
     probe: str
     seeds: tuple[int, ...]
+    train_items: tuple[int, ...] = ()
 
     @property
     def label(self) -> str:
@@ -196,6 +199,7 @@ class ProbeJob:
             cards=[METRICS[name].card.hash for name in task.metrics],
             probe=self.probe,
             seeds=self.seeds,
+            **({"train_items": self.train_items} if self.train_items else {}),
         )
 
     def kept(self, outcome: Outcome) -> list[LatentKey]:
@@ -215,11 +219,24 @@ class ProbeJob:
                 for item in self.items
                 if item.id not in reasons
             }
-            result = evaluate(task, features, load_probe(self.probe), seeds=self.seeds)
+            probe = load_probe(self.probe)
+            result = evaluate(task, features, probe, seeds=self.seeds)
+            curve = {
+                n: evaluate(task, features, probe, seeds=self.seeds, train_items=n)
+                for n in self.train_items
+                if n < result.n_train
+            }
         except ValueError as error:
             return self.failed(failure_reason(error))
         named = {"system": self.label, "fingerprint": self.fingerprint}
         rows = [replace(row, probe=self.probe) for row in result.rows(**named)]
+        if self.train_items:
+            curve[result.n_train] = result
+            rows += [
+                replace(row, probe=self.probe, split=f"{row.split}@{n}")
+                for n, part in curve.items()
+                for row in part.rows(**named)
+            ]
         records = [replace(record, probe=self.probe) for record in result.item_rows(**named)]
         lost = [(name, reasons.get(name, why)) for name, why in result.failures]
         return Outcome([*records, *self._lost(task, lost)], rows)

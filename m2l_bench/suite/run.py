@@ -30,6 +30,7 @@ from m2l_bench.suite.plan import Plan, distance_jobs, left_out, make_plan, plann
 from m2l_bench.suite.suite import Suite
 from m2l_bench.suite.summary import summarise
 from m2l_bench.tasks.scoring import METRICS as TASK_METRICS
+from m2l_bench.trust import parse_json
 
 
 @dataclass(frozen=True)
@@ -185,8 +186,8 @@ def _finished_plan(folder: Path) -> str | None:
     if not path.is_file():
         return None
     try:
-        return str(json.loads(path.read_text())["plan"])
-    except (ValueError, KeyError) as error:
+        return str(parse_json(path.read_text(encoding="utf-8"))["plan"])
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: must be a run's provenance in JSON ({error})") from error
 
 

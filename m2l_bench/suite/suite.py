@@ -9,26 +9,23 @@ A suite is TOML::
     tasks = ["key/tunes", "genre/gtzan=path/to/gtzan"]
     probes = ["linear", "mlp"]
     probe_seeds = [0, 1, 2]
+    train_items = [20, 80]  # learning curves: also probe with so few training items
     seed = 0
 """
 
 from __future__ import annotations
 
-import sys
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
 from m2l_bench.probes import PROBES
 from m2l_bench.suite.jobs import SystemSpec
 from m2l_bench.suite.probing import TaskSpec
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from m2l_bench.trust import ALLOW_OUTSIDE, OutsideError, inside, outside_allowed, read_toml
 
 EMBEDDED_SYSTEMS = (
     "identity",
@@ -90,8 +87,17 @@ class Suite(BaseModel):
     tasks: tuple[str, ...] = EMBEDDED_TASKS
     probes: tuple[str, ...] = PROBES
     probe_seeds: tuple[int, ...] = (0, 1, 2)
+    train_items: tuple[PositiveInt, ...] = ()
     seed: int = Field(default=0, ge=0)
     max_length_difference: float = Field(default=0.0, ge=0.0)
+
+    @field_validator("name")
+    @classmethod
+    def _names_a_folder(cls, value: str) -> str:
+        """The run's folder is named by it."""
+        if not re.fullmatch(r"[\w][\w .+-]{0,79}", value):
+            raise ValueError("must be 1 to 80 letters, digits, spaces and .+-_ and begin with a letter or digit")
+        return value
 
     @field_validator("systems", mode="before")
     @classmethod
@@ -142,11 +148,32 @@ def read_suite(path: str | Path) -> Suite:
         If the file is missing, not TOML, or breaks a constraint; the message names file, key, constraint and value.
     """
     path = Path(path)
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ValueError(f"{path}: must be a readable TOML file ({error})") from error
-    return make_suite({"name": path.stem, **content}, source=str(path))
+    suite = make_suite({"name": path.stem, **read_toml(path)}, source=str(path))
+    _refuse_outside(suite, path)
+    return suite
+
+
+def _refuse_outside(suite: Suite, path: Path) -> None:
+    """A suite file may come from anybody: it names neither code to be run nor files outside its own and this folder."""
+    if outside_allowed():
+        return
+    code = [name for name in (*(entry.system for entry in suite.systems), *suite.tasks) if ".py:" in name]
+    if code:
+        raise OutsideError(
+            f"{path}: {code[0]!r} would run that file's code; name it on the command line, or set {ALLOW_OUTSIDE}=1"
+        )
+    folders = [text.partition("=")[2] for text in suite.tasks]
+    folders += [str(value) for entry in suite.systems for value in (entry.checkpoint, entry.options.get("directory"))]
+    tables = [text for text in suite.tasks if text.endswith(".csv")]
+    for name in (*suite.audio, *folders, *tables):
+        if name and name != "None":
+            _below_either(Path(name), path)
+
+
+def _below_either(name: Path, path: Path) -> None:
+    """Paths of a suite are relative to the working directory; its own folder is as good a root."""
+    if not name.resolve().is_relative_to(path.resolve().parent):
+        inside(Path(), name, source=path)
 
 
 def make_suite(content: dict[str, Any], *, source: str = "suite") -> Suite:

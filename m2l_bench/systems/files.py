@@ -57,6 +57,8 @@ def decode_file(system: System, source: Path, target: Path) -> None:
             metadata = dict(file.metadata() or {})
             latents = file.get_tensor("latents")
         rate, n_samples = int(metadata["sample_rate"]), int(metadata["n_samples"])
+        if not audio_io.MIN_SAMPLE_RATE <= rate <= audio_io.MAX_SAMPLE_RATE or n_samples < 1:
+            raise ValueError(f"got {n_samples} samples at {rate} Hz")
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise ValueError(f"{source}: must be latents that m2l-bench encode wrote ({error})") from error
     if metadata.get("fingerprint") != system.fingerprint:
@@ -64,6 +66,14 @@ def decode_file(system: System, source: Path, target: Path) -> None:
             f"{source}: must be decoded by the system that encoded it, {metadata.get('system')} "
             f"({metadata.get('fingerprint')}), got {system.name} ({system.fingerprint})"
         )
+    if latents.ndim != 3 or 0 in latents.shape or not np.isfinite(latents).all():
+        raise ValueError(f"{source}: latents must be finite, (streams, dim, frames), got shape {latents.shape}")
     own_rate = system.sample_rate or rate
-    decoded = system.decode(latents, max(1, round(n_samples * own_rate / rate)))
+    n_decoded = max(1, round(n_samples * own_rate / rate))
+    for length in (n_samples, n_decoded):
+        audio_io.refuse_oversize(str(source), len(latents), length)
+    with np.errstate(over="ignore", invalid="ignore"):
+        decoded = system.decode(latents, n_decoded)
+    if not np.isfinite(decoded).all():
+        raise ValueError(f"{source}: latents must decode to finite samples, got some of {np.abs(latents).max():.3g}")
     audio_io.write(target, audio_io.resample(decoded, own_rate, rate, n_samples=n_samples), rate)

@@ -165,8 +165,15 @@ def read_table(path: Path, *, delimiter: str = ",", required: Sequence[str] = ()
     Raises
     ------
     ValueError
-        If a required column is missing or a line has too few or too many fields.
+        If it is not UTF-8 or no such table, a required column is missing, or a line has too few or too many fields.
     """
+    try:
+        return _read_table(path, delimiter, required)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: must be a table in UTF-8 with fields parted by {delimiter!r} ({error})") from error
+
+
+def _read_table(path: Path, delimiter: str, required: Sequence[str]) -> list[dict[str, str]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, delimiter=delimiter, strict=True)
         header = list(reader.fieldnames or [])

@@ -6,7 +6,8 @@ Columns: ``path`` (relative to the CSV); then either ``label`` (one label an ite
 spelling), or one column of 0 and 1 for each tag; and, where wanted, ``split`` (train, valid, test) and ``group``
 (artist, album: what may not straddle splits). Without ``split``, groups are dealt out by a hash of their names,
 70 / 10 / 20 %; without ``group``, every item is its own group, and nothing guards against one artist in two splits.
-Items are named by their path, POSIX style.
+Items are named by their path, POSIX style; one that leads out of the CSV's folder is refused
+(:mod:`m2l_bench.trust`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from m2l_bench.tasks.sources.base import About, Item, Labels, hashed_split, read_table
+from m2l_bench.trust import inside
 
 _SHARES = {"train": 0.7, "valid": 0.1, "test": 0.2}
 _OWN = ("path", "split", "group")
@@ -52,7 +54,7 @@ class Folder:
         """The items whose files exist; raises where one does not."""
         items = []
         for name, row in self._rows.items():
-            path = self.table.parent / name
+            path = inside(self.table.parent, name, source=self.table)
             if not path.is_file():
                 raise ValueError(f"{self.table}: path must be a file beside it, got {name!r}")
             group = row.get("group") or name

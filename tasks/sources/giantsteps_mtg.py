@@ -16,6 +16,7 @@ from pathlib import Path
 
 from m2l_bench.tasks.sources.base import About, Item, Labels, default_home, hashed_split, missing, read_table
 from m2l_bench.tasks.sources.mirdata import beatport_id, one_key
+from m2l_bench.trust import inside
 
 ABOUT = About(
     name="giantsteps-mtg-key-dataset",
@@ -37,9 +38,13 @@ class GiantStepsMtg:
 
     def items(self) -> list[Item]:
         """The tracks with one sure key."""
-        folder = self._home / "audio"
         return [
-            Item(f"mtg {name}", folder / f"{name}.LOFI.mp3", hashed_split(name, _SHARES), beatport_id(name))
+            Item(
+                f"mtg {name}",
+                inside(self._home, f"audio/{name}.LOFI.mp3", source=self._home),
+                hashed_split(name, _SHARES),
+                beatport_id(name),
+            )
             for name in self._keys
         ]
 
@@ -50,8 +55,8 @@ class GiantStepsMtg:
     def verify(self) -> None:
         """Compare the audio with the published MD5."""
         for item in self.items():
-            name = item.path.stem
-            expected = (self._home / "md5" / f"{name}.md5").read_text().split()[0]
+            md5 = inside(self._home, f"md5/{item.path.stem}.md5", source=self._home)
+            expected = (md5.read_text(encoding="utf-8").split() or [""])[0]
             found = hashlib.md5(item.path.read_bytes(), usedforsecurity=False).hexdigest()
             if found != expected:
                 raise ValueError(f"{item.path}: MD5 must be {expected}, got {found}")

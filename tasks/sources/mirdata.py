@@ -28,6 +28,7 @@ from m2l_bench.tasks.sources.base import (
 )
 from m2l_bench.tasks.sources.manifests import fault_filtered
 from m2l_bench.tasks.tonality import parse_key
+from m2l_bench.trust import inside
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +84,7 @@ class Mirdata:
         """Its tracks that take part."""
         loaded = self._loaded
         return [
-            Item(track, Path(loaded.track(track).audio_path), self.only or split, group)
+            Item(track, self._audio(loaded.track(track).audio_path), self.only or split, group)
             for track, (split, group) in self._places.items()
         ]
 
@@ -106,6 +107,10 @@ class Mirdata:
                 raise ValueError(
                     f"{self.about.name}: {len(names)} files {what} by mirdata's checksums, such as {names[0]}"
                 )
+
+    def _audio(self, path: str) -> Path:
+        """mirdata joins what its index says to the dataset's folder; an index beside the data may say anything."""
+        return inside(self._home, Path(path).absolute(), source=self._loaded.index_path)
 
     @property
     def _adaptor(self) -> Adaptor:

@@ -9,13 +9,13 @@ the others; validation and test may share theirs. The group is the instrument.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from m2l_bench.tasks.sources.base import SPLITS, About, Item, Labels, default_home, missing
+from m2l_bench.trust import inside, parse_json
 
 FAMILIES = (
     "bass", "brass", "flute", "guitar", "keyboard", "mallet", "organ", "reed", "string", "synth_lead", "vocal",
@@ -42,8 +42,13 @@ class NSynth:
     def items(self) -> list[Item]:
         """Notes by name."""
         return [
-            Item(name, self._home / f"nsynth-{split}" / "audio" / f"{name}.wav", split, note["instrument_str"])
-            for split in SPLITS
+            Item(
+                name,
+                inside(self._home, f"nsynth-{split}/audio/{name}.wav", source=table),
+                split,
+                note["instrument_str"],
+            )
+            for split, table in self._tables.items()
             for name, note in self._notes[split].items()
         ]
 
@@ -64,9 +69,23 @@ class NSynth:
     def _home(self) -> Path:
         return default_home(ABOUT.name) if self.data_home is None else self.data_home
 
+    @property
+    def _tables(self) -> dict[str, Path]:
+        return {split: self._home / f"nsynth-{split}" / "examples.json" for split in SPLITS}
+
     @cached_property
     def _notes(self) -> dict[str, dict[str, dict[str, Any]]]:
-        tables = {split: self._home / f"nsynth-{split}" / "examples.json" for split in SPLITS}
-        if not all(table.is_file() for table in tables.values()):
+        if not all(table.is_file() for table in self._tables.values()):
             raise missing(ABOUT, self._home)
-        return {split: json.loads(table.read_text(encoding="utf-8")) for split, table in tables.items()}
+        return {split: _read_notes(table) for split, table in self._tables.items()}
+
+
+def _read_notes(table: Path) -> dict[str, dict[str, Any]]:
+    wanted = ("instrument_str", "instrument_family_str")
+    try:
+        notes = parse_json(table.read_text(encoding="utf-8"))
+        if not all(isinstance(note[name], str) for note in notes.values() for name in wanted):
+            raise TypeError("not text")
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"{table}: must hold notes with {' and '.join(wanted)} in JSON ({error})") from error
+    return notes

@@ -10,6 +10,7 @@ from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
 
 from m2l_bench.embeddings import load
 from m2l_bench.embeddings.clap import MODELS
+from m2l_bench.hub import CheckpointError
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +48,8 @@ def test_the_published_name_loads_what_the_folder_loads(repository, tmp_path, mo
     np.testing.assert_array_equal(published.embed([audio])[0], local.embed([audio])[0])
 
 
-def test_a_hub_that_cannot_be_reached_is_an_os_error(tmp_path, monkeypatch):
+def test_a_hub_that_cannot_be_reached_is_said(tmp_path, monkeypatch):
     with Hub({}) as hub:
         hub.patch(monkeypatch, tmp_path)
-        with pytest.raises(OSError, match="larger_clap_music"):
+        with pytest.raises(CheckpointError, match="larger_clap_music"):
             load("clap")

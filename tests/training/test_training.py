@@ -20,7 +20,7 @@ from tiny_training import MODEL, RATE, tiny_recipe
 from m2l_bench.music2latent.config import Config
 from m2l_bench.music2latent.recipe import Recipe
 from m2l_bench.music2latent.training import Interrupted, NonFiniteError, Trainer, train
-from m2l_bench.music2latent.training_state import checkpoints, read_json
+from m2l_bench.training.state import checkpoints, read_json
 
 # A run of its own, slow enough to be killed in the middle; argv: recipe as JSON, out, seconds to sleep each step.
 CHILD = """
@@ -117,6 +117,19 @@ def test_a_run_leaves_log_validation_samples_and_checkpoints(pieces: Path, tmp_p
     samples = {path.name for path in (tmp_path / "run" / "validation").iterdir()}
     assert {"clip-0-reference.wav", "clip-0-step-00000030.wav", "clip-0-step-00000060.png"} <= samples
     assert [path.name for path in checkpoints(tmp_path / "run" / "checkpoints")] == ["step-00000040", "step-00000060"]
+
+
+def test_a_training_may_start_from_weights(pieces: Path, tmp_path: Path) -> None:
+    first = train(tiny_recipe(pieces, optimization={"steps": 4}), tmp_path / "first", progress=False)
+    recipe = tiny_recipe(pieces).model_copy(update={"weights": first})
+    trainer = Trainer(recipe, tmp_path / "second", score=None)
+    trainer.start(resume=False)
+    weights = load_file(first)
+    assert all(torch.equal(trainer.network.state_dict()[name], tensor) for name, tensor in weights.items())
+    assert all(torch.equal(trainer.average.tensors[name], tensor) for name, tensor in weights.items())
+    wider = tiny_recipe(pieces, model={**MODEL, "width": 8}).model_copy(update={"weights": first})
+    with pytest.raises(ValueError, match="must hold the weights of this very network"):
+        Trainer(wider, tmp_path / "third", score=None).start(resume=False)
 
 
 def test_weights_hold_their_config(pieces: Path, tmp_path: Path) -> None:

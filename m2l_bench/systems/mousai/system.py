@@ -8,7 +8,6 @@ through the network as it is; any other is mirrored up to one, or cut into windo
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,11 +19,13 @@ from m2l_bench.audio import fit_length
 from m2l_bench.fingerprint import fingerprint
 from m2l_bench.music2latent.checkpoint import CheckpointError
 from m2l_bench.music2latent.windows import join, plan
+from m2l_bench.pickles import read_weights, tensors_of
 from m2l_bench.systems import framing, hub
 from m2l_bench.systems.hub import Repository
 from m2l_bench.systems.mousai import windows
 from m2l_bench.systems.mousai.network import VERSIONS, Config, Network
 from m2l_bench.systems.mousai.state import translate
+from m2l_bench.trust import parse_json
 
 PUBLISHED = {
     "v2": Repository(
@@ -180,16 +181,7 @@ def load_network(version: str, checkpoint: str | Path | None) -> tuple[Network, 
 
 
 def _read_published(file: Path) -> dict[str, Tensor]:
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # torch raises whatever its unpickler met: UnpicklingError, EOFError, RuntimeError, ...
-        reason = str(error).strip().split("\n")[0]
-        raise CheckpointError(
-            f"{file}: cannot be read without executing code it holds, or is damaged ({reason})"
-        ) from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError(f"{file}: must be a dictionary of tensors, got something else")
-    return state
+    return tensors_of(file, read_weights(file, mmap=True))
 
 
 def read_config(path: Path, base: Config) -> Config:
@@ -202,7 +194,12 @@ def read_config(path: Path, base: Config) -> Config:
     """
     if not path.is_file():
         return base
-    changes = json.loads(path.read_text())
+    try:
+        changes = parse_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: must be JSON ({error})") from error
+    if not isinstance(changes, dict):
+        raise ValueError(f"{path}: must hold an object, got {type(changes).__name__}")
     unknown = sorted(set(changes) - set(asdict(base)))
     if unknown:
         raise ValueError(f"{path.name} has unknown fields {unknown}")

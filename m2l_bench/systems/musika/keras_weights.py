@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,15 +57,25 @@ def read_layers(path: Path) -> Layers:
         file = h5py.File(path, "r")
     except OSError as error:
         raise ValueError(f"checkpoint file {path} is not HDF5: {error}") from error
+    left = path.stat().st_size
     with file:
-        root = file.get("model_weights", file)  # Model.save puts them one level deeper
-        if "layer_names" not in root.attrs:
-            raise ValueError(f"checkpoint file {path} has no layer_names: not written by Keras")
-        for layer in _text(root.attrs["layer_names"]):
-            group = root[layer]
-            weights = [np.asarray(group[name]) for name in _text(group.attrs["weight_names"])]
-            if weights:
-                found[_kind(path, layer)].append((layer, weights))
+        try:
+            root = file.get("model_weights", file)  # Model.save puts them one level deeper
+            if "layer_names" not in root.attrs:
+                raise ValueError("no layer_names: not written by Keras")
+            for layer in _text(root.attrs["layer_names"]):
+                group = _own(root, layer)
+                weights = []
+                for name in _text(group.attrs["weight_names"]):
+                    left -= (stored := _own(group, name)).nbytes
+                    if left < 0:
+                        raise ValueError(f"more weights than its {path.stat().st_size} bytes can hold")
+                    weights.append(np.asarray(stored))
+                if weights:
+                    found[_kind(layer)].append((layer, weights))
+        # h5py raises what the C library met in damaged bytes, of several kinds.
+        except (ValueError, TypeError, KeyError, OSError, RuntimeError, AttributeError) as error:
+            raise ValueError(f"checkpoint file {path} has {error}") from error
     return {kind: sorted(layers, key=lambda item: _created(item[0])) for kind, layers in found.items()}
 
 
@@ -98,10 +109,23 @@ def _text(names: Iterable[str | bytes]) -> list[str]:
     return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
 
 
-def _kind(path: Path, layer: str) -> str:
+def _own(group: Any, name: str) -> Any:
+    """A member that lies in this very file: HDF5 can point into other files, by links, external or virtual data."""
+    import h5py
+
+    for depth in range(1, len(parts := name.split("/")) + 1):
+        if not isinstance(group.get("/".join(parts[:depth]), getlink=True), h5py.HardLink):
+            raise ValueError(f"{name!r}, which is a link")
+    found = group[name]
+    if isinstance(found, h5py.Dataset) and (found.external or found.is_virtual or found.dtype.kind != "f"):
+        raise ValueError(f"{name!r}, which is not numbers in the file itself")
+    return found
+
+
+def _kind(layer: str) -> str:
     kind = _KINDS.get(re.sub(r"_\d+$", "", layer))
     if kind is None:
-        raise ValueError(f"checkpoint file {path} has a layer {layer!r}, expected one of {sorted(_KINDS)}")
+        raise ValueError(f"a layer {layer!r}, expected one of {sorted(_KINDS)}")
     return kind
 
 

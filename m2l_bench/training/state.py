@@ -26,7 +26,8 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from m2l_bench.audio import write_atomic
-from m2l_bench.music2latent.optimization import AveragedWeights
+from m2l_bench.training.optimization import AveragedWeights
+from m2l_bench.trust import parse_json
 
 _PREFIX = "step-"
 FORMAT = 1
@@ -87,6 +88,22 @@ def save_state(
     return final
 
 
+def load_weights(path: Path, network: nn.Module) -> None:
+    """Put the weights of a ``.safetensors`` file into a network; half precision is widened.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be read, or does not hold exactly the network's tensors.
+    """
+    try:
+        tensors = load_file(path)
+        network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = str(error).strip().split("\n")[-1].strip()
+        raise ValueError(f"{path}: must hold the weights of this very network as safetensors ({reason})") from error
+
+
 def load_state(
     checkpoint: Path, *, network: nn.Module, average: AveragedWeights, optimizer: torch.optim.Optimizer
 ) -> Totals:
@@ -115,9 +132,11 @@ def load_state(
 def read_json(checkpoint: Path) -> dict[str, Any]:
     """A checkpoint's ``state.json``; ValueError where it is damaged or of another format."""
     try:
-        state = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
+        state = parse_json((checkpoint / "state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"{checkpoint}: must hold a readable state.json, got {error}") from error
+    if not isinstance(state, dict):
+        raise ValueError(f"{checkpoint}: state.json must hold an object, got {type(state).__name__}")
     if state.get("format") != FORMAT:
         raise ValueError(f"{checkpoint}: format must be {FORMAT}, got {state.get('format')}")
     return state

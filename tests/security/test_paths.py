@@ -1,0 +1,183 @@
+"""Tables, folders and suite files name what lies below their own folder, unless the user says otherwise."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import soundfile
+from typer.testing import CliRunner
+
+from m2l_bench import audio
+from m2l_bench.cli import app
+from m2l_bench.report.clips import read_manifest
+from m2l_bench.suite.suite import make_suite, read_suite
+from m2l_bench.systems.folder import Folder as ReadyMade
+from m2l_bench.tasks.sources.folder import Folder
+from m2l_bench.tasks.sources.giantsteps_mtg import GiantStepsMtg
+from m2l_bench.tasks.sources.magnatagatune import TAGS, IncompleteSplit, MagnaTagATune
+from m2l_bench.tasks.sources.nsynth import NSynth
+from m2l_bench.trust import ALLOW_OUTSIDE, OutsideError, inside
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    """Audio outside of the folder ``inner``."""
+    (tmp_path / "inner").mkdir()
+    soundfile.write(tmp_path / "secret.wav", np.zeros(8000), 8000)
+    return tmp_path / "secret.wav"
+
+
+@pytest.mark.parametrize("name", ["../secret.wav", "a/../../secret.wav", "/etc/hostname", "link.wav", "up/secret.wav"])
+def test_what_leads_out_is_refused(name: str, secret: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = secret.parent / "inner"
+    (root / "link.wav").symlink_to(secret)
+    (root / "up").symlink_to(secret.parent)
+    with pytest.raises(OutsideError, match=r"labels\.csv: path must stay below .*inner"):
+        inside(root, name, source=root / "labels.csv")
+    monkeypatch.setenv(ALLOW_OUTSIDE, "1")
+    assert inside(root, name, source="x") == root / name
+
+
+@pytest.mark.parametrize("name", ["a\0b.wav", "x" * 300, "x" * 5000])
+def test_names_that_no_system_follows(name: str, tmp_path: Path) -> None:
+    with pytest.raises(OutsideError, match=r"labels\.csv: path must"):
+        inside(tmp_path, name, source="labels.csv")
+
+
+def test_a_circle_of_links_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    (tmp_path / "labels.csv").write_text("path,label\ncircle/a.wav,x\n")
+    with pytest.raises(ValueError, match=r"labels\.csv: path must"):
+        Folder(table=tmp_path / "labels.csv").items()
+
+
+def test_own_table(secret: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = secret.parent / "inner" / "labels.csv"
+    table.write_text("path,label\n../secret.wav,a\n")
+    with pytest.raises(OutsideError, match=r"labels\.csv: path must stay below"):
+        Folder(table=table).items()
+    monkeypatch.setenv(ALLOW_OUTSIDE, "1")
+    assert len(Folder(table=table).items()) == 1
+
+
+def test_tables_of_datasets(tmp_path: Path) -> None:
+    for split in ("train", "valid", "test"):
+        (tmp_path / f"nsynth-{split}").mkdir()
+        note = {"instrument_str": "a", "instrument_family_str": "bass"}
+        (tmp_path / f"nsynth-{split}" / "examples.json").write_text(json.dumps({"../../../etc/x": note}))
+    with pytest.raises(OutsideError, match=r"examples\.json"):
+        NSynth(data_home=tmp_path).items()
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "annotations.txt").write_text("ID\tMANUAL KEY\tC\n../../x\tC major\t2\n")
+    with pytest.raises(OutsideError, match="must stay below"):
+        GiantStepsMtg(data_home=tmp_path).items()
+    row = "\t".join(["1", *["1"] * len(TAGS), "../x/y.mp3"])
+    (tmp_path / "annotations_final.csv").write_text("\t".join(["clip_id", *TAGS, "mp3_path"]) + f"\n{row}\n")
+    with pytest.warns(IncompleteSplit), pytest.raises(OutsideError, match=r"annotations_final\.csv"):
+        MagnaTagATune(data_home=tmp_path).items()
+
+
+@pytest.mark.parametrize("content", ["[]", '{"a": 1}', '{"a": {"instrument_str": 3}}', "[" * 100_000, "{"])
+def test_notes_that_are_none(content: str, tmp_path: Path) -> None:
+    for split in ("train", "valid", "test"):
+        (tmp_path / f"nsynth-{split}").mkdir()
+        (tmp_path / f"nsynth-{split}" / "examples.json").write_text(content)
+    if content == "[]":
+        content = '["x"]'
+        (tmp_path / "nsynth-train" / "examples.json").write_text(content)
+    with pytest.raises(ValueError, match=r"examples\.json: must hold notes"):
+        NSynth(data_home=tmp_path).items()
+
+
+def test_links_in_folders_of_audio(secret: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = secret.parent / "inner"
+    (folder / "clip.wav").symlink_to(secret)
+    with pytest.raises(OutsideError, match=r"clip\.wav"):
+        audio.list_audio(folder)
+    with pytest.raises(OutsideError, match=r"clip\.wav"):
+        ReadyMade(folder).find("clip")
+    found = CliRunner().invoke(app, ["score", str(folder), f"x={folder}", "--metric", "si_sdr"])
+    assert found.exit_code == 2 and found.stderr.strip().startswith("error: ") and ALLOW_OUTSIDE in found.stderr
+    monkeypatch.setenv(ALLOW_OUTSIDE, "1")
+    assert [path.name for path in audio.list_audio(folder)] == ["clip.wav"]
+
+
+def test_links_inside_are_followed(secret: Path) -> None:
+    (secret.parent / "inner" / "again.wav").symlink_to(secret)
+    assert [path.name for path in audio.list_audio(secret.parent)] == ["again.wav", "secret.wav"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'audio = ["/usr/share"]',
+        'audio = ["../elsewhere"]',
+        'tasks = ["genre/gtzan=/somewhere"]',
+        'tasks = ["/somewhere/labels.csv"]',
+        'systems = [{ system = "music2latent", checkpoint = "/somewhere/x.pt" }]',
+        'systems = [{ system = "folder", options = { directory = "/somewhere" } }]',
+        'systems = ["evil.py:System"]',
+        'tasks = ["evil.py:TASK"]',
+    ],
+)
+def test_suite_files(line: str, secret: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = secret.parent / "inner"
+    monkeypatch.chdir(inner)
+    (inner / "evil.py").write_text("raise SystemExit('executed')")
+    (inner / "suite.toml").write_text(line)
+    with pytest.raises(OutsideError, match=rf"suite\.toml: .*{ALLOW_OUTSIDE}=1"):
+        read_suite(inner / "suite.toml")
+    monkeypatch.setenv(ALLOW_OUTSIDE, "1")
+    read_suite(inner / "suite.toml")
+
+
+def test_a_suite_names_what_lies_beside_it_or_here(secret: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = secret.parent / "inner"
+    (inner / "suite.toml").write_text(f'audio = ["{inner}/music", "reconstruction/wesnoth"]')
+    monkeypatch.chdir("/")
+    assert len(read_suite(inner / "suite.toml").audio) == 2
+    monkeypatch.chdir(secret.parent)
+    (inner / "suite.toml").write_text('audio = ["music"]')
+    read_suite(inner / "suite.toml")
+
+
+@pytest.mark.parametrize("name", ["../../evil", "/evil", "a/b", "", ".hidden", "x" * 200, "a\n"])
+def test_a_suites_name_names_no_other_folder(name: str) -> None:
+    with pytest.raises(ValueError, match="name"):
+        make_suite({"name": name})
+
+
+def test_clips_of_a_listening_page(secret: Path) -> None:
+    inner = secret.parent / "inner"
+    (inner / "link.wav").symlink_to(secret)
+    clip = {"id": "a", "dataset": "b", "sample_rate": 8000, "n_samples": 8000, "start": 0.0, "systems": {}}
+    for name in ("../secret.wav", str(secret), "link.wav"):
+        content = {"version": 1, "systems": [], "clips": [clip | {"reference": name}]}
+        (inner / "manifest.json").write_text(json.dumps(content))
+        with pytest.raises(ValueError, match=r"inside the folder|must stay below"):
+            read_manifest(inner)
+
+
+def _scripts(monkeypatch: pytest.MonkeyPatch, name: str) -> ModuleType:
+    import importlib
+
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "scripts")
+    return importlib.import_module(name)
+
+
+def test_archives_of_music_are_unpacked_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import zipfile
+
+    script = _scripts(monkeypatch, "fetch_training_music")
+    (tmp_path / "package").mkdir()
+    with zipfile.ZipFile(tmp_path / "package" / "music.pk3", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("../../../evil.ogg", b"x")
+    assert list(script.unpack(tmp_path / "package", tmp_path / "target")) == [tmp_path / "target" / "evil.ogg"]
+    with zipfile.ZipFile(tmp_path / "package" / "music.pk3", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb.ogg", bytes((64 << 20) + 1))
+    with pytest.raises(RuntimeError, match=r"bomb\.ogg: must have at most"):
+        list(script.unpack(tmp_path / "package", tmp_path / "target"))
