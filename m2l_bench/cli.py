@@ -120,14 +120,20 @@ def score(
 
 @app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Folder of a run, or of several to be merged.")],
+    runs: Annotated[list[Path], typer.Argument(help="Folder of a run, or of several to be merged; or of trainings.")],
     published: Annotated[bool, typer.Option(help="Set published figures below the tables, apart.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="Another folder for the report.")] = None,
+    listen: Annotated[bool, typer.Option(help="Write the listening page.")] = True,
 ) -> None:
-    """Rebuild tables, figures and the listening page from stored rows."""
+    """Rebuild tables, figures and the listening page from stored rows; of trainings, draw the curves."""
     from m2l_bench.report.build import build
+    from m2l_bench.report.training import draw_training
 
     with bad_input():
-        typer.echo(build(runs, published=published))
+        if all((run / "log.csv").is_file() for run in runs):
+            typer.echo(draw_training(runs))
+        else:
+            typer.echo(build(runs, published=published, out=out, listen=listen))
 
 
 @app.command()

@@ -72,8 +72,6 @@ def print_result(result: RunResult) -> None:
         else:
             print(f"\n{printable(dataset)}: mean over files [95% bootstrap interval]\n")
             print(markdown(rows, cards, metrics, systems=systems, width=WIDTH))
-        for note in sorted({row.note for row in rows if row.note}):
-            print(printable(note))
     reasons = sorted({(item.item, item.reason) for item in result.items if item.reason})
     for name, reason in reasons[:20]:
         print(printable(f"failed: {name}: {reason}"), file=sys.stderr)
