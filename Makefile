@@ -1,10 +1,11 @@
 # make demo: install into .venv and compare every built-in system on the embedded music.
+# make reference: run the suites behind results/reference again.
 # make test: install what the tests need, then lint, types and tests.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types bench audit clean
+.PHONY: demo test lint types bench reference audit clean
 
 demo: $(VENV)/.installed
 	$(BIN)/m2l-bench run
@@ -20,13 +21,22 @@ types: $(VENV)/.installed-test
 	$(BIN)/python -m mypy
 
 bench: $(VENV)/.installed-test
-	for script in tests/benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	for script in tests/benchmarks/bench_*.py tests/systems_heavy/full_size.py; do \
+		echo "== $$script"; PYTHONPATH=. $(BIN)/python $$script || exit 1; done
 
 # Its tool lives apart, so that its dependencies are not ours; without network the licences alone are checked.
 audit: $(VENV)/.installed-test
 	$(PYTHON) -m venv $(VENV)/audit
 	$(VENV)/audit/bin/python -m pip install --quiet --retries 0 'pip-audit==2.10.1' || true
 	$(BIN)/python scripts/audit.py --pip-audit $(VENV)/audit/bin/pip-audit
+
+# The report in results/reference: some half an hour on two cores; finished jobs are found again.
+RUNS := results/runs/reference
+reference: $(VENV)/.installed-test
+	$(BIN)/m2l-bench run --out $(RUNS)/embedded
+	for suite in tradeoff probing learning-curves; do $(BIN)/m2l-bench run suites/$$suite.toml --out $(RUNS)/$$suite || exit 1; done
+	$(BIN)/m2l-bench report --no-listen --out results/reference $(RUNS)/embedded $(RUNS)/tradeoff $(RUNS)/probing $(RUNS)/learning-curves
+	$(BIN)/python tests/benchmarks/bench_bitrates.py results/reference/bitrates
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -120,14 +120,20 @@ def score(
 
 @app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Folder of a run, or of several to be merged.")],
+    runs: Annotated[list[Path], typer.Argument(help="Folder of a run, or of several to be merged; or of trainings.")],
     published: Annotated[bool, typer.Option(help="Set published figures below the tables, apart.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="Another folder for the report.")] = None,
+    listen: Annotated[bool, typer.Option(help="Write the listening page.")] = True,
 ) -> None:
-    """Rebuild tables, figures and the listening page from stored rows."""
+    """Rebuild tables, figures and the listening page from stored rows; of trainings, draw the curves."""
     from m2l_bench.report.build import build
+    from m2l_bench.report.training import draw_training
 
     with bad_input():
-        typer.echo(build(runs, published=published))
+        if all((run / "log.csv").is_file() for run in runs):
+            typer.echo(draw_training(runs))
+        else:
+            typer.echo(build(runs, published=published, out=out, listen=listen))
 
 
 @app.command()
@@ -150,14 +156,15 @@ def train(
     out: Annotated[Path, typer.Option("--out", help="Folder of checkpoints, log and weights.")] = Path("training"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
 ) -> None:
-    """Train a Music2Latent on folders of music."""
+    """Train a model of any family on folders of music."""
     with bad_input():
-        from m2l_bench.music2latent.training import Interrupted, NonFiniteError
-        from m2l_bench.music2latent.training import train as train_model
         from m2l_bench.reconstruction.held_out import held_out_scores
+        from m2l_bench.systems.families.recipe import read_recipe
+        from m2l_bench.training.loop import Interrupted, NonFiniteError
+        from m2l_bench.training.loop import train as train_model
 
         try:
-            typer.echo(train_model(recipe, out, resume=resume, score=held_out_scores))
+            typer.echo(train_model(read_recipe(recipe), out, resume=resume, score=held_out_scores))
         except Interrupted as stopped:
             typer.echo(str(stopped), err=True)
             raise typer.Exit(130) from None

@@ -72,8 +72,6 @@ def print_result(result: RunResult) -> None:
         else:
             print(f"\n{printable(dataset)}: mean over files [95% bootstrap interval]\n")
             print(markdown(rows, cards, metrics, systems=systems, width=WIDTH))
-        for note in sorted({row.note for row in rows if row.note}):
-            print(printable(note))
     reasons = sorted({(item.item, item.reason) for item in result.items if item.reason})
     for name, reason in reasons[:20]:
         print(printable(f"failed: {name}: {reason}"), file=sys.stderr)
@@ -95,14 +93,26 @@ def print_json(result: RunResult) -> None:
 
 
 def systems_table() -> list[dict[str, str]]:
-    from m2l_bench.systems.registry import SYSTEMS, known_names, needs_download
+    from m2l_bench.systems.registry import SYSTEMS, known_names, needs_checkpoint, needs_download
 
     table = []
     for name in known_names():
         entry = SYSTEMS.get(name.partition(":")[0])
-        facts = (entry.audio, entry.latents, entry.parameters, entry.licence, entry.summary) if entry else ("?",) * 5
-        download = "yes" if needs_download(name) else "no"
-        names = ("name", "audio", "latents", "parameters (M)", "licence (code / weights)", "what")
+        facts = (
+            (entry.audio, entry.latents, entry.bit_rate, entry.parameters, entry.licence, entry.summary)
+            if entry
+            else ("?",) * 6
+        )
+        download = "yes" if needs_download(name) else "needs --checkpoint" if needs_checkpoint(name) else "no"
+        names = (
+            "name",
+            "audio",
+            "latents",
+            "bit rate (kbit/s)",
+            "parameters (M)",
+            "licence (code / weights)",
+            "what",
+        )
         table.append(dict(zip(names, (name, *facts), strict=True)) | {"download": download})
     return table
 
@@ -157,7 +167,10 @@ def print_systems(table: list[dict[str, str]]) -> None:
         first = lines[0]
         parameters = first["parameters (M)"]
         facts = [first["audio"], first["latents"], "" if parameters == "-" else f"{parameters} M parameters"]
-        facts += [first["licence (code / weights)"], "download" if first["download"] == "yes" else ""]
+        rate = first["bit rate (kbit/s)"]
+        facts.append({"-": "-", "measured": "bit rate measured"}.get(rate, f"{rate} kbit/s"))
+        download = {"yes": "download", "no": ""}.get(first["download"], first["download"])
+        facts += [first["licence (code / weights)"], download]
         typer.secho(" ".join(line["name"] for line in lines), bold=True)
         typer.echo(f"    {first['what']}\n    {' | '.join(fact for fact in facts if fact not in ('', '-'))}")
 

@@ -146,16 +146,21 @@ def write_run(folder: Path, rows: Sequence[Row], items: Sequence[Item], run: dic
     run : dict
         Provenance (see :func:`provenance`) and whatever depends on time or place; JSON-serialisable.
     """
-    rows = sorted(rows, key=lambda row: [getattr(row, name) for name in ROW_KEY])
     items = sorted(items, key=lambda item: [getattr(item, name) for name in ITEM_KEY])
     failed = [item for item in items if item.reason]
     write_atomic(folder / "items.parquet", to_parquet(items, Item))
     write_atomic(
         folder / "failures.csv", _csv(failed, ("dataset", "item", "system", "task", "probe", "metric", "reason"))
     )
+    write_rows(folder, rows)
+    write_atomic(folder / "run.json", (json.dumps(run, indent=2, sort_keys=True) + "\n").encode())
+
+
+def write_rows(folder: Path, rows: Sequence[Row]) -> None:
+    """Write ``rows.parquet`` and ``rows.csv``, in a fixed order."""
+    rows = sorted(rows, key=lambda row: [getattr(row, name) for name in ROW_KEY])
     write_atomic(folder / "rows.parquet", to_parquet(rows, Row))
     write_atomic(folder / "rows.csv", _csv(rows, ROW_COLUMNS))
-    write_atomic(folder / "run.json", (json.dumps(run, indent=2, sort_keys=True) + "\n").encode())
 
 
 def read_rows(folder: str | os.PathLike[str]) -> list[Row]:

@@ -139,6 +139,46 @@ def sign_flip_test(
     return (1 + extreme) / (1 + n_draws)
 
 
+def contributions(value: float, left_out: ArrayLike) -> np.ndarray:
+    """What each track adds to a number of the whole set: the jackknife's pseudo-values, moved so that their mean is it.
+
+    With them, systems can be paired track by track in a number that no single track has (a distance of sets, an area
+    under a curve): the difference of two systems' contributions has the difference of the numbers as its mean, and as
+    its spread the jackknife's estimate of that difference's.
+
+    Parameters
+    ----------
+    value : float
+        The number of all n tracks.
+    left_out : array_like of float, shape (n,)
+        The number without each track.
+
+    Returns
+    -------
+    np.ndarray of float64, shape (n,)
+        ``value + (n - 1) (mean(left_out) - left_out)``.
+
+    Raises
+    ------
+    ValueError
+        If fewer than two tracks are given.
+
+    References
+    ----------
+    J. W. Tukey: "Bias and confidence in not-quite large samples", Annals of Mathematical Statistics 29, 1958;
+    B. Efron, R. J. Tibshirani: An Introduction to the Bootstrap, 1993, eq. 11.8.
+
+    Examples
+    --------
+    >>> contributions(2.0, [2.5, 2.0, 1.5]).tolist()  # of the mean of 1, 2, 3: the values themselves
+    [1.0, 2.0, 3.0]
+    """
+    without = np.asarray(left_out, dtype=np.float64)
+    if without.ndim != 1 or len(without) < 2:
+        raise ValueError(f"left_out must have shape (n,) with n >= 2, got {without.shape}")
+    return np.asarray(value + (len(without) - 1) * (without.mean() - without))
+
+
 def holm(p_values: ArrayLike) -> np.ndarray:
     """Holm's correction of a family of p-values.
 

@@ -26,7 +26,7 @@ from m2l_bench.music2latent.network import Music2LatentNetwork
 from m2l_bench.music2latent.recipe import Recipe
 from m2l_bench.music2latent.representation import to_spectrogram
 from m2l_bench.music2latent.training import make_crops
-from m2l_bench.music2latent.training_state import checkpoints, read_json
+from m2l_bench.training.state import checkpoints, read_json
 
 SMALL = ASSETS / "music2latent-small.safetensors"
 CARD = ASSETS / "music2latent-small"

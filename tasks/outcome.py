@@ -10,7 +10,7 @@ import numpy as np
 from m2l_bench.results import Item as ItemRow
 from m2l_bench.results import Row
 from m2l_bench.tasks.base import Task
-from m2l_bench.tasks.scoring import METRICS, Weighted, bootstrap_draws
+from m2l_bench.tasks.scoring import METRICS, Weighted, bootstrap_draws, group_contributions
 from m2l_bench.tasks.sources.base import Item
 
 
@@ -60,6 +60,8 @@ class Result:
         What must stand under the table.
     data_hash : str
         Of the planned items and their labels: results over different ones are never paired.
+    n_train : int
+        Items that the probe was trained on.
     """
 
     task: Task
@@ -71,6 +73,7 @@ class Result:
     failures: tuple[tuple[str, str], ...]
     note: str
     data_hash: str
+    n_train: int
 
     def mean(self, metric: str) -> float:
         """Mean over seeds."""
@@ -106,23 +109,31 @@ class Result:
         ]  # fmt: skip
 
     def item_rows(self, *, system: str, fingerprint: str) -> list[ItemRow]:
-        """One record a prediction and seed, under the main metric; its value where the metric is a mean over items."""
-        metric = METRICS[self.task.main_metric]
-        records = []
-        for seed in self.seeds:
-            values = np.full(len(self.items), np.nan)
-            if metric.per_item is not None:
-                values = metric.per_item(self.targets, seed.logits)
-            for k, item in enumerate(self.items):
-                records.append(
-                    ItemRow(
-                        system=system, fingerprint=fingerprint, dataset=self.task.name, task=self.task.name,
-                        probe=self.probe, split="test", metric=metric.card.name, card=metric.card.hash, seed=seed.seed,
-                        item=item.id, group=item.group, value=float(values[k]), target=self._names(self.targets[k]),
-                        prediction=self._names(self._decide(seed.logits[k])),
-                    )
-                )  # fmt: skip
-        return records
+        """One record an item, metric and seed: its score, or what it adds to a score that no single item has.
+
+        Target and prediction stand in the records of the main metric.
+        """
+        return [
+            ItemRow(
+                system=system, fingerprint=fingerprint, dataset=self.task.name, task=self.task.name, probe=self.probe,
+                split="test", metric=name, card=METRICS[name].card.hash, seed=seed.seed, item=item.id, group=item.group,
+                value=float(value), target=self._names(target) if name == self.task.main_metric else "",
+                prediction=self._names(self._decide(logits)) if name == self.task.main_metric else "",
+            )
+            for seed in self.seeds
+            for name in self.task.metrics
+            for item, value, target, logits in zip(
+                self.items, self._item_values(name, seed), self.targets, seed.logits, strict=True
+            )
+        ]  # fmt: skip
+
+    def _item_values(self, metric: str, seed: SeedResult) -> np.ndarray:
+        """The items' scores, or their groups' contributions; either way their mean is the score."""
+        per_item = METRICS[metric].per_item
+        if per_item is not None:
+            return per_item(self.targets, seed.logits)
+        weighted = METRICS[metric].prepare(self.targets, seed.logits)
+        return group_contributions(weighted, np.array([item.group for item in self.items]))
 
     def _names(self, target: np.ndarray) -> str:
         if self.targets.ndim == 1:

@@ -9,9 +9,10 @@ whether it is evaluated with others or by itself, so a run may be resumed at any
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,6 +32,7 @@ def evaluate(
     *,
     seeds: Sequence[int] = (0, 1, 2),
     n_draws: int = 1000,
+    train_items: int | None = None,
 ) -> Result:
     """Probe frozen features on a task.
 
@@ -45,6 +47,9 @@ def evaluate(
     seeds : sequence of int
     n_draws : int
         Of the bootstrap, at least 1000.
+    train_items : int, optional
+        Train on so many items only, the labels in the same proportions; a larger choice holds every smaller one. The
+        whole training split by default.
 
     Returns
     -------
@@ -55,7 +60,8 @@ def evaluate(
     LeakError
         If a group straddles splits.
     ValueError
-        If a split has no item with features and a label, or features differ in dimension.
+        If a split has no item with features and a label, features differ in dimension, or the training split has fewer
+        items than are asked for.
     """
     from sklearn.base import clone
 
@@ -65,6 +71,8 @@ def evaluate(
     train = _part(task, items, features, "train").labelled(task.split_labels("train"))
     valid = _part(task, items, features, "valid").labelled(task.split_labels("valid"))
     table = task.labels or tuple(sorted({tag for label in train.labels for tag in _tags(label)}))
+    if train_items is not None:
+        train = train.chosen(train_items)
     targets, valid_targets = _targets(task, table, train.labels), _targets(task, table, valid.labels)
     main = METRICS[task.main_metric]
 
@@ -111,6 +119,22 @@ class _Part:
         renumbered = (np.cumsum(there) - 1)[self.item_of[kept]]
         lost = [(item.id, "no usable label") for item, keep in zip(self.items, there, strict=True) if not keep]
         return _Part(items, self.clips[kept], renumbered, [labels[item.id] for item in items], (*self.failures, *lost))
+
+    def chosen(self, n: int) -> _Part:
+        """`n` of the labelled items, their labels in the proportions of all, in an order that the ids' hashes shuffle."""
+        if not 1 <= n <= len(self.items):
+            raise ValueError(f"train_items must be 1 to {len(self.items)}, got {n}")
+        shuffled = sorted(self.items, key=lambda item: hashlib.sha256(item.id.encode()).digest())
+        label_of: dict[str, Any] = {item.id: label for item, label in zip(self.items, self.labels, strict=True)}
+        sizes, seen = Counter(self.labels), Counter[str | tuple[str, ...]]()
+        share = {}  # of its label's items that have come when this one has
+        for item in shuffled:
+            label = label_of[item.id]
+            seen[label] += 1
+            share[item.id] = (seen[label] - 0.5) / sizes[label]
+        names = sorted(share, key=lambda name: share[name])[:n]
+        part = self.labelled({name: label_of[name] for name in names})
+        return replace(part, failures=self.failures)  # what was not chosen did not fail
 
 
 def _part(task: Task, items: Sequence[Item], features: Mapping[str, np.ndarray], split: str) -> _Part:
@@ -199,6 +223,7 @@ def _score(
         failures=test.failures,
         note=" ".join(_notes(task, table, targets, strange, train, valid)),
         data_hash=planned_hash(task, test_labels),
+        n_train=len(train.items),
     )
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from m2l_bench.reconstruction.cards import Card
+from m2l_bench.statistics import contributions
 from m2l_bench.tasks.tonality import score_table
 
 Weighted = Callable[[np.ndarray], float]
@@ -158,6 +159,21 @@ def bootstrap_draws(metrics: list[Weighted], groups: np.ndarray, *, n_draws: int
         weights = counts[member].astype(np.float64)
         out[:, draw] = [metric(weights) for metric in metrics]
     return out
+
+
+def group_contributions(metric: Weighted, groups: np.ndarray) -> np.ndarray:
+    """What each item adds to a score of all, (items,): its group's jackknife contribution; their mean is the score.
+
+    A group's deviation from the score is dealt out evenly over its items. NaN where the score is undefined without one
+    of the groups, or there is a single group.
+    """
+    _, member, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    if len(sizes) == 1:
+        return np.full(len(groups), np.nan)
+    value = metric(np.ones(len(groups)))
+    without = np.array([metric((member != group).astype(np.float64)) for group in range(len(sizes))])
+    deviations = contributions(value, without) - value
+    return value + (deviations * len(groups) / (len(sizes) * sizes))[member]
 
 
 def _sorted_ties(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

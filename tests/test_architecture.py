@@ -15,6 +15,7 @@ LAYERS = [
     {"suite", "report"},
     {"tasks", "probes", "reconstruction", "systems"},
     {"music2latent", "embeddings", "latents", "results", "statistics", "assets"},
+    {"training"},
     {"hub", "pickles"},
     {"audio", "fingerprint"},
     {"trust"},

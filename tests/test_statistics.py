@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m2l_bench import statistics
-from m2l_bench.statistics import bootstrap_interval, holm, sign_flip_test
+from m2l_bench.statistics import bootstrap_interval, contributions, holm, sign_flip_test
 
 
 def coverage(intervals: list[tuple[float, float]], truth: float) -> float:
@@ -189,3 +189,21 @@ def test_holm_is_between_nothing_and_bonferroni(p: list[float]) -> None:
 def test_holm_refuses_what_is_no_p_value(p: object) -> None:
     with pytest.raises(ValueError, match="numbers in"):
         holm(p)
+
+
+def test_contributions_of_a_mean_are_the_values() -> None:
+    values = np.random.default_rng(0).normal(size=20)
+    left_out = (values.sum() - values) / 19
+    np.testing.assert_allclose(contributions(values.mean(), left_out), values, atol=1e-12)
+    with pytest.raises(ValueError, match=r"left_out must have shape \(n,\) with n >= 2, got \(1,\)"):
+        contributions(1.0, [1.0])
+
+
+def test_contributions_of_a_smooth_number_have_it_as_mean_and_its_spread() -> None:
+    rng = np.random.default_rng(1)
+    values = rng.normal(3.0, 1.0, size=400)
+    left_out = ((values.sum() - values) / 399) ** 2
+    found = contributions(values.mean() ** 2, left_out)
+    assert found.mean() == pytest.approx(values.mean() ** 2, rel=1e-12)
+    # Delta method: the standard error of mean^2 is 2 mean times that of the mean.
+    assert found.std(ddof=1) == pytest.approx(2 * values.mean() * values.std(ddof=1), rel=0.02)

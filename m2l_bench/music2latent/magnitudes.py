@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from m2l_bench.music2latent.initialization import give_unit_variance
 from m2l_bench.music2latent.network import Music2LatentNetwork
-from m2l_bench.music2latent.optimization import learning_rate
 from m2l_bench.music2latent.recipe import OptimizationSection
+from m2l_bench.training.optimization import learning_rate
 
 FLOOR = (
     1.3e-4  # STFT magnitude below which a bin counts as silent: 132 dB below a full-scale sinusoid under 2048 samples

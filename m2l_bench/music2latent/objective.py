@@ -17,7 +17,6 @@ Pasini, Lattner, Fazekas, "Music2Latent: Consistency Autoencoders for Latent Aud
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +24,7 @@ from torch import Tensor, nn
 from m2l_bench.music2latent.config import Config
 from m2l_bench.music2latent.consistency import sigma_grid
 from m2l_bench.music2latent.network import Music2LatentNetwork
+from m2l_bench.training.objective import Losses
 
 HUBER = 0.00054  # c / sqrt(D) of the pseudo-Huber distance
 
@@ -123,13 +123,6 @@ def pseudo_huber(estimate: Tensor, target: Tensor) -> Tensor:
     return (squared + c**2).sqrt() - c
 
 
-class PairLoss(NamedTuple):
-    """What :class:`ConsistencyLoss` gives: weighted distances and the upper noise levels, both (B,)."""
-
-    loss: Tensor
-    sigma: Tensor
-
-
 class ConsistencyLoss(nn.Module):
     """Weighted distance between the estimates at two neighbouring noise levels, one number a sample.
 
@@ -144,7 +137,7 @@ class ConsistencyLoss(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, x: Tensor, noise: Tensor, u: Tensor, dt: float) -> PairLoss:
+    def forward(self, x: Tensor, noise: Tensor, u: Tensor, dt: float) -> Losses:
         """Compare ``f(x + sigma z, sigma)`` with ``sg f(x + sigma' z, sigma')``, ``u' = max(u - dt, 0)``.
 
         Parameters
@@ -156,7 +149,7 @@ class ConsistencyLoss(nn.Module):
 
         Returns
         -------
-        PairLoss
+        Losses
             ``pseudo_huber / (sigma - sigma')``. The teacher is the network itself without gradient; it shares the
             student's latents, hence its pyramid.
         """
@@ -169,7 +162,7 @@ class ConsistencyLoss(nn.Module):
         with torch.no_grad():
             target = self.network.denoise(x + sigma_lower[:, None, None, None] * noise, sigma_lower, pyramid)
         estimate = self.network.denoise(x + sigma[:, None, None, None] * noise, sigma, pyramid)
-        return PairLoss(weight * pseudo_huber(estimate.float(), target.float()), sigma)
+        return Losses(weight * pseudo_huber(estimate.float(), target.float()), sigma)
 
 
 def grid(u: Tensor, config: Config) -> Tensor:

@@ -87,12 +87,17 @@ class PairMetric:
 
 @dataclass(frozen=True, kw_only=True)
 class SetScore:
-    """The value of a set-level metric, its interval over files, and the health of its statistics."""
+    """The value of a set-level metric, its interval over files, and the health of its statistics.
+
+    `contributions` holds what each file adds (see :func:`m2l_bench.statistics.contributions`), NaN for a file that was
+    left out; it is empty where the metric has no jackknife.
+    """
 
     value: float
     ci_low: float
     ci_high: float
     health: Mapping[str, float] = field(default_factory=dict)
+    contributions: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,8 +19,9 @@ from m2l_bench.embeddings.base import TAIL_RULE, Embedding
 from m2l_bench.embeddings.registry import EMBEDDINGS
 from m2l_bench.reconstruction import compatibility, frechet, kernel
 from m2l_bench.reconstruction.cards import Card, PairMetric, SetMetric, SetScore, Unscorable
-from m2l_bench.reconstruction.frechet_draws import interval, paired_draws
+from m2l_bench.reconstruction.frechet_draws import interval, left_out, paired_draws
 from m2l_bench.reconstruction.visqol import SHORTEST, visqol
+from m2l_bench.statistics import contributions
 
 MINIMUM_FILES = 10
 MINIMUM_WINDOWS = 20
@@ -37,7 +38,8 @@ def fad(references: Files, estimates: Files, seed: int) -> SetScore:
     value = frechet.distance(reference, estimate)
     draws = paired_draws(left, right, n_draws=N_DRAWS, seed=seed)
     health |= _sides(reference, estimate) | {"bootstrap_bias": float(draws.mean() - value)}
-    return SetScore(value=value, **_bounds(interval(value, draws)), health=health)
+    added = _spread_out(references, estimates, contributions(value, left_out(left, right)))
+    return SetScore(value=value, **_bounds(interval(value, draws)), health=health, contributions=added)
 
 
 def fad_inf(references: Files, estimates: Files, seed: int) -> SetScore:
@@ -59,7 +61,9 @@ def kad(references: Files, estimates: Files, seed: int) -> SetScore:
     value, draws = kernel.paired_distance(*sums), kernel.paired_kernel_draws(*sums, n_draws=N_DRAWS, seed=seed)
     health |= {"n": len(pooled[0]), "dim": pooled[0].shape[1], "bandwidth": bandwidth}
     health |= {"variance": float(draws.var()), "unpaired": kernel.kernel_distance(*pooled, bandwidth=bandwidth)}
-    return SetScore(value=value, **_bounds(interval(value, draws, lowest=-np.inf)), health=health)
+    bounds = _bounds(interval(value, draws, lowest=-np.inf))
+    added = _spread_out(references, estimates, contributions(value, kernel.paired_left_out(*sums)))
+    return SetScore(value=value, **bounds, health=health, contributions=added)
 
 
 def heard_through(metric: SetMetric, embedding: Embedding) -> SetMetric:
@@ -110,6 +114,14 @@ def _usable(
     health: dict[str, float] = {"n_files": len(pairs), "n_left_out": len(references) - len(pairs)}
     health["n_unpaired_windows"] = sum(abs(len(r) - len(e)) for r, e in whole)
     return [r for r, _ in pairs], [e for _, e in pairs], health
+
+
+def _spread_out(references: Files, estimates: Files, values: np.ndarray) -> tuple[float, ...]:
+    """Values of the usable pairs, NaN for the others."""
+    of_pairs = iter(values)
+    return tuple(
+        float(next(of_pairs)) if len(r) and len(e) else np.nan for r, e in zip(references, estimates, strict=True)
+    )
 
 
 def _sides(reference: frechet.Gaussian, estimate: frechet.Gaussian) -> dict[str, float]:

@@ -69,7 +69,17 @@ def paired_draws(
     -------
     np.ndarray, float64, (n_draws,)
     """
-    lengths, counts = np.array([len(file) for file in references]), _file_counts(len(references), n_draws, seed)
+    return _paired(references, estimates, _file_counts(len(references), n_draws, seed))
+
+
+def left_out(references: Sequence[np.ndarray], estimates: Sequence[np.ndarray]) -> np.ndarray:
+    """Distances of the set without each of its files: float64 (files,); see :func:`m2l_bench.statistics.contributions`."""
+    return _paired(references, estimates, 1.0 - np.eye(len(references)))
+
+
+def _paired(references: Sequence[np.ndarray], estimates: Sequence[np.ndarray], counts: np.ndarray) -> np.ndarray:
+    """Distance of each draw, given how often it takes each file: (draws, files) -> (draws,)."""
+    lengths = np.array([len(file) for file in references])
     left, right = (np.concatenate(side).astype(np.float64) for side in (references, estimates))
     if len(left) <= left.shape[1]:  # few windows: their rows are smaller than covariances
         weights = (np.repeat(row, lengths) for row in counts)

@@ -152,6 +152,16 @@ def paired_kernel_draws(sums: np.ndarray, counts: np.ndarray, *, n_draws: int = 
     n_files = len(sums)
     drawn = np.random.default_rng(seed).integers(n_files, size=(n_draws, n_files))
     weights = np.stack([np.bincount(row, minlength=n_files) for row in drawn]).astype(np.float64)
+    return _weighted(sums, counts, weights)
+
+
+def paired_left_out(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Distances of the set without each of its files, from :func:`paired_sums` alone: (files,)."""
+    return _weighted(sums, counts, 1.0 - np.eye(len(sums)))
+
+
+def _weighted(sums: np.ndarray, counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(sets, files) how often each set holds each file -> (sets,)."""
     return SCALE * np.sum(weights @ sums * weights, axis=1) / np.sum(weights @ counts * weights, axis=1)
 
 

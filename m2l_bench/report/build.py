@@ -9,6 +9,7 @@ built beside the old one and takes its place when whole. What depends on time or
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -26,11 +27,14 @@ from m2l_bench.report.pairs import Pairs
 from m2l_bench.report.store import Results, read_published, read_results
 from m2l_bench.report.tables import Table, with_published
 from m2l_bench.report.templates import environment
+from m2l_bench.results import write_rows
 
 Named = TypeVar("Named", Table, Drawn)
 
 
-def build(run_folders: Sequence[Path], *, published: bool = False, out: Path | None = None) -> Path:
+def build(
+    run_folders: Sequence[Path], *, published: bool = False, out: Path | None = None, listen: bool = True
+) -> Path:
     """Write the report of one run, or of several as if they were one.
 
     Parameters
@@ -40,8 +44,10 @@ def build(run_folders: Sequence[Path], *, published: bool = False, out: Path | N
     published : bool
         Set published figures (``results/published/*.csv``) below the tables, apart from what was measured.
     out : path-like, optional
-        Folder that gets ``report/`` and ``index.md``: the run's own by default; of several runs a new one beside the
-        first, named by what was merged.
+        Folder that gets ``report/`` and ``index.md`` (of several runs also their rows and cards): the run's own by
+        default; of several runs a new one beside the first, named by what was merged.
+    listen : bool
+        Write the listening page, which is most of a report's size.
 
     Returns
     -------
@@ -69,12 +75,16 @@ def build(run_folders: Sequence[Path], *, published: bool = False, out: Path | N
         drawn = _distinct(list(all_figures(results, pairs, clips)))
         for figure in drawn:
             _save(figure, fresh / "figures")
-        if clips:
+        if clips and listen:
             write_page(fresh / "listen", results, clips, title=f"{_name(results)}: listen")
         _replace(target / "report", fresh)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-    index = _index(results, tables, drawn, n_clips=len(clips))
+    own = target.resolve() in [run.folder.resolve() for run in results.runs]
+    if not own:
+        write_rows(target, results.rows)
+        write_atomic(target / "cards.json", (json.dumps(results.cards, indent=2, sort_keys=True) + "\n").encode())
+    index = _index(results, tables, drawn, n_clips=len(clips) if listen else 0, own=own)
     write_atomic(target / "index.md", index.encode())
     return target / "index.md"
 
@@ -135,7 +145,7 @@ def _name(results: Results) -> str:
     return " + ".join(names)
 
 
-def _index(results: Results, tables: Sequence[Table], drawn: Sequence[Drawn], *, n_clips: int) -> str:
+def _index(results: Results, tables: Sequence[Table], drawn: Sequence[Drawn], *, n_clips: int, own: bool) -> str:
     fingerprints = {row.system: row.fingerprint for row in results.rows}
     used = dict.fromkeys(row.card for row in results.rows)
     return (
@@ -146,6 +156,7 @@ def _index(results: Results, tables: Sequence[Table], drawn: Sequence[Drawn], *,
             tables=[(table, render.to_markdown(table)) for table in tables],
             figures=drawn,
             n_clips=n_clips,
+            own=own,
             systems=[(system, fingerprints[system]) for system in results.systems],
             cards=[(card, results.cards[card]) for card in used],
             runs=[run.record for run in results.runs],

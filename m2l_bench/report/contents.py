@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from m2l_bench.report import figure_data
 from m2l_bench.report.clips import ClipFiles
-from m2l_bench.report.pairs import CONDITIONS, Pairs, What, matrix, winners
+from m2l_bench.report.pairs import CONDITIONS, RANKED, Pairs, What, matrix, winners
 from m2l_bench.report.store import Results
 from m2l_bench.report.tables import (
     ANCHORS,
@@ -50,7 +50,10 @@ def all_tables(results: Results, pairs: Pairs) -> list[Table]:
         tables += _reconstruction_tables(results, pairs, dataset)
     main = figure_data.main_measurements(results.rows)
     if len({measurement.task for measurement in main}) > 1:
-        tables.append(_table(results, pairs, main, "probes", "Probes: the main score of each task"))
+        for probe in sorted({measurement.probe for measurement in main}):
+            columns = [measurement for measurement in main if measurement.probe == probe]
+            title = f"Probes: the main score of each task, {probe} probe"
+            tables.append(_table(results, pairs, columns, f"probes-{slug(probe)}", title))
     for task in sorted({row.task for row in results.rows if row.task}):
         found = {measurement_of(row) for row in results.rows if row.task == task}
         columns = sorted(m for m in found if not figure_data.is_learning_curve(m))
@@ -133,8 +136,8 @@ def _table(results: Results, pairs: Pairs, columns: Sequence[Measurement], name:
 def _caption(columns: Sequence[Measurement], bold: str) -> list[str]:
     sentences = ["In brackets: 95% bootstrap interval over tracks"]
     if any(column.probe for column in columns):
-        sentences[0] += "; after ±: standard deviation over seeds"
-    if any(column.statistic in ("mean", "score") for column in columns):
+        sentences[0] += "; after ±: standard deviation over seeds, where they differ"
+    if any(column.statistic in RANKED for column in columns):
         anchors = f" ({', '.join(ANCHORS)} is not ranked)" if not all(column.task for column in columns) else ""
         sentences.append(f"{bold}{anchors}, sign-flip test over tracks, Holm-corrected over this table, 5%")
     return [f"{sentence}." for sentence in sentences]
@@ -160,7 +163,7 @@ def _rate_figures(results: Results, dataset: str, metric: str) -> Iterator[Drawn
                 return figures.rate_quality(points, x_label=x_label, y_label=y_label)
 
             name = f"{slug(dataset)}-{slug(metric)}-against-{against.replace('_', '-')}"
-            yield Drawn(name, f"{dataset}: {y_label} against {x_label}, mean over files with 95% intervals", draw)
+            yield Drawn(name, f"{dataset}: {y_label} against {x_label}, with 95% intervals", draw)
 
 
 def _matrix_figure(results: Results, pairs: Pairs, what: What) -> Iterator[Drawn]:
@@ -244,13 +247,15 @@ def _confusion_figure(results: Results, measurement: Measurement) -> Iterator[Dr
     )
     if len(labels) > 1:
         title = f"{task}, {probe}, {best}"
-        caption = f"{title} (the best score): targets in rows, predictions in columns"
+        caption = f"{title} (the best score): targets in rows, predictions in columns, all seeds together"
         name = f"{slug(task)}-{slug(probe)}-confusion"
         yield Drawn(name, caption, lambda: figures.confusion(counts, labels, title=title))
 
 
 def _spectrogram_figure(results: Results, clips: Sequence[ClipFiles]) -> Iterator[Drawn]:
-    """Of the clip in the middle: clips are listed from the worst to the best."""
+    """Of the clip in the middle, of those that most systems have: clips are listed from the worst to the best."""
+    most = max((len(clip.systems) for clip in clips), default=0)
+    clips = [clip for clip in clips if len(clip.systems) == most]
     if not clips:
         return
     from m2l_bench import audio

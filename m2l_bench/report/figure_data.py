@@ -20,6 +20,7 @@ from m2l_bench.report.store import natural_key
 from m2l_bench.report.style import Interval, Point
 from m2l_bench.report.tables import Cell, Measurement, Table, make_table, measurement_of
 from m2l_bench.results import Item, Row
+from m2l_bench.tasks.tonality import KEYS
 
 # Of each kind of task the metric that a figure shows: the first that there are rows of.
 MAIN_METRICS = ("key_mirex", "roc_auc", "accuracy", "macro_f1", "average_precision")
@@ -40,8 +41,8 @@ def family(system: str) -> str:
 def rate_points(
     rows: Sequence[Row], cards: Cards, *, dataset: str, metric: str, against: str, systems: Sequence[str]
 ) -> list[Point]:
-    """Mean of `metric` against mean of `against` (``"bit_rate"`` or ``"compression_ratio"``) for systems that have both."""
-    x, y = (_column(rows, cards, [_of(dataset, name)], systems) for name in (against, metric))
+    """`metric` against the mean of `against` (``"bit_rate"`` or ``"compression_ratio"``) for systems that have both."""
+    x, y = (_column(rows, cards, [_of(rows, dataset, name)], systems) for name in (against, metric))
     return [Point(system, family(system), x[system], y[system]) for system in systems if system in x and system in y]
 
 
@@ -101,7 +102,10 @@ def confusion_counts(
         and item.prediction
         and ";" not in item.target + item.prediction
     }
-    labels = sorted({label for pair in pairs.values() for label in pair}, key=natural_key)
+    found = {label for pair in pairs.values() for label in pair}
+    # Keys along the circle of fifths, each major one before its relative minor: near keys stand near.
+    by_fifths = [KEYS[tonic] for step in range(12) for tonic in (7 * step % 12, (7 * step + 9) % 12 + 12)]
+    labels = [key for key in by_fifths if key in found] if found <= set(by_fifths) else sorted(found, key=natural_key)
     place = {label: index for index, label in enumerate(labels)}
     counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
     for target, prediction in pairs.values():
@@ -156,8 +160,10 @@ def spectrogram(audio: np.ndarray, *, frames: int = 400, bins: int = 256, n_fft:
     return np.asarray(np.maximum(10 * np.log10(np.maximum(power, 1e-10)), -100.0), dtype=np.float32)
 
 
-def _of(dataset: str, metric: str) -> Measurement:
-    return Measurement(dataset, "", "", "", metric, "mean")
+def _of(rows: Sequence[Row], dataset: str, metric: str) -> Measurement:
+    """The mean over files, or the number of the whole set where the metric has no other."""
+    found = {row.statistic for row in rows if (row.dataset, row.task, row.metric) == (dataset, "", metric)}
+    return Measurement(dataset, "", "", "", metric, "pooled" if "pooled" in found else "mean")
 
 
 def _column(

@@ -161,7 +161,7 @@ def spectrogram_grid(
         Hz.
     title : str
     """
-    with panels(COLUMN, 1.1 + 0.57 * len(spectrograms), len(spectrograms), 2, sharex=True, sharey=True) as (
+    with panels(COLUMN, 1.1 + 0.6 * len(spectrograms), len(spectrograms), 2, sharex=True, sharey=True) as (
         figure,
         all_axes,
     ):
@@ -178,7 +178,7 @@ def spectrogram_grid(
                 "rasterized": True,
             }
             shown = left.imshow(levels, cmap="magma", vmin=top - 80, vmax=top, **options)
-            left.set_ylabel(short(name, 14), fontsize=6.5)
+            left.set_title(short(name, 30), loc="left", pad=2, fontsize=6.5)
             left.set_yticks([0, round(max_frequency / 2000), round(max_frequency / 1000)])
             if row == 0:
                 right.set_axis_off()
@@ -195,7 +195,7 @@ def spectrogram_grid(
             axes.set_xlabel("time (s)")
         if title:
             figure.suptitle(short(title, 60), fontsize=7)
-        all_axes[0][0].set_title("spectrogram (kHz)", loc="left")
+        figure.supylabel("frequency (kHz)", fontsize=7)
     return figure
 
 
@@ -218,7 +218,7 @@ def significance(differences: np.ndarray, p_values: np.ndarray, systems: Sequenc
     size = 6.5 if len(systems) <= 14 else 5
     with panel(COLUMN, 3.2) as (figure, axes):
         axes.imshow(state, cmap=ListedColormap(["#E69F00", "#EEEEEE", "#56B4E9"]), vmin=-1, vmax=1)
-        names = [short(system, 22) for system in systems]
+        names = [short(system, 30) for system in systems]
         axes.set_xticks(range(len(systems)), names, rotation=90, fontsize=size)
         axes.set_yticks(range(len(systems)), names, fontsize=size)
         axes.tick_params(length=0)
@@ -245,7 +245,7 @@ def training_curves(quantities: Mapping[str, Mapping[str, tuple[Sequence[float],
     quantities : mapping
         Quantity -> run -> (steps, values).
     """
-    with panels(COLUMN, 0.5 + 1.35 * len(quantities), len(quantities), 1, sharex=True) as (figure, all_axes):
+    with panels(COLUMN, 0.5 + 1.05 * len(quantities), len(quantities), 1, sharex=True) as (figure, all_axes):
         for row, (quantity, runs) in enumerate(quantities.items()):
             axes = all_axes[row][0]
             for index, (name, (steps, values)) in enumerate(runs.items()):
@@ -257,7 +257,9 @@ def training_curves(quantities: Mapping[str, Mapping[str, tuple[Sequence[float],
             axes.set_ylabel(quantity)
             axes.grid(True, linewidth=0.3, color="#CCCCCC")
             axes.set_axisbelow(True)
+        figure.align_ylabels()
         all_axes[-1][0].set_xlabel("training step")
-        if any(len(runs) > 1 for runs in quantities.values()):
-            legend(figure, all_axes[0][0])
+        most = max(range(len(quantities)), key=lambda row: len(list(quantities.values())[row]))
+        if len(list(quantities.values())[most]) > 1:
+            legend(figure, all_axes[most][0])
     return figure

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 
 from m2l_bench import audio as audio_io
 from m2l_bench.report.clips import SUFFIXES, ClipFiles
@@ -75,7 +74,8 @@ def page_data(results: Results, clips: Sequence[ClipFiles], systems: Sequence[st
     pairs = Pairs(item for item in results.items if not item.task)
     datasets = {clip.dataset for clip in clips}
     names = dict.fromkeys(what.metric for what in pairs.measured() if what.dataset in datasets)
-    cards = {row.metric: results.cards[row.card] for row in results.rows if not row.task}
+    # What a clip adds to a number of the whole set is no score of the clip.
+    cards = {row.metric: results.cards[row.card] for row in results.rows if not row.task and row.statistic == "mean"}
     metrics = [name for name in _metric_order(names) if name in cards]
     return {
         "systems": list(systems),
@@ -208,8 +208,8 @@ def _render(data: Mapping[str, Any]) -> str:
         .get_template("listen.html.j2")
         .render(
             title=data["title"],
-            data=Markup(embedded),
-            css=Markup((_TEMPLATES / "listen.css").read_text(encoding="utf-8")),
-            js=Markup((_TEMPLATES / "listen.js").read_text(encoding="utf-8")),
+            data=embedded,
+            css=(_TEMPLATES / "listen.css").read_text(encoding="utf-8"),
+            js=(_TEMPLATES / "listen.js").read_text(encoding="utf-8"),
         )
     )

@@ -4,7 +4,9 @@ Conventions
 -----------
 Systems are paired item by item; an item that one of them failed on is left out of that pair. Repetitions with other
 seeds are averaged first. A difference is of means over items; its test flips the signs of whole groups (tracks). Where
-a metric has no score for a single item (FAD, ROC AUC), nothing is tested and nothing is set in bold.
+a metric has no score for a single item (FAD, ROC AUC, macro F1), an item's value is what it adds to the number of all
+(:func:`m2l_bench.statistics.contributions`), so that the mean is the number and the same test applies. Where there is
+no such value either (FAD-inf), nothing is tested and nothing is set in bold.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ from m2l_bench.statistics import holm, sign_flip_test
 ALPHA = 0.05
 # What a system was given to work with; the least of it is no merit.
 CONDITIONS = ("bit_rate", "compression_ratio")
+# Statistics whose items have the number as their mean; a median has none.
+RANKED = ("mean", "pooled", "score")
 
 
 class What(NamedTuple):
@@ -140,7 +144,7 @@ def winners(
     p_values: list[float] = []
     for measurement in measurements:
         judged = direction.get(measurement) is not None and measurement.metric not in CONDITIONS
-        if not judged or measurement.statistic not in ("mean", "score"):
+        if not judged or measurement.statistic not in RANKED:
             continue
         sign = 1.0 if direction[measurement] else -1.0
         for field in fields:

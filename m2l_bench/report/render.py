@@ -67,11 +67,11 @@ def to_latex(table: Table) -> str:
     body = "\\providecommand{\\num}[1]{\\ensuremath{#1}}\n" + "\n\\par\\medskip\n".join(tabulars)
     notes = " ".join(_tex_sentence(sentence) for sentence in sentences(table))
     caption = f"{_tex(table.title)}. " if table.title else ""
-    published = "\n".join(["", r"\par\bigskip", *_published_tabular(table.published)]) if table.published else ""
+    published = _published_table(table) if table.published else ""
     return (
         "\\begin{table*}\n\\centering\n\\caption{" + caption + notes + "}\n\\label{tab:" + _label(table.name) + "}\n"
-        "\\footnotesize\n" + body + published + "\n\\end{table*}\n"
-    )
+        "\\footnotesize\n" + body + "\n\\end{table*}\n"
+    ) + published
 
 
 def to_html(table: Table) -> str:
@@ -146,8 +146,9 @@ def to_parquet(table: Table) -> bytes:
 def sentences(table: Table, *, markdown: bool = False) -> list[str]:
     """What stands under a table: how to read it, the counts where they are the same everywhere, the caveats."""
     text = list(table.caption)
-    if table.same_counts:
-        text.append("Items planned / scored / failed: {} / {} / {} for every system.".format(*table.same_counts))
+    if counts := table.same_counts:
+        named = [f"{dataset} " * (len(counts) > 1) + " / ".join(map(str, found)) for dataset, found in counts.items()]
+        text.append(f"Items planned / scored / failed: {', '.join(named)} for every system.")
     text += table.common_notes
     text += [f"{mark}: {note}" for note, mark in table.footnotes.items()]
     return [markdown_text(sentence) for sentence in text] if markdown else text
@@ -177,7 +178,9 @@ def _texts(cell: Cell | None, digits: int) -> tuple[str, str, str]:
         return "failed", "", ""
     value, low, high = (number_text(number, digits) for number in (cell.value, cell.low, cell.high))
     interval = "" if math.isnan(cell.low) or math.isnan(cell.high) else f"[{low}, {high}]"
-    return value, interval, "" if math.isnan(cell.spread) else f"±{number_text(cell.spread, max(digits, 1))}"
+    # The linear probe has one solution: its seeds differ in rounding alone.
+    spread = f"±{number_text(cell.spread, max(digits, 1))}" if cell.spread > 1e-9 else ""
+    return value, interval, spread
 
 
 def number_text(value: float, digits: int) -> str:
@@ -306,8 +309,15 @@ def _tex_cell(cell: Cell | None, digits: int) -> str:
     return text + (rf" $\pm$\num{{{spread[1:]}}}" if spread else "")
 
 
+def _published_table(table: Table) -> str:
+    """A float of its own: both together may be taller than a page."""
+    begin = ["\\begin{table*}", r"\centering", rf"\caption{{{_tex_sentence(PUBLISHED_HEADING)}}}"]
+    begin += [rf"\label{{tab:{_label(table.name)}-published}}", r"\footnotesize"]
+    return "\n".join([*begin, *_published_tabular(table.published), "\\end{table*}\n"])
+
+
 def _published_tabular(figures: Sequence[Published]) -> list[str]:
-    lines = [rf"\emph{{{PUBLISHED_HEADING}}}\par\smallskip", r"\begin{tabular}{lllrp{0.22\linewidth}p{0.22\linewidth}}"]
+    lines = [r"\begin{tabular}{lllrp{0.25\linewidth}p{0.25\linewidth}}"]
     lines += [r"\toprule", " & ".join(name.capitalize() for name in _PUBLISHED) + r" \\", r"\midrule"]
     lines += [" & ".join(_tex(text) for text in _published_cells(figure)) + r" \\" for figure in figures]
     return [*lines, r"\bottomrule", r"\end{tabular}"]
@@ -330,12 +340,22 @@ _TEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
+    "[": "{[}",  # after the end of a line a bare bracket would be its option
     '"': "''",
     "↑": r"$\uparrow$",
     "↓": r"$\downarrow$",
     "±": r"$\pm$",
     **{sign: f"\\{sign}" for sign in "&%$#_"},
+    "…": r"\ldots{}",
+    "\N{EN DASH}": "--",
+    "\N{EM DASH}": "---",
+    "\N{MULTIPLICATION SIGN}": r"$\times$",
+    **dict(
+        zip("ßøØæÆœŒłŁ", (rf"\{name}{{}}" for name in ("ss", "o", "O", "ae", "AE", "oe", "OE", "l", "L")), strict=True)
+    ),
 }
+# Combining mark -> LaTeX's accent.
+_ACCENTS = dict(zip("\u0300\u0301\u0302\u0303\u0304\u0307\u0308\u030a\u030b\u030c\u0327", "`'^~=.\"rHvc", strict=True))
 
 
 def _tex(text: str) -> str:
@@ -350,8 +370,11 @@ def _tex_sentence(text: str) -> str:
 def _plain(sign: str) -> str:
     if sign.isascii():
         return sign
+    letter, *marks = list(unicodedata.normalize("NFD", sign))
+    if letter.isascii() and letter.isalpha() and len(marks) == 1 and marks[0] in _ACCENTS:
+        return rf"\{_ACCENTS[marks[0]]}{{{letter}}}"
     plain = unicodedata.normalize("NFKD", sign).encode("ascii", "ignore").decode()
-    return plain or f"[U+{ord(sign):04X}]"
+    return plain or f"{{[}}U+{ord(sign):04X}]"
 
 
 def _label(name: str) -> str:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 COLUMN = 3.35
 PAGE = 6.9
+_FEW_COLOURS = 1024
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A8A8A")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 HATCHES = ("", "////", "....", "xxxx")
@@ -88,7 +89,20 @@ def save(figure: Figure, stem: Path) -> None:
         ):
             buffer = io.BytesIO()
             figure.savefig(buffer, format=suffix[1:], dpi=300, metadata=metadata)
-            write_atomic(stem.with_name(stem.name + suffix), buffer.getvalue())
+            content = buffer.getvalue()
+            write_atomic(stem.with_name(stem.name + suffix), _fewer_colours(content) if suffix == ".png" else content)
+
+
+def _fewer_colours(png: bytes) -> bytes:
+    """Lines and letters in 256 colours: a third of the size, and no eye sees it. A picture of many colours is left."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    if picture.getcolors(_FEW_COLOURS) is not None:
+        picture = picture.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    picture.save(buffer, "PNG", dpi=(300, 300), compress_level=9)
+    return buffer.getvalue()
 
 
 @contextmanager
@@ -161,9 +175,15 @@ def legend(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if not labels:
         return
-    labels = [short(label, 24) for label in labels]
-    characters = figure.get_figwidth() * 17
-    columns = max(1, min(len(labels), int(characters / (max(len(label) for label in labels) + 6))))
+    labels = [short(label, 32) for label in labels]
+    characters = figure.get_figwidth() * 18
+
+    def width(columns: int) -> int:
+        """In characters; matplotlib fills column after column, each as wide as its longest name."""
+        parts = np.array_split(np.array([len(label) for label in labels]), columns)
+        return sum(int(part.max()) + 6 for part in parts)
+
+    columns = max((n for n in range(1, len(labels) + 1) if width(n) <= characters), default=1)
     figure.set_figheight(figure.get_figheight() + 0.14 * -(-len(labels) // columns) - 0.14)
     figure.legend(handles, labels, loc="outside upper center", ncols=columns, columnspacing=1.0, handletextpad=0.4)
 
@@ -189,6 +209,7 @@ def name_points(figure: Figure, axes: Axes, points: Sequence[tuple[str, float, f
                 ha={1: "left", -1: "right", 0: "center"}[dx],
                 va={1: "bottom", -1: "top", 0: "center"}[dy],
                 fontsize=6,
+                bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.7},
             )
             box = text.get_window_extent()
             free = not any(box.overlaps(other) for other in boxes) and not any(box.contains(*at) for at in taken)

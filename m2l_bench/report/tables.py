@@ -138,10 +138,20 @@ class Table:
         return {note: _mark(index) for index, note in enumerate(notes)}
 
     @property
-    def same_counts(self) -> tuple[int, int, int] | None:
-        """The counts, where they are the same in every line."""
-        counts = {line.counts for line in self.lines}
-        return counts.pop() if len(counts) == 1 else None
+    def same_counts(self) -> dict[str, tuple[int, int, int]] | None:
+        """Dataset -> counts, where they are the same in every line; of a line the cell with most failures."""
+        found: dict[str, set[tuple[int, int, int]]] = {}
+        for line in self.lines:
+            worst: dict[str, Cell] = {}
+            for column, cell in zip(self.columns, line.cells, strict=True):
+                if cell is not None:
+                    other = worst.setdefault(column.measurement.dataset, cell)
+                    worst[column.measurement.dataset] = max(other, cell, key=lambda c: c.n_failed)
+            for dataset, cell in worst.items():
+                found.setdefault(dataset, set()).add((cell.n_planned, cell.n_scored, cell.n_failed))
+        if any(len(counts) > 1 for counts in found.values()):
+            return None
+        return {dataset: counts.pop() for dataset, counts in found.items()}
 
 
 def make_table(
@@ -187,6 +197,9 @@ def make_table(
             cells[measurement_of(row), row.system].append(row)
     refuse_mixtures(row for several in cells.values() for row in several)
     found = {measurement for measurement, _ in cells}
+    if len({measurement.dataset for measurement in found}) > 1:  # whose caveat is it?
+        for several in cells.values():
+            several[:] = [replace(row, note=row.note and f"{row.dataset}: {row.note}") for row in several]
     kept = [measurement for measurement in measurements if measurement in found]
     lines = [
         _line(system, [_cell(cells.get((m, system), []), best=(m, system) in winners) for m in kept])

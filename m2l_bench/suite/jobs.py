@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -254,7 +255,7 @@ class DistanceJob:
     def id(self) -> str:
         """SHA-256 of everything the outcome depends on."""
         return identity(
-            "distance",
+            "distance with contributions",
             label=self.label,
             fingerprint=self.fingerprint,
             dataset=self.dataset,
@@ -271,7 +272,7 @@ class DistanceJob:
         return True
 
     def run(self, workspace: Path) -> Outcome:
-        """The row, and a record for each file that is not in it."""
+        """The row, and a record for each file: what it adds to the number, or why it is not in it."""
         metric = set_metric(self.metric)
         reasons = dict(self.failed)
         heard = [item for item in self.items if item.id not in reasons]
@@ -281,10 +282,15 @@ class DistanceJob:
             for fingerprint in (REFERENCE, self.fingerprint)
         )
         value = low = high = float("nan")
+        added: dict[str, float] = {}
         note = self.note
         try:
             score = metric.score(references, estimates, self.seed)
             value, low, high = score.value, score.ci_low, score.ci_high
+            if score.health.get("rank_reference", math.inf) < score.health.get("dim", 0):
+                few = f"{score.health['n']} windows in {score.health['dim']} dimensions"
+                note = f"{note} {metric.card.title}: {few}, so covariances of low rank: compare sets of this size only."
+            added = dict(zip((item.id for item in heard), score.contributions, strict=bool(score.contributions)))
         except Unscorable as error:
             reasons |= {item.id: str(error) for item in heard}
             note = " ".join([note, f"{self.metric}: {error}."]).strip()
@@ -314,7 +320,8 @@ class DistanceJob:
             seed=self.system.seed,
             item="",
         )
-        return Outcome([replace(blank, item=name, group=name, reason=why) for name, why in reasons.items()], [row])
+        records = [replace(blank, item=name, group=name, reason=why) for name, why in reasons.items()]
+        return Outcome(records + [replace(blank, item=n, group=n, value=x) for n, x in added.items()], [row])
 
 
 def windows_of(embedding: str) -> str:

@@ -188,6 +188,7 @@ def probe_jobs(plan: Plan, outcomes: Sequence[Outcome]) -> list[ProbeJob]:
                     failed=tuple(sorted((name, why) for name, why in lost.items() if name in names)),
                     probe=probe,
                     seeds=plan.suite.probe_seeds,
+                    train_items=plan.suite.train_items,
                 )
                 for probe in plan.suite.probes
             ]

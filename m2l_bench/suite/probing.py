@@ -158,6 +158,8 @@ class ProbeJob:
         Ids without latents, and why.
     probe : str
     seeds : tuple of int
+    train_items : tuple of int
+        Smaller training splits to probe too: rows of the splits ``test@N``, which make a learning curve with the whole.
     """
 
     system: SystemSpec
@@ -167,6 +169,7 @@ class ProbeJob:
     failed: tuple[tuple[str, str], ...]
     probe: str
     seeds: tuple[int, ...]
+    train_items: tuple[int, ...] = ()
 
     @property
     def label(self) -> str:
@@ -178,7 +181,7 @@ class ProbeJob:
         """SHA-256 of everything the outcome depends on."""
         task = self.task.load()
         return identity(
-            "probe",
+            "probe with contributions",
             label=self.label,
             fingerprint=self.fingerprint,
             task=[task.name, task.kind, task.labels, task.pooling, task.clip_seconds, task.caveat],
@@ -188,6 +191,7 @@ class ProbeJob:
             cards=[METRICS[name].card.hash for name in task.metrics],
             probe=self.probe,
             seeds=self.seeds,
+            **({"train_items": self.train_items} if self.train_items else {}),
         )
 
     def is_whole(self, outcome: Outcome, workspace: Path) -> bool:
@@ -207,11 +211,24 @@ class ProbeJob:
                 for item in self.items
                 if item.id not in reasons
             }
-            result = evaluate(task, features, load_probe(self.probe), seeds=self.seeds)
+            probe = load_probe(self.probe)
+            result = evaluate(task, features, probe, seeds=self.seeds)
+            curve = {
+                n: evaluate(task, features, probe, seeds=self.seeds, train_items=n)
+                for n in self.train_items
+                if n < result.n_train
+            }
         except ValueError as error:
             return self._failed(task, failure_reason(error))
         named = {"system": self.label, "fingerprint": self.fingerprint}
         rows = [replace(row, probe=self.probe) for row in result.rows(**named)]
+        if self.train_items:
+            curve[result.n_train] = result
+            rows += [
+                replace(row, probe=self.probe, split=f"{row.split}@{n}")
+                for n, part in curve.items()
+                for row in part.rows(**named)
+            ]
         records = [replace(record, probe=self.probe) for record in result.item_rows(**named)]
         lost = [(name, reasons.get(name, why)) for name, why in result.failures]
         return Outcome([*records, *self._lost(task, lost)], rows)

@@ -9,6 +9,7 @@ A suite is TOML::
     tasks = ["key/tunes", "genre/gtzan=path/to/gtzan"]
     probes = ["linear", "mlp"]
     probe_seeds = [0, 1, 2]
+    train_items = [20, 80]  # learning curves: also probe with so few training items
     seed = 0
 """
 
@@ -18,7 +19,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
 from m2l_bench.probes import PROBES
 from m2l_bench.suite.jobs import SystemSpec
@@ -85,6 +86,7 @@ class Suite(BaseModel):
     tasks: tuple[str, ...] = EMBEDDED_TASKS
     probes: tuple[str, ...] = PROBES
     probe_seeds: tuple[int, ...] = (0, 1, 2)
+    train_items: tuple[PositiveInt, ...] = ()
     seed: int = Field(default=0, ge=0)
     max_length_difference: float = Field(default=0.0, ge=0.0)
 

@@ -6,7 +6,7 @@ Each hears the mean of the channels, so that there is one stream: ``(channels, s
 at least one frame whatever the length. None of them decodes.
 
 ``majority``       a constant: a probe can only learn how frequent the labels are
-``random-init``    Music2Latent with the weights it starts from: what the architecture alone gives
+``random-init``, ``random-init-features``  Music2Latent with the weights it starts from: what the architecture alone gives
 ``mfcc-chroma``    timbre and pitch classes as they were computed before anything was learnt
 ``musicnn``        a network trained to tag MagnaTagATune, with labels
 ``music2latent-features``  Music2Latent's map before its bottleneck, of which the latents are a projection
@@ -162,7 +162,7 @@ class RandomInit:
     Parameters
     ----------
     layer : {"latents", "features"}
-        The 64 latents, or the map before the bottleneck.
+        The 64 latents, or the map before the bottleneck (``random-init-features``).
     config : Config or "small", optional
         The published architecture by default; ``"small"``: that of the shipped recipe ``music2latent-small.toml``.
     device : str
@@ -192,8 +192,7 @@ class RandomInit:
         self._engine = Engine(network, torch.device(device), window, 1, torch.float32, seed)
         self._compute = self._engine.latents if layer == "latents" else self._engine.features
         self.seed = seed
-        suffix = [":small"] * is_small + [":features"] * (layer == "features")
-        self.name = "random-init" + "".join(suffix)
+        self.name = "random-init" + "-features" * (layer == "features") + ":small" * is_small
         self.sample_rate: int | None = config.sample_rate
         self.latent_rate = config.latent_rate
         self.latent_dim = config.latent_dim if layer == "latents" else config.features_dim

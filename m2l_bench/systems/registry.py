@@ -20,6 +20,7 @@ from typing import Any
 from m2l_bench.systems.base import System
 
 ENTRY_POINT_GROUP = "m2l_bench.systems"
+ASSETS = Path(__file__).parents[1] / "assets"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +43,15 @@ class Entry:
         Constructor options common to all variants.
     audio, latents, parameters : str
         Sample rate and channels; rate x dimension and compression (waveform samples per latent value); millions.
+    bit_rate : str
+        In kbit/s; ``"measured"`` where it is read off the bit stream, ``"-"`` where there is none.
     licence : str
         Of code / weights.
     download : tuple of str
         Variants whose weights are downloaded when first asked for; ``("",)`` where there are no variants.
+    asset : str
+        File of the default variant's weights among the package's assets; where it is not shipped, ``checkpoint=`` says
+        where they lie.
     shown : tuple of str
         What a free variant is listed with.
     """
@@ -62,7 +68,26 @@ class Entry:
     parameters: str = "-"
     licence: str = "MIT"
     download: tuple[str, ...] = ()
+    asset: str = ""
+    bit_rate: str = "-"
     shown: tuple[str, ...] = ()
+
+
+def _family(name: str, summary: str, parameters: str, *, bit_rate: str = "-") -> Entry:
+    """A family at the scale that this package trains."""
+    return Entry(
+        module="m2l_bench.systems.families.system",
+        attribute="DacFamilySystem" if name == "dac-style" else "FamilySystem",
+        summary=summary,
+        options={"family": name},
+        variants={"small": {}},
+        default="small",
+        asset=f"{name}-small.safetensors",
+        audio="44.1 kHz, per channel",
+        latents="10.77 Hz x 64, 64x",
+        parameters=parameters,
+        bit_rate=bit_rate,
+    )
 
 
 SYSTEMS: dict[str, Entry] = {
@@ -92,6 +117,7 @@ SYSTEMS: dict[str, Entry] = {
         shown=("12k", "16k", "24k", "32k", "64k", "128k"),
         licence="BSD-3-Clause",
         audio="48 kHz",
+        bit_rate="measured",
     ),
     "vorbis": Entry(
         module="m2l_bench.systems.conventional",
@@ -102,6 +128,7 @@ SYSTEMS: dict[str, Entry] = {
         shown=("q0", "q4", "q8"),
         licence="BSD-3-Clause",
         audio="44.1 kHz",
+        bit_rate="measured",
     ),
     "mp3": Entry(
         module="m2l_bench.systems.conventional",
@@ -111,6 +138,7 @@ SYSTEMS: dict[str, Entry] = {
         default="128k",
         shown=("48k", "64k", "128k", "256k"),
         licence="LGPL-2.1",
+        bit_rate="measured",
         audio="44.1 kHz, 1 or 2",
     ),
     "pca": Entry(
@@ -130,9 +158,20 @@ SYSTEMS: dict[str, Entry] = {
         module="m2l_bench.systems.features",
         attribute="RandomInit",
         summary="Music2Latent with random weights: what the architecture alone gives to a probe",
-        variants={"published": {}, "published-features": {"layer": "features"}, "small": {"config": "small"}},
+        variants={"published": {}, "small": {"config": "small"}},
         default="published",
-        audio="44.1 kHz, per channel",
+        audio="44.1 kHz, mono",
+        latents="10.77 Hz x 64",
+    ),
+    "random-init-features": Entry(
+        module="m2l_bench.systems.features",
+        attribute="RandomInit",
+        summary="the same before its bottleneck: what the architecture alone gives to music2latent-features",
+        variants={"published": {}, "small": {"config": "small"}},
+        default="published",
+        options={"layer": "features"},
+        audio="44.1 kHz, mono",
+        latents="10.77 Hz x 8192; small: x 1024",
     ),
     "mfcc-chroma": Entry(
         module="m2l_bench.systems.features",
@@ -220,6 +259,7 @@ SYSTEMS: dict[str, Entry] = {
         licence="MIT / MIT",
         audio="44.1 kHz, per channel",
         latents="86.1 Hz x 1024, 0.5x",
+        bit_rate="7.75 (3 codebooks: 2.58)",
         parameters="76.62",
     ),
     "encodec": Entry(
@@ -238,9 +278,20 @@ SYSTEMS: dict[str, Entry] = {
         default="24khz",
         download=("24khz", "24khz-3k", "24khz-24k", "24khz-continuous", "48khz", "48khz-24k", "48khz-continuous"),
         licence="MIT / CC BY-NC 4.0",
+        bit_rate="6, 3 or 24",
         audio="24 kHz per channel, 48 kHz stereo",
         latents="75 Hz x 128, 2.5x; 48 kHz: 151.5 Hz x 129 (128 + segment gain), 5x",
         parameters="14.85",
+    ),
+    "snac": Entry(
+        module="m2l_bench.systems.snac",
+        attribute="Snac",
+        summary="SNAC at 44.1 kHz (Siuzdak et al., 2024): codes at several time scales; an extra of its own",
+        download=("",),
+        licence="MIT / MIT",
+        audio="44.1 kHz, per channel",
+        bit_rate="2.6",
+        parameters="54.5",
     ),
     "stable-audio": Entry(
         module="m2l_bench.systems.stable_audio",
@@ -251,6 +302,16 @@ SYSTEMS: dict[str, Entry] = {
         audio="44.1 kHz, stereo",
         latents="21.5 Hz x 64, 64x",
         parameters="156.1",
+    ),
+    "latmusic-style": _family(
+        "latmusic-style", "spectrogram autoencoder in LatMusic's style, not the original; end to end", "2.45"
+    ),
+    "musika-style": _family(
+        "musika-style", "Musika's networks, smaller, in two stages, without discriminators", "2.04"
+    ),
+    "mousai-style": _family("mousai-style", "diffusion autoencoder: Moûsai's networks, smaller, per channel", "2.45"),
+    "dac-style": _family(
+        "dac-style", "residual vector quantisation: DAC, smaller, without discriminators", "1.16", bit_rate="1.38"
     ),
     "folder": Entry(
         module="m2l_bench.systems.folder",
@@ -330,6 +391,12 @@ def needs_download(name: str) -> bool:
     base, _, variant = name.partition(":")
     entry = SYSTEMS.get(base)
     return entry is not None and (variant or entry.default) in entry.download
+
+
+def needs_checkpoint(name: str) -> bool:
+    """Whether a registry name loads with ``checkpoint=`` only, since no weights of it are shipped."""
+    entry = SYSTEMS.get(name.partition(":")[0])
+    return entry is not None and bool(entry.asset) and not (ASSETS / entry.asset).is_file()
 
 
 def _resolve(name: str, *, has_checkpoint: bool) -> tuple[Any, dict[str, Any]]:

@@ -1,16 +1,20 @@
 """Do the distances follow what everyone agrees on: fewer bits, worse sound? MP3 and Opus on the embedded excerpts.
 
-    python tests/benchmarks/bench_bitrates.py [FIGURE.png]
+    python tests/benchmarks/bench_bitrates.py [--short] [FOLDER]
 
 Encodes every excerpt in memory with libsndfile at falling bit rates, prints FAD, FAD-inf and KAD through musicnn over
 all excerpts and ViSQOL over the first eight, and says whether each is monotone. Bit rates are measured, not claimed.
+FOLDER gets the numbers as CSV, and FAD and ViSQOL against the bit rate as figures. ``--short`` takes the end points
+only, and two excerpts for ViSQOL.
 """
 
 from __future__ import annotations
 
+import csv
 import io
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import soundfile
@@ -20,6 +24,9 @@ from m2l_bench import audio as audio_io
 from m2l_bench.embeddings import load
 from m2l_bench.reconstruction.distribution import fad, fad_inf, kad
 from m2l_bench.reconstruction.visqol import visqol_pairs
+from m2l_bench.report.figures import rate_quality
+from m2l_bench.report.style import Interval, Point, save
+from m2l_bench.statistics import bootstrap_interval
 
 EXCERPTS = Path(m2l_bench.__file__).parent / "assets" / "reconstruction" / "wesnoth"
 # codec -> (libsndfile format, subtype, rate in Hz, compression levels)
@@ -48,7 +55,18 @@ def coded(audio: np.ndarray, sample_rate: int, codec: str, level: float) -> tupl
     return audio_io.resample(decoded, codec_rate, sample_rate, n_samples=audio.shape[1]), kbps
 
 
-def main() -> None:
+class Line(NamedTuple):
+    """One codec at one bit rate: FAD, FAD-inf, KAD and ViSQOL, each with its interval."""
+
+    codec: str
+    kbps: float
+    fad: Interval
+    fad_inf: Interval
+    kad: Interval
+    visqol: Interval
+
+
+def main(*, short: bool, folder: Path | None) -> None:
     excerpts = [audio_io.load(path) for path in sorted(EXCERPTS.glob("*.ogg"))]
     listener = load("musicnn")
 
@@ -59,49 +77,56 @@ def main() -> None:
 
     references = embed([audio for audio, _ in excerpts])
     print(f"{len(excerpts)} excerpts, {sum(map(len, references))} windows")
-    curves: dict[str, list[tuple[float, ...]]] = {}
+    lines: list[Line] = []
     for codec, (*_, levels) in CODECS.items():
         sources = [
             (audio.mean(axis=0, keepdims=True), rate) if codec in MONO else (audio, rate) for audio, rate in excerpts
         ]
-        for level in levels:
+        for level in levels[:: len(levels) - 1] if short else levels:
             results = [coded(audio, rate, codec, level) for audio, rate in sources]
             kbps = float(np.mean([rate for _, rate in results]))
             estimates = embed([audio for audio, _ in results])
-            plain, inf, kernel = (score(references, estimates, 0) for score in (fad, fad_inf, kad))
-            pairs = [(x, y, r) for (x, r), (y, _) in zip(sources[:VISQOL_FILES], results, strict=False)]
-            mos = float(np.mean([score for score, _ in visqol_pairs(pairs, workers=2)]))
-            curves.setdefault(codec, []).append((kbps, plain.value, inf.value, kernel.value, mos))
+            scores = (score(references, estimates, 0) for score in (fad, fad_inf, kad))
+            of_sets = [Interval(score.value, score.ci_low, score.ci_high) for score in scores]
+            several = list(zip(sources, results, strict=True))[: 2 if short else VISQOL_FILES]
+            mos = [score for score, _ in visqol_pairs([(x, y, rate) for (x, rate), (y, _) in several], workers=2)]
+            lines.append(Line(codec, kbps, *of_sets, Interval(float(np.mean(mos)), *bootstrap_interval(mos))))
+            told = zip(("FAD", "FAD-inf", "KAD", "ViSQOL"), lines[-1][2:], strict=True)
             print(
-                f"{codec:5s} {kbps:6.1f} kbit/s  FAD {plain.value:8.4f} [{plain.ci_low:.4f}, {plain.ci_high:.4f}]"
-                f"  FAD-inf {inf.value:8.4f} [{inf.ci_low:.4f}, {inf.ci_high:.4f}]"
-                f"  KAD {kernel.value:8.4f} [{kernel.ci_low:.4f}, {kernel.ci_high:.4f}]  ViSQOL {mos:.3f}",
+                f"{codec:5s} {kbps:6.1f} kbit/s  "
+                + "  ".join(f"{n} {v:.4f} [{a:.4f}, {b:.4f}]" for n, (v, a, b) in told),
                 flush=True,
             )
-    for codec, rows in curves.items():
-        table = np.array(rows)  # bit rates fall
-        rising, falling = np.diff(table[:, 1:4], axis=0) > 0, np.diff(table[:, 4]) < 0
-        print(f"{codec}: FAD, FAD-inf, KAD rise {rising.all(axis=0).tolist()}; ViSQOL falls {bool(falling.all())}")
-    if len(sys.argv) > 1:
-        plot(curves, sys.argv[1])
+    for codec in CODECS:
+        values = np.array([[interval.value for interval in line[2:]] for line in lines if line.codec == codec])
+        steps = np.diff(values, axis=0)  # bit rates fall
+        rise, fall = (steps[:, :3] > 0).all(axis=0).tolist(), bool((steps[:, 3] < 0).all())
+        print(f"{codec}: FAD, FAD-inf, KAD rise {rise}; ViSQOL falls {fall}")
+    if folder:
+        write(lines, folder)
 
 
-def plot(curves: dict[str, list[tuple[float, ...]]], path: str) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
-    for codec, rows in curves.items():
-        table = np.array(rows)
-        left.loglog(table[:, 0], table[:, 1], "o-", label=codec)
-        right.semilogx(table[:, 0], table[:, 4], "o-", label=codec)
-    left.set(xlabel="kbit/s", ylabel="FAD-musicnn")
-    right.set(xlabel="kbit/s", ylabel="ViSQOL (MOS-LQO)")
-    left.legend()
-    figure.savefig(path, dpi=120)
+def write(lines: list[Line], folder: Path) -> None:
+    """The numbers as CSV; FAD and ViSQOL against the bit rate as figures."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "bitrates.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        names = [f"{name}{end}" for name in Line._fields[2:] for end in ("", "_low", "_high")]
+        writer.writerow(["codec", "kbps", *names])
+        for line in lines:
+            writer.writerow([line.codec, f"{line.kbps:.2f}", *(f"{x:.6g}" for interval in line[2:] for x in interval)])
+    for name, label in (("fad", "FAD-musicnn ↓"), ("visqol", "ViSQOL (MOS-LQO) ↑")):
+        points = [
+            Point(
+                line.codec, "opus (mono)" if line.codec in MONO else line.codec, Interval(line.kbps, *2 * [np.nan]), y
+            )
+            for line in lines
+            for y in [getattr(line, name)]
+        ]
+        save(rate_quality(points, x_label="bit rate (kbit/s)", y_label=label), folder / f"{name}-against-bit-rate")
 
 
 if __name__ == "__main__":
-    main()
+    arguments = sys.argv[1:]
+    folders = [Path(argument) for argument in arguments if argument != "--short"]
+    main(short="--short" in arguments, folder=folders[0] if folders else None)

@@ -1,7 +1,8 @@
 """Set metrics against the released formulae, musicnn's speed, ViSQOL's throughput: ratios measured in one run.
 
-    python tests/benchmarks/bench_distribution.py [trace] [songs] [bootstrap] [musicnn] [visqol]
+    python tests/benchmarks/bench_distribution.py [--short] [trace] [songs] [bootstrap] [musicnn] [visqol]
 
+``--short`` takes the smallest sizes and one run each, to see that it works; only whole runs are to be quoted.
 Every ratio is the median over interleaved runs of peer and ours. The peer is the formula that released tools share
 (fadtk, frechet-audio-distance, pytorch-fid): ``trace(scipy.linalg.sqrtm(C1 @ C2))`` after ``numpy.cov``.
 """
@@ -23,6 +24,8 @@ from m2l_bench.reconstruction import frechet
 from m2l_bench.reconstruction.frechet import Gaussian
 from m2l_bench.reconstruction.frechet_draws import fixed_reference_draws, paired_draws
 
+SHORT = "--short" in sys.argv
+
 
 def released(x: np.ndarray, y: np.ndarray) -> float:
     """The released tools' distance between two sets of windows."""
@@ -39,7 +42,7 @@ def compare(
 ) -> None:
     """Time both in turn; `scale` is how many times the peer would have to run for what ours does once."""
     times: dict[str, list[float]] = {"peer": [], "ours": []}
-    for _ in range(runs):
+    for _ in range(1 if SHORT else runs):
         for name, work in (("peer", peer), ("ours", ours)):
             start = time.perf_counter()
             work()
@@ -56,7 +59,7 @@ def correlated(rng: np.random.Generator, n: int, dim: int) -> np.ndarray:
 def trace() -> None:
     """From covariances (full rank) and from few windows (n << dim)."""
     rng = np.random.default_rng(0)
-    for dim in (128, 512, 1024, 2048):
+    for dim in (128, 512) if SHORT else (128, 512, 1024, 2048):
         x, y = correlated(rng, 2 * dim, dim), correlated(rng, 2 * dim, dim) + 0.01
         left, right = (frechet.Moments.of(side) for side in (x, y))
         c1, c2 = left.covariance, right.covariance
@@ -76,7 +79,7 @@ def trace() -> None:
 def songs() -> None:
     """Per-song FAD: 50 songs of 8 windows against a reference of 4,000; the peer runs on two songs."""
     rng = np.random.default_rng(0)
-    for dim in (128, 200, 512):
+    for dim in (128,) if SHORT else (128, 200, 512):
         x = correlated(rng, 4000, dim)
         files = [correlated(rng, 8, dim) for _ in range(50)]
         mean, covariance = x.mean(axis=0), np.cov(x, rowvar=False)
@@ -94,7 +97,8 @@ def songs() -> None:
 def bootstrap() -> None:
     """1,000 draws over files; the peer runs five of them."""
     rng = np.random.default_rng(0)
-    for dim, n_files, n_windows in ((200, 25, 5), (200, 200, 5), (128, 200, 10)):
+    sizes = ((200, 25, 5), (200, 200, 5), (128, 200, 10))
+    for dim, n_files, n_windows in sizes[: 1 if SHORT else None]:
         x = [correlated(rng, n_windows, dim) for _ in range(n_files)]
         y = [file + 0.1 * rng.standard_normal(file.shape) for file in x]
         reference = Gaussian.of(np.concatenate(x))
@@ -121,9 +125,9 @@ def musicnn() -> None:
     """Seconds of audio a second of wall clock, resampling included; goal 30x on two cores."""
     from m2l_bench.embeddings import load
 
-    listener, files = load("musicnn"), excerpts()[:12]
+    listener, files = load("musicnn"), excerpts()[: 2 if SHORT else 12]
     seconds = sum(audio.shape[1] / rate for audio, rate in files)
-    for _ in range(3):
+    for _ in range(1 if SHORT else 3):
         start, busy = time.perf_counter(), time.process_time()
         listener.embed([audio_io.resample(audio, rate, 16000) for audio, rate in files])
         wall, cpu = time.perf_counter() - start, time.process_time() - busy
@@ -135,7 +139,7 @@ def visqol() -> None:
     from m2l_bench.reconstruction.visqol import visqol_pairs
 
     rng = np.random.default_rng(0)
-    files = excerpts()[:8]
+    files = excerpts()[: 2 if SHORT else 8]
     pairs = [(x, (x + 0.003 * rng.standard_normal(x.shape)).astype(np.float32), rate) for x, rate in files]
     for workers in (1, 2):
         visqol_pairs(pairs[:1], workers=workers)
@@ -151,5 +155,5 @@ PARTS = {"trace": trace, "songs": songs, "bootstrap": bootstrap, "musicnn": musi
 
 if __name__ == "__main__":
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, NumPy {np.__version__}, SciPy {scipy.__version__}")
-    for part in sys.argv[1:] or PARTS:
+    for part in [name for name in sys.argv[1:] if name != "--short"] or PARTS:
         PARTS[part]()

@@ -17,7 +17,7 @@ from plain_training import PlainTrainer
 from m2l_bench.music2latent.config import Config
 from m2l_bench.music2latent.network import Music2LatentNetwork
 from m2l_bench.music2latent.objective import ConsistencyLoss
-from m2l_bench.music2latent.optimization import AveragedWeights
+from m2l_bench.training.optimization import AveragedWeights
 
 SMALL = Config(
     hop=1024,

@@ -206,3 +206,47 @@ def test_listing_the_metrics_imports_neither_torch_nor_transformers():
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert output.strip() == "set()"
+
+
+@pytest.mark.parametrize("name", ["fad:musicnn", "kad:musicnn"])
+def test_contributions_are_the_jackknife_and_average_to_the_value(name: str):
+    rng = np.random.default_rng(3)
+    references = [rng.normal(size=(4, 6)) for _ in range(14)]
+    estimates = [file + 0.3 * rng.normal(size=file.shape) for file in references]
+    estimates[5] = estimates[5][:0]  # refused: left out on both sides
+    score = DISTRIBUTION_METRICS[name].score
+    whole = score(references, estimates, 0)
+    found = np.array(whole.contributions)
+    assert np.isnan(found[5]) and np.isfinite(np.delete(found, 5)).all()
+    assert np.nanmean(found) == pytest.approx(whole.value, rel=1e-9)
+    if name != "fad:musicnn":  # the kernel's bandwidth stays that of all files
+        return
+    without = [
+        score(references[:k] + references[k + 1 :], estimates[:k] + estimates[k + 1 :], 0).value
+        for k in range(14)
+        if k != 5
+    ]
+    np.testing.assert_allclose(np.delete(found, 5), whole.value + 12 * (np.mean(without) - without), atol=1e-8)
+
+
+def test_two_equal_systems_are_rarely_told_apart_and_a_worse_one_is():
+    from m2l_bench.statistics import sign_flip_test
+
+    def p_value(seed: int, worse: float) -> float:
+        rng = np.random.default_rng(seed)
+        references = [rng.normal(size=(1, 8)) + rng.normal(size=(5, 8)) for _ in range(20)]
+        sides = [[file + noise * rng.normal(size=file.shape) for file in references] for noise in (0.3, 0.3 * worse)]
+        a, b = (frechet_contributions(references, side) for side in sides)
+        return sign_flip_test(a, b, n_draws=1000)
+
+    assert sum(p_value(seed, 1.0) < 0.05 for seed in range(60)) <= 7  # 3 expected
+    assert all(p_value(seed, 3.0) < 0.05 for seed in range(5))
+
+
+def frechet_contributions(references: list, estimates: list) -> np.ndarray:
+    from m2l_bench.reconstruction import frechet
+    from m2l_bench.reconstruction.frechet_draws import left_out
+    from m2l_bench.statistics import contributions
+
+    value = frechet.frechet_distance(np.concatenate(references), np.concatenate(estimates))
+    return contributions(value, left_out(references, estimates))

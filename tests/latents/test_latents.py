@@ -87,6 +87,19 @@ def test_pandas_reads_the_shards(tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.reshape(row["values"], (row.streams, row.dim, row.frames)), latents(number))
 
 
+def test_duckdb_reads_the_shards_and_computes_on_them(tmp_path: Path) -> None:
+    import duckdb
+
+    fill(tmp_path, range(3))
+    rows = duckdb.sql(
+        f"SELECT audio, streams, dim, frames, values, list_sum(values) FROM '{tmp_path}/float32/*/*.parquet' ORDER BY audio"
+    ).fetchall()
+    assert len(rows) == 3
+    for number, (_, streams, dim, frames, values, total) in enumerate(rows):
+        np.testing.assert_array_equal(np.float32(values).reshape(streams, dim, frames), latents(number))
+        assert total == pytest.approx(latents(number).sum(dtype=np.float64), rel=1e-4, abs=1e-4)
+
+
 def test_put_twice_keeps_the_first(tmp_path: Path) -> None:
     store = LatentStore(tmp_path)
     store.put(key(0), latents(0))

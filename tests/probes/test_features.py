@@ -19,7 +19,7 @@ MAKE = {
     "mfcc-chroma": MfccChroma,
     "musicnn": Musicnn,
     "random-init": lambda: RandomInit(config=SMALL),
-    "random-init:features": lambda: RandomInit(config=SMALL, layer="features"),
+    "random-init-features": lambda: RandomInit(config=SMALL, layer="features"),
 }
 
 

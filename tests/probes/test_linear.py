@@ -86,3 +86,9 @@ def test_too_few_iterations_warn() -> None:
         LinearProbe(l2=(1e-3,), max_iter=2).fit(x, y)
     with pytest.raises(ValueError, match="l2 must hold positive numbers"):
         LinearProbe(l2=(0.0,)).fit(x, y)
+
+
+def test_few_items_of_many_classes_are_no_reason_to_warn() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(24, 4)), np.arange(24) % 20
+    assert len(LinearProbe(l2=(1.0,)).fit(x, y, validation=(x, y)).classes_) == 20

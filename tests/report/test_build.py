@@ -14,12 +14,15 @@ import pytest
 
 from m2l_bench.report import build as build_module
 from m2l_bench.report.build import build
+from m2l_bench.report.clips import read_manifest
 from m2l_bench.report.compare import compare, comparison_markdown, outliers
-from m2l_bench.report.pairs import Pair
+from m2l_bench.report.contents import all_tables
+from m2l_bench.report.listening import page_data
+from m2l_bench.report.pairs import Pair, Pairs
 from m2l_bench.report.store import read_results
-from m2l_bench.results import write_run
+from m2l_bench.results import Item, read_items, read_rows, write_run
 
-from .synthetic import HOSTILE, SYSTEMS, make_audio, make_run
+from .synthetic import DATASET, HASH, HOSTILE, SYSTEMS, make_audio, make_run, row
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -46,7 +49,12 @@ def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_everything_is_there_and_tied_together(run: Path) -> None:
     names = set(contents(run / "report"))
-    for table in ("reconstruction-noise", "reconstruction-noise-median", "reconstruction-noise-by-bit-rate", "probes"):
+    for table in (
+        "reconstruction-noise",
+        "reconstruction-noise-median",
+        "reconstruction-noise-by-bit-rate",
+        "probes-linear",
+    ):
         assert {f"tables/{table}.{suffix}" for suffix in ("md", "tex", "csv", "html", "parquet")} <= names
     stems = {Path(name).stem for name in names if name.startswith("figures/")}
     assert {f"figures/{stem}.{suffix}" for stem in stems for suffix in ("pdf", "png")} <= names
@@ -109,7 +117,46 @@ def test_merged_runs_go_to_a_folder_of_their_own(tmp_path: Path) -> None:
     data = json.loads(re.search(r'id="data">(.*?)</script>', page, flags=re.DOTALL)[1])  # type: ignore[index]
     assert data["systems"] == ["identity", "opus:12k", "mp3:64k"]
     assert data["clips"][0]["has"] == [True, True, True]
-    assert build([one, two], out=tmp_path / "chosen") == tmp_path / "chosen" / "index.md"
+    merged = read_rows(index.parent)
+    assert {row.system for row in merged} == {"identity", "opus:12k", "mp3:64k"}
+    assert {row.card for row in merged} <= set(json.loads((index.parent / "cards.json").read_text()))
+    assert "`failures.csv`" not in index.read_text()  # the merged folder has none
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_another_folder_and_no_page(run: Path, tmp_path: Path) -> None:
+    before = contents(run)
+    index = build([run], out=tmp_path / "chosen", listen=False)
+    assert index == tmp_path / "chosen" / "index.md" and contents(run) == before
+    assert (tmp_path / "chosen" / "rows.csv").read_bytes() == (run / "rows.csv").read_bytes()
+    assert not (tmp_path / "chosen" / "report" / "listen").exists() and "Listen:" not in index.read_text()
+
+
+def test_numbers_of_whole_sets_are_tested_and_set_in_bold_but_are_no_score_of_a_clip(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", systems=("identity", "opus:12k", "pca"), n_clips=16, probes=False)
+    rng = np.random.default_rng(0)
+    rows, items = [r for r in read_rows(folder) if r.metric != "fad:musicnn"], read_items(folder)
+    for system, value in (("identity", 0.0), ("opus:12k", 5.0), ("pca", 2.0)):
+        added = rng.normal(size=16)
+        added += value - added.mean()
+        rows.append(row(system, "fad:musicnn", value, statistic="pooled"))
+        shared = {"system": system, "fingerprint": rows[-1].fingerprint, "dataset": DATASET, "metric": "fad:musicnn"}
+        names = [item.item for item in items if (item.system, item.metric) == (system, "mel_distance")]
+        items += [
+            Item(**shared, card=HASH["fad:musicnn"], item=name, group=name, value=float(x))
+            for name, x in zip(names, added, strict=True)
+        ]
+    write_run(folder, rows, items, json.loads((folder / "run.json").read_text()))
+    results = read_results([folder])
+    table = next(t for t in all_tables(results, Pairs(results.items)) if t.name == "reconstruction-noise")
+    column = [c.measurement.metric for c in table.columns].index("fad:musicnn")
+    assert [line.cells[column].best for line in table.lines] == [False, False, True]
+    found = {d.what.metric: d for d in compare(folder, "opus:12k", "pca").differences}["fad:musicnn"]
+    assert found.difference == pytest.approx(3.0) and found.better == "b" and found.p_value < 0.01
+    make_audio(folder, systems=("identity", "opus:12k", "pca"), n_clips=2, seconds=0.2)
+    clips = read_manifest(folder / "audio")[1]
+    names = [metric["name"] for metric in page_data(results, clips, results.systems)["metrics"]]
+    assert "si_sdr" in names and "fad:musicnn" not in names
 
 
 @pytest.mark.usefixtures("no_figures")

@@ -14,6 +14,7 @@ from m2l_bench.report.pairs import Pairs, What, matrix
 from m2l_bench.report.store import Results, read_results
 from m2l_bench.report.style import COLOURS, Interval, Point, save
 from m2l_bench.report.tables import Measurement
+from m2l_bench.report.training import draw_training, training_data
 
 from .synthetic import CARDS_BY_HASH, DATASET, HOSTILE, SYSTEMS, make_run, row
 
@@ -184,3 +185,20 @@ def test_names_in_the_tradeoff_cover_no_point() -> None:
 def test_colours_can_be_told_apart_by_brightness_or_marker() -> None:
     assert len(set(COLOURS)) == len(COLOURS)
     assert all(re.fullmatch(r"#[0-9A-F]{6}", colour) for colour in COLOURS)
+
+
+def test_curves_of_trainings_from_their_logs(tmp_path: Path) -> None:
+    for name, loss in (("one", 9.0), ("two", 5.0)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "log.csv").write_text(f"step,loss,learning_rate\n10,{loss},0.1\n20,{loss / 2},0.1\n")
+    (tmp_path / "one" / "validation.csv").write_text("step,distance@0.1,distance@80,si_sdr\n20,0.1,0.4,nan\n")
+    data = training_data([tmp_path / "one", tmp_path / "two"])
+    assert data == {
+        "training loss": {"one": ([10, 20], [9.0, 4.5]), "two": ([10, 20], [5.0, 2.5])},
+        "held-out distance": {"one sigma 0.1": ([20], [0.1]), "one sigma 80": ([20], [0.4])},
+    }
+    assert draw_training([tmp_path / "one"]) == tmp_path / "one" / "training-curves.png"
+    assert (tmp_path / "one" / "training-curves.pdf").read_bytes().startswith(b"%PDF")
+    (tmp_path / "two" / "log.csv").write_text("loss\nx\n")
+    with pytest.raises(ValueError, match=r"log\.csv: must be a training's CSV"):
+        training_data([tmp_path / "two"])

@@ -225,7 +225,7 @@ def test_hostile_names_are_escaped_everywhere() -> None:
 def check_latex(text: str) -> None:
     """Braces and environments balance, every line of a tabular has its number of cells, and all is plain ASCII."""
     assert text.isascii()
-    bare = re.sub(r"\\[&%$#_{}\\]", "  ", text)
+    bare = re.sub(r"\\[&%$#_{}\\^~]", "  ", text)
     depth = 0
     for sign in bare:
         depth += (sign == "{") - (sign == "}")
@@ -245,6 +245,22 @@ def check_latex(text: str) -> None:
         for line in body.splitlines():
             if line.endswith(r"\\") and "multicolumn" not in line:
                 assert len(re.findall(r"(?<!\\)&", line)) == columns - 1, line
+
+
+def test_latex_keeps_accents_and_says_the_code_point_of_what_it_lacks() -> None:
+    names = ["Moûsai v2", "Dvořák", "Ñandú ß ø Łódź", "中文", "e\u0301", "a\N{EN DASH}b \N{MULTIPLICATION SIGN} …"]
+    rows = [row(name, "si_sdr", 1.0) for name in names]
+    table = make_table(rows, CARDS_BY_HASH, [measurement_of(rows[0])], systems=names)
+    text = render.to_latex(table)
+    check_latex(text)
+    for expected in (
+        r"Mo\^{u}sai v2",
+        r"Dvo\v{r}\'{a}k",
+        r"\~{N}and\'{u} \ss{} \o{} \L{}\'{o}d\'{z}",
+        "{[}U+4E2D]{[}U+6587]",
+    ):
+        assert f"{expected} &" in text, expected
+    assert "a--b $\\times$ \\ldots{} &" in text
 
 
 def test_latex_of_a_whole_run_parses(tmp_path: Path) -> None:

@@ -70,12 +70,25 @@ def test_a_task_gets_rows_predictions_and_encodes_once(pitches: Path, tmp_path: 
             row = rows["bands", probe, "accuracy", seed]
             assert row.value == 1.0, "two octaves apart"
             assert (row.n_planned, row.n_scored, row.n_failed, row.split) == (12, 12, 0, "test")
-    predictions = [item for item in read_items(result.folder) if item.system == "bands"]
+    predictions = [item for item in read_items(result.folder) if item.system == "bands" and item.metric == "accuracy"]
     assert {(item.target, item.prediction) for item in predictions} == {("low", "low"), ("high", "high")}
     assert (pitches / "bands.calls").read_text() == "x" * 36
     assert "is probed" in result.plan.unusable["identity"][1]
     cards = {card.hash for card in result.cards.values()}
     assert {row.card for row in result.rows} <= cards
+
+
+def test_a_learning_curve_is_rows_and_a_figure(pitches: Path, tmp_path: Path) -> None:
+    from m2l_bench.report.build import build
+
+    result = run_suite(_suite(pitches, train_items=[2, 6, 500]), out=tmp_path / "run")
+    whole, *curve = sorted({row.split for row in result.rows})
+    assert (whole, curve) == ("test", ["test@12", "test@2", "test@6"])
+    value = {(row.split, row.metric, row.seed): row.value for row in result.rows}
+    assert all(value["test@12", metric, seed] == value["test", metric, seed] for _, metric, seed in value)
+    assert {item.split for item in result.items if item.system == "bands"} == {"test"}
+    build([tmp_path / "run"])
+    assert len(list((tmp_path / "run" / "report" / "figures").glob("*-linear-learning.png"))) == 1
 
 
 def test_lost_latents_are_made_again_and_rows_are_equal(pitches: Path, tmp_path: Path) -> None:

@@ -69,3 +69,25 @@ def test_a_users_broken_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("import there_is_no_such_module")
     with pytest.raises(ValueError, match=r"broken\.py: importing it raised ModuleNotFoundError: .*there_is_no_such"):
         load(f"{tmp_path}/broken.py:Model")
+
+
+def test_latents_and_features_of_one_network_have_names_of_their_own() -> None:
+    latents, features = load("random-init:small"), load("random-init-features:small")
+    assert (latents.name, features.name) == ("random-init:small", "random-init-features:small")
+    assert (latents.latent_dim, features.latent_dim) == (64, 1024)
+    assert latents.fingerprint != features.fingerprint
+
+
+def test_features_follow_the_checkpoint_that_is_named(tmp_path: Path) -> None:
+    from m2l_bench.music2latent.checkpoint import save_checkpoint
+    from m2l_bench.music2latent.config import Config
+    from m2l_bench.music2latent.network import Music2LatentNetwork
+
+    config = Config(width=16, multipliers=(1,) * 5, heads=2, blocks=(1,) * 5, encoder_blocks=(1,) * 5, latent_dim=8)
+    save_checkpoint(tmp_path / "tiny.safetensors", Music2LatentNetwork(config).state_dict(), config)
+    latents = load(f"music2latent:{tmp_path}/tiny.safetensors")
+    features = load(f"music2latent-features:{tmp_path}/tiny.safetensors")
+    assert (latents.name, features.name) == ("music2latent:tiny", "music2latent-features:tiny")
+    given = np.random.default_rng(0).uniform(-0.5, 0.5, (1, 30000)).astype(np.float32)
+    assert latents.encode(given).shape[-2] == 8
+    assert features.encode(given).shape[-2] == features.latent_dim == config.features_dim

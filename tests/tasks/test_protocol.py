@@ -14,7 +14,7 @@ from sklearn import metrics
 from m2l_bench.probes import LinearProbe, MLPProbe
 from m2l_bench.tasks.base import LeakError, Task, check_split, pool
 from m2l_bench.tasks.outcome import Result, compare
-from m2l_bench.tasks.protocol import evaluate
+from m2l_bench.tasks.protocol import _part, evaluate
 from m2l_bench.tasks.sources.base import Item
 
 PROBE = LinearProbe(l2=(1e-3, 1e-1))
@@ -185,10 +185,41 @@ def test_a_label_that_training_lacks_is_wrong_and_a_tag_that_the_test_lacks_is_d
     source = Strange()
     result = evaluate(task(source), source.features(), PROBE, seeds=(0,))
     assert result.labels == ("a", "b", "c", "z") and "do not occur in training: z" in result.note
-    assert result.item_rows(system="s", fingerprint="f")[-1].value == 0.0
+    values = {item.item: item.value for item in result.item_rows(system="s", fingerprint="f") if item.prediction}
+    assert values["i149"] == 0.0
     source = Strange("multi-label")
     result = evaluate(task(source), source.features(), PROBE, seeds=(0,))
     assert "1 of 3 tags are absent" in result.note and 0.8 < result.mean("roc_auc") <= 1
+
+
+def test_fewer_training_items_are_nested_and_in_proportion() -> None:
+    source = MadeUp()
+    made = task(source)
+    train = _part(made, made.items(), source.features(), "train").labelled(source.labels("train"))
+    chosen = {n: train.chosen(n) for n in (3, 12, 75)}
+    names = {n: {item.id for item in part.items} for n, part in chosen.items()}
+    assert names[3] < names[12] < names[75] and [len(several) for several in names.values()] == [3, 12, 75]
+    for label in "abc":
+        assert abs(chosen[12].labels.count(label) - 12 * train.labels.count(label) / 76) <= 1
+    for item, clip, label in zip(chosen[12].items, chosen[12].clips, chosen[12].labels, strict=True):
+        np.testing.assert_array_equal(clip, source.features()[item.id][:, 0])
+        assert label == source.labels("train")[item.id]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_learning_curve_ends_at_the_whole_training_split(kind: str) -> None:
+    source = MadeUp(kind, noise=2.0)
+    features = source.features()
+    whole = evaluate(task(source), features, PROBE, seeds=(0,))
+    assert whole.n_train == 76
+    same(whole, evaluate(task(source), features, PROBE, seeds=(0,), train_items=76))
+    few = evaluate(task(source), features, PROBE, seeds=(0,), train_items=4)
+    assert few.n_train == 4 and few.data_hash == whole.data_hash and not few.note
+    metric = task(source).main_metric
+    assert few.mean(metric) < whole.mean(metric)
+    for n in (0, 77):
+        with pytest.raises(ValueError, match=f"train_items must be 1 to 76, got {n}"):
+            evaluate(task(source), features, PROBE, train_items=n)
 
 
 def test_group_overlap_is_refused() -> None:
@@ -216,12 +247,15 @@ def test_rows_and_items() -> None:
         (metric, seed) for metric in ("key_mirex", "key_mirex_2017", "accuracy") for seed in (3, 4)
     ]
     records = result.item_rows(system="s", fingerprint="f")
-    assert len(records) == 74 and records[0].target in source.names() and records[0].group.startswith("g")
-    assert np.mean([r.value for r in records if r.seed == 3]) == pytest.approx(rows[0].value)
+    assert len(records) == 3 * 74 and [item.metric for item in records if item.target] == 74 * ["key_mirex"]
+    for row in rows:
+        mine = [item.value for item in records if (item.metric, item.seed) == (row.metric, row.seed)]
+        assert np.mean(mine) == pytest.approx(row.value, rel=1e-12)
+    assert records[0].target in source.names() and records[0].group.startswith("g")
     assert result.spread("key_mirex") == 0.0  # the linear probe has no randomness
     tags = MadeUp("multi-label")
     records = evaluate(task(tags), tags.features(), PROBE, seeds=(0,)).item_rows(system="s", fingerprint="f")
-    assert any(";" in record.target for record in records) and all(np.isnan(record.value) for record in records)
+    assert any(";" in record.target for record in records) and all(np.isfinite(record.value) for record in records)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -8,7 +8,7 @@ import pytest
 from sklearn import metrics
 
 from m2l_bench.tasks import key_score
-from m2l_bench.tasks.scoring import METRICS, bootstrap_draws, group_bootstrap, macro_f1
+from m2l_bench.tasks.scoring import METRICS, bootstrap_draws, group_bootstrap, group_contributions, macro_f1
 from m2l_bench.tasks.tonality import KEYS, parse_key, score_table, spell_key
 
 
@@ -140,3 +140,23 @@ def test_unknown_rule() -> None:
 def test_every_card_has_its_own_hash() -> None:
     assert len({metric.card.hash for metric in METRICS.values()}) == len(METRICS)
     assert all(metric.card.name == name for name, metric in METRICS.items())
+
+
+@pytest.mark.parametrize("name", ["roc_auc", "average_precision"])
+def test_contributions_of_items_average_to_the_score_whatever_the_groups(name: str) -> None:
+    rng = np.random.default_rng(2)
+    targets = (rng.random((40, 5)) < 0.4).astype(int)
+    metric = METRICS[name].prepare(targets, targets + rng.normal(size=(40, 5)))
+    for groups in (np.arange(40), np.arange(40) // 3):
+        found = group_contributions(metric, groups)
+        assert found.mean() == pytest.approx(metric(np.ones(40)), rel=1e-12)
+        assert all(len(np.unique(found[groups == group])) == 1 for group in np.unique(groups))
+    assert np.isnan(group_contributions(metric, np.zeros(40))).all()
+
+
+def test_contributions_to_an_accuracy_are_the_hits() -> None:
+    rng = np.random.default_rng(4)
+    targets, logits = rng.integers(3, size=30), rng.normal(size=(30, 3))
+    metric = METRICS["accuracy"]
+    found = group_contributions(metric.prepare(targets, logits), np.arange(30))
+    np.testing.assert_allclose(found, metric.per_item(targets, logits), atol=1e-12)

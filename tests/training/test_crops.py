@@ -10,7 +10,7 @@ import pytest
 
 from m2l_bench import audio as audio_io
 from m2l_bench.audio import AudioError
-from m2l_bench.music2latent.data import Crops, Folder, batches, scan
+from m2l_bench.training.crops import Crops, Folder, batches, scan
 
 RATE = 8000
 

@@ -14,7 +14,7 @@ from m2l_bench.music2latent.config import Config
 from m2l_bench.music2latent.initialization import give_unit_variance
 from m2l_bench.music2latent.network import Music2LatentNetwork
 from m2l_bench.music2latent.training import train
-from m2l_bench.music2latent.training_state import checkpoints
+from m2l_bench.training.state import checkpoints
 
 
 def _spread(x: torch.Tensor) -> float:

@@ -15,7 +15,7 @@ from m2l_bench.music2latent.magnitudes import MagnitudeLoss, prepare, teach
 from m2l_bench.music2latent.network import Music2LatentNetwork
 from m2l_bench.music2latent.representation import to_spectrogram
 from m2l_bench.music2latent.training import train
-from m2l_bench.music2latent.training_state import checkpoints, read_json
+from m2l_bench.training.state import checkpoints, read_json
 
 
 def _spectrograms() -> torch.Tensor:

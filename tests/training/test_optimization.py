@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from m2l_bench.music2latent.optimization import AveragedWeights, ema_decay, learning_rate
+from m2l_bench.training.optimization import AveragedWeights, ema_decay, learning_rate
 
 
 def test_learning_rate_is_the_published_one() -> None:

@@ -20,7 +20,7 @@ from tiny_training import MODEL, RATE, tiny_recipe
 from m2l_bench.music2latent.config import Config
 from m2l_bench.music2latent.recipe import Recipe
 from m2l_bench.music2latent.training import Interrupted, NonFiniteError, Trainer, train
-from m2l_bench.music2latent.training_state import checkpoints, read_json
+from m2l_bench.training.state import checkpoints, read_json
 
 # A run of its own, slow enough to be killed in the middle; argv: recipe as JSON, out, seconds to sleep each step.
 CHILD = """

@@ -14,15 +14,15 @@ import torch
 from safetensors.torch import load_file
 from tiny_training import tiny_recipe
 
-from m2l_bench.music2latent.data import batches
 from m2l_bench.music2latent.training import Trainer
-from m2l_bench.music2latent.training_state import checkpoints
+from m2l_bench.training.crops import batches
+from m2l_bench.training.state import checkpoints
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path])}
 CHILD = """
 import json, sys
 from pathlib import Path
-from m2l_bench.music2latent.data import batches
+from m2l_bench.training.crops import batches
 from m2l_bench.music2latent.recipe import Recipe
 from m2l_bench.music2latent.training import Trainer
 recipe, out = Recipe.model_validate_json(sys.argv[1]), Path(sys.argv[2])
@@ -62,7 +62,7 @@ def test_two_processes_train_as_one(pieces: Path, tmp_path: Path) -> None:
 
 
 def test_a_batch_that_does_not_divide_is_refused(pieces: Path, tmp_path: Path) -> None:
-    from m2l_bench.music2latent.training import _share
+    from m2l_bench.training.loop import _share
 
     with pytest.raises(ValueError, match=r"batch must be a multiple of the number of processes \(2\), got 3"):
         _share(3, 2)

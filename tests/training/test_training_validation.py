@@ -10,15 +10,15 @@ import torch
 from tiny_training import RATE, tiny_recipe
 
 from m2l_bench import audio as audio_io
-from m2l_bench.music2latent.data import Folder
-from m2l_bench.music2latent.network import Music2LatentNetwork
-from m2l_bench.music2latent.optimization import AveragedWeights
-from m2l_bench.music2latent.validation import Validation, held_out, picture, using
+from m2l_bench.training.crops import Folder
+from m2l_bench.training.optimization import AveragedWeights
+from m2l_bench.training.validation import Validation, held_out, picture, using
 
 
 def _validation(pieces: Path, **changes: object) -> Validation:
     section = {"folders": [{"path": str(pieces)}], "clips": 3, "seconds": 0.4, "samples": 0, **changes}
-    return Validation.of(tiny_recipe(pieces, validation=section), None)
+    recipe = tiny_recipe(pieces, validation=section)
+    return Validation.of(recipe, recipe.objective(), None)
 
 
 def test_excerpts_spread_over_all_files(tmp_path: Path) -> None:
@@ -38,13 +38,13 @@ def test_excerpts_of_short_files_are_padded(tmp_path: Path) -> None:
 
 def test_measuring_twice_gives_the_same_and_leaves_the_weights(pieces: Path, tmp_path: Path) -> None:
     validation = _validation(pieces)
-    network = Music2LatentNetwork(validation.config)
+    network = validation.objective.network
     average = AveragedWeights(network)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.01)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    rows = [validation.measure(average, network, tmp_path, step) for step in (1, 2)]
+    rows = [validation.measure(average, tmp_path, step) for step in (1, 2)]
     assert rows[0] == rows[1]
     assert all(torch.equal(network.state_dict()[name], tensor) for name, tensor in before.items())
 
@@ -52,9 +52,8 @@ def test_measuring_twice_gives_the_same_and_leaves_the_weights(pieces: Path, tmp
 def test_distance_at_the_lowest_noise_is_that_of_the_noise_alone(pieces: Path) -> None:
     """At sigma_min the model is the identity, so what is left is sigma_min times normal noise."""
     validation = _validation(pieces, sigmas=[0.002])
-    network = Music2LatentNetwork(validation.config)
     with torch.no_grad():
-        row = validation.losses(network)
+        row = validation.objective.measure(validation.excerpts)
     c = 0.00054
     assert row["distance@0.002"] == pytest.approx((0.002**2 + c**2) ** 0.5 - c, rel=0.02)
 
@@ -62,19 +61,19 @@ def test_distance_at_the_lowest_noise_is_that_of_the_noise_alone(pieces: Path) -
 def test_latents_are_heard_only_where_the_decoder_listens(pieces: Path) -> None:
     validation = _validation(pieces, sigmas=[1.0])
     torch.manual_seed(0)
-    network = Music2LatentNetwork(validation.config)
+    network = validation.objective.network
     with torch.no_grad():
         for parameter in network.parameters():
             if not parameter.any():
                 parameter.normal_(0, 0.1)
-        assert abs(validation.losses(network)["latents_heard"]) > 1e-6
+        assert abs(validation.objective.measure(validation.excerpts)["latents_heard"]) > 1e-6
         network.decoder.conv_in.weight.zero_()
-        assert validation.losses(network)["latents_heard"] == 0
+        assert validation.objective.measure(validation.excerpts)["latents_heard"] == 0
 
 
 def test_averaged_weights_are_used_for_a_while_only(pieces: Path) -> None:
     validation = _validation(pieces)
-    network = Music2LatentNetwork(validation.config)
+    network = validation.objective.network
     average = AveragedWeights(network)
     average.tensors["encoder.gain"].fill_(3.0)
     with using(average, network):

@@ -2,10 +2,11 @@
 
 Conventions
 -----------
-Audio is ``(batch, 2, samples)`` at 48 kHz, latents ``(batch, 32, samples / factor)`` in (-1, 1). The U-Net works on a
-learned transform of the waveform (``window`` samples every ``stride``), level by level: each level shortens by a
-factor, runs its blocks, goes one deeper, runs its blocks again, lengthens, and joins what it was given. Latents enter
-at one level, beside the activations of equal length. Sample counts must be powers of two.
+Audio is ``(batch, audio_channels, samples)``, latents ``(batch, latent_dim, samples / factor)`` in (-1, 1); the published
+models have 2 channels at 48 kHz and 32 dimensions. The U-Net works on a learned transform of the waveform (``window``
+samples every ``stride``), level by level: each level shortens by a factor, runs its blocks, goes one deeper, runs its
+blocks again, lengthens, and joins what it was given. Latents enter at one level, beside the activations of equal
+length. Sample counts must be multiples of what the levels divide by; the published models take powers of two.
 
 Group normalisation runs over the whole length, so that a result depends on everything in the same window.
 
@@ -33,6 +34,7 @@ _GROUPS = 8
 class Config:
     """Sizes of the networks; the published ones are in :data:`VERSIONS`."""
 
+    audio_channels: int = 2
     # transform
     filters: int = 128
     window: int = 64
@@ -96,7 +98,7 @@ class Residual(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Audio (batch, 2, samples) -> latents (batch, latent_dim, samples / factor)."""
+    """Audio (batch, audio_channels, samples) -> latents (batch, latent_dim, samples / factor)."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -106,7 +108,7 @@ class Encoder(nn.Module):
             if config.mel_bands is None
             else MelSpectrum(config.fft_size, config.hop, config.mel_bands, config.sample_rate)
         )
-        self.first = Residual(2 * self.spectrum.bins, width, groups=1)
+        self.first = Residual(config.audio_channels * self.spectrum.bins, width, groups=1)
         self.downs = nn.ModuleList(
             nn.Conv1d(width, width, 2 * factor + 1, stride=factor, padding=factor) for factor in config.encoder_factors
         )
@@ -172,14 +174,15 @@ class Level(nn.Module):
 
 
 class UNet(nn.Module):
-    """Noisy audio (batch, 2, samples), its noise level (batch,) in [0, 1] and latents -> its velocity, of its shape."""
+    """Noisy audio, its noise level (batch,) in [0, 1] and latents -> its velocity, (batch, audio_channels, samples)."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        width, window, stride = 2 * config.filters, config.window, config.stride
+        channels, window, stride = config.audio_channels, config.window, config.stride
+        width = channels * config.filters
         padding = (window - stride) // 2
-        self.analysis = nn.Conv1d(2, width, window, stride, padding, padding_mode="reflect", bias=False)
-        self.synthesis = nn.ConvTranspose1d(width, 2, window, stride, padding, bias=False)
+        self.analysis = nn.Conv1d(channels, width, window, stride, padding, padding_mode="reflect", bias=False)
+        self.synthesis = nn.ConvTranspose1d(width, channels, window, stride, padding, bias=False)
         self.frequencies = nn.Parameter(torch.randn(128))
         self.embed = nn.Linear(257, config.features)
         self.mix = nn.Linear(config.features, config.features)
@@ -203,7 +206,7 @@ class Network(nn.Module):
         self.unet = UNet(config)
 
     def decode(self, latents: Tensor, noise: Tensor, num_steps: int) -> Tensor:
-        """Deterministic DDIM from noise (batch, 2, samples) to audio, in equal steps of the noise level from 1 to 0.
+        """Deterministic DDIM from noise (batch, audio_channels, samples) to audio, in equal steps of the noise level from 1 to 0.
 
         With ``alpha, beta = cos, sin(pi sigma / 2)`` and velocity ``v``, each step estimates
         ``x = alpha y - beta v`` and ``e = beta y + alpha v`` and goes to ``alpha' x + beta' e``.

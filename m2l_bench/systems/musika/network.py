@@ -2,9 +2,10 @@
 
 Conventions
 -----------
-Tensors are ``(batch, channels, time)``. Everything scales with ``hop`` (256 in the published model): spectrograms
-have ``2 * hop + 1`` bins, the first encoder's output ``hop // 4`` channels, one value a frame. Each network lists its
-layers in the order in which the original creates them (``convs``, ``ups``, ``noise_scales``): so weights find them.
+Tensors are ``(batch, channels, time)``. Spectrograms have ``2 * hop + 1`` bins (hop 256 in the published model). All
+layers scale with ``width``, which is the hop by default: the first encoder's output has ``width // 4`` channels, one
+value a frame. Each network lists its layers in the order in which the original creates them (``convs``, ``ups``,
+``noise_scales``): so weights find them.
 
 The noise layers act at inference: each adds ``scale * noise``, one draw per time step shared by all channels. Decoders
 therefore take ``noise(layer, length)``, which returns a tensor that broadcasts to ``(batch, 1, length)``.
@@ -40,11 +41,12 @@ def _up(channels_in: int, channels_out: int) -> nn.ConvTranspose1d:
 
 
 class Encoder(nn.Module):
-    """Log spectrogram (batch, 2 hop + 1, frames) -> (batch, hop / 4, frames), each frame on its own."""
+    """Log spectrogram (batch, 2 hop + 1, frames) -> (batch, width / 4, frames), each frame on its own."""
 
-    def __init__(self, hop: int) -> None:
+    def __init__(self, hop: int, width: int | None = None) -> None:
         super().__init__()
-        self.convs = _pointwise([2 * hop + 1, *[4 * hop] * 5, hop // 4])
+        width = width or hop
+        self.convs = _pointwise([2 * hop + 1, *[4 * width] * 5, width // 4])
 
     def forward(self, x: Tensor) -> Tensor:
         for conv in self.convs[:-1]:
@@ -53,21 +55,21 @@ class Encoder(nn.Module):
 
 
 class LatentEncoder(nn.Module):
-    """Windows of 16 frames (batch, hop / 4, 16) -> one latent each (batch, latent_dim, 1)."""
+    """Windows of 16 frames (batch, width / 4, 16) -> one latent each (batch, latent_dim, 1)."""
 
-    def __init__(self, hop: int, latent_dim: int) -> None:
+    def __init__(self, width: int, latent_dim: int) -> None:
         super().__init__()
-        wide = hop + hop // 2
+        wide = width + width // 2
         self.convs = nn.ModuleList(
             [
-                nn.Conv1d(hop // 4, hop, 3, padding=1),
-                nn.Conv1d(hop, wide, 3, stride=2),
+                nn.Conv1d(width // 4, width, 3, padding=1),
+                nn.Conv1d(width, wide, 3, stride=2),
                 nn.Conv1d(wide, wide, 3, padding=1),
-                nn.Conv1d(wide, 2 * hop, 3, stride=2),
-                nn.Conv1d(2 * hop, 2 * hop, 3, padding=1),
-                nn.Conv1d(2 * hop, 3 * hop, 3),
-                nn.Conv1d(3 * hop, 3 * hop, 1),
-                nn.Conv1d(3 * hop, latent_dim, 1),
+                nn.Conv1d(wide, 2 * width, 3, stride=2),
+                nn.Conv1d(2 * width, 2 * width, 3, padding=1),
+                nn.Conv1d(2 * width, 3 * width, 3),
+                nn.Conv1d(3 * width, 3 * width, 1),
+                nn.Conv1d(3 * width, latent_dim, 1),
             ]
         )
 
@@ -78,21 +80,26 @@ class LatentEncoder(nn.Module):
 
 
 class LatentDecoder(nn.Module):
-    """Windows of 4 latents (batch, latent_dim, 4) -> (batch, hop / 4, 64)."""
+    """Windows of 4 latents (batch, latent_dim, 4) -> (batch, width / 4, 64)."""
 
-    def __init__(self, hop: int, latent_dim: int) -> None:
+    def __init__(self, width: int, latent_dim: int) -> None:
         super().__init__()
-        half = hop // 2
+        half = width // 2
         self.convs = nn.ModuleList(
             [
-                nn.Conv1d(latent_dim, 3 * hop, 3, padding=1),
-                nn.Conv1d(2 * hop + half, 2 * hop + half, 3, padding=1),
-                nn.Conv1d(2 * hop, 2 * hop, 3, padding=1),
-                nn.Conv1d(hop, hop // 4, 1),
+                nn.Conv1d(latent_dim, 3 * width, 3, padding=1),
+                nn.Conv1d(2 * width + half, 2 * width + half, 3, padding=1),
+                nn.Conv1d(2 * width, 2 * width, 3, padding=1),
+                nn.Conv1d(width, width // 4, 1),
             ]
         )
         self.ups = nn.ModuleList(
-            [_up(3 * hop, 2 * hop + half), _up(2 * hop + half, 2 * hop), _up(2 * hop, hop + half), _up(hop + half, hop)]
+            [
+                _up(3 * width, 2 * width + half),
+                _up(2 * width + half, 2 * width),
+                _up(2 * width, width + half),
+                _up(width + half, width),
+            ]
         )
         self.noise_scales = nn.Parameter(torch.zeros(7))
 
@@ -105,29 +112,30 @@ class LatentDecoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Windows (batch, hop / 4, 64) -> log magnitude and phase / pi, each (batch, 2 hop + 1, 64) in [-1, 1].
+    """Windows (batch, width / 4, 64) -> log magnitude and phase / pi, each (batch, 2 hop + 1, 64) in [-1, 1].
 
     A small U-Net: its way up branches after the first step, into one path for each of the two.
     """
 
-    def __init__(self, hop: int) -> None:
+    def __init__(self, hop: int, width: int | None = None) -> None:
         super().__init__()
-        widths = [hop // 4, 3 * hop, 3 * hop, 2 * hop, hop]
+        width = width or hop
+        widths = [width // 4, 3 * width, 3 * width, 2 * width, width]
         self.convs = nn.ModuleList(
             [
                 nn.Conv1d(widths[0], widths[1], 3, padding=1),
                 *[nn.Conv1d(a, b, 3, stride=2) for a, b in pairwise(widths[1:])],
-                nn.Conv1d(3 * hop, 2 * hop + 1, 1),
-                nn.Conv1d(3 * hop, 2 * hop + 1, 1),
+                nn.Conv1d(3 * width, 2 * hop + 1, 1),
+                nn.Conv1d(3 * width, 2 * hop + 1, 1),
             ]
         )
         self.ups = nn.ModuleList(
             [
-                _up(hop, 2 * hop),
-                _up(2 * hop, 3 * hop),
-                _up(3 * hop, 3 * hop),
-                _up(2 * hop, 3 * hop),
-                _up(3 * hop, 3 * hop),
+                _up(width, 2 * width),
+                _up(2 * width, 3 * width),
+                _up(3 * width, 3 * width),
+                _up(2 * width, 3 * width),
+                _up(3 * width, 3 * width),
             ]
         )
         self.noise_scales = nn.Parameter(torch.zeros(9))

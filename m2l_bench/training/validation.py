@@ -1,9 +1,9 @@
-"""What a training is watched by: loss at fixed noise levels and scores of reconstructions, on held-out audio.
+"""What a training is watched by: the objective's own numbers and scores of reconstructions, on held-out audio.
 
 Conventions
 -----------
 Excerpts are mono, at the model's sample rate: the middle channel-0 seconds of files spread evenly over the held-out ones.
-Noise is drawn once, from the recipe's seed: two validations differ by the weights alone.
+Two validations differ by the weights alone.
 """
 
 from __future__ import annotations
@@ -16,16 +16,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from m2l_bench import audio as audio_io
-from m2l_bench.music2latent.config import Config
-from m2l_bench.music2latent.data import Folder, scan
-from m2l_bench.music2latent.network import Music2LatentNetwork
-from m2l_bench.music2latent.objective import pseudo_huber
-from m2l_bench.music2latent.optimization import AveragedWeights
-from m2l_bench.music2latent.recipe import Recipe
-from m2l_bench.music2latent.representation import from_spectrogram, to_spectrogram
+from m2l_bench.training.crops import Folder, scan
+from m2l_bench.training.objective import Objective
+from m2l_bench.training.optimization import AveragedWeights
+from m2l_bench.training.recipe import Recipe
 
 Score = Callable[[Sequence[np.ndarray], Sequence[np.ndarray], int], Mapping[str, float]]
 _FLOOR = -80.0  # dB below full scale, the darkest colour of a picture
@@ -40,84 +37,39 @@ class Validation:
     excerpts : Tensor, (clips, samples)
     """
 
-    config: Config
+    objective: Objective
     excerpts: Tensor
-    seed: int
+    sample_rate: int
     every: int
-    sigmas: tuple[float, ...]
     samples: int
     score: Score | None
 
     @classmethod
-    def of(cls, recipe: Recipe, score: Score | None) -> Validation:
+    def of(cls, recipe: Recipe, objective: Objective, score: Score | None) -> Validation:
         """The validation of a recipe that has one."""
         section = recipe.validation
         if section is None:
             raise ValueError("recipe must have a validation section, got none")
         folders = [folder.folder() for folder in section.folders]
-        excerpts = held_out(
-            folders, clips=section.clips, seconds=section.seconds, sample_rate=recipe.config.sample_rate
-        )
-        return cls(recipe.config, excerpts, recipe.seed, section.every, section.sigmas, section.samples, score)
+        excerpts = held_out(folders, clips=section.clips, seconds=section.seconds, sample_rate=recipe.sample_rate)
+        return cls(objective, excerpts, recipe.sample_rate, section.every, section.samples, score)
 
-    def measure(
-        self, average: AveragedWeights, network: Music2LatentNetwork, folder: Path, step: int
-    ) -> dict[str, float]:
+    def measure(self, average: AveragedWeights, folder: Path, step: int) -> dict[str, float]:
         """All numbers of the averaged weights; writes samples into `folder`."""
-        with using(average, network), torch.no_grad():
-            row = self.losses(network)
-            estimates = [self.reconstruct(network, excerpt) for excerpt in self.excerpts]
+        with using(average, self.objective.network), torch.no_grad():
+            row = self.objective.measure(self.excerpts)
+            estimates = [self.objective.reconstruct(excerpt) for excerpt in self.excerpts]
         references = list(self.excerpts.numpy())
         for number in range(min(self.samples, len(references))):
             self._write_sample(folder, number, step, references[number], estimates[number])
-        return {**row, **(self.score(references, estimates, self.config.sample_rate) if self.score else {})}
-
-    def losses(self, network: Music2LatentNetwork) -> dict[str, float]:
-        """Mean distance of the estimate from the clean spectrogram at each noise level, and whether latents matter.
-
-        ``latents_heard`` is by how much the distance at the highest level grows, relatively, with another excerpt's
-        latents: 0 where the model does not listen to them.
-        """
-        device = next(network.parameters()).device
-        spectrograms = [to_spectrogram(excerpt[None].to(device), self.config) for excerpt in self.excerpts]
-        codes = [network.encode(x) for x in spectrograms]
-        others = codes[-1:] + codes[:-1]
-        total, strange = dict.fromkeys(self.sigmas, 0.0), 0.0
-        for number, (x, code, other) in enumerate(zip(spectrograms, codes, others, strict=True)):
-            noise = self._noise(x.shape, number).to(device)
-            pyramid = network.pyramid(code)
-            for sigma in self.sigmas:
-                total[sigma] += self._distance(network, x, noise, sigma, pyramid)
-            strange += self._distance(network, x, noise, max(self.sigmas), network.pyramid(other))
-        row = {f"distance@{sigma:g}": value / len(codes) for sigma, value in total.items()}
-        return {**row, "latents_heard": strange / total[max(self.sigmas)] - 1}
-
-    def _distance(
-        self, network: Music2LatentNetwork, x: Tensor, noise: Tensor, sigma: float, pyramid: Sequence[Tensor]
-    ) -> float:
-        estimate = network.denoise(x + sigma * noise, torch.full((1,), sigma, device=x.device), pyramid)
-        # Per root value, so that the length of an excerpt does not matter.
-        return float(pseudo_huber(estimate.float(), x) / x[0].numel() ** 0.5)
-
-    def reconstruct(self, network: Music2LatentNetwork, excerpt: Tensor) -> np.ndarray:
-        """Encode and decode in one step: (samples,) -> (samples,)."""
-        device = next(network.parameters()).device
-        x = to_spectrogram(excerpt[None].to(device), self.config)
-        noise = self.config.sigma_max * self._noise(x.shape, 0).to(device)
-        sigma = torch.full((1,), self.config.sigma_max, device=device)
-        estimate = network.denoise(noise, sigma, network.pyramid(network.encode(x))).float()
-        return from_spectrogram(estimate, self.config, n_samples=excerpt.shape[-1])[0].cpu().numpy()
+        return {**row, **(self.score(references, estimates, self.sample_rate) if self.score else {})}
 
     def _write_sample(self, folder: Path, number: int, step: int, reference: np.ndarray, estimate: np.ndarray) -> None:
-        rate, stem = self.config.sample_rate, f"clip-{number}"
+        rate, stem = self.sample_rate, f"clip-{number}"
         if not (folder / f"{stem}-reference.wav").exists():
             audio_io.write(folder / f"{stem}-reference.wav", reference, rate, subtype="PCM_16")
         audio_io.write(folder / f"{stem}-step-{step:08d}.wav", estimate, rate, subtype="PCM_16")
         picture(folder / f"{stem}-step-{step:08d}.png", {"reference": reference, f"step {step}": estimate}, rate)
-
-    def _noise(self, shape: torch.Size, number: int) -> Tensor:
-        random = np.random.default_rng((self.seed, number))
-        return torch.from_numpy(random.standard_normal(shape, dtype=np.float32))
 
 
 def held_out(folders: list[Folder], *, clips: int, seconds: float, sample_rate: int) -> Tensor:
@@ -139,7 +91,7 @@ def held_out(folders: list[Folder], *, clips: int, seconds: float, sample_rate: 
 
 
 @contextmanager
-def using(average: AveragedWeights, network: Music2LatentNetwork) -> Iterator[None]:
+def using(average: AveragedWeights, network: nn.Module) -> Iterator[None]:
     """Let a network hold the averaged weights for a while."""
     own = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     network.load_state_dict(average.tensors)

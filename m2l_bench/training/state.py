@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from m2l_bench.audio import write_atomic
-from m2l_bench.music2latent.optimization import AveragedWeights
+from m2l_bench.training.optimization import AveragedWeights
 from m2l_bench.trust import parse_json
 
 _PREFIX = "step-"

@@ -1,0 +1,145 @@
+"""What the networks of all families have in common.
+
+Conventions
+-----------
+Audio is ``(batch, samples)`` in [-1, 1], one channel each, latents ``(batch, latent_dim, frames)``. ``frames`` latent
+frames stand for ``frames * samples_per_latent`` samples, and that is what both ways take and give; the last ``margin``
+of the decoded samples lie under too few frames and fade.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from m2l_bench.training.objective import Losses
+
+C = TypeVar("C", bound="FamilyConfig")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilyConfig(ABC):
+    """Sizes of a network, whole numbers or lists of them; every family adds its own.
+
+    Attributes
+    ----------
+    sample_rate : int
+        Hz.
+    latent_dim : int
+    """
+
+    sample_rate: int = 44100
+    latent_dim: int = 64
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            numbers = tuple(value) if isinstance(value, (list, tuple)) else (value,)
+            if not numbers or not all(isinstance(number, int) and number >= 1 for number in numbers):
+                raise ValueError(f"{name} must hold whole numbers of at least 1, got {value!r}")
+            if isinstance(value, list):  # as JSON and TOML give them
+                object.__setattr__(self, name, numbers)
+
+    @property
+    @abstractmethod
+    def samples_per_latent(self) -> int:
+        """Samples from one latent frame to the next."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
+        """Read what :meth:`to_dict` wrote.
+
+        Raises
+        ------
+        ValueError
+            If a key is unknown or a value out of range.
+        """
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ValueError(f"config must hold known keys only ({', '.join(known)}), got {', '.join(unknown)}")
+        return cls(**values)
+
+
+class FamilyNetwork(nn.Module, ABC):
+    """An autoencoder of single channels.
+
+    Attributes
+    ----------
+    config : FamilyConfig
+    margin : int
+        Samples at the end of what :meth:`decode` gives that fade.
+    """
+
+    config: FamilyConfig
+    margin: int = 0
+
+    @abstractmethod
+    def encode(self, audio: Tensor) -> Tensor:
+        """(batch, frames * samples_per_latent) -> (batch, latent_dim, frames)."""
+
+    @abstractmethod
+    def decode(self, latents: Tensor, noise: Tensor) -> Tensor:
+        """(batch, latent_dim, frames) -> (batch, frames * samples_per_latent).
+
+        `noise` is normal, of the result's shape, for decoders that start from it.
+        """
+
+
+class FamilyLoss(nn.Module, ABC):
+    """What a family is trained with; a module of its own, so that a wrapper for many processes sees one forward call.
+
+    Parameters
+    ----------
+    network : FamilyNetwork
+
+    Attributes
+    ----------
+    stages : mapping of str to float
+        Name of each stage's loss in validation, and a share of the training in which it is that stage's turn.
+    """
+
+    stages: Mapping[str, float] = {"loss": 0.0}
+
+    def __init__(self, network: FamilyNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    @abstractmethod
+    def forward(self, audio: Tensor, uniforms: Tensor, noise: Tensor, progress: float) -> Losses:
+        """One loss a crop, and its noise level.
+
+        Parameters
+        ----------
+        audio : Tensor, (batch, samples)
+        uniforms : Tensor, (batch, 2)
+            Uniform numbers in [0, 1).
+        noise : Tensor, (batch, samples)
+            Normal numbers; of no length where the family needs none.
+        progress : float
+            Step over the number of steps, in [0, 1].
+        """
+
+
+def inside(network: FamilyNetwork, estimate: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
+    """An estimate and its reference without the end that fades."""
+    length = audio.shape[-1] - network.margin
+    return estimate[..., :length], audio[..., :length]
+
+
+def without_noise(loss: Tensor) -> Losses:
+    """Losses of a family that adds none."""
+    return Losses(loss, torch.zeros_like(loss))
+
+
+def silent(like: Tensor) -> Tensor:
+    """In place of noise, for decoders that take none."""
+    return torch.zeros((), dtype=like.dtype, device=like.device)

@@ -1,0 +1,134 @@
+"""SNAC, a codec with codes at several time scales, through its authors' package (an extra of its own).
+
+Conventions
+-----------
+44.1 kHz; every channel is coded alone. The input is filled with zeros up to whole units, as the package does: a unit is
+what the slowest codebook and a window of attention both divide. Long inputs go through in blocks of units with enough
+context that the result is the same, but for the decoder's noise, which is drawn block by block from the seed.
+
+References
+----------
+Siuzdak, Grötschla and Lanzendörfer, "SNAC: Multi-Scale Neural Audio Codec", 2024 (arXiv 2410.14411).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from m2l_bench.audio import fit_length
+from m2l_bench.fingerprint import fingerprint
+from m2l_bench.hub import CheckpointError
+from m2l_bench.systems import bits, framing, hub
+from m2l_bench.systems.hub import Repository
+
+PUBLISHED = Repository("hubertsiuzdak/snac_44khz", ("config.json", "pytorch_model.bin"), "218 MB, MIT")
+_UNITS_AT_ONCE = 16
+_CONTEXT = 2  # units to either side: convolutions reach less than one, attention into its own window only
+
+
+class Snac:
+    """SNAC with its quantisers.
+
+    Parameters
+    ----------
+    checkpoint : path-like, optional
+        Folder with ``config.json`` and ``pytorch_model.bin`` as published. By default those files, downloaded once.
+    device : str or torch.device, optional
+    seed : int
+        Of the noise that the decoder adds.
+    """
+
+    def __init__(
+        self, *, checkpoint: str | Path | None = None, device: str | torch.device | None = None, seed: int = 0
+    ) -> None:
+        self.name, self.seed = "snac", seed
+        self.device = framing.pick_device(device)
+        paths = hub.find(checkpoint, PUBLISHED)
+        self.model = _load(*paths).to(self.device)
+        self.sample_rate: int = self.model.sampling_rate
+        self.latent_dim: int = self.model.latent_dim
+        self._hop = int(self.model.hop_length)
+        self._frames_a_unit = math.lcm(self.model.vq_strides[0], self.model.attn_window_size or 1)
+        self.latent_rate = self.sample_rate / self._hop
+        self.fingerprint = fingerprint(self.name, {"seed": seed}, checkpoint_sha256=hub.digest(paths))
+
+    def encode(self, audio: np.ndarray) -> np.ndarray:
+        """(channels, samples) -> quantised latents (channels, latent_dim, frames)."""
+        return self._latents(self._codes(audio)).cpu().numpy()
+
+    def decode(self, latents: np.ndarray, n_samples: int) -> np.ndarray:
+        """(channels, latent_dim, frames) -> (channels, n_samples)."""
+        z = torch.from_numpy(framing.as_latents(latents, self.latent_dim)).to(self.device)
+        with torch.random.fork_rng():
+            wave = self._in_units(self.model.decoder, z, Fraction(self._hop))
+        return fit_length(wave[:, 0].cpu().numpy(), n_samples)
+
+    def reconstruct(self, audio: np.ndarray) -> np.ndarray:
+        """(channels, samples) -> (channels, samples)."""
+        return self.decode(self.encode(audio), np.shape(audio)[-1])
+
+    def compress(self, audio: np.ndarray) -> bytes:
+        """(channels, samples) -> codes: codebook by codebook, channel by channel, step by step."""
+        codes = np.concatenate([part.cpu().numpy().ravel() for part in self._codes(audio)])
+        return bits.pack(codes, self._bits)
+
+    def decompress(self, data: bytes, channels: int, n_samples: int) -> np.ndarray:
+        """What :meth:`compress` wrote -> (channels, n_samples)."""
+        unit = self._hop * self._frames_a_unit
+        frames = -(-n_samples // unit) * self._frames_a_unit
+        steps = [frames // stride for stride in self.model.vq_strides]
+        values = torch.from_numpy(bits.unpack(data, self._bits, channels * sum(steps))).to(self.device)
+        codes = [part.reshape(channels, -1) for part in values.split([channels * count for count in steps])]
+        return self.decode(self._latents(codes).cpu().numpy(), n_samples)
+
+    @property
+    def _bits(self) -> int:
+        return int(self.model.codebook_size - 1).bit_length()
+
+    @torch.inference_mode()
+    def _codes(self, audio: np.ndarray) -> list[Tensor]:
+        padded = framing.pad_to_multiple(framing.as_audio(audio), self._hop * self._frames_a_unit)
+        wave = torch.from_numpy(padded).to(self.device)[:, None]
+        return self.model.quantizer(self._in_units(self.model.encoder, wave, Fraction(1, self._hop)))[1]
+
+    @torch.inference_mode()
+    def _latents(self, codes: list[Tensor]) -> Tensor:
+        return self.model.quantizer.from_codes(codes)
+
+    @torch.inference_mode()
+    def _in_units(self, function: Callable[[Tensor], Tensor], x: Tensor, scale: Fraction) -> Tensor:
+        """Apply encoder or decoder to each channel, in blocks; each channel hears the same noise."""
+        unit = self._frames_a_unit * scale.denominator
+        rows = []
+        for row in x.split(1):
+            torch.manual_seed(self.seed)
+            rows.append(
+                framing.in_blocks(function, row, block=_UNITS_AT_ONCE * unit, context=_CONTEXT * unit, scale=scale)
+            )
+        return torch.cat(rows)
+
+
+def _load(config: Path, weights: Path) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the package still uses torch.jit.script and the older weight_norm
+        try:
+            from snac import SNAC
+        except ImportError as error:
+            raise ImportError("SNAC needs its authors' package (MIT): pip install 'm2l-bench[snac]'") from error
+        model = SNAC(**json.loads(config.read_text(encoding="utf-8")))
+    try:
+        model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    except Exception as error:  # whatever the unpickler met, or tensors that do not fit
+        reason = str(error).strip().split("\n")[0]
+        raise CheckpointError(f"{weights}: must hold SNAC's weights and nothing else ({reason})") from error
+    return model.eval().requires_grad_(False)

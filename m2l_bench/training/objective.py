@@ -1,0 +1,58 @@
+"""What a family brings to the trainer: a network, its losses, and how a held-out excerpt comes back.
+
+Conventions
+-----------
+Crops and excerpts are single channels at the family's sample rate, ``(batch, samples)`` and ``(samples,)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from m2l_bench.training.crops import Crops, Examples
+
+
+class Losses(NamedTuple):
+    """What an objective's loss gives: one loss a crop and the noise level it was measured at (0 for none), both (B,)."""
+
+    loss: Tensor
+    sigma: Tensor
+
+
+class Objective(Protocol):
+    """A network and what it is trained with."""
+
+    @property
+    def network(self) -> nn.Module:
+        """Whose tensors are averaged, saved and exported. Parameters of parts named ``...encoder`` are the encoder's."""
+
+    @property
+    def loss(self) -> nn.Module:
+        """Holds the network; one forward call of what :meth:`inputs` gives returns :class:`Losses`."""
+
+    @property
+    def has_stages(self) -> bool:
+        """Whether some weights get no gradient for a part of the training."""
+
+    def begin(self, crops: Crops) -> int:
+        """Prepare the weights, before the first step of a training; returns how many crops were trained on."""
+
+    def inputs(self, examples: Examples, progress: float) -> tuple[Any, ...]:
+        """What the loss takes, of a batch on the network's device and step over the number of steps."""
+
+    def measure(self, excerpts: Tensor) -> dict[str, float]:
+        """Numbers by name over held-out excerpts (clips, samples); the same ones for the same weights."""
+
+    def reconstruct(self, excerpt: Tensor) -> np.ndarray:
+        """Encode and decode: (samples,) -> (samples,)."""
+
+
+def fixed_noise(shape: Sequence[int], seed: int, number: int) -> Tensor:
+    """Normal noise that depends on the seed and the excerpt's number alone: two validations differ by weights only."""
+    random = np.random.default_rng((seed, number))
+    return torch.from_numpy(random.standard_normal(tuple(shape), dtype=np.float32))

@@ -1,0 +1,192 @@
+"""The families' networks and losses: shapes, lengths, ratio, gradients, and that each learns one clip by heart."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_families import FAMILIES, family_recipe
+from tiny_training import chord
+
+from m2l_bench.systems.families.base import FamilyLoss, inside
+from m2l_bench.systems.families.dac import DacLoss, DacStyleConfig
+from m2l_bench.systems.families.mousai import MousaiLoss
+from m2l_bench.systems.families.musika import MusikaLoss
+from m2l_bench.systems.families.recipe import RECIPES, FamilyRecipe, read_recipe
+from m2l_bench.systems.families.spectral import complex_distance, magnitude_distance, mel_distance
+from m2l_bench.systems.registry import SYSTEMS
+
+RECIPE_FILES = Path(__file__).parents[2] / "m2l_bench" / "assets" / "recipes"
+BUDGET = ("steps", "batch")
+
+
+def _loss(family: str) -> FamilyLoss:
+    torch.manual_seed(0)
+    return family_recipe(family, Path("music")).loss()
+
+
+def _batch(loss: FamilyLoss, frames: int = 8, batch: int = 2) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    length = frames * loss.network.config.samples_per_latent
+    audio = torch.from_numpy(np.concatenate([chord(2.0, seed)[:, :length] for seed in range(batch)]))
+    generator = torch.Generator().manual_seed(0)
+    return audio, torch.rand(batch, 2, generator=generator), torch.randn(audio.shape, generator=generator)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("frames", [1, 3, 8])
+def test_lengths_are_exact(family: str, frames: int) -> None:
+    network = _loss(family).network
+    audio = torch.randn(2, frames * network.config.samples_per_latent)
+    with torch.no_grad():
+        latents = network.encode(audio)
+        assert latents.shape == (2, 16, frames)
+        assert network.decode(latents, torch.randn_like(audio)).shape == audio.shape
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_shipped_recipe_has_the_ratio_and_size_that_are_claimed(family: str, tmp_path: Path) -> None:
+    recipe = read_recipe(RECIPE_FILES / f"{family}-small.toml")
+    reference = read_recipe(RECIPE_FILES / "music2latent-small.toml")
+    assert isinstance(recipe, FamilyRecipe)
+    assert recipe.config.samples_per_latent / recipe.config.latent_dim == 64
+    assert recipe.config.sample_rate / recipe.config.samples_per_latent == pytest.approx(10.77, abs=0.005)
+    count = sum(parameter.numel() for parameter in recipe.loss().network.parameters())
+    assert f"{count / 1e6:.2f}" == SYSTEMS[family].parameters
+    assert 4 * count < 10e6
+    assert recipe.data == reference.data
+    assert recipe.optimization.batch == reference.optimization.batch
+    assert recipe.config == type(recipe.config)(), "the recipe spells out the configuration's defaults"
+
+
+def test_dac_styles_bit_rate_is_the_one_listed() -> None:
+    assert f"{DacStyleConfig().bit_rate / 1000:.2f}" == SYSTEMS["dac-style"].bit_rate
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_weight_gets_a_gradient_in_some_stage(family: str) -> None:
+    loss = _loss(family)
+    heard: dict[str, bool] = defaultdict(bool)
+    for progress in loss.stages.values():
+        loss.zero_grad()
+        losses, sigma = loss(*_batch(loss), progress)
+        assert losses.shape == sigma.shape == (2,)
+        losses.mean().backward()
+        for name, parameter in loss.named_parameters():
+            heard[name] |= parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)
+    silent = {name for name, found in heard.items() if not found}
+    # Noise scales are left at 0; of the codebooks only the entries that were picked get a gradient.
+    assert all("noise_scales" in name for name in silent), silent
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_loss_is_each_crops_own(family: str) -> None:
+    """But for the quantiser's two losses, which transformers gives as the batch's mean."""
+    loss = _loss(family).eval()
+    audio, uniforms, noise = _batch(loss)
+    with torch.no_grad():
+        both, _ = loss(audio, uniforms, noise, 0.0)
+        alone = torch.cat([loss(audio[i : i + 1], uniforms[i : i + 1], noise[i : i + 1], 0.0).loss for i in (0, 1)])
+    torch.testing.assert_close(both, alone, rtol=1e-2 if isinstance(loss, DacLoss) else 1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_losses_are_finite_in_half_precision_and_for_silence(family: str) -> None:
+    loss = _loss(family)
+    audio, uniforms, noise = _batch(loss)
+    for progress in loss.stages.values():
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.isfinite(loss(audio, uniforms, noise, progress).loss).all()
+        losses, _ = loss(torch.zeros_like(audio), uniforms, noise, progress)
+        losses.mean().backward()
+        assert torch.isfinite(losses).all()
+        assert all(torch.isfinite(p.grad).all() for p in loss.parameters() if p.grad is not None)
+
+
+def test_musikas_second_stage_leaves_the_first_alone() -> None:
+    loss = _loss("musika-style")
+    assert isinstance(loss, MusikaLoss)
+    for progress, trained in ((0.49, {"encoder", "decoder"}), (0.5, {"latent_encoder", "latent_decoder"})):
+        loss.zero_grad()
+        loss(*_batch(loss), progress).loss.mean().backward()
+        found = {name.split(".")[1] for name, p in loss.named_parameters() if p.grad is not None and p.grad.any()}
+        assert found == trained
+    with pytest.raises(ValueError, match=r"first_stage must be in \(0, 1\), got 1"):
+        MusikaLoss(loss.network, first_stage=1.0)
+
+
+def test_mousais_velocity_is_its_formula() -> None:
+    """A network that always says 0 is as wrong as the velocity is large."""
+    loss = _loss("mousai-style")
+    assert isinstance(loss, MousaiLoss)
+    audio, uniforms, noise = _batch(loss)
+    with torch.no_grad():
+        loss.network.net.unet.synthesis.weight.zero_()
+        losses, sigma = loss(audio, uniforms, noise, 0.0)
+    angle = uniforms[:, :1].numpy() * np.pi / 2
+    velocity = np.cos(angle) * noise.numpy() - np.sin(angle) * 5 * audio.numpy()
+    np.testing.assert_allclose(losses, (velocity**2).mean(-1), rtol=1e-4)
+    np.testing.assert_allclose(sigma, uniforms[:, 0])
+
+
+# Steps, crops a step, and what is reached: relative loss, and magnitude distance of the decoded clip.
+HEART = {
+    "latmusic-style": (100, 1, 0.25, 0.6),
+    "musika-style": (160, 1, 0.85, 1.1),
+    "mousai-style": (160, 8, 0.35, 3.0),
+    "dac-style": (60, 1, 0.45, 2.0),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_one_clip_is_learnt_by_heart(family: str) -> None:
+    steps, batch, share, reached = HEART[family]
+    loss = _loss(family)
+    network = loss.network
+    length = 4096 // network.config.samples_per_latent * network.config.samples_per_latent
+    clip = torch.from_numpy(chord(2.0, 1))[:, :length]
+    generator = torch.Generator().manual_seed(0)
+    optimizer = torch.optim.Adam(loss.parameters(), lr=3e-3)
+    values = []
+    for step in range(steps):
+        uniforms, noise = torch.rand(batch, 2, generator=generator), torch.randn(batch, length, generator=generator)
+        value = loss(clip.expand(batch, -1), uniforms, noise, step / steps).loss.mean()
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        values.append(value.item())
+    with torch.no_grad():
+        decoded = network.decode(network.encode(clip), torch.randn(1, length, generator=generator))
+        distance = float(magnitude_distance(*inside(network, decoded, clip)))
+    assert np.mean(values[-5:]) < share * values[0]
+    assert distance < reached
+
+
+def test_spectral_distances_are_zero_at_home_and_hear_phase_where_they_should() -> None:
+    x = torch.from_numpy(chord(0.5, 3))
+    for distance in (magnitude_distance, complex_distance, lambda a, b: mel_distance(a, b, 8000)):
+        assert float(distance(x, x)) < 5e-3
+        assert float(distance(0.5 * x, x)) > 0.1
+    assert float(magnitude_distance(-x, x)) < 1e-6
+    assert float(complex_distance(-x, x)) == pytest.approx(2, rel=1e-3)
+    assert float(complex_distance(torch.zeros_like(x), x)) == pytest.approx(1, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("family", "model", "message"),
+    [
+        ("latmusic-style", {"widths": [12]}, "widths must be multiples of 8"),
+        ("latmusic-style", {"hops": 3}, "known keys only .*got hops"),
+        ("musika-style", {"hop": 0}, "hop must hold whole numbers of at least 1, got 0"),
+        ("mousai-style", {"stride": 32}, "one value per 4096 samples, got 2048"),
+        ("mousai-style", {"channels": [8]}, "equally many"),
+        ("mousai-style", {"encoder_blocks": [1]}, "encoder_blocks must be 4"),
+        ("dac-style", {"codebook_size": 100}, "power of two"),
+        ("dac-style", {"downsampling_ratios": [3, 8]}, "downsampling_ratios must be even"),
+    ],
+)
+def test_impossible_sizes_are_refused(family: str, model: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        RECIPES[family].model_validate({"model": model, "data": {"folders": [{"path": "x"}]}})

@@ -1,0 +1,153 @@
+"""Every family goes through the one trainer with all its guarantees, and what comes out loads as a system."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_families import FAMILIES, family_recipe
+from tiny_training import chord
+
+from m2l_bench.systems.families.recipe import read_recipe
+from m2l_bench.systems.registry import load
+from m2l_bench.training.crops import batches
+from m2l_bench.training.loop import Interrupted, NonFiniteError, Trainer, train
+from m2l_bench.training.state import checkpoints
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path])}
+# Both halves of every family in one pair of processes: starting them is what takes time. argv: recipes as JSON.
+CHILD = """
+import json, sys
+from pathlib import Path
+from m2l_bench.systems.families.recipe import RECIPES
+from m2l_bench.training.crops import batches
+from m2l_bench.training.loop import Trainer
+for text in sys.argv[1:]:
+    family = json.loads(text)["family"]
+    trainer = Trainer(RECIPES[family].model_validate_json(text), Path(family), score=None)
+    trainer.start(resume=False)
+    rank, world = trainer.accelerator.process_index, trainer.accelerator.num_processes
+    own = batches(trainer.crops, first=0, last=6, batch=trainer.batch, process=rank, processes=world)
+    losses = [trainer.step(examples) for examples in own]
+    trainer.save()
+    Path(f"{family}-{rank}.json").write_text(json.dumps([world, losses]))
+trainer.accelerator.end_training()
+"""
+
+
+def _state(out: Path) -> dict[str, torch.Tensor]:
+    return load_file(checkpoints(out / "checkpoints")[-1] / "state.safetensors")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_stopped_and_resumed_is_bit_for_bit_the_same(family: str, pieces: Path, tmp_path: Path) -> None:
+    """8 steps == 5 and a stop that saves, then 3 more from the files alone: across musika-style's change of stages."""
+    validation = {"folders": [{"path": str(pieces)}], "every": 4, "clips": 2, "seconds": 0.3, "samples": 0}
+    recipe = family_recipe(family, pieces, validation=validation)
+    train(recipe, tmp_path / "whole", progress=False)
+    trainer = Trainer(recipe, tmp_path / "parts", score=None)
+    trainer.start(resume=False)
+    step = trainer.step
+
+    def stop_after_three(examples):
+        trainer.totals.step == 2 and trainer.stop.set()
+        return step(examples)
+
+    trainer.step = stop_after_three  # type: ignore[method-assign]
+    with pytest.raises(Interrupted, match="stopped at step 3"):
+        trainer.run(progress=False)
+    torch.manual_seed(99)  # nothing may hang on the state of torch's own generator
+    weights = train(recipe, tmp_path / "parts", resume=True, progress=False)
+    whole, resumed = _state(tmp_path / "whole"), _state(tmp_path / "parts")
+    assert whole.keys() == resumed.keys()
+    for name in whole:
+        assert torch.equal(whole[name], resumed[name]), name
+    with (tmp_path / "parts" / "validation.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [4, 8]
+    assert all(np.isfinite(float(row[name])) for row in rows for name in recipe.objective().loss.stages)
+
+    system = load(f"{family}:small", checkpoint=weights)
+    assert (system.name, system.sample_rate) == (f"{family}:weights", 8000)
+    clip = chord(0.7, 4)
+    assert system.reconstruct(clip).shape == clip.shape
+
+
+def test_two_processes_train_as_one(pieces: Path, tmp_path: Path) -> None:
+    """Six steps of eight: musika-style's second stage begins with the fifth."""
+    recipes = [family_recipe(family, pieces, optimization={"batch": 4, "steps": 8}) for family in FAMILIES]
+    (tmp_path / "child.py").write_text(CHILD)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "child.py"]
+    texts = [recipe.model_dump_json() for recipe in recipes]
+    done = subprocess.run([*command, *texts], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    for family, recipe in zip(FAMILIES, recipes, strict=True):
+        trainer = Trainer(recipe, tmp_path / "one" / family, score=None)
+        trainer.start(resume=False)
+        losses = [trainer.step(e) for e in batches(trainer.crops, first=0, last=6, batch=4)]
+        trainer.save()
+        for rank in (0, 1):
+            world, theirs = json.loads((tmp_path / f"{family}-{rank}.json").read_text())
+            assert world == 2
+            np.testing.assert_allclose(theirs, losses, rtol=1e-3, err_msg=family)
+        one, two = _state(tmp_path / "one" / family), _state(tmp_path / family)
+        for name in (name for name in one if name.startswith("network.")):
+            difference = float((one[name] - two[name]).norm())
+            assert difference <= 5e-3 * float(one[name].norm()) + 1e-4, f"{family} {name}"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_is_not_finite_stops_the_run(family: str, pieces: Path, tmp_path: Path) -> None:
+    trainer = Trainer(family_recipe(family, pieces), tmp_path, score=None)
+    trainer.start(resume=False)
+    first = next(trainer.network.parameters())
+    first.register_hook(lambda gradient: gradient * torch.nan)
+    with pytest.raises(NonFiniteError, match=r"at step 0, sigma [\d.e+-]+ .*first faulty gradient: \w"):
+        trainer.run(progress=False)
+    assert checkpoints(tmp_path / "checkpoints")
+
+
+def test_the_command_trains_any_family_and_encodes_with_it(pieces: Path, tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from m2l_bench.cli import app
+
+    (tmp_path / "recipe.toml").write_text(
+        f'family = "latmusic-style"\n[model]\nsample_rate = 8000\nwindow = 128\nhop = 32\nwidths = [8, 8]\nlatent_dim = 4\n'
+        f'[data]\nfolders = [{{path = "{pieces}"}}]\n'
+        '[optimization]\nsteps = 2\nbatch = 1\nwarm_up = 1\n[run]\ndevice = "cpu"\nthreads = 1\n'
+    )
+    run = CliRunner().invoke
+    out = tmp_path / "out"
+    assert run(app, ["train", str(tmp_path / "recipe.toml"), "--out", str(out)]).exit_code == 0
+    options = ["--system", "latmusic-style", "--checkpoint", str(out / "weights.safetensors")]
+    latents, back = tmp_path / "one.safetensors", tmp_path / "back.wav"
+    result = run(app, ["encode", str(pieces / "one.wav"), str(latents), *options])
+    assert result.exit_code == 0, result.output
+    assert run(app, ["decode", str(latents), str(back), *options]).exit_code == 0
+    assert back.exists()
+    options[-1] = str(tmp_path / "nowhere.safetensors")
+    missing = run(app, ["encode", str(pieces / "one.wav"), str(tmp_path / "x.safetensors"), *options])
+    assert missing.exit_code == 2
+    assert "nowhere.safetensors: must be a readable safetensors file" in missing.output
+
+
+def test_an_unknown_family_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text('family = "moshi"\n[data]\nfolders = [{path = "x"}]\n')
+    with pytest.raises(ValueError, match=r"family must be one of music2latent, latmusic-style, .*got 'moshi'"):
+        read_recipe(tmp_path / "recipe.toml")
+
+
+def test_a_family_takes_no_option_of_another(tmp_path: Path) -> None:
+    text = '[data]\nfolders = [{path = "x"}]\n[optimization]\nunit_variance = true\n'
+    (tmp_path / "recipe.toml").write_text('family = "dac-style"\n' + text)
+    with pytest.raises(ValueError, match=r"optimization.unit_variance: Extra inputs"):
+        read_recipe(tmp_path / "recipe.toml")
