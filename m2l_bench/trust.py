@@ -116,7 +116,10 @@ def modest_parquet(path: Path, footer: Any) -> None:
 
 
 def plain_parquet(path: Path, footer: Any) -> None:
-    """Refuse a Parquet file that is compressed or coded through a dictionary, or claims more bytes than it has.
+    """Refuse a Parquet file that has several records a row group, or claims to unfold to more bytes than it has.
+
+    Only row groups are asked: asking a damaged footer for a column ends the process within Arrow (pyarrow 26). A column
+    coded through a dictionary may therefore unfold unseen.
 
     Parameters
     ----------
@@ -132,10 +135,7 @@ def plain_parquet(path: Path, footer: Any) -> None:
     for group in map(footer.row_group, range(footer.num_row_groups)):
         if group.num_rows != 1:
             raise ValueError(f"{path}: must hold one record a row group, got {group.num_rows}")
-        for column in map(group.column, range(group.num_columns)):
-            claimed += max(column.total_uncompressed_size, column.num_values)
-            if column.compression != "UNCOMPRESSED" or any("DICTIONARY" in coding for coding in column.encodings):
-                raise ValueError(f"{path}: must be stored plainly, got a compressed or dictionary-coded column")
+        claimed += group.total_byte_size
     if claimed > size:
         raise ValueError(f"{path}: must hold no more than its {size} bytes, claims {claimed}")
 

@@ -40,7 +40,8 @@ ALLOWED = re.compile(
     re.IGNORECASE,
 )
 EXCEPTIONS = {
-    "music2latent": "CC BY-NC: an oracle of our tests, in the extra 'test' alone, neither imported nor shipped"
+    "music2latent": "CC BY-NC: an oracle of our tests, in the extra 'test' alone, neither imported nor shipped",
+    "snac": "MIT, in the LICENSE file of its wheel; its metadata names none",
 }
 # PyTorch's CUDA builds bring NVIDIA's libraries under its own terms: redistributable, not open. Nothing else may be so.
 PROPRIETARY = re.compile(r"nvidia|other/proprietary", re.IGNORECASE)

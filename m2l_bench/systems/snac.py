@@ -28,6 +28,7 @@ from torch import Tensor
 from m2l_bench.audio import fit_length
 from m2l_bench.fingerprint import fingerprint
 from m2l_bench.hub import CheckpointError
+from m2l_bench.pickles import read_weights, tensors_of
 from m2l_bench.systems import bits, framing, hub
 from m2l_bench.systems.hub import Repository
 
@@ -126,9 +127,9 @@ def _load(config: Path, weights: Path) -> Any:
         except ImportError as error:
             raise ImportError("SNAC needs its authors' package (MIT): pip install 'm2l-bench[snac]'") from error
         model = SNAC(**json.loads(config.read_text(encoding="utf-8")))
+    state = tensors_of(weights, read_weights(weights))
     try:
-        model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    except Exception as error:  # whatever the unpickler met, or tensors that do not fit
-        reason = str(error).strip().split("\n")[0]
-        raise CheckpointError(f"{weights}: must hold SNAC's weights and nothing else ({reason})") from error
+        model.load_state_dict(state)
+    except RuntimeError as error:  # names and shapes that do not fit, all in one message
+        raise CheckpointError(f"{weights}: must hold SNAC's weights and nothing else ({error})") from error
     return model.eval().requires_grad_(False)

@@ -234,7 +234,10 @@ def cases(n: int, *, start: int = 0) -> Iterator[tuple[int, str, int]]:
     for number in range(start, n):
         half, rest = divmod(number, 2)
         kinds = sounds if rest else others
-        yield number, kinds[half % len(kinds)], half // len(kinds)
+        kind, seed = kinds[half % len(kinds)], half // len(kinds)
+        if kind == "musika.h5" and seed % 20:  # each starts a process: one in twenty is enough
+            kind, seed = "items.parquet", seed + 1_000_000
+        yield number, kind, seed
 
 
 def prepare(folder: Path) -> None:

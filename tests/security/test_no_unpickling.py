@@ -215,9 +215,7 @@ def test_a_view_that_repeats_its_storage_is_refused(tmp_path: Path) -> None:
         read_weights(tmp_path / "view.pt")
 
 
-@pytest.mark.parametrize(
-    "tensor", [torch.eye(3).to_sparse(), torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8)]
-)
+@pytest.mark.parametrize("tensor", [torch.eye(3).to_sparse(), torch.ones(3, device="meta")])
 def test_tensors_of_other_layouts_are_refused(tensor: torch.Tensor, tmp_path: Path) -> None:
     torch.save({"a": tensor}, tmp_path / "odd.pt")
     with pytest.raises(CheckpointError, match=r"odd\.pt"):

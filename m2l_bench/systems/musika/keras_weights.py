@@ -10,14 +10,15 @@ consecutive: other networks may have been created before, and layers without a u
 
 from __future__ import annotations
 
+import importlib.util
 import re
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+
+from m2l_bench.systems.musika.hdf5 import read_arrays
 
 _KINDS = {
     "conv2d": "convs",
@@ -47,35 +48,11 @@ def read_layers(path: Path) -> Layers:
     ValueError
         Where the file is not such a file, or holds a layer of another kind.
     """
-    try:
-        import h5py
-    except ImportError as error:
-        raise ImportError("reading Musika's weights needs h5py: pip install 'm2l-bench[codecs]'") from error
-
+    if importlib.util.find_spec("h5py") is None:
+        raise ImportError("reading Musika's weights needs h5py: pip install 'm2l-bench[codecs]'")
     found: Layers = {"convs": [], "ups": [], "noise_scales": []}
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise ValueError(f"checkpoint file {path} is not HDF5: {error}") from error
-    left = path.stat().st_size
-    with file:
-        try:
-            root = file.get("model_weights", file)  # Model.save puts them one level deeper
-            if "layer_names" not in root.attrs:
-                raise ValueError("no layer_names: not written by Keras")
-            for layer in _text(root.attrs["layer_names"]):
-                group = _own(root, layer)
-                weights = []
-                for name in _text(group.attrs["weight_names"]):
-                    left -= (stored := _own(group, name)).nbytes
-                    if left < 0:
-                        raise ValueError(f"more weights than its {path.stat().st_size} bytes can hold")
-                    weights.append(np.asarray(stored))
-                if weights:
-                    found[_kind(layer)].append((layer, weights))
-        # h5py raises what the C library met in damaged bytes, of several kinds.
-        except (ValueError, TypeError, KeyError, OSError, RuntimeError, AttributeError) as error:
-            raise ValueError(f"checkpoint file {path} has {error}") from error
+    for layer, weights in read_arrays(path):
+        found[_kind(path, layer)].append((layer, weights))
     return {kind: sorted(layers, key=lambda item: _created(item[0])) for kind, layers in found.items()}
 
 
@@ -105,27 +82,10 @@ def assign(network: nn.Module, layers: Layers, *, file: str) -> None:
     _copy(parameter, scales)
 
 
-def _text(names: Iterable[str | bytes]) -> list[str]:
-    return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
-
-
-def _own(group: Any, name: str) -> Any:
-    """A member that lies in this very file: HDF5 can point into other files, by links, external or virtual data."""
-    import h5py
-
-    for depth in range(1, len(parts := name.split("/")) + 1):
-        if not isinstance(group.get("/".join(parts[:depth]), getlink=True), h5py.HardLink):
-            raise ValueError(f"{name!r}, which is a link")
-    found = group[name]
-    if isinstance(found, h5py.Dataset) and (found.external or found.is_virtual or found.dtype.kind != "f"):
-        raise ValueError(f"{name!r}, which is not numbers in the file itself")
-    return found
-
-
-def _kind(layer: str) -> str:
+def _kind(path: Path, layer: str) -> str:
     kind = _KINDS.get(re.sub(r"_\d+$", "", layer))
     if kind is None:
-        raise ValueError(f"a layer {layer!r}, expected one of {sorted(_KINDS)}")
+        raise ValueError(f"checkpoint file {path} has a layer {layer!r}, expected one of {sorted(_KINDS)}")
     return kind
 
 

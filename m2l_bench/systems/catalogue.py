@@ -1,0 +1,306 @@
+"""Every system that this package knows by name: how it is built, and what ``m2l-bench list systems`` says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """How one registry name is built, and what ``m2l-bench list systems`` says of it.
+
+    Attributes
+    ----------
+    module, attribute : str
+        Where the class stands.
+    summary : str
+        What it is, in one line.
+    variants : mapping of str to mapping
+        Variant -> constructor options (and ``"attribute"``, where another class makes it).
+    variant_option : str
+        Constructor option that takes any other variant, such as a bit rate or a checkpoint; empty where none does.
+    default : str
+        Variant meant by the bare name.
+    options : mapping
+        Constructor options common to all variants.
+    audio, latents, parameters : str
+        Sample rate and channels; rate x dimension and compression (waveform samples per latent value); millions.
+    bit_rate : str
+        In kbit/s; ``"measured"`` where it is read off the bit stream, ``"-"`` where there is none.
+    licence : str
+        Of code / weights.
+    download : tuple of str
+        Variants whose weights are downloaded when first asked for; ``("",)`` where there are no variants.
+    asset : str
+        File of the default variant's weights among the package's assets; where it is not shipped, ``checkpoint=`` says
+        where they lie.
+    shown : tuple of str
+        What a free variant is listed with.
+    """
+
+    module: str
+    attribute: str
+    summary: str
+    variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    variant_option: str = ""
+    default: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    audio: str = "any"
+    latents: str = "-"
+    parameters: str = "-"
+    licence: str = "MIT"
+    download: tuple[str, ...] = ()
+    asset: str = ""
+    bit_rate: str = "-"
+    shown: tuple[str, ...] = ()
+
+
+def _family(name: str, summary: str, parameters: str, *, bit_rate: str = "-") -> Entry:
+    """A family at the scale that this package trains."""
+    return Entry(
+        module="m2l_bench.systems.families.system",
+        attribute="DacFamilySystem" if name == "dac-style" else "FamilySystem",
+        summary=summary,
+        options={"family": name},
+        variants={"small": {}},
+        default="small",
+        asset=f"{name}-small.safetensors",
+        audio="44.1 kHz, per channel",
+        latents="10.77 Hz x 64, 64x",
+        parameters=parameters,
+        bit_rate=bit_rate,
+    )
+
+
+SYSTEMS: dict[str, Entry] = {
+    "identity": Entry(
+        module="m2l_bench.systems.conventional", attribute="Identity", summary="the reference itself: the upper end"
+    ),
+    "lowpass-3.5k": Entry(
+        module="m2l_bench.systems.conventional",
+        attribute="LowPass",
+        summary="3.5 kHz low-pass, the low anchor of listening tests",
+        options={"cutoff": "3.5k"},
+        audio="44.1 kHz",
+    ),
+    "lowpass-7k": Entry(
+        module="m2l_bench.systems.conventional",
+        attribute="LowPass",
+        summary="7 kHz low-pass, the mid anchor of listening tests",
+        options={"cutoff": "7k"},
+        audio="44.1 kHz",
+    ),
+    "opus": Entry(
+        module="m2l_bench.systems.conventional",
+        attribute="Opus",
+        summary="Opus through libsndfile, at a nominal bit rate of all channels together",
+        variant_option="variant",
+        default="64k",
+        shown=("12k", "16k", "24k", "32k", "64k", "128k"),
+        licence="BSD-3-Clause",
+        audio="48 kHz",
+        bit_rate="measured",
+    ),
+    "vorbis": Entry(
+        module="m2l_bench.systems.conventional",
+        attribute="Vorbis",
+        summary="Ogg Vorbis through libsndfile, at an encoder quality",
+        variant_option="variant",
+        default="q4",
+        shown=("q0", "q4", "q8"),
+        licence="BSD-3-Clause",
+        audio="44.1 kHz",
+        bit_rate="measured",
+    ),
+    "mp3": Entry(
+        module="m2l_bench.systems.conventional",
+        attribute="Mp3",
+        summary="MP3 (LAME) through libsndfile, constant bit rate",
+        variant_option="variant",
+        default="128k",
+        shown=("48k", "64k", "128k", "256k"),
+        licence="LGPL-2.1",
+        bit_rate="measured",
+        audio="44.1 kHz, 1 or 2",
+    ),
+    "pca": Entry(
+        module="m2l_bench.systems.pca",
+        attribute="Pca",
+        summary="principal components of MDCT frames at 64x: the linear baseline",
+        audio="44.1 kHz, per channel",
+        latents="10.77 Hz x 64, 64x",
+    ),
+    "majority": Entry(
+        module="m2l_bench.systems.features",
+        attribute="Majority",
+        summary="a constant: what a probe reads in nothing, the majority class",
+        latents="1 Hz x 1",
+    ),
+    "random-init": Entry(
+        module="m2l_bench.systems.features",
+        attribute="RandomInit",
+        summary="Music2Latent with random weights: what the architecture alone gives to a probe",
+        variants={"published": {}, "small": {"config": "small"}},
+        default="published",
+        audio="44.1 kHz, mono",
+        latents="10.77 Hz x 64",
+    ),
+    "random-init-features": Entry(
+        module="m2l_bench.systems.features",
+        attribute="RandomInit",
+        summary="the same before its bottleneck: what the architecture alone gives to music2latent-features",
+        variants={"published": {}, "small": {"config": "small"}},
+        default="published",
+        options={"layer": "features"},
+        audio="44.1 kHz, mono",
+        latents="10.77 Hz x 8192; small: x 1024",
+    ),
+    "mfcc-chroma": Entry(
+        module="m2l_bench.systems.features",
+        attribute="MfccChroma",
+        summary="MFCC and chroma (librosa): what a probe reads in hand-made features",
+        audio="22.05 kHz, mono",
+    ),
+    "musicnn": Entry(
+        module="m2l_bench.systems.features",
+        attribute="Musicnn",
+        summary="musicnn (Pons, Serra, 2019), trained on MagnaTagATune: the supervised reference of probing",
+        audio="16 kHz, mono",
+        parameters="0.79",
+        licence="ISC / ISC",
+    ),
+    "music2latent": Entry(
+        module="m2l_bench.music2latent.autoencoder",
+        attribute="Music2Latent",
+        summary="consistency autoencoder, 64x (Pasini et al., 2024); any other variant is a checkpoint's path",
+        variant_option="variant",
+        default="published",
+        shown=("published",),
+        download=("published",),
+        licence="MIT / published weights CC BY-NC 4.0",
+        audio="44.1 kHz, per channel",
+        latents="10.77 Hz x 64, 64x",
+        parameters="58.19",
+    ),
+    "music2latent-features": Entry(
+        module="m2l_bench.systems.features",
+        attribute="Music2LatentFeatures",
+        summary="Music2Latent's encoder before its bottleneck: the wide features for probing",
+        variant_option="variant",
+        default="published",
+        shown=("published",),
+        download=("published",),
+        audio="44.1 kHz, per channel",
+        latents="10.77 Hz x 8192",
+        parameters="16.26",
+        licence="MIT / published weights CC BY-NC 4.0",
+    ),
+    "musika": Entry(
+        module="m2l_bench.systems.musika",
+        attribute="Musika",
+        summary="adversarial autoencoder, 64x (Pasini, Schlueter, 2022)",
+        download=("",),
+        licence="MIT / MIT",
+        audio="44.1 kHz, per channel",
+        latents="10.77 Hz x 64, 64x",
+        parameters="28.09",
+    ),
+    "mousai-v2": Entry(
+        module="m2l_bench.systems.mousai",
+        attribute="Mousai",
+        summary="diffusion autoencoder dmae1d-ATC64-v2, 64x (Schneider et al., 2023); num_steps=20 by default",
+        options={"version": "v2"},
+        download=("",),
+        licence="MIT / not stated",
+        audio="48 kHz, stereo",
+        latents="46.9 Hz x 32, 64x",
+        parameters="185.11",
+    ),
+    "mousai-v3": Entry(
+        module="m2l_bench.systems.mousai",
+        attribute="Mousai",
+        summary="diffusion autoencoder dmae1d-ATC32-v3, 32x (Schneider et al., 2023); num_steps=20 by default",
+        options={"version": "v3"},
+        download=("",),
+        licence="MIT / not stated",
+        audio="48 kHz, stereo",
+        latents="93.8 Hz x 32, 32x",
+        parameters="86.27",
+    ),
+    "dac": Entry(
+        module="m2l_bench.systems.dac",
+        attribute="Dac",
+        summary="Descript Audio Codec, 44.1 kHz (Kumar et al., 2023), all codebooks, 3 of them, or before quantisation",
+        variants={
+            "44khz": {},
+            "44khz-3": {"codebooks": 3},
+            "44khz-continuous": {"attribute": "ContinuousDac"},
+        },
+        default="44khz",
+        download=("44khz", "44khz-3", "44khz-continuous"),
+        licence="MIT / MIT",
+        audio="44.1 kHz, per channel",
+        latents="86.1 Hz x 1024, 0.5x",
+        bit_rate="7.75 (3 codebooks: 2.58)",
+        parameters="76.62",
+    ),
+    "encodec": Entry(
+        module="m2l_bench.systems.encodec",
+        attribute="Encodec",
+        summary="EnCodec (Défossez et al., 2022) at a rate, or before quantisation",
+        variants={
+            "24khz": {"variant": "24khz", "bandwidth": 6.0},
+            "24khz-3k": {"variant": "24khz", "bandwidth": 3.0},
+            "24khz-24k": {"variant": "24khz", "bandwidth": 24.0},
+            "24khz-continuous": {"attribute": "ContinuousEncodec", "variant": "24khz"},
+            "48khz": {"variant": "48khz", "bandwidth": 6.0},
+            "48khz-24k": {"variant": "48khz", "bandwidth": 24.0},
+            "48khz-continuous": {"attribute": "ContinuousEncodec", "variant": "48khz"},
+        },
+        default="24khz",
+        download=("24khz", "24khz-3k", "24khz-24k", "24khz-continuous", "48khz", "48khz-24k", "48khz-continuous"),
+        licence="MIT / CC BY-NC 4.0",
+        bit_rate="6, 3 or 24",
+        audio="24 kHz per channel, 48 kHz stereo",
+        latents="75 Hz x 128, 2.5x; 48 kHz: 151.5 Hz x 129 (128 + segment gain), 5x",
+        parameters="14.85",
+    ),
+    "snac": Entry(
+        module="m2l_bench.systems.snac",
+        attribute="Snac",
+        summary="SNAC at 44.1 kHz (Siuzdak et al., 2024): codes at several time scales; an extra of its own",
+        download=("",),
+        licence="MIT / MIT",
+        audio="44.1 kHz, per channel",
+        bit_rate="2.6",
+        parameters="54.5",
+    ),
+    "stable-audio": Entry(
+        module="m2l_bench.systems.stable_audio",
+        attribute="StableAudio",
+        summary="variational autoencoder of Stable Audio Open, 64x (Evans et al., 2024); gated: log in to the hub first",
+        download=("",),
+        licence="Apache-2.0 / Stability AI Community",
+        audio="44.1 kHz, stereo",
+        latents="21.5 Hz x 64, 64x",
+        parameters="156.1",
+    ),
+    "latmusic-style": _family(
+        "latmusic-style", "spectrogram autoencoder in LatMusic's style, not the original; end to end", "2.45"
+    ),
+    "musika-style": _family(
+        "musika-style", "Musika's networks, smaller, in two stages, without discriminators", "2.04"
+    ),
+    "mousai-style": _family("mousai-style", "diffusion autoencoder: Moûsai's networks, smaller, per channel", "2.45"),
+    "dac-style": _family(
+        "dac-style", "residual vector quantisation: DAC, smaller, without discriminators", "1.16", bit_rate="1.38"
+    ),
+    "folder": Entry(
+        module="m2l_bench.systems.folder",
+        attribute="Folder",
+        summary="ready-made reconstructions, one file per reference (m2l-bench score)",
+        licence="yours",
+    ),
+}

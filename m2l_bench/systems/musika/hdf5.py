@@ -1,0 +1,126 @@
+"""Arrays out of a Keras HDF5 file, read by a process of its own: HDF5's C library can loop for ever on damaged bytes.
+
+Conventions
+-----------
+Run as a script, ``hdf5.py FILE OUT`` writes safetensors whose tensors are named ``LAYER/WEIGHT`` by position, and whose
+metadata ``layers`` is the list of the layers' names; it imports nothing else of this package, to start fast. What is wrong
+with the file goes to stdout, exit code 3.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+CPU_SECONDS, WALL_SECONDS = 4, 120  # reading 120 MB takes a tenth of a second
+_REFUSED = 3
+
+
+def read_arrays(path: Path) -> list[tuple[str, list[np.ndarray]]]:
+    """Layers in the file's order, each with its weights.
+
+    Raises
+    ------
+    ValueError
+        Where the file is not one that Keras wrote, points into other files, or cannot be read in a reasonable time.
+    """
+    from safetensors import safe_open
+
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "weights.safetensors"
+        command = [sys.executable, __file__, str(path), str(out)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=WALL_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            raise ValueError(f"checkpoint file {path} cannot be read in {WALL_SECONDS} s; damaged") from error
+        if done.returncode == _REFUSED:
+            raise ValueError(f"checkpoint file {path} {done.stdout.strip()}")
+        if done.returncode < 0:
+            raise ValueError(f"checkpoint file {path} stops HDF5's library (signal {-done.returncode}); damaged")
+        if done.returncode:
+            raise RuntimeError(f"reading {path} failed: {done.stderr.strip()}")
+        with safe_open(out, framework="numpy") as file:
+            layers = json.loads(file.metadata()["layers"])
+            found: list[tuple[str, list[np.ndarray]]] = [(layer, []) for layer in layers]
+            for key in sorted(file.keys(), key=lambda key: tuple(map(int, key.split("/")))):
+                found[int(key.split("/")[0])][1].append(file.get_tensor(key))
+    return found
+
+
+def _read(path: Path) -> list[tuple[str, list[np.ndarray]]]:
+    import h5py
+
+    left = size = path.stat().st_size
+    found = []
+    with h5py.File(path, "r") as file:
+        root = file.get("model_weights", file)  # Model.save puts them one level deeper
+        if "layer_names" not in root.attrs:
+            raise ValueError("no layer_names: not written by Keras")
+        for layer in _text(root.attrs["layer_names"]):
+            group = _own(root, layer)
+            weights = []
+            for name in _text(group.attrs["weight_names"]):
+                left -= (stored := _own(group, name)).nbytes
+                if left < 0:
+                    raise ValueError(f"more weights than its {size} bytes can hold")
+                weights.append(np.asarray(stored))
+            if weights:
+                found.append((layer, weights))
+    return found
+
+
+def _own(group: Any, name: str) -> Any:
+    """A member that lies in this very file: HDF5 can point into other files, by links, external or virtual data."""
+    import h5py
+
+    for depth in range(1, len(parts := name.split("/")) + 1):
+        if not isinstance(group.get("/".join(parts[:depth]), getlink=True), h5py.HardLink):
+            raise ValueError(f"{name!r}, which is a link")
+    found = group[name]
+    if isinstance(found, h5py.Dataset) and (found.external or found.is_virtual or found.dtype.kind != "f"):
+        raise ValueError(f"{name!r}, which is not numbers in the file itself")
+    return found
+
+
+def _text(names: Iterable[str | bytes]) -> list[str]:
+    return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
+
+
+def _main(path: Path, out: Path) -> None:
+    import h5py
+    from safetensors.numpy import save_file
+
+    with suppress(ImportError):  # not on Windows, where the wall clock alone bounds it
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+    try:
+        with h5py.File(path, "r"):
+            pass
+    except OSError as error:
+        print(f"is not HDF5: {error}")
+        raise SystemExit(_REFUSED) from error
+    # h5py raises what the C library met in damaged bytes, of many kinds.
+    try:
+        layers = _read(path)
+    except Exception as error:
+        print(f"has {error}")
+        raise SystemExit(_REFUSED) from error
+    tensors = {
+        f"{i}/{j}": np.ascontiguousarray(w, w.dtype.newbyteorder("="))
+        for i, (_, weights) in enumerate(layers)
+        for j, w in enumerate(weights)
+    }
+    save_file(tensors, out, {"layers": json.dumps([layer for layer, _ in layers])})
+
+
+if __name__ == "__main__":
+    _main(Path(sys.argv[1]), Path(sys.argv[2]))
