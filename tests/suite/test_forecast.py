@@ -58,13 +58,14 @@ def test_missing_weights_and_data_are_named_and_nothing_is_fetched(
     with Hub(repos) as hub:
         hub.patch(monkeypatch, tmp_path)
         found = forecast(
-            _suite(music_folder, ["identity", "music2latent"], tasks=[f"genre/gtzan={tmp_path}/nowhere"]), runs=tmp_path
+            _suite(music_folder, ["identity", "music2latent:published"], tasks=[f"genre/gtzan={tmp_path}/nowhere"]),
+            runs=tmp_path,
         )
         assert hub.downloads() == []
     states = {who: state for who, _, state in found.downloads}
     assert states == {"SonyCSLParis/music2latent": "needed", "genre/gtzan": "missing"}
     assert "233 MB" in found.downloads[0][1]
-    assert found.planned["reconstruct", "music2latent"] == 1
+    assert found.planned["reconstruct", "music2latent:published"] == 1
     assert not found.unusable
 
 
