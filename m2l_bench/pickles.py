@@ -1,4 +1,4 @@
-"""Weights that others saved with ``torch.save``, read without running what is pickled: the one place that does.
+"""Weights that others saved, read without running what is pickled: the one place that calls ``torch.load``.
 
 A pickle is a program. PyTorch's restricted unpickler runs only a short list of calls, yet some of those can ask for any
 amount of memory, and an archive may be compressed a thousandfold. So the program is first looked through, unrun.
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from m2l_bench.hub import CheckpointError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 _MOST_PROGRAM = 64 << 20  # bytes of pickle without the tensors; published checkpoints have less than 1 MB
 _MOST_GROWTH = 1 << 30
@@ -69,6 +69,25 @@ def tensors_of(path: Path, content: Any) -> dict[str, Tensor]:
     ):
         raise CheckpointError(f"{path}: must be a dictionary of tensors, got something else")
     return content
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file; CheckpointError names the file where it is none."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from error
+
+
+def fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Load a state dict; CheckpointError names the file that it came from where names or shapes do not fit."""
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: {' '.join(str(error).split())}") from error
 
 
 def check_pickle(path: Path) -> None:

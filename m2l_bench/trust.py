@@ -2,8 +2,9 @@
 
 Conventions
 -----------
-A table, a suite file or a folder of audio may name what lies below its own folder and nothing else, links followed; the
-environment variable ``M2L_BENCH_ALLOW_OUTSIDE=1`` lifts that for all of them. Paths that a person types are not judged.
+A table or a folder of audio may name what lies below its own folder and nothing else, links followed, and a suite file no
+code; the environment variable ``M2L_BENCH_ALLOW_OUTSIDE=1`` lifts that for all of them. Paths that a person types, or writes
+into a suite, are not judged.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ from torch.nn import functional
 from m2l_bench.audio import sha256
 from m2l_bench.embeddings import base
 from m2l_bench.fingerprint import fingerprint
+from m2l_bench.pickles import fill, read_safetensors
 
 SAMPLE_RATE = 16000
 N_FFT, HOP_LENGTH, N_MELS, N_FRAMES = 512, 256, 96, 187
@@ -70,14 +71,12 @@ class Musicnn:
     dim = 200
 
     def __init__(self, checkpoint: str | Path | None = None, *, device: str = "cpu") -> None:
-        from safetensors.torch import load_file
-
         path = CHECKPOINT if checkpoint is None else Path(checkpoint)
         self.device = device
         # On a processor one window at a time is fastest (its filter answers, 9 MB, stay in the cache).
         self.batch_size = 1 if device == "cpu" else 32
         self.network = Network()
-        self.network.load_state_dict(load_file(path))
+        fill(self.network, read_safetensors(path), path)
         self.network.eval().requires_grad_(False).to(device)
         config = {"layer": "penultimate", "window": self.window, "hop": self.hop, "tail": base.TAIL_RULE, "version": 1}
         self.fingerprint = fingerprint(self.name, config, checkpoint_sha256=sha256(path))

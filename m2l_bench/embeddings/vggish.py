@@ -28,7 +28,7 @@ from m2l_bench.audio import sha256
 from m2l_bench.embeddings import base
 from m2l_bench.fingerprint import fingerprint
 from m2l_bench.hub import CheckpointError, HubFile, refuse_offline
-from m2l_bench.pickles import read_weights, tensors_of
+from m2l_bench.pickles import fill, read_safetensors, read_weights, tensors_of
 
 SAMPLE_RATE = 16000
 FRAME, HOP_LENGTH, N_FFT = 400, 160, 512
@@ -63,7 +63,7 @@ class Vggish:
         self.device = device
         self.batch_size = 4 if device == "cpu" else 64
         self.network = Network()
-        self.network.load_state_dict(_state_dict(path))
+        fill(self.network, _state_dict(path), path)
         self.network.eval().requires_grad_(False).to(device)
         config = {
             "relu": relu,
@@ -138,9 +138,7 @@ def _hann() -> np.ndarray:
 
 def _state_dict(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
+        return read_safetensors(path)
     return tensors_of(path, read_weights(path))
 
 

@@ -57,7 +57,7 @@ def run_child(first: int, last: int, found: list[dict[str, Any]]) -> tuple[int, 
                 if not block:
                     break
                 *lines, pending = (pending + block).split(b"\n")
-                for said in map(json.loads, lines):
+                for said in (json.loads(line) for line in lines if line.startswith(b"{")):  # libraries print, too
                     patience = 10.0
                     if "found" in said:
                         found.append(case | said)

@@ -19,7 +19,7 @@ from m2l_bench.audio import fit_length
 from m2l_bench.fingerprint import fingerprint
 from m2l_bench.music2latent.checkpoint import CheckpointError
 from m2l_bench.music2latent.windows import join, plan
-from m2l_bench.pickles import read_weights, tensors_of
+from m2l_bench.pickles import read_safetensors, read_weights, tensors_of
 from m2l_bench.systems import framing, hub
 from m2l_bench.systems.hub import Repository
 from m2l_bench.systems.mousai import windows
@@ -164,10 +164,8 @@ def load_network(version: str, checkpoint: str | Path | None) -> tuple[Network, 
     """Build the network, fill it with the checkpoint's weights, and return the file's SHA-256 beside it."""
     path = Path(checkpoint) if checkpoint is not None else None
     if path is not None and (path / OWN_WEIGHTS).is_file():
-        from safetensors.torch import load_file
-
         config = read_config(path / OWN_CONFIG, VERSIONS[version])
-        state, file = load_file(path / OWN_WEIGHTS), path / OWN_WEIGHTS
+        state, file = read_safetensors(path / OWN_WEIGHTS), path / OWN_WEIGHTS
     else:
         (file,) = hub.find(path, PUBLISHED[version])
         config = read_config(file.with_name(OWN_CONFIG), VERSIONS[version])
