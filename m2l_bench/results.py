@@ -27,6 +27,13 @@ import m2l_bench
 from m2l_bench.audio import sha256, write_atomic
 from m2l_bench.trust import modest_parquet
 
+NOTES_APART = " | "
+
+
+def joined_notes(*notes: str) -> str:
+    """One text of several caveats; the empty ones are left out."""
+    return NOTES_APART.join(note for note in notes if note)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
@@ -54,7 +61,7 @@ class Row:
     n_planned, n_scored, n_failed : int
         Items.
     note : str
-        A caveat that must stand under the table, or empty.
+        Caveats that must stand under the table, joined by `` | ``, or empty.
     version : str
         Of m2l_bench.
     """
@@ -78,6 +85,11 @@ class Row:
     n_failed: int
     note: str = ""
     version: str = m2l_bench.__version__
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The caveats one by one."""
+        return tuple(self.note.split(NOTES_APART)) if self.note else ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

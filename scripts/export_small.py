@@ -36,7 +36,7 @@ def export(run: Path) -> None:
     with safe_open(run / WEIGHTS, framework="pt") as file:
         metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     state = read_json(checkpoints(run / "checkpoints")[-1])
-    family, config = metadata["family"], json.loads(metadata["config"])
+    family, config = metadata.get("family", "music2latent"), json.loads(metadata["config"])
     if family == "music2latent":
         config["latent_scale"] = latent_scale(Recipe.model_validate(state["recipe"]), tensors)
     weights, card = ASSETS / f"{family}-small.safetensors", ASSETS / f"{family}-small"

@@ -16,10 +16,11 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from statistics import stdev
 from typing import Any, NamedTuple
 
 from m2l_bench.report.store import Published, refuse_mixtures
-from m2l_bench.results import Row
+from m2l_bench.results import Row, joined_notes
 
 # Shown, never ranked: the exact copy wins every column of reconstruction.
 ANCHORS = ("identity",)
@@ -199,7 +200,9 @@ def make_table(
     found = {measurement for measurement, _ in cells}
     if len({measurement.dataset for measurement in found}) > 1:  # whose caveat is it?
         for several in cells.values():
-            several[:] = [replace(row, note=row.note and f"{row.dataset}: {row.note}") for row in several]
+            several[:] = [
+                replace(row, note=joined_notes(*(f"{row.dataset}: {n}" for n in row.notes))) for row in several
+            ]
     kept = [measurement for measurement in measurements if measurement in found]
     lines = [
         _line(system, [_cell(cells.get((m, system), []), best=(m, system) in winners) for m in kept])
@@ -364,9 +367,8 @@ def _column(
 def _line(system: str, cells: Sequence[Cell | None]) -> Line:
     found = [cell for cell in cells if cell is not None]
     worst = max(found, key=lambda cell: cell.n_failed)
-    notes = dict.fromkeys(note for cell in found for note in cell.notes)
-    counts = (worst.n_planned, worst.n_scored, worst.n_failed)
-    return Line(system=system, cells=tuple(cells), counts=counts, notes=tuple(notes))
+    notes = tuple(dict.fromkeys(note for cell in found for note in cell.notes))
+    return Line(system, tuple(cells), (worst.n_planned, worst.n_scored, worst.n_failed), notes)
 
 
 def _cell(rows: Sequence[Row], *, best: bool) -> Cell | None:
@@ -376,18 +378,16 @@ def _cell(rows: Sequence[Row], *, best: bool) -> Cell | None:
     scored = [row for row in rows if row.n_scored and not math.isnan(row.value)]
     worst = max(rows, key=lambda row: row.n_failed)
     values = [row.value for row in scored]
-    mean = _mean(values)
-    deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1)) if len(values) > 1 else _NAN
     return Cell(
-        value=mean,
+        value=_mean(values),
         low=_mean([row.ci_low for row in scored]),
         high=_mean([row.ci_high for row in scored]),
-        spread=deviation,
+        spread=stdev(values) if len(values) > 1 else _NAN,
         n_seeds=len(rows),
         n_planned=worst.n_planned,
         n_scored=worst.n_scored,
         n_failed=worst.n_failed,
-        notes=tuple(dict.fromkeys(row.note for row in rows if row.note)),
+        notes=tuple(dict.fromkeys(note for row in rows for note in row.notes)),
         best=best and bool(scored),
     )
 

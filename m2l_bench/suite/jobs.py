@@ -25,7 +25,7 @@ from m2l_bench.latents import LatentKey, LatentStore, latent_key
 from m2l_bench.reconstruction.cards import Card, SetMetric, Unscorable
 from m2l_bench.reconstruction.distribution import heard_through
 from m2l_bench.reconstruction.metrics import METRICS, score_pair
-from m2l_bench.results import Item, Row, data_hash
+from m2l_bench.results import Item, Row, data_hash, joined_notes
 from m2l_bench.suite.data import AudioItem
 from m2l_bench.suite.engine import Outcome, failure_reason, open_latents
 from m2l_bench.systems.apply import reconstruct
@@ -347,7 +347,7 @@ class DistanceJob:
             n_planned=len(self.items),
             n_scored=len(self.items) - len(reasons),
             n_failed=len(reasons),
-            note=" ".join([self.note, note]).strip(),
+            note=joined_notes(self.note, note),
         )
         records = [Item(**named, item=name, group=name, reason=why) for name, why in reasons.items()]
         records += [Item(**named, item=name, group=name, value=value) for name, value in (added or {}).items()]

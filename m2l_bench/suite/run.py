@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 from m2l_bench.audio import write_atomic
 from m2l_bench.reconstruction.cards import Card
 from m2l_bench.reconstruction.metrics import METRICS
-from m2l_bench.results import Item, Row, provenance, read_items, read_rows, write_run
+from m2l_bench.results import Item, Row, joined_notes, provenance, read_items, read_rows, write_run
 from m2l_bench.suite.clips import ClipJob, heard
 from m2l_bench.suite.data import AudioItem
 from m2l_bench.suite.engine import Done, Engine, Job, JobStore, Outcome, run_jobs
@@ -29,6 +29,7 @@ from m2l_bench.suite.local import local_unless
 from m2l_bench.suite.plan import Plan, distance_jobs, left_out, make_plan, planned_counts, probe_jobs
 from m2l_bench.suite.suite import Suite
 from m2l_bench.suite.summary import summarise
+from m2l_bench.systems.registry import caveat
 from m2l_bench.tasks.scoring import METRICS as TASK_METRICS
 from m2l_bench.trust import parse_json
 
@@ -147,6 +148,8 @@ def run_suite(
         items = [record for record in records if record.metric in cards] + left_out(plan)
         rows += _summaries(plan, items, {(row.dataset, row.system, row.metric) for row in rows})
         items += [record for outcome in second for record in outcome.items]
+        caveats = {label: caveat(spec.spelling) for label, (spec, _) in plan.systems.items() if spec.checkpoint is None}
+        rows = [replace(row, note=joined_notes(row.note, caveats.get(row.system, ""))) for row in rows]
         described = {card.hash: asdict(card) for card in cards.values()}
         write_atomic(folder / "cards.json", (json.dumps(described, indent=2, sort_keys=True) + "\n").encode())
         done = [*zip(plan.jobs, first, strict=True), *zip(following, second, strict=True)]

@@ -38,6 +38,8 @@ class Entry:
         where they lie.
     shown : tuple of str
         What a free variant is listed with.
+    caveats : mapping of str to str
+        Variant -> what must stand under every table that has it.
     """
 
     module: str
@@ -55,6 +57,7 @@ class Entry:
     asset: str = ""
     bit_rate: str = "-"
     shown: tuple[str, ...] = ()
+    caveats: Mapping[str, str] = field(default_factory=dict)
 
 
 def _family(name: str, summary: str, parameters: str, *, bit_rate: str = "-") -> Entry:
@@ -184,6 +187,10 @@ SYSTEMS: dict[str, Entry] = {
         audio="44.1 kHz, per channel",
         latents="10.77 Hz x 64, 64x",
         parameters="2.30; published: 58.19",
+        caveats={
+            "small": "music2latent:small has 2.3 million parameters and was trained for 45 minutes of CPU time: it says"
+            " nothing of the published model."
+        },
     ),
     "music2latent-features": Entry(
         module="m2l_bench.systems.features",
@@ -196,6 +203,7 @@ SYSTEMS: dict[str, Entry] = {
         audio="44.1 kHz, per channel",
         latents="10.77 Hz x 1024; published: x 8192",
         parameters="0.77; published: 16.26",
+        caveats={"small": "music2latent-features:small: of a model trained for 45 minutes of CPU time."},
         licence="MIT / small MIT, published CC BY-NC 4.0",
     ),
     "musika": Entry(

@@ -92,6 +92,13 @@ def known_names() -> list[str]:
     return names + sorted(entry_points(group=ENTRY_POINT_GROUP).names)
 
 
+def caveat(name: str) -> str:
+    """What must stand under every table that has a system of this registry name; mostly nothing."""
+    base, _, variant = name.partition(":")
+    entry = SYSTEMS.get(base)
+    return entry.caveats.get(variant or entry.default, "") if entry else ""
+
+
 def needs_download(name: str) -> bool:
     """Whether a registry name fetches weights when it is first loaded without a checkpoint."""
     base, _, variant = name.partition(":")
