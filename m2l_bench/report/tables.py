@@ -367,8 +367,9 @@ def _column(
 def _line(system: str, cells: Sequence[Cell | None]) -> Line:
     found = [cell for cell in cells if cell is not None]
     worst = max(found, key=lambda cell: cell.n_failed)
+    counts = (worst.n_planned, worst.n_scored, worst.n_failed)
     notes = tuple(dict.fromkeys(note for cell in found for note in cell.notes))
-    return Line(system, tuple(cells), (worst.n_planned, worst.n_scored, worst.n_failed), notes)
+    return Line(system=system, cells=tuple(cells), counts=counts, notes=notes)
 
 
 def _cell(rows: Sequence[Row], *, best: bool) -> Cell | None:
@@ -377,12 +378,11 @@ def _cell(rows: Sequence[Row], *, best: bool) -> Cell | None:
         return None
     scored = [row for row in rows if row.n_scored and not math.isnan(row.value)]
     worst = max(rows, key=lambda row: row.n_failed)
-    values = [row.value for row in scored]
     return Cell(
-        value=_mean(values),
+        value=_mean([row.value for row in scored]),
         low=_mean([row.ci_low for row in scored]),
         high=_mean([row.ci_high for row in scored]),
-        spread=stdev(values) if len(values) > 1 else _NAN,
+        spread=stdev(row.value for row in scored) if len(scored) > 1 else _NAN,
         n_seeds=len(rows),
         n_planned=worst.n_planned,
         n_scored=worst.n_scored,
