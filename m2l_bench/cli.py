@@ -246,7 +246,7 @@ def train(
 def encode(
     source: Annotated[Path, typer.Argument(metavar="IN", help="An audio file, or a folder of them.")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="A .safetensors file, or a folder for them.")],
-    system: SystemName = "music2latent:published",
+    system: SystemName = "music2latent",
     checkpoint: Checkpoint = None,
     seed: Seed = 0,
 ) -> None:
@@ -261,7 +261,7 @@ def encode(
 def decode(
     source: Annotated[Path, typer.Argument(metavar="IN", help="Latents that encode wrote, or a folder of them.")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="An audio file, or a folder for them (WAV).")],
-    system: SystemName = "music2latent:published",
+    system: SystemName = "music2latent",
     checkpoint: Checkpoint = None,
     seed: Seed = 0,
 ) -> None:

@@ -10,6 +10,7 @@ is refused, never used in silence.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -112,6 +113,8 @@ def fetch(source: HubFile) -> Path:
 def _download(source: HubFile, revision: str | None) -> Path:
     from huggingface_hub import hf_hub_download  # imported here: it is slow, and most checkpoints are local
 
+    # Its retries tell of themselves, once each; the one error at the end says all of it.
+    logging.getLogger("huggingface_hub.utils._http").setLevel(logging.ERROR)
     asked = _offline.get()
     if asked is not None:
         asked.append((source, False))
