@@ -19,8 +19,9 @@ from itertools import pairwise
 from statistics import stdev
 from typing import Any, NamedTuple
 
+from m2l_bench.report.caveats import name_datasets
 from m2l_bench.report.store import Published, refuse_mixtures
-from m2l_bench.results import Row, joined_notes
+from m2l_bench.results import Row
 
 # Shown, never ranked: the exact copy wins every column of reconstruction.
 ANCHORS = ("identity",)
@@ -199,10 +200,7 @@ def make_table(
     refuse_mixtures(row for several in cells.values() for row in several)
     found = {measurement for measurement, _ in cells}
     if len({measurement.dataset for measurement in found}) > 1:  # whose caveat is it?
-        for several in cells.values():
-            several[:] = [
-                replace(row, note=joined_notes(*(f"{row.dataset}: {n}" for n in row.notes))) for row in several
-            ]
+        name_datasets(cells.values())
     kept = [measurement for measurement in measurements if measurement in found]
     lines = [
         _line(system, [_cell(cells.get((m, system), []), best=(m, system) in winners) for m in kept])
