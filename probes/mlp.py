@@ -229,10 +229,9 @@ class _Models:
             for g in self.generators
         ]
         self.flat = torch.stack([drawn[s] for s in self.seed_of]).to(probe.device)
-        self.mean, self.square = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
         self.gradient = torch.zeros_like(self.flat)
         self.weights, self.gradients = self._views(self.flat), self._views(self.gradient)
-        self.steps = 0
+        self.optimizer = self._adam([])
 
     def _views(self, flat: torch.Tensor) -> list[torch.Tensor]:
         views, start = [], 0
@@ -258,10 +257,23 @@ class _Models:
             return
         self.alive, self.seed_of = [self.alive[p] for p in places], [self.seed_of[p] for p in places]
         self.rates = [self.rates[p] for p in places]
-        self.flat, self.mean, self.square, self.gradient = (
-            tensor[places] for tensor in (self.flat, self.mean, self.square, self.gradient)
-        )
+        known = [self.optimizer.state[group["params"][0]] for group in self.optimizer.param_groups]
+        self.flat, self.gradient = self.flat[places], self.gradient[places]
         self.weights, self.gradients = self._views(self.flat), self._views(self.gradient)
+        if places:
+            self.optimizer = self._adam([known[p] for p in places])
+
+    def _adam(self, known: Sequence[Any]) -> torch.optim.Adam:
+        """Adam in one pass over the memory, each model at its own rate; `known` is its state of models that go on."""
+        import torch
+
+        models = [self.flat[k] for k in range(len(self.flat))]
+        for model, gradient in zip(models, self.gradient, strict=True):
+            model.grad = gradient
+        groups = [{"params": [model], "lr": rate} for model, (rate, _) in zip(models, self.rates, strict=True)]
+        adam = torch.optim.Adam(groups, betas=_BETAS, eps=_EPSILON, fused=True)
+        adam.state.update(zip(models, known, strict=False))
+        return adam
 
     def predict(self, z: torch.Tensor) -> np.ndarray:
         """(items, dim) -> float64 (models, items, outputs)."""
@@ -309,21 +321,12 @@ class _Models:
         back *= torch.bmm(error, w2.transpose(1, 2))
         torch.bmm(z.transpose(1, 2), back, out=to_w1)
         torch.sum(back, 1, keepdim=True, out=to_b1)
-        self._adam()
-        return loss
-
-    def _adam(self) -> None:
-        self.steps += 1
-        correct1, correct2 = (1 - beta**self.steps for beta in _BETAS)
-        for k, (rate, decay) in enumerate(self.rates):  # one model at a time: its arrays fit the cache
+        for k, (rate, decay) in enumerate(self.rates):  # decoupled, of the matrices alone
             if decay:
-                self.weights[0][k].mul_(1 - rate * decay)
-                self.weights[2][k].mul_(1 - rate * decay)
-            gradient, mean, square = self.gradient[k], self.mean[k], self.square[k]
-            mean.lerp_(gradient, 1 - _BETAS[0])
-            square.mul_(_BETAS[1]).addcmul_(gradient, gradient, value=1 - _BETAS[1])
-            denominator = square.sqrt().mul_(correct2**-0.5).add_(_EPSILON)
-            self.flat[k].addcdiv_(mean, denominator, value=-rate / correct1)
+                w1[k].mul_(1 - rate * decay)
+                w2[k].mul_(1 - rate * decay)
+        self.optimizer.step()
+        return loss
 
 
 def _cross_entropy(
