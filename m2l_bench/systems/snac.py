@@ -13,7 +13,6 @@ Siuzdak, Grötschla and Lanzendörfer, "SNAC: Multi-Scale Neural Audio Codec", 2
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
 from collections.abc import Callable
@@ -31,6 +30,7 @@ from m2l_bench.hub import CheckpointError
 from m2l_bench.pickles import read_weights, tensors_of
 from m2l_bench.systems import bits, framing, hub
 from m2l_bench.systems.hub import Repository
+from m2l_bench.trust import parse_json
 
 PUBLISHED = Repository("hubertsiuzdak/snac_44khz", ("config.json", "pytorch_model.bin"), "218 MB, MIT")
 _UNITS_AT_ONCE = 16
@@ -126,7 +126,7 @@ def _load(config: Path, weights: Path) -> Any:
             from snac import SNAC
         except ImportError as error:
             raise ImportError("SNAC needs its authors' package (MIT): pip install 'm2l-bench[snac]'") from error
-        model = SNAC(**json.loads(config.read_text(encoding="utf-8")))
+        model = SNAC(**parse_json(config.read_text(encoding="utf-8")))
     state = tensors_of(weights, read_weights(weights))
     try:
         model.load_state_dict(state)

@@ -8,7 +8,6 @@ windows that are laid and joined as Music2Latent's are (:mod:`m2l_bench.music2la
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from m2l_bench.systems.families.dac import DacStyle, DacStyleConfig
 from m2l_bench.systems.families.latmusic import LatmusicStyle, LatmusicStyleConfig
 from m2l_bench.systems.families.mousai import MousaiStyle, MousaiStyleConfig
 from m2l_bench.systems.families.musika import MusikaStyle, MusikaStyleConfig
+from m2l_bench.trust import parse_json
 
 ASSETS = Path(__file__).parents[2] / "assets"
 WINDOW = 64  # latent frames that go through at once: 5.9 s
@@ -180,7 +180,7 @@ def load_network(family: str, path: Path) -> FamilyNetwork:
         raise CheckpointError(f"{path}: must hold weights of {family}, got {metadata.get('family', 'no family')}")
     make, config = NETWORKS[family]
     try:
-        network = make(config.from_dict(json.loads(metadata["config"])))
+        network = make(config.from_dict(parse_json(metadata["config"])))
         network.load_state_dict(state)
     except (ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path}: {error}") from error
