@@ -250,8 +250,10 @@ def print_systems(table: list[dict[str, str]]) -> None:
         facts = [first["audio"], first["latents"], "" if parameters == "-" else f"{parameters} M parameters"]
         rate = first["bit rate (kbit/s)"]
         facts.append({"-": "-", "measured": "bit rate measured"}.get(rate, f"{rate} kbit/s"))
-        download = {"yes": "download", "no": ""}.get(first["download"], first["download"])
-        facts += [first["licence (code / weights)"], download]
+        fetched = [line["name"] for line in lines if line["download"] == "yes"]
+        download = "download" if len(fetched) == len(lines) else f"download: {' '.join(fetched)}" if fetched else ""
+        needed = first["download"] if first["download"] not in ("yes", "no") else ""
+        facts += [first["licence (code / weights)"], download, needed]
         typer.secho(" ".join(line["name"] for line in lines), bold=True)
         typer.echo(f"    {first['what']}\n    {' | '.join(fact for fact in facts if fact not in ('', '-'))}")
 

@@ -126,3 +126,8 @@ def test_importing_stays_light(code: str) -> None:
     check = f"{code}; import sys; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_list_systems_says_which_variant_is_downloaded() -> None:
+    out = CliRunner().invoke(app, ["list", "systems"]).stdout
+    assert "| download: music2latent:published" in out
