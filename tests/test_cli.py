@@ -129,5 +129,5 @@ def test_importing_stays_light(code: str) -> None:
 
 
 def test_list_systems_says_which_variant_is_downloaded() -> None:
-    out = CliRunner().invoke(app, ["list", "systems"]).stdout
+    out = invoke("list", "systems").stdout
     assert "| download: music2latent:published" in out
