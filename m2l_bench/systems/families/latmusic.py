@@ -25,9 +25,11 @@ from torch.nn import functional as F
 from m2l_bench.music2latent.config import Config as SpectrogramConfig
 from m2l_bench.music2latent.representation import istft, stft
 from m2l_bench.systems.families.base import FamilyConfig, FamilyLoss, FamilyNetwork, inside, silent, without_noise
-from m2l_bench.systems.families.spectral import complex_distance, magnitude_distance
+from m2l_bench.systems.families.spectral import PHASE, complex_distance, mel_distance
 from m2l_bench.systems.mousai.network import Residual
 from m2l_bench.training.objective import Losses
+
+_QUIET = 1e-3  # mean absolute sample below which the waveform's distance stops to be relative
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,10 +108,16 @@ class _Up(nn.Module):
 
 
 class LatmusicLoss(FamilyLoss):
-    """Relative L1 of the waveform, and spectral distances at several resolutions, of magnitudes and of complex values."""
+    """Multi-scale mel distance, and 0.3 times relative distances of waveforms (L1) and of complex spectra.
+
+    With equal weights a short training stays at silence, the best guess while no phase is known.
+    """
+
+    network: LatmusicStyle
 
     def forward(self, audio: Tensor, uniforms: Tensor, noise: Tensor, progress: float) -> Losses:
         estimate = self.network.decode(self.network.encode(audio), silent(audio))
         x, y = inside(self.network, estimate, audio)
-        waveform = (x - y).abs().mean(-1) / y.abs().mean(-1).clamp_min(1e-5)
-        return without_noise(waveform + magnitude_distance(x, y) + complex_distance(x, y))
+        waveform = (x - y).abs().mean(-1) / y.abs().mean(-1).clamp_min(_QUIET)
+        mel = mel_distance(x, y, self.network.config.sample_rate)
+        return without_noise(mel + PHASE * (waveform + complex_distance(x, y)))

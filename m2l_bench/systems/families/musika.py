@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from m2l_bench.systems.families.base import FamilyConfig, FamilyLoss, FamilyNetwork, inside, without_noise
-from m2l_bench.systems.families.spectral import complex_distance, magnitude_distance
+from m2l_bench.systems.families.spectral import PHASE, complex_distance, mel_distance
 from m2l_bench.systems.musika.network import (
     FRAMES_PER_LATENT,
     FRAMES_PER_WINDOW,
@@ -116,6 +116,9 @@ def _no_noise(layer: int, length: int) -> Tensor:
 class MusikaLoss(FamilyLoss):
     """Stage one, then stage two.
 
+    Mel distances at several scales and 0.3 times the relative distance of complex spectra take the place of the original's
+    adversarial and spectral losses.
+
     Parameters
     ----------
     network : MusikaStyle
@@ -146,7 +149,7 @@ class MusikaLoss(FamilyLoss):
         magnitude, phase = net.heads(decoded)
         estimate = waveform(magnitude, phase)[..., net.margin :][..., : audio.shape[-1]]
         x, y = inside(net, estimate, audio)
-        loss = magnitude_distance(x, y) + complex_distance(x, y)
+        loss = mel_distance(x, y, net.config.sample_rate) + PHASE * complex_distance(x, y)
         loss = loss + (magnitude[..., :count] - spectrogram).abs().mean((-2, -1))
         return without_noise(loss if first else loss + (decoded[..., :count] - frames).abs().mean((-2, -1)))
 
