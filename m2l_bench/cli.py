@@ -41,11 +41,10 @@ Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run; made
 Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="Processes; one a processor by default.", show_default=False)
 ]
-Timeout = Annotated[
-    float | None, typer.Option("--timeout", help="Seconds that a job may take; then it counts as failed.")
-]
+Timeout = Annotated[float | None, typer.Option("--timeout", help="Seconds that a job may take; then it fails.")]
 EngineName = Annotated[Literal["local", "ray"], typer.Option("--engine", help="Where jobs run.")]
 Address = Annotated[str | None, typer.Option("--address", help="Of a Ray cluster; Ray on this machine by default.")]
+Mirror = Annotated[str | None, typer.Option("--mirror", help="URL of a copy of finished jobs that machines share.")]
 GpusPerJob = Annotated[float, typer.Option("--gpus-per-job", min=0.0, help="Share of a GPU for each job (Ray).")]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Run those jobs again that failed in any file.")]
 Clips = Annotated[int, typer.Option("--clips", min=0, help="Clips of the listening page, odd; 0 writes no page.")]
@@ -79,6 +78,7 @@ def run(
     engine: EngineName = "local",
     address: Address = None,
     gpus_per_job: GpusPerJob = 0.0,
+    mirror: Mirror = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be run, downloaded and needed, and do nothing.")
     ] = False,
@@ -110,7 +110,7 @@ def run(
             console.print_forecast(forecast(base), workers or CPUS)
         else:
             with closing(_engine(engine, workers, timeout, address, gpus_per_job)) as where:
-                _run(base, out, where, clips, as_json, retry_failed)
+                _run(base, out, where, clips, as_json, retry_failed=retry_failed, mirror=mirror)
 
 
 @app.command()
@@ -182,7 +182,7 @@ def score(
         }
         chosen = make_suite(content, source="command line")
         with closing(_engine("local", workers, timeout)) as engine:
-            _run(chosen, out, engine, clips, as_json, retry_failed)
+            _run(chosen, out, engine, clips, as_json, retry_failed=retry_failed)
 
 
 @app.command()
@@ -321,13 +321,13 @@ def _engine(
     return LocalEngine(workers=workers, timeout=timeout, on_stopping=console.print_stopping)
 
 
-def _run(suite: Suite, out: Path | None, engine: Engine, clips: int, as_json: bool, retry_failed: bool) -> None:
+def _run(suite: Suite, out: Path | None, engine: Engine, clips: int, as_json: bool, **how: Any) -> None:
     from m2l_bench.suite.run import run_suite
 
     if clips and (clips < 3 or clips % 2 == 0):
         raise ValueError(f"--clips must be odd and at least 3, or 0, got {clips}")
     with console.progress() as hooks:
-        result = run_suite(suite, out=out, engine=engine, retry_failed=retry_failed, **hooks)
+        result = run_suite(suite, out=out, engine=engine, **how | hooks)
     if result.fresh or not (result.folder / "index.md").is_file():
         _report(result, clips, engine)
     if as_json:

@@ -16,80 +16,31 @@ page checksums fail is never read as data: its keys count as missing, so that th
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import time
-import uuid
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
-from m2l_bench.audio import write_atomic
-from m2l_bench.trust import plain_parquet
+from m2l_bench.mirror import Mirror
+from m2l_bench.shards import LatentKey, damage, latent_key, read_all, read_keys, read_row, write_shard
+
+__all__ = ["DamagedShardWarning", "LatentKey", "LatentStore", "default_root", "latent_key"]
 
 DTYPES = ("float32", "float16")
 # A shard is flushed at either bound: small enough that a killed run loses little, large enough that files stay few.
 _SHARD_ROWS = 256
 _SHARD_BYTES = 64 << 20
 _STALE_SECONDS = 3600
-_KEY_COLUMNS = ["audio", "system", "settings"]
 
 
 class DamagedShardWarning(RuntimeWarning):
     """A shard could not be read; its latents count as missing."""
-
-
-@dataclass(frozen=True, order=True)
-class LatentKey:
-    """What a latent depends on.
-
-    Attributes
-    ----------
-    audio : str
-        SHA-256 of the audio, hexadecimal.
-    system : str
-        Fingerprint of the system, hexadecimal.
-    settings : str
-        Canonical JSON of the encoding's settings; see :func:`latent_key`.
-    """
-
-    audio: str
-    system: str
-    settings: str = "{}"
-
-    def __post_init__(self) -> None:
-        for name in ("audio", "system"):
-            value = getattr(self, name)
-            if not value or set(value) - set("0123456789abcdef"):
-                raise ValueError(f"{name} must be lower-case hexadecimal digits, got {value!r}")
-
-
-def latent_key(audio_sha256: str, fingerprint: str, settings: Mapping[str, Any] | None = None) -> LatentKey:
-    """Name a latent.
-
-    Parameters
-    ----------
-    audio_sha256, fingerprint : str
-        Hexadecimal digits.
-    settings : mapping, optional
-        Everything else the latent depends on (excerpt, sample rate, channel rule, ...), JSON-serialisable.
-
-    Returns
-    -------
-    LatentKey
-
-    Examples
-    --------
-    >>> latent_key("ab12", "00ff", {"start": 0, "channels": 1}).settings
-    '{"channels":1,"start":0}'
-    """
-    return LatentKey(audio_sha256, fingerprint, json.dumps(dict(settings or {}), sort_keys=True, separators=(",", ":")))
 
 
 def default_root() -> Path:
@@ -108,6 +59,8 @@ class LatentStore:
         Folder of the store, made at the first write; :func:`default_root` by default.
     dtype : {"float32", "float16"}
         What values are kept as. A store sees only latents of its own dtype.
+    mirror : Mirror, optional
+        Where every shard is copied to, and those of other machines are fetched from when a system of theirs is looked up.
 
     Notes
     -----
@@ -125,11 +78,14 @@ class LatentStore:
     (1, 64, 10)
     """
 
-    def __init__(self, root: str | os.PathLike[str] | None = None, *, dtype: str = "float32") -> None:
+    def __init__(
+        self, root: str | os.PathLike[str] | None = None, *, dtype: str = "float32", mirror: Mirror | None = None
+    ) -> None:
         if dtype not in DTYPES:
             raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
         self.root = Path(root) if root is not None else default_root()
         self.dtype = dtype
+        self.mirror = mirror
         self._index: dict[LatentKey, tuple[Path, int]] = {}
         # Names of shards by folder: those in the index, and damaged ones that were warned about.
         self._seen: dict[Path, set[str]] = defaultdict(set)
@@ -180,10 +136,10 @@ class LatentStore:
             if place is None:
                 raise KeyError(key)
             try:
-                return _read_row(*place, footer=self._footers.get(place[0]))
+                return read_row(*place, footer=self._footers.get(place[0]))
             except FileNotFoundError:  # pruned by another process: look for it in another shard
                 self._forget(place[0])
-            except _damage() as error:
+            except damage() as error:
                 self._forget(place[0])
                 self._set_aside(place[0], error)
 
@@ -218,7 +174,7 @@ class LatentStore:
         by_system = sorted(self._pending, key=lambda key: (key.system, key))
         for system, keys in itertools.groupby(by_system, key=lambda key: key.system):
             rows = [(key, self._pending[key]) for key in keys]
-            self._add_shard(_write_shard(self.root / self.dtype / system, rows))
+            self._write(system, rows)
             for key, _ in rows:
                 del self._pending[key]
 
@@ -231,17 +187,17 @@ class LatentStore:
         damaged = []
         for path in sorted((self.root / self.dtype).glob("*/*.parquet")):
             try:
-                for _ in _read_all(path):
+                for _ in read_all(path):
                     pass
             except FileNotFoundError:
                 continue
-            except _damage():
+            except damage():
                 damaged.append(path)
                 self._forget(path)
                 self._seen[path.parent].add(path.name)
         if remove:
             for path in damaged:
-                path.unlink(missing_ok=True)
+                self._remove(path)
         return damaged
 
     def prune(self, keep: Callable[[LatentKey], bool]) -> int:
@@ -253,8 +209,8 @@ class LatentStore:
         index, dropped = dict(self._refreshed()), 0
         for path in sorted(folder / name for folder, names in self._seen.items() for name in names):
             try:
-                rows = list(_read_all(path))
-            except _damage():
+                rows = list(read_all(path))
+            except damage():
                 continue  # damaged shards are verify's
             kept = [
                 (key, values) for row, (key, values) in enumerate(rows) if keep(key) and index.get(key) == (path, row)
@@ -262,8 +218,8 @@ class LatentStore:
             if len(kept) == len(rows):
                 continue
             if kept:
-                self._add_shard(_write_shard(path.parent, kept))
-            path.unlink(missing_ok=True)
+                self._write(path.parent.name, kept)
+            self._remove(path)
             self._forget(path)
             dropped += len(rows) - len(kept)
         for leftover in (self.root / self.dtype).glob("*/.*.part"):
@@ -280,6 +236,7 @@ class LatentStore:
         if system in self._looked and self._batching:
             return self._index
         root = self.root / self.dtype
+        self._synchronise(system)
         for folder in {*root.glob("*"), *self._seen} if system is None else {root / system}:
             names = set(_listed(folder))
             for gone in self._seen[folder] - names:
@@ -290,12 +247,40 @@ class LatentStore:
             self._looked.add(system)
         return self._index
 
+    def _write(self, system: str, rows: list[tuple[LatentKey, np.ndarray]]) -> None:
+        path = write_shard(self.root / self.dtype / system, rows)
+        if self.mirror:
+            self.mirror.push(path, self._name(path))
+        self._add_shard(path)
+
+    def _remove(self, path: Path) -> None:
+        if self.mirror:
+            self.mirror.drop(self._name(path))
+        path.unlink(missing_ok=True)
+
+    def _synchronise(self, system: str | None) -> None:
+        """Copy here what others have added to the mirror, and there what was written before there was one."""
+        if self.mirror is None:
+            return
+        root = self.root / self.dtype
+        for folder in (
+            [system] if system is not None else {*self.mirror.names(self.dtype), *(p.name for p in root.glob("*"))}
+        ):
+            here, there = set(_listed(root / folder)), set(self.mirror.names(f"{self.dtype}/{folder}"))
+            for name in sorted(there - here - self._seen[root / folder]):
+                self.mirror.pull(f"{self.dtype}/{folder}/{name}", root / folder / name)
+            for name in sorted(here - there):
+                self.mirror.push(root / folder / name, f"{self.dtype}/{folder}/{name}")
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
     def _add_shard(self, path: Path) -> None:
         try:
-            keys, self._footers[path] = _read_keys(path)
+            keys, self._footers[path] = read_keys(path)
         except FileNotFoundError:
             return
-        except _damage() as error:
+        except damage() as error:
             self._set_aside(path, error)
             return
         self._seen[path.parent].add(path.name)
@@ -324,74 +309,3 @@ class LatentStore:
 def _listed(folder: Path) -> list[str]:
     entries = os.scandir(folder) if folder.is_dir() else ()
     return [entry.name for entry in entries if entry.name.endswith(".parquet") and not entry.name.startswith(".")]
-
-
-def _damage() -> tuple[type[Exception], ...]:
-    import pyarrow
-
-    return (pyarrow.ArrowException, OSError, KeyError, ValueError)
-
-
-def _write_shard(folder: Path, rows: Iterable[tuple[LatentKey, np.ndarray]]) -> Path:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    keys, arrays = zip(*rows, strict=True)
-    values_type = pa.from_numpy_dtype(arrays[0].dtype)
-    columns = {name: pa.array([getattr(key, name) for key in keys], pa.string()) for name in _KEY_COLUMNS}
-    for axis, name in enumerate(("streams", "dim", "frames")):
-        columns[name] = pa.array([array.shape[axis] for array in arrays], pa.int32())
-    columns["values"] = pa.array([array.ravel() for array in arrays], pa.list_(values_type))
-    sink = pa.BufferOutputStream()
-    # One row group a latent: reading one touches no other. Floats hardly compress and have no dictionary worth making.
-    pq.write_table(
-        pa.table(columns), sink, row_group_size=1, compression="none", use_dictionary=False, write_page_checksum=True
-    )
-    path = folder / f"{uuid.uuid4().hex}.parquet"
-    write_atomic(path, sink.getvalue().to_pybytes())
-    return path
-
-
-def _read_keys(path: Path) -> tuple[list[LatentKey], Any]:
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(path, page_checksum_verification=True) as file:
-        _refuse_bomb(path, file)
-        columns = file.read(_KEY_COLUMNS).to_pydict()
-        return [LatentKey(*row) for row in zip(*columns.values(), strict=True)], file.metadata
-
-
-def _refuse_bomb(path: Path, file: Any) -> None:
-    """A shard is neither compressed nor coded through a dictionary, so it holds no more values than bytes."""
-    import pyarrow as pa
-
-    kinds = [pa.string()] * 3 + [pa.int32()] * 3
-    schema = file.schema_arrow
-    values = schema.field("values").type
-    if schema.names != [*_KEY_COLUMNS, "streams", "dim", "frames", "values"] or schema.types[:-1] != kinds:
-        raise ValueError(f"must be a shard of latents, got the columns {schema.names}")
-    if not pa.types.is_list(values) or values.value_type not in (pa.float32(), pa.float16()):
-        raise ValueError(f"values must be lists of float32 or float16, got {values}")
-    plain_parquet(path, file.metadata)
-
-
-def _read_row(path: Path, row: int, *, footer: Any) -> np.ndarray:
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(path, metadata=footer, page_checksum_verification=True) as file:
-        return _decode(file.read_row_group(row, use_threads=False))[1].astype(np.float32)
-
-
-def _read_all(path: Path) -> Iterator[tuple[LatentKey, np.ndarray]]:
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(path, page_checksum_verification=True) as file:
-        _refuse_bomb(path, file)
-        for row in range(file.num_row_groups):
-            yield _decode(file.read_row_group(row))
-
-
-def _decode(table: Any) -> tuple[LatentKey, np.ndarray]:
-    key = LatentKey(*(table[name][0].as_py() for name in _KEY_COLUMNS))
-    shape = [table[name][0].as_py() for name in ("streams", "dim", "frames")]
-    return key, table["values"].chunk(0).flatten().to_numpy().reshape(shape)

@@ -14,9 +14,9 @@ LAYERS = [
     {"cli", "console", "__main__"},
     {"suite", "report"},
     {"tasks", "probes", "reconstruction", "systems"},
-    {"music2latent", "embeddings", "latents", "results", "statistics", "assets"},
+    {"music2latent", "embeddings", "latents", "shards", "results", "statistics", "assets"},
     {"training"},
-    {"hub", "pickles"},
+    {"hub", "pickles", "mirror"},
     {"audio", "fingerprint"},
     {"trust"},
 ]

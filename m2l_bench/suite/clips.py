@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -14,7 +13,7 @@ from m2l_bench import audio as audio_io
 from m2l_bench.latents import LatentKey, latent_key
 from m2l_bench.results import Item
 from m2l_bench.suite.data import AudioItem
-from m2l_bench.suite.engine import Outcome, failure_reason, open_latents
+from m2l_bench.suite.engine import Outcome, Workspace, failure_reason
 from m2l_bench.suite.jobs import SystemSpec, identity
 from m2l_bench.systems.apply import reconstruct
 
@@ -67,7 +66,7 @@ class ClipJob:
         """The reason."""
         return Outcome([replace(self._blank(), reason=reason)])
 
-    def run(self, workspace: Path) -> Outcome:
+    def run(self, workspace: Workspace) -> Outcome:
         """One record: written, or why not."""
         # As in scoring: a system may be anybody's code.
         try:
@@ -79,7 +78,7 @@ class ClipJob:
                 self.item.stem,
                 max_length_difference=self.max_length_difference,
             )
-            open_latents(workspace).put(self._key(), estimate[None, :, : round(LONGEST * rate)])
+            workspace.latents.put(self._key(), estimate[None, :, : round(LONGEST * rate)])
         except Exception as error:
             return self.failed(failure_reason(error))
         return Outcome([self._blank()])
@@ -89,9 +88,9 @@ class ClipJob:
             system=self.label, fingerprint=self.fingerprint, dataset="", metric=WRITTEN, card="", item=self.item.id
         )
 
-    def audio(self, workspace: Path) -> np.ndarray:
+    def audio(self, workspace: Workspace) -> np.ndarray:
         """What was kept: float32 (channels, samples); KeyError where nothing was."""
-        return open_latents(workspace).get(self._key())[0]
+        return workspace.latents.get(self._key())[0]
 
     def _key(self) -> LatentKey:
         return latent_key(
@@ -100,7 +99,7 @@ class ClipJob:
 
 
 def heard(
-    jobs: Sequence[ClipJob], workspace: Path
+    jobs: Sequence[ClipJob], workspace: Workspace
 ) -> Iterator[tuple[AudioItem, int, np.ndarray, dict[str, np.ndarray]]]:
     """Each file with its reference and what every system made of it, all cut to the shortest.
 
@@ -108,7 +107,7 @@ def heard(
     ----------
     jobs : sequence of ClipJob
         Finished.
-    workspace : Path
+    workspace : Workspace
 
     Yields
     ------

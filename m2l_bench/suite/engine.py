@@ -8,16 +8,18 @@ process was killed twice) has an outcome too: the reason, for every file it was 
 from __future__ import annotations
 
 import errno
+import hashlib
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
 from m2l_bench.audio import write_atomic
 from m2l_bench.latents import LatentKey, LatentStore
+from m2l_bench.mirror import Mirror
 from m2l_bench.results import Item, Row, from_parquet, to_parquet
 
 # Not the fault of the file at hand: full, read-only or failing storage stops a run, and no file is blamed for it.
@@ -53,7 +55,7 @@ class Job(Protocol):
     def failed(self, reason: str) -> Outcome:
         """The outcome where it could not be done at all: every file that it was to score, with the reason."""
 
-    def run(self, workspace: Path) -> Outcome:
+    def run(self, workspace: Workspace) -> Outcome:
         """Do it; `workspace` holds what jobs leave for others (the latent store)."""
 
 
@@ -89,49 +91,93 @@ class Engine(Protocol):
         """Let go of what it keeps for the next run."""
 
 
+@dataclass(frozen=True)
+class Workspace:
+    """Where jobs leave what they made.
+
+    Attributes
+    ----------
+    folder : Path
+        Made when the first job finishes; outcomes lie in its folder ``jobs``, latents in ``latents``.
+    mirror : str, optional
+        URL of a copy of it for machines that share no file system: what is finished goes there, what others finished comes
+        from there. See :mod:`m2l_bench.mirror`.
+    """
+
+    folder: Path
+    mirror: str | None = None
+
+    @property
+    def latents(self) -> LatentStore:
+        """Its latent store, opened once a process."""
+        return _open_latents(self)
+
+    def elsewhere(self) -> Workspace:
+        """The same workspace as another machine sees it: a mirrored one has a folder of that machine's own."""
+        if self.mirror is None:
+            return self
+        import platformdirs
+
+        name = hashlib.sha256(self.mirror.encode()).hexdigest()[:16]
+        return replace(self, folder=Path(platformdirs.user_cache_dir("m2l_bench")) / "mirrors" / name)
+
+
 class JobStore:
     """Finished jobs on disk.
 
     Parameters
     ----------
-    workspace : Path
-        Made when the first job finishes; outcomes lie in its folder ``jobs``, latents in ``latents``.
+    workspace : Workspace
     """
 
-    def __init__(self, workspace: Path) -> None:
+    def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
+        self.mirror = Mirror(workspace.mirror) if workspace.mirror else None
 
     def read(self, job: Job) -> Outcome | None:
         """The outcome of a finished job; None where it is not finished or a file of it is damaged."""
         rows, items = self.paths(job)
-        if not items.is_file():
+        if not items.is_file() and not self._fetch(rows, items):
             return None
         try:
             outcome = Outcome(from_parquet(items, Item), from_parquet(rows, Row))
         except ValueError:
             return None
         kept = job.kept(outcome)
-        return outcome if not kept or all(key in open_latents(self.workspace) for key in kept) else None
+        return outcome if not kept or all(key in self.workspace.latents for key in kept) else None
 
     def write(self, job: Job, outcome: Outcome) -> None:
         """Store a finished job."""
         rows, items = self.paths(job)
         write_atomic(rows, to_parquet(outcome.rows, Row))
         write_atomic(items, to_parquet(outcome.items, Item))
+        if self.mirror:
+            for path in (rows, items):
+                self.mirror.push(path, self._name(path))
 
     def files(self, done: Iterable[tuple[Job, Outcome]]) -> list[Path]:
         """Every file that finished jobs left here: their outcomes and the shards of their latents."""
         outcomes: set[Path] = set()
         keys: list[LatentKey] = []
         for job, outcome in done:
-            outcomes.update(self.paths(job))
+            rows, items = self.paths(job)
+            if not items.is_file():  # a worker of another machine wrote it
+                self._fetch(rows, items)
+            outcomes |= {rows, items}
             keys += job.kept(outcome)
-        return sorted(outcomes | (open_latents(self.workspace).shards(keys) if keys else set()))
+        return sorted(outcomes | (self.workspace.latents.shards(keys) if keys else set()))
 
     def paths(self, job: Job) -> tuple[Path, Path]:
         """Where a job's rows and items lie, once it is finished."""
-        folder = self.workspace / "jobs" / job.id[:2]
+        folder = self.workspace.folder / "jobs" / job.id[:2]
         return folder / f"{job.id}.rows.parquet", folder / f"{job.id}.items.parquet"
+
+    def _fetch(self, rows: Path, items: Path) -> bool:
+        """Copy an outcome from the mirror, the records last."""
+        return self.mirror is not None and all(self.mirror.pull(self._name(path), path) for path in (rows, items))
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.workspace.folder).as_posix()
 
 
 def run_jobs(
@@ -206,7 +252,7 @@ def perform(job: Job, store: JobStore) -> tuple[Outcome, float]:
         store.write(job, outcome)
     except OSError as error:
         raise EngineError(
-            f"{error.strerror or error} ({error.filename or store.workspace}): the run stopped; finished jobs are kept, "
+            f"{error.strerror or error} ({error.filename or store.workspace.folder}): the run stopped; finished jobs are kept, "
             f"the same command goes on from there"
         ) from error
     return outcome, time.perf_counter() - started
@@ -234,6 +280,6 @@ def failure_reason(error: Exception) -> str:
 
 
 @lru_cache(maxsize=2)
-def open_latents(workspace: Path) -> LatentStore:
-    """The latent store of a workspace, opened once a process."""
-    return LatentStore(workspace / "latents")
+def _open_latents(workspace: Workspace) -> LatentStore:
+    mirror = Mirror(f"{workspace.mirror.rstrip('/')}/latents") if workspace.mirror else None
+    return LatentStore(workspace.folder / "latents", mirror=mirror)

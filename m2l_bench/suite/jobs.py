@@ -13,7 +13,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,7 +26,7 @@ from m2l_bench.reconstruction.distribution import heard_through
 from m2l_bench.reconstruction.metrics import METRICS, score_pair
 from m2l_bench.results import Item, Row, data_hash, joined_notes
 from m2l_bench.suite.data import AudioItem
-from m2l_bench.suite.engine import Outcome, failure_reason, open_latents
+from m2l_bench.suite.engine import Outcome, Workspace, failure_reason
 from m2l_bench.systems.apply import reconstruct
 from m2l_bench.systems.base import System
 from m2l_bench.systems.registry import load, needs_download, system_class
@@ -175,11 +174,11 @@ class ReconstructJob:
         """Every file under every metric, with the reason."""
         return Outcome([record for item in self.items for record in self._failed(self._blank(item), reason)])
 
-    def run(self, workspace: Path) -> Outcome:
+    def run(self, workspace: Workspace) -> Outcome:
         """Score every file; a file or metric that fails gives an Item with its reason."""
         if not self.embeddings:
             return Outcome([record for item in self.items for record in self._score(item, None)])
-        with open_latents(workspace) as store:
+        with workspace.latents as store:
             return Outcome([record for item in self.items for record in self._score(item, store)])
 
     def _blank(self, item: AudioItem) -> Item:
@@ -299,12 +298,12 @@ class DistanceJob:
             {item.id: own.get(item.id, reason) for item in self.items}, note=f"{self.metric}: {reason}."
         )
 
-    def run(self, workspace: Path) -> Outcome:
+    def run(self, workspace: Workspace) -> Outcome:
         """The row, and a record for each file: what it adds to the number, or why it is not in it."""
         metric = set_metric(self.metric)
         reasons = dict(self.failed_items)
         heard = [item for item in self.items if item.id not in reasons]
-        store = open_latents(workspace)
+        store = workspace.latents
         references, estimates = (
             [store.get(windows_key(item.sha256, fingerprint, self.embedding_fingerprint))[0].T for item in heard]
             for fingerprint in (REFERENCE, self.fingerprint)

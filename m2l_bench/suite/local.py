@@ -18,9 +18,8 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from pathlib import Path
 
-from m2l_bench.suite.engine import Done, Engine, EngineError, Job, JobStore, give_up, perform
+from m2l_bench.suite.engine import Done, Engine, EngineError, Job, JobStore, Workspace, give_up, perform
 
 # One thread a worker: oversubscribed BLAS makes small problems many times slower, and a fixed number of threads is part
 # of a reproducible sum.
@@ -181,7 +180,7 @@ class _Worker:
     def overdue(self) -> bool:
         return self.deadline is not None and time.monotonic() >= self.deadline
 
-    def give(self, job: Job, workspace: Path, timeout: float | None) -> None:
+    def give(self, job: Job, workspace: Workspace, timeout: float | None) -> None:
         self.job, self.since, self.timeout = job, time.monotonic(), timeout
         self.deadline = None if timeout is None else self.since + timeout
         with suppress(OSError):  # it may have died meanwhile: the end of its pipe says so

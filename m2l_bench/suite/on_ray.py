@@ -1,7 +1,8 @@
 """Run jobs on a Ray cluster: the same job function and the same store as on one machine.
 
-The run's folder and the audio must lie under the same path on every machine (a shared POSIX file system): workers read audio
-and write outcomes and latents there themselves. Only a job (kilobytes) goes out through Ray and only its records come back.
+The audio must lie under the same path on every machine. So must the run's folder (a shared POSIX file system), unless the run
+has a mirror, which workers then fetch from and copy to. They write outcomes and latents themselves: only a job (kilobytes)
+goes out through Ray and only its records come back.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from m2l_bench.suite.engine import Done, EngineError, Job, JobStore, Outcome, give_up, perform
+from m2l_bench.suite.engine import Done, EngineError, Job, JobStore, Outcome, Workspace, give_up, perform
 from m2l_bench.suite.local import ATTEMPTS, THREADS
 
 
@@ -65,14 +66,14 @@ class RayEngine:
         width = min(self.workers or processors, processors)
         # Retries are counted here, so that a job which kills its workers is not tried for ever.
         remote = ray.remote(num_cpus=1, num_gpus=self.gpus_per_job, max_retries=0)(_perform_there)
-        shared = JobStore(store.workspace.resolve())
+        shared = replace(store.workspace, folder=store.workspace.folder.resolve())
         waiting, attempts = deque(jobs), dict.fromkeys((job.id for job in jobs), 0)
         running: dict[Any, tuple[Job, float]] = {}
         try:
             while waiting or running:
                 while waiting and len(running) < width:
                     job = waiting.popleft()
-                    running[remote.remote(job, shared.workspace)] = job, time.monotonic()
+                    running[remote.remote(job, shared)] = job, time.monotonic()
                     on_started(job)
                 finished, _ = ray.wait(list(running), num_returns=1, timeout=self._patience(running))
                 for reference in finished:
@@ -134,10 +135,10 @@ class RayEngine:
         return max(0.05, oldest + self.timeout - time.monotonic())
 
 
-def _perform_there(job: Job, workspace: Path) -> tuple[Outcome, float] | EngineError:
+def _perform_there(job: Job, workspace: Workspace) -> tuple[Outcome, float] | EngineError:
     """In a worker of the cluster; a failing storage is an answer, so that it is told from a lost worker."""
     try:
-        return perform(job, JobStore(workspace))
+        return perform(job, JobStore(workspace.elsewhere()))
     except EngineError as error:
         return error
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -18,7 +17,7 @@ from m2l_bench import audio as audio_io
 from m2l_bench.latents import LatentKey, latent_key
 from m2l_bench.results import Item, Row
 from m2l_bench.suite.data import AudioItem
-from m2l_bench.suite.engine import Outcome, failure_reason, open_latents
+from m2l_bench.suite.engine import Outcome, Workspace, failure_reason
 from m2l_bench.suite.jobs import SystemSpec, identity
 from m2l_bench.systems.apply import encode
 from m2l_bench.systems.base import System
@@ -118,9 +117,9 @@ class EncodeJob:
         """Every item, with the reason."""
         return Outcome([replace(self._blank(item), reason=reason) for item in self.items])
 
-    def run(self, workspace: Path) -> Outcome:
+    def run(self, workspace: Workspace) -> Outcome:
         """A record for each item: how many clips it gave, or why none."""
-        with open_latents(workspace) as store:
+        with workspace.latents as store:
             records = []
             for item in self.items:
                 blank = self._blank(item)
@@ -206,12 +205,12 @@ class ProbeJob:
         """Nothing beside the outcome."""
         return []
 
-    def run(self, workspace: Path) -> Outcome:
+    def run(self, workspace: Workspace) -> Outcome:
         """Rows and predictions; items without latents are counted as failed."""
         from m2l_bench.probes import load_probe
 
         task = self.task.load()
-        store = open_latents(workspace)
+        store = workspace.latents
         reasons = dict(self.failed_items)
         try:
             features = {

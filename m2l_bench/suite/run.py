@@ -21,7 +21,7 @@ from m2l_bench.reconstruction.metrics import METRICS
 from m2l_bench.results import Item, Row, joined_notes, provenance, read_items, read_rows, write_run
 from m2l_bench.suite.clips import ClipJob, heard
 from m2l_bench.suite.data import AudioItem
-from m2l_bench.suite.engine import Done, Engine, Job, JobStore, Outcome, run_jobs
+from m2l_bench.suite.engine import Done, Engine, Job, JobStore, Outcome, Workspace, run_jobs
 from m2l_bench.suite.forecast import Cost, cost_record
 from m2l_bench.suite.jobs import BIT_RATE, set_metric
 from m2l_bench.suite.journal import Journal
@@ -47,7 +47,7 @@ class RunResult:
         By metric name.
     fresh : bool
         Whether anything was computed.
-    workspace : Path
+    workspace : Workspace
         Where finished jobs and latents lie.
     """
 
@@ -57,7 +57,7 @@ class RunResult:
     items: list[Item]
     cards: dict[str, Card]
     fresh: bool
-    workspace: Path
+    workspace: Workspace
 
     @property
     def n_failed(self) -> int:
@@ -71,6 +71,7 @@ def run_suite(
     out: Path | None = None,
     engine: Engine | None = None,
     retry_failed: bool = False,
+    mirror: str | None = None,
     on_plan: Callable[[Plan], None] = lambda plan: None,
     on_jobs: Callable[[int], None] = lambda n: None,
     on_finished: Callable[[Job, float | None], None] = lambda job, seconds: None,
@@ -87,6 +88,8 @@ def run_suite(
         Where jobs run; one process of this machine by default.
     retry_failed : bool
         Run those jobs again that left a file without a number, and write the results anew.
+    mirror : str, optional
+        URL of a copy of the finished jobs and latents, for machines that share no file system: any that fsspec can open.
     on_plan, on_jobs, on_finished : callable
         For progress: called with the plan, with how many jobs follow from the first phase, and with every job.
 
@@ -117,7 +120,7 @@ def run_suite(
         )
     started = time.time()
     costs: dict[tuple[str, str], Cost] = {}
-    store = JobStore(folder / "store" if out else runs / ".store")
+    store = JobStore(Workspace(folder / "store" if out else runs / ".store", mirror))
     with Journal(folder, plan.hash, planned_counts(plan)) as journal, local_unless(engine) as chosen:
 
         def finished(done: Done) -> None:
@@ -155,7 +158,7 @@ def run_suite(
         done = [*zip(plan.jobs, first, strict=True), *zip(following, second, strict=True)]
         used = store.files(done)
         record = _run_record(plan, started, costs, chosen) | {
-            "store": Path(os.path.relpath(store.workspace, folder)).as_posix(),
+            "store": Path(os.path.relpath(store.workspace.folder, folder)).as_posix(),
             "jobs": len(done),
             "bytes": sum(path.stat().st_size for path in used),
         }

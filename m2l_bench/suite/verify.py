@@ -18,7 +18,7 @@ import numpy as np
 
 from m2l_bench.audio import sha256
 from m2l_bench.results import ROW_KEY, Item, Row, read_checksums, read_items, read_rows
-from m2l_bench.suite.engine import Engine, Job, JobStore, Outcome, run_jobs
+from m2l_bench.suite.engine import Engine, Job, JobStore, Outcome, Workspace, run_jobs
 from m2l_bench.suite.jobs import ReconstructJob
 from m2l_bench.suite.local import local_unless
 from m2l_bench.suite.plan import Plan, distance_jobs, make_plan, probe_jobs
@@ -113,12 +113,12 @@ def _check_rows(
         return
     rows, items = read_rows(folder), read_items(folder)
     chosen = [rows[place] for place in sorted(rng.permutation(len(rows))[:sample])]
-    store = JobStore(folder / record["store"])
+    store = JobStore(Workspace(folder / record["store"]))
     following = _following(plan, store) if any(row.statistic in _OF_SETS for row in chosen) else {}
     jobs = [_job_behind(row, plan, following, rng) for row in chosen]
     of_sets = [job for job in jobs if job and job.kind != "reconstruct"]
     slices = [job for job in jobs if job and job.kind == "reconstruct"]
-    made = _outcomes(slices, engine) | _outcomes(of_sets, engine, store.workspace / "latents")
+    made = _outcomes(slices, engine) | _outcomes(of_sets, engine, store.workspace.folder / "latents")
     for row, job in zip(chosen, jobs, strict=True):
         outcome = made[job.id] if job else None
         if row.statistic in _OF_SETS:
@@ -170,7 +170,7 @@ def _outcomes(jobs: Sequence[Job], engine: Engine, latents: Path | None = None) 
     with tempfile.TemporaryDirectory() as fresh:
         if latents is not None and latents.is_dir():
             (Path(fresh) / "latents").symlink_to(latents.resolve(), target_is_directory=True)
-        outcomes = run_jobs(jobs, JobStore(Path(fresh)), engine)
+        outcomes = run_jobs(jobs, JobStore(Workspace(Path(fresh))), engine)
         return {job.id: outcome for job, outcome in zip(jobs, outcomes, strict=True)}
 
 

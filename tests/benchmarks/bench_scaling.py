@@ -23,7 +23,7 @@ from m2l_bench.latents import LatentKey
 from m2l_bench.results import Item
 from m2l_bench.suite import plan as planning
 from m2l_bench.suite.data import AudioItem, AudioSet
-from m2l_bench.suite.engine import JobStore, Outcome, run_jobs
+from m2l_bench.suite.engine import JobStore, Outcome, Workspace, run_jobs
 from m2l_bench.suite.local import LocalEngine
 from m2l_bench.suite.run import run_suite
 from m2l_bench.suite.suite import make_suite
@@ -47,7 +47,7 @@ class Spin:
     def failed(self, reason: str) -> Outcome:
         return Outcome()
 
-    def run(self, workspace: Path) -> Outcome:
+    def run(self, workspace: Workspace) -> Outcome:
         total = 0
         for k in range(2_500_000):
             total += k & 7
@@ -63,11 +63,11 @@ def throughput(folder: Path, rounds: int = 3, jobs: int = 60) -> None:
             work = [Spin(n) for n in range(jobs)]
             with closing(LocalEngine(workers=workers)) as engine:
                 run_jobs(
-                    [Spin(10**6 + n) for n in range(workers)], JobStore(folder / f"{turn}-{workers}"), engine
+                    [Spin(10**6 + n) for n in range(workers)], JobStore(Workspace(folder / f"{turn}-{workers}")), engine
                 )  # start up
                 run_jobs(
                     work,
-                    JobStore(folder / f"{turn}-{workers}"),
+                    JobStore(Workspace(folder / f"{turn}-{workers}")),
                     engine,
                     on_started=lambda job, began=began: began.append(time.perf_counter()),
                 )

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from toy_jobs import ThreadsJob, ToyJob
 
-from m2l_bench.suite.engine import EngineError, JobStore, run_jobs
+from m2l_bench.suite.engine import EngineError, JobStore, Workspace, run_jobs
 from m2l_bench.suite.local import LocalEngine
 
 TOY_RUN = """
@@ -23,13 +23,13 @@ from contextlib import closing
 from pathlib import Path
 sys.path[:0] = {path!r}
 from toy_jobs import ToyJob
-from m2l_bench.suite.engine import JobStore, run_jobs
+from m2l_bench.suite.engine import JobStore, Workspace, run_jobs
 from m2l_bench.suite.local import LocalEngine
 if __name__ == "__main__":
     engine = LocalEngine(workers=2, on_stopping=lambda n: print("stopping", n, flush=True))
     jobs = [ToyJob(n, seconds={seconds}) for n in range(6)]
     try:
-        run_jobs(jobs, JobStore(Path({store!r})), engine, on_started=lambda job: print("started", flush=True))
+        run_jobs(jobs, JobStore(Workspace(Path({store!r}))), engine, on_started=lambda job: print("started", flush=True))
     except KeyboardInterrupt:
         sys.exit(130)
 """
@@ -37,7 +37,7 @@ if __name__ == "__main__":
 
 def _values(jobs: list[ToyJob], folder: Path, **options) -> list[float | str]:
     with closing(LocalEngine(**options)) as engine:
-        outcomes = run_jobs(jobs, JobStore(folder), engine)
+        outcomes = run_jobs(jobs, JobStore(Workspace(folder)), engine)
     return [item.reason or item.value for outcome in outcomes for item in outcome.items]
 
 
@@ -82,7 +82,7 @@ def test_what_a_job_raises_is_its_reason(tmp_path: Path) -> None:
 
 def test_failed_jobs_stay_failed_until_they_are_retried(tmp_path: Path) -> None:
     jobs = [ToyJob(0, "raise", times=1), ToyJob(1)]
-    store = JobStore(tmp_path)
+    store = JobStore(Workspace(tmp_path))
     with closing(LocalEngine()) as engine:
         assert run_jobs(jobs, store, engine)[0].failures
         assert run_jobs(jobs, store, engine)[0].failures

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from toy_jobs import ToyJob
 
-from m2l_bench.suite.engine import EngineError, JobStore, run_jobs
+from m2l_bench.suite.engine import EngineError, JobStore, Workspace, run_jobs
 from m2l_bench.suite.on_ray import RayEngine
 from m2l_bench.suite.run import run_suite
 from m2l_bench.suite.suite import make_suite
@@ -32,7 +32,7 @@ def cluster() -> Iterator[None]:
 
 
 def _values(jobs: list[ToyJob], folder: Path, **options) -> list[float | str]:
-    outcomes = run_jobs(jobs, JobStore(folder), RayEngine(workers=2, **options))
+    outcomes = run_jobs(jobs, JobStore(Workspace(folder)), RayEngine(workers=2, **options))
     return [item.reason or item.value for outcome in outcomes for item in outcome.items]
 
 

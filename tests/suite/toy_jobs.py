@@ -8,11 +8,10 @@ import os
 import signal
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from m2l_bench.latents import LatentKey
 from m2l_bench.results import Item
-from m2l_bench.suite.engine import Outcome, failure_reason
+from m2l_bench.suite.engine import Outcome, Workspace, failure_reason
 
 
 @dataclass(frozen=True)
@@ -37,9 +36,9 @@ class ToyJob:
     def failed(self, reason: str) -> Outcome:
         return Outcome([self._item(float("nan"), reason)])
 
-    def run(self, workspace: Path) -> Outcome:
-        tries = workspace / f"tries-{self.number}"
-        workspace.mkdir(parents=True, exist_ok=True)
+    def run(self, workspace: Workspace) -> Outcome:
+        tries = workspace.folder / f"tries-{self.number}"
+        workspace.folder.mkdir(parents=True, exist_ok=True)
         with tries.open("a") as file:
             file.write(f"{os.getpid()}\n")
         if len(tries.read_text().split()) <= self.times:
@@ -77,7 +76,7 @@ class ToyJob:
 class ThreadsJob(ToyJob):
     """Scores with the most threads that any library of the process would use."""
 
-    def run(self, workspace: Path) -> Outcome:
+    def run(self, workspace: Workspace) -> Outcome:
         import threadpoolctl
         import torch
 
