@@ -31,17 +31,14 @@ app = typer.Typer(
 
 # By which the clips worth hearing are chosen: the first that was measured.
 RANKING = ("mel_distance", "si_sdr", "stft_distance")
-
 # What is written once a run is finished, and again by m2l-bench report.
 REPORTED = ("audio", "report", "index.md")
-
 CPUS = os.cpu_count() or 1
 
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run; made anew, never overwritten.")]
-Workers = Annotated[
-    int | None, typer.Option("--workers", min=1, help="Processes; one a processor by default.", show_default=False)
-]
+Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Processes; one a processor by default.")]
 Timeout = Annotated[float | None, typer.Option("--timeout", help="Seconds that a job may take; then it fails.")]
+Memory = Annotated[float | None, typer.Option("--memory", help="GiB that a worker may hold; then its job fails.")]
 EngineName = Annotated[Literal["local", "ray"], typer.Option("--engine", help="Where jobs run.")]
 Address = Annotated[str | None, typer.Option("--address", help="Of a Ray cluster; Ray on this machine by default.")]
 Mirror = Annotated[str | None, typer.Option("--mirror", help="URL of a copy of finished jobs that machines share.")]
@@ -74,6 +71,7 @@ def run(
     out: Out = None,
     workers: Workers = None,
     timeout: Timeout = None,
+    memory: Memory = None,
     retry_failed: RetryFailed = False,
     engine: EngineName = "local",
     address: Address = None,
@@ -109,7 +107,8 @@ def run(
 
             console.print_forecast(forecast(base), workers or CPUS)
         else:
-            with closing(_engine(engine, workers, timeout, address, gpus_per_job)) as where:
+            limits = {"workers": workers, "timeout": timeout}
+            with closing(_engine(engine, address, gpus_per_job, memory, **limits)) as where:
                 _run(base, out, where, clips, as_json, retry_failed=retry_failed, mirror=mirror)
 
 
@@ -181,7 +180,7 @@ def score(
             "max_length_difference": max_length_difference,
         }
         chosen = make_suite(content, source="command line")
-        with closing(_engine("local", workers, timeout)) as engine:
+        with closing(_local(workers=workers, timeout=timeout)) as engine:
             _run(chosen, out, engine, clips, as_json, retry_failed=retry_failed)
 
 
@@ -306,19 +305,22 @@ def bad_input() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-def _engine(
-    name: str, workers: int | None, timeout: float | None, address: str | None = None, gpus_per_job: float = 0.0
-) -> Engine:
-    from m2l_bench.suite.local import LocalEngine
-
+def _engine(name: str, address: str | None, gpus_per_job: float, memory: float | None, **limits: Any) -> Engine:
     if name == "ray":
         from m2l_bench.suite.on_ray import RayEngine
 
-        return RayEngine(address=address, workers=workers, gpus_per_job=gpus_per_job, timeout=timeout)
+        if memory is not None:
+            raise ValueError("--memory needs --engine local: Ray watches the memory of its workers itself")
+        return RayEngine(address=address, gpus_per_job=gpus_per_job, **limits)
     if address is not None or gpus_per_job:
         raise ValueError("--address and --gpus-per-job need --engine ray")
-    workers = workers or CPUS
-    return LocalEngine(workers=workers, timeout=timeout, on_stopping=console.print_stopping)
+    return _local(memory=memory, **limits)
+
+
+def _local(*, workers: int | None, **limits: Any) -> Engine:
+    from m2l_bench.suite.local import LocalEngine
+
+    return LocalEngine(workers=workers or CPUS, on_stopping=console.print_stopping, **limits)
 
 
 def _run(suite: Suite, out: Path | None, engine: Engine, clips: int, as_json: bool, **how: Any) -> None:
@@ -375,10 +377,8 @@ def _each(source: Path, target: Path, suffix: str, convert: Callable[[Path, Path
 
     if not source.is_dir():
         pairs = [(source, target)]
-    elif suffix == ".safetensors":
-        pairs = [(path, target / path.relative_to(source).with_suffix(suffix)) for path in list_audio(source)]
     else:
-        found = sorted(source.rglob("*.safetensors"))
+        found = list_audio(source) if suffix == ".safetensors" else sorted(source.rglob("*.safetensors"))
         pairs = [(path, target / path.relative_to(source).with_suffix(suffix)) for path in found]
     if not pairs:
         raise ValueError(f"{source}: must hold files to convert, got none")

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from m2l_bench import audio
 from m2l_bench.audio import AudioError
@@ -54,6 +59,15 @@ def from_folder(folder: str | Path, *, name: str | None = None, note: str = "") 
         AudioItem(path.relative_to(folder).as_posix(), str(path.resolve()), content_hash(path)) for path in paths
     )
     return AudioSet(name or folder.resolve().name, items, note)
+
+
+def read_ahead(items: Sequence[AudioItem]) -> Iterator[tuple[AudioItem, Callable[[], tuple[np.ndarray, int]]]]:
+    """Each file with a call that gives its audio and sample rate, or raises; the next one is decoded meanwhile."""
+    with ThreadPoolExecutor(1) as decoder:
+        ahead: deque[Future[tuple[np.ndarray, int]]] = deque()
+        for number, item in enumerate(items):
+            ahead += [decoder.submit(audio.load, other.path) for other in items[number + len(ahead) : number + 2]]
+            yield item, ahead.popleft().result
 
 
 def content_hash(path: Path) -> str:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any, ClassVar
@@ -25,7 +26,7 @@ from m2l_bench.reconstruction.cards import Card, SetMetric, Unscorable
 from m2l_bench.reconstruction.distribution import heard_through
 from m2l_bench.reconstruction.metrics import METRICS, score_pair
 from m2l_bench.results import Item, Row, data_hash, joined_notes
-from m2l_bench.suite.data import AudioItem
+from m2l_bench.suite.data import AudioItem, read_ahead
 from m2l_bench.suite.engine import Outcome, Workspace, failure_reason
 from m2l_bench.systems.apply import reconstruct
 from m2l_bench.systems.base import System
@@ -176,10 +177,9 @@ class ReconstructJob:
 
     def run(self, workspace: Workspace) -> Outcome:
         """Score every file; a file or metric that fails gives an Item with its reason."""
-        if not self.embeddings:
-            return Outcome([record for item in self.items for record in self._score(item, None)])
-        with workspace.latents as store:
-            return Outcome([record for item in self.items for record in self._score(item, store)])
+        with workspace.latents if self.embeddings else nullcontext() as store:
+            scored = (self._score(item, load, store) for item, load in read_ahead(self.items))
+            return Outcome([record for records in scored for record in records])
 
     def _blank(self, item: AudioItem) -> Item:
         return Item(
@@ -193,10 +193,12 @@ class ReconstructJob:
             group=item.id,
         )
 
-    def _score(self, item: AudioItem, store: LatentStore | None) -> list[Item]:
+    def _score(
+        self, item: AudioItem, read: Callable[[], tuple[np.ndarray, int]], store: LatentStore | None
+    ) -> list[Item]:
         blank = self._blank(item)
         try:
-            reference, rate = audio_io.load(item.path)
+            reference, rate = read()
             estimate, kbps = reference, None
             if self.system:
                 estimate, kbps = reconstruct(

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
+import psutil
+
 from m2l_bench.suite.engine import Done, Engine, EngineError, Job, JobStore, Workspace, give_up, perform
 
 # One thread a worker: oversubscribed BLAS makes small problems many times slower, and a fixed number of threads is part
@@ -29,6 +31,7 @@ THREADS = dict.fromkeys(
 ATTEMPTS = 2
 _STARTS = 5  # failed ones before the run stops
 _PATIENCE = 10.0  # seconds that an idle worker gets to leave
+_MEMORY_CHECK = 0.5  # seconds from one look at the workers' memory to the next
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +44,9 @@ class LocalEngine:
         Processes, >= 1, one thread each.
     timeout : float, optional
         Seconds that a job may take, > 0; then its process is killed and the job counts as failed.
+    memory : float, optional
+        GiB that a worker may hold, > 0; one seen with more (it is looked at twice a second) is killed, and its job counts as
+        failed.
     on_stopping : callable
         Called with the number of running jobs when the user interrupts: they are waited for, a second interrupt kills them.
 
@@ -51,6 +57,7 @@ class LocalEngine:
 
     workers: int = 1
     timeout: float | None = None
+    memory: float | None = None
     on_stopping: Callable[[int], None] = lambda running: None
     _crew: list[_Worker] = field(default_factory=list, init=False, repr=False, compare=False)
 
@@ -59,6 +66,8 @@ class LocalEngine:
             raise ValueError(f"workers must be at least 1, got {self.workers}")
         if self.timeout is not None and not self.timeout > 0:
             raise ValueError(f"timeout must be positive (seconds), got {self.timeout}")
+        if self.memory is not None and not self.memory > 0:
+            raise ValueError(f"memory must be positive (GiB), got {self.memory}")
 
     def run(self, jobs: Sequence[Job], store: JobStore, on_started: Callable[[Job], None]) -> Generator[Done]:
         """Run every job; see :class:`m2l_bench.suite.engine.Engine`.
@@ -79,11 +88,11 @@ class LocalEngine:
                     if stopping.is_set():
                         waiting.clear()
                     while len(crew) < min(self.workers, len(waiting) + _busy(crew)):
-                        crew.append(_Worker())
+                        crew.append(_Worker(self.timeout, self.memory))
                     for worker in crew:
                         if waiting and worker.idle:
                             job = waiting.popleft()
-                            worker.give(job, store.workspace, self.timeout)
+                            worker.give(job, store.workspace)
                             on_started(job)
                     if not waiting and not _busy(crew):
                         break
@@ -134,7 +143,7 @@ def _lose(worker: _Worker, ending: str, attempts: Counter[str], waiting: deque[J
         if attempts[name] > _STARTS and not worker.started:
             raise EngineError(f"worker processes cannot be started: the last one {ending}")
         return None
-    if worker.overdue:
+    if worker.verdict:
         reason = f"its worker process {ending}"
     elif attempts[name] < ATTEMPTS:
         waiting.appendleft(job)
@@ -145,22 +154,25 @@ def _lose(worker: _Worker, ending: str, attempts: Counter[str], waiting: deque[J
 
 
 def _ready(crew: Sequence[_Worker]) -> list[_Worker]:
-    """Those that have something to say, have died, or are overdue; waits for one."""
+    """Those that have something to say, have died, or went beyond a limit; waits for one, or until limits must be looked at."""
     deadlines = [worker.deadline for worker in crew if worker.deadline is not None]
+    if any(worker.memory is not None and worker.job for worker in crew):
+        deadlines.append(time.monotonic() + _MEMORY_CHECK)
     patience = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
     speaking = wait([worker.pipe for worker in crew], patience)
-    return [worker for worker in crew if worker.pipe in speaking or worker.overdue]
+    return [worker for worker in crew if worker.pipe in speaking or worker.judged()]
 
 
 @dataclass
 class _Worker:
-    """A process with its pipe, and the job it is at."""
+    """A process with its pipe, its limits, and the job it is at; `verdict` is why it must be killed."""
 
+    timeout: float | None
+    memory: float | None
     job: Job | None = None
     started: bool = False
     since: float = 0.0
-    deadline: float | None = None
-    timeout: float | None = None
+    verdict: str = ""
     pipe: Connection = field(init=False)
     process: SpawnProcess = field(init=False)
 
@@ -177,12 +189,24 @@ class _Worker:
         return self.started and self.job is None
 
     @property
-    def overdue(self) -> bool:
-        return self.deadline is not None and time.monotonic() >= self.deadline
+    def deadline(self) -> float | None:
+        return None if self.timeout is None or self.job is None else self.since + self.timeout
 
-    def give(self, job: Job, workspace: Workspace, timeout: float | None) -> None:
-        self.job, self.since, self.timeout = job, time.monotonic(), timeout
-        self.deadline = None if timeout is None else self.since + timeout
+    def judged(self) -> bool:
+        """Whether its job took too long or too much memory."""
+        if self.deadline is not None and time.monotonic() >= self.deadline:
+            self.verdict = f"was killed after {self.timeout:g} s, the time limit of a job"
+        elif self.memory is not None and self.job and self._gibibytes() > self.memory:
+            self.verdict = f"was killed at {self._gibibytes():.2f} GiB, the memory limit is {self.memory:g} GiB"
+        return bool(self.verdict)
+
+    def _gibibytes(self) -> float:
+        with suppress(psutil.NoSuchProcess):
+            return psutil.Process(self.process.pid).memory_info().rss / 2**30
+        return 0.0
+
+    def give(self, job: Job, workspace: Workspace) -> None:
+        self.job, self.since = job, time.monotonic()
         with suppress(OSError):  # it may have died meanwhile: the end of its pipe says so
             self.pipe.send((job, workspace))
 
@@ -190,7 +214,7 @@ class _Worker:
         """A finished job; what became of the process, where it is no more; None where it has just started."""
         if not self.pipe.poll():
             self.kill()
-            return f"was killed after {self.timeout:g} s, the time limit of a job"
+            return self.verdict
         try:
             message = self.pipe.recv()
         except (EOFError, OSError):
@@ -201,7 +225,7 @@ class _Worker:
         if self.job is None:
             self.started = True
             return None
-        done, self.job, self.deadline = Done(self.job, *message), None, None
+        done, self.job, self.verdict = Done(self.job, *message), None, ""
         return done
 
     def kill(self) -> None:

@@ -6,9 +6,9 @@ tasks that share audio and pooling share them, and every probe reads them again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import ClassVar
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from m2l_bench import audio as audio_io
 from m2l_bench.latents import LatentKey, latent_key
 from m2l_bench.results import Item, Row
-from m2l_bench.suite.data import AudioItem
+from m2l_bench.suite.data import AudioItem, read_ahead
 from m2l_bench.suite.engine import Outcome, Workspace, failure_reason
 from m2l_bench.suite.jobs import SystemSpec, identity
 from m2l_bench.systems.apply import encode
@@ -121,13 +121,11 @@ class EncodeJob:
         """A record for each item: how many clips it gave, or why none."""
         with workspace.latents as store:
             records = []
-            for item in self.items:
+            for item, read in read_ahead(self.items):
                 blank = self._blank(item)
                 # Decoding or a system that may be anybody's code: what it raises becomes this item's reason.
                 try:
-                    key = self._key(item)
-                    pooled = store.get(key) if key in store else self._pool(item)
-                    store.put(key, pooled)
+                    pooled = store.get_or_make(self._key(item), partial(self._pool, read))
                     records.append(replace(blank, value=float(pooled.shape[-1])))
                 except Exception as error:
                     records.append(replace(blank, reason=failure_reason(error)))
@@ -136,12 +134,11 @@ class EncodeJob:
     def _blank(self, item: AudioItem) -> Item:
         return Item(system=self.label, fingerprint=self.fingerprint, dataset="", metric=POOLED, card="", item=item.id)
 
-    def _pool(self, item: AudioItem) -> np.ndarray:
+    def _pool(self, read: Callable[[], tuple[np.ndarray, int]]) -> np.ndarray:
         from m2l_bench.tasks.base import pool
 
         system = self.system.load()
-        signal, rate = audio_io.load(item.path)
-        latents, latent_rate = encode(system, signal, rate)
+        latents, latent_rate = encode(system, *read())
         return pool(latents, latent_rate, pooling=self.pooling, clip_seconds=self.clip_seconds)[None]
 
     def _key(self, item: AudioItem) -> LatentKey:

@@ -12,6 +12,7 @@ import soundfile
 
 from m2l_bench import audio
 from m2l_bench.results import read_items, read_rows
+from m2l_bench.suite.data import AudioItem, from_folder, read_ahead
 from m2l_bench.suite.jobs import ReconstructJob
 from m2l_bench.suite.local import LocalEngine
 from m2l_bench.suite.plan import find_audio, make_plan
@@ -232,3 +233,24 @@ def test_embedded_audio_is_found_and_unknown_audio_is_named() -> None:
 def test_suite_mistakes_name_key_constraint_and_value(content: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_suite(content)
+
+
+def test_the_next_file_is_decoded_ahead_and_no_further(music_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In order, each error where its file stands, and never more than one file more than was asked for."""
+    items = from_folder(music_folder).items
+    damaged = AudioItem("damaged.wav", str(music_folder / "absent.wav"), "")
+    asked: list[str] = []
+    load = audio.load
+    monkeypatch.setattr(audio, "load", lambda path: asked.append(path) or load(path))
+    reader = read_ahead([items[0], damaged, items[1], items[2]])
+    for position, expected in enumerate([items[0], damaged, items[1], items[2]]):
+        item, read = next(reader)
+        assert item is expected
+        if item is damaged:
+            with pytest.raises(audio.AudioError, match=r"absent\.wav"):
+                read()
+        else:
+            np.testing.assert_array_equal(read()[0], load(item.path)[0])
+        assert len(asked) <= position + 2
+    assert next(reader, None) is None
+    assert list(read_ahead([])) == []

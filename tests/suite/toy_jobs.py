@@ -9,6 +9,8 @@ import signal
 import time
 from dataclasses import dataclass
 
+import numpy as np
+
 from m2l_bench.latents import LatentKey
 from m2l_bench.results import Item
 from m2l_bench.suite.engine import Outcome, Workspace, failure_reason
@@ -51,6 +53,10 @@ class ToyJob:
             os.kill(os.getpid(), signal.SIGKILL)
         elif self.deed == "hang":
             time.sleep(600)
+        elif self.deed == "eat":
+            held = np.ones(3 << 27)  # 3 GiB
+            time.sleep(60)
+            held.sum()
         elif self.deed == "raise":
             raise KeyError("no such thing")
         elif self.deed == "full":
