@@ -118,16 +118,22 @@ class LinearProbe(Probe):
         beta = problem.start()
         scores: dict[float, tuple[float, float]] = {}
         solutions: dict[float, np.ndarray] = {}
-        n_iter = 0
+        n_iter, unfinished = 0, set()
         for l2 in sorted(self.l2, reverse=True):
-            beta, used = _minimise(problem, beta, l2, tol=self.tol, max_iter=self.max_iter)
+            beta, used, converged = _minimise(problem, beta, l2, tol=self.tol, max_iter=self.max_iter)
             n_iter += used
+            if not converged:
+                unfinished.add(l2)
             solution = beta.cpu().numpy().copy()
             if targets.exclusive:  # softmax does not feel a common shift of the intercepts
                 solution[-1] -= solution[-1].mean()
             solutions[l2] = np.vstack([axes @ solution[:-1], solution[-1:]])
             scores[l2] = judge(judge.z @ solutions[l2][:-1] + solutions[l2][-1])
         best = max(self.l2, key=lambda l2: scores[l2])
+        if best in unfinished:  # elsewhere on the path it costs nothing but time
+            warnings.warn(
+                f"no convergence in {self.max_iter} iterations at l2={best}", ConvergenceWarning, stacklevel=3
+            )
         attributes = {
             "coef_": np.ascontiguousarray(solutions[best][:-1].T),
             "intercept_": solutions[best][-1],
@@ -206,8 +212,8 @@ class _Problem:
 
 def _minimise(
     problem: _Problem, beta: torch.Tensor, l2: float, *, tol: float, max_iter: int
-) -> tuple[torch.Tensor, int]:
-    """L-BFGS over all groups at once; returns the solution and how many iterations it took."""
+) -> tuple[torch.Tensor, int, bool]:
+    """L-BFGS over all groups at once; returns the solution, how many iterations it took, and whether it converged."""
     import torch
 
     inverse = 1 / problem.diagonal(l2)
@@ -219,7 +225,7 @@ def _minimise(
     for iteration in range(max_iter + 1):
         active &= problem.total(gradient.square() * inverse)[0] > tol**2
         if not active.any():
-            return beta, iteration
+            return beta, iteration, True
         direction = -_two_loops(gradient, history, inverse, problem) * active
         slope = problem.total(direction * gradient)
         step = torch.ones_like(slope)
@@ -243,8 +249,7 @@ def _minimise(
         curvature = problem.total(moved * change)
         history = [*history[1 - _HISTORY :], (moved, change, torch.where(curvature > 0, 1 / curvature, 0.0))]
         beta, value, gradient = beta + moved, torch.where(waiting, value, new_value), new_gradient
-    warnings.warn(f"no convergence in {max_iter} iterations at l2={l2}", ConvergenceWarning, stacklevel=2)
-    return beta, max_iter
+    return beta, max_iter, False
 
 
 def _two_loops(

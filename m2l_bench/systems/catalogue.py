@@ -60,8 +60,11 @@ class Entry:
     caveats: Mapping[str, str] = field(default_factory=dict)
 
 
-def _family(name: str, summary: str, parameters: str, *, bit_rate: str = "-") -> Entry:
-    """A family at the scale that this package trains."""
+def _family(
+    name: str, summary: str, parameters: str, *, original: str, trained: str = "", bit_rate: str = "-"
+) -> Entry:
+    """A family at the scale that this package trains; `trained` is for how long, where weights are shipped."""
+    caveat = f"{name}:small has {parameters} million parameters and was trained for {trained} of CPU time: it says nothing of"
     return Entry(
         module="m2l_bench.systems.families.system",
         attribute="DacFamilySystem" if name == "dac-style" else "FamilySystem",
@@ -74,6 +77,7 @@ def _family(name: str, summary: str, parameters: str, *, bit_rate: str = "-") ->
         latents="10.77 Hz x 64, 64x",
         parameters=parameters,
         bit_rate=bit_rate,
+        caveats={"small": f"{caveat} {original}."} if trained else {},
     )
 
 
@@ -297,14 +301,29 @@ SYSTEMS: dict[str, Entry] = {
         parameters="156.1",
     ),
     "latmusic-style": _family(
-        "latmusic-style", "spectrogram autoencoder in LatMusic's style, not the original; end to end", "2.45"
+        "latmusic-style",
+        "spectrogram autoencoder in LatMusic's style, not the original; end to end",
+        "2.45",
+        original="LatMusic",
+        trained="20 minutes",
     ),
     "musika-style": _family(
-        "musika-style", "Musika's networks, smaller, in two stages, without discriminators", "2.04"
+        "musika-style",
+        "Musika's networks, smaller, in two stages, without discriminators",
+        "2.04",
+        original="Musika",
+        trained="19 minutes",
     ),
-    "mousai-style": _family("mousai-style", "diffusion autoencoder: Moûsai's networks, smaller, per channel", "2.45"),
+    "mousai-style": _family(
+        "mousai-style", "diffusion autoencoder: Moûsai's networks, smaller, per channel", "2.45", original="Moûsai"
+    ),
     "dac-style": _family(
-        "dac-style", "residual vector quantisation: DAC, smaller, without discriminators", "1.16", bit_rate="1.38"
+        "dac-style",
+        "residual vector quantisation: DAC, smaller, without discriminators",
+        "1.16",
+        bit_rate="1.38",
+        original="DAC",
+        trained="20 minutes",
     ),
     "folder": Entry(
         module="m2l_bench.systems.folder",

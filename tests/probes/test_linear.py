@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
@@ -86,6 +88,18 @@ def test_too_few_iterations_warn() -> None:
         LinearProbe(l2=(1e-3,), max_iter=2).fit(x, y)
     with pytest.raises(ValueError, match="l2 must hold positive numbers"):
         LinearProbe(l2=(0.0,)).fit(x, y)
+
+
+def test_a_point_of_the_path_that_is_not_selected_does_not_warn() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 20))
+    y = (x[:, 0] + 3 * rng.normal(size=200) > 0).astype(int)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        probe = LinearProbe(l2=(1e6, 1e-9), max_iter=4).fit(x[:40], y[:40], validation=(x[40:], y[40:]))
+    assert probe.l2_ == 1e6
+    with pytest.warns(ConvergenceWarning, match="no convergence in 4 iterations at l2=1e-09"):
+        LinearProbe(l2=(1e-9,), max_iter=4).fit(x[:40], y[:40], validation=(x[40:], y[40:]))
 
 
 def test_few_items_of_many_classes_are_no_reason_to_warn() -> None:

@@ -299,7 +299,7 @@ function makeTable() {
   const columns = blind ? Math.max(0, ...data.clips.map((_, clip) => stimuli(clip).length)) : data.systems.length + 1;
   const names = ["clip", "original"];
   for (let i = 1; i < columns; i++) names.push(blind ? `sample ${letter(i - 1)}` : systemNames[i - 1]);
-  $("head").replaceChildren(...names.map((name) => element("th", { scope: "col", role: "columnheader" }, name)));
+  $("head").replaceChildren(...names.map((name) => element("th", { scope: "col", role: "columnheader" }, name.replaceAll(":", ":\u200b"))));
   $("rows").replaceChildren();
   const count = `${order.length} of ${data.clips.length} clips`;
   const arrow = { true: ", higher is better", false: ", lower is better" }[metric()?.better] ?? "";
