@@ -305,7 +305,7 @@ SYSTEMS: dict[str, Entry] = {
         "spectrogram autoencoder in LatMusic's style, not the original; end to end",
         "2.45",
         original="LatMusic",
-        trained="20 minutes",
+        trained="19 minutes",
     ),
     "musika-style": _family(
         "musika-style",
