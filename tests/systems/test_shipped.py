@@ -1,0 +1,54 @@
+"""The small models that ship: what their records say of them, and that their decoders listen to the latents."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from safetensors import safe_open
+
+import m2l_bench
+from m2l_bench import assets, audio
+from m2l_bench.reconstruction import mel_distance
+from m2l_bench.suite.suite import EMBEDDED_SYSTEMS
+from m2l_bench.systems.catalogue import SYSTEMS
+from m2l_bench.systems.families.recipe import read_recipe
+
+ASSETS = Path(assets.__file__).parent
+SHIPPED = sorted(path.name.removesuffix("-small.safetensors") for path in ASSETS.glob("*-small.safetensors"))
+
+
+def test_all_that_ships_is_compared_by_default() -> None:
+    assert [f"{name}:small" for name in SHIPPED] == sorted(name for name in EMBEDDED_SYSTEMS if name.endswith(":small"))
+
+
+@pytest.mark.parametrize("family", SHIPPED)
+def test_the_record_is_of_these_weights_and_this_recipe(family: str) -> None:
+    weights, card = ASSETS / f"{family}-small.safetensors", ASSETS / f"{family}-small"
+    record = json.loads((card / "record.json").read_text())
+    assert record["weights_sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+    with safe_open(weights, framework="np") as file:
+        count = sum(file.get_tensor(name).size for name in file.keys())  # noqa: SIM118
+    assert record["parameters"] == count
+    assert float(SYSTEMS[family].parameters.split(";")[0]) == pytest.approx(count / 1e6, abs=0.006)
+    assert f"{count:,}" in (card / "README.md").read_text()
+    recipe = read_recipe(ASSETS / "recipes" / f"{family}-small.toml").to_dict()
+    for section in ("model", "optimization", "validation"):
+        ours = {key: value for key, value in recipe[section].items() if key != "folders"}
+        assert ours == {key: value for key, value in record["recipe"][section].items() if key != "folders"}, section
+    assert record["step"] == recipe["optimization"]["steps"]
+    minutes = SYSTEMS[family].caveats["small"].split(" trained for ")[1].split()[0]
+    assert int(minutes) == round(record["cpu_seconds"] / 60)
+
+
+@pytest.mark.parametrize("family", SHIPPED)
+def test_decoders_listen_to_their_latents(family: str) -> None:
+    """With the right latents an excerpt comes back nearer than with another excerpt's."""
+    system = m2l_bench.load(f"{family}:small")
+    clips = sorted((assets.folder("reconstruction/wesnoth")).glob("*.ogg"))[:2]
+    one, other = (audio.load(path, n_samples=3 * 44100)[0][:1] for path in clips)
+    right = mel_distance(one, system.decode(system.encode(one), one.shape[-1]), 44100).mean()
+    wrong = mel_distance(one, system.decode(system.encode(other), one.shape[-1]), 44100).mean()
+    assert right < 0.8 * wrong
