@@ -34,8 +34,8 @@ audit: $(VENV)/.installed-test
 RUNS := results/runs/reference
 reference: $(VENV)/.installed-test
 	$(BIN)/m2l-bench run --out $(RUNS)/embedded
-	for suite in tradeoff probing learning-curves; do $(BIN)/m2l-bench run suites/$$suite.toml --out $(RUNS)/$$suite || exit 1; done
-	$(BIN)/m2l-bench report --no-listen --out results/reference $(RUNS)/embedded $(RUNS)/tradeoff $(RUNS)/probing $(RUNS)/learning-curves
+	for suite in tradeoff probing families learning-curves; do $(BIN)/m2l-bench run suites/$$suite.toml --out $(RUNS)/$$suite || exit 1; done
+	$(BIN)/m2l-bench report --no-listen --out results/reference $(RUNS)/embedded $(RUNS)/tradeoff $(RUNS)/probing $(RUNS)/families $(RUNS)/learning-curves
 	$(BIN)/python tests/benchmarks/bench_bitrates.py results/reference/bitrates
 
 $(BIN)/python:
