@@ -101,6 +101,10 @@ class LocalEngine:
                         if isinstance(answer, str):
                             crew.remove(worker)
                             answer = _lose(worker, answer, attempts, waiting, store)
+                        elif answer is not None and worker.is_too_large():
+                            # What one job leaves behind is not the next one's fault.
+                            crew.remove(worker)
+                            worker.kill()
                         if answer is not None:
                             yield answer
                 if stopping.is_set():
@@ -196,9 +200,13 @@ class _Worker:
         """Whether its job took too long or too much memory."""
         if self.deadline is not None and time.monotonic() >= self.deadline:
             self.verdict = f"was killed after {self.timeout:g} s, the time limit of a job"
-        elif self.memory is not None and self.job and self._gibibytes() > self.memory:
+        elif self.job and self.is_too_large():
             self.verdict = f"was killed at {self._gibibytes():.2f} GiB, the memory limit is {self.memory:g} GiB"
         return bool(self.verdict)
+
+    def is_too_large(self) -> bool:
+        """Whether it holds more memory than it may."""
+        return self.memory is not None and self._gibibytes() > self.memory
 
     def _gibibytes(self) -> float:
         with suppress(psutil.NoSuchProcess):

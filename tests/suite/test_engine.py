@@ -16,7 +16,7 @@ import pytest
 from toy_jobs import ThreadsJob, ToyJob
 
 from m2l_bench.suite.engine import EngineError, JobStore, Workspace, run_jobs
-from m2l_bench.suite.local import LocalEngine
+from m2l_bench.suite.local import LocalEngine, _Worker
 
 TOY_RUN = """
 import sys
@@ -82,6 +82,14 @@ def test_a_job_that_takes_too_much_memory_is_killed_and_the_rest_goes_on(tmp_pat
     assert re.fullmatch(r"its worker process was killed at \d\.\d\d GiB, the memory limit is 1 GiB", str(reason))
     assert others == [1, 2]
     assert len(_attempts(tmp_path, 0)) == 1
+
+
+def test_memory_that_a_job_leaves_behind_is_not_the_next_ones_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_Worker, "_gibibytes", lambda worker: 0.5 if worker.job else 5.0)
+    assert _values([ToyJob(0), ToyJob(1)], tmp_path, workers=1, memory=1.0) == [0, 1]
+    assert _attempts(tmp_path, 0) != _attempts(tmp_path, 1)  # each in a process of its own
 
 
 def test_what_a_job_raises_is_its_reason(tmp_path: Path) -> None:
