@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from m2l_bench.audio import write_atomic
 from m2l_bench.training.crops import Crops, Examples, batches, scan
 from m2l_bench.training.log import append_row, cut_log, progress_bar
+from m2l_bench.training.memory import keep_freed_memory
 from m2l_bench.training.objective import Losses
 from m2l_bench.training.optimization import AveragedWeights, learning_rate
 from m2l_bench.training.recipe import Recipe, require_same
@@ -87,6 +88,7 @@ def train(
     Interrupted
         After saving, when told to stop.
     """
+    keep_freed_memory()
     trainer = Trainer(recipe, Path(out), score=score)
     trainer.start(resume=resume)
     trainer.run(progress=progress)
