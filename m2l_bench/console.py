@@ -174,7 +174,7 @@ def print_json(result: RunResult) -> None:
 
 
 def systems_table() -> list[dict[str, str]]:
-    from m2l_bench.systems.registry import SYSTEMS, known_names, needs_checkpoint, needs_download
+    from m2l_bench.systems.registry import SYSTEMS, known_names, needs_download
 
     table = []
     for name in known_names():
@@ -184,7 +184,7 @@ def systems_table() -> list[dict[str, str]]:
             if entry
             else ("?",) * 6
         )
-        download = "yes" if needs_download(name) else "needs --checkpoint" if needs_checkpoint(name) else "no"
+        download = "yes" if needs_download(name) else "no"
         names = (
             "name",
             "audio",

@@ -27,7 +27,7 @@ SIZES: dict[str, dict[str, Any]] = {
         "encoder_factors": [2, 2],
         "encoder_blocks": [1, 1],
         "latent_dim": 16,
-        "num_steps": 4,
+        "num_steps": 1,
     },
     "dac-style": {
         "downsampling_ratios": [4, 4, 8],

@@ -3,7 +3,7 @@
 Conventions
 -----------
 ``log.csv`` and ``validation.csv`` have a column ``step`` and one column a quantity; ``NAME@X`` is quantity NAME at a
-noise level X and shares its panel. Several trainings share the panels, a line each.
+noise level X and shares its panel. A ``loss`` in both is two quantities. Several trainings share the panels, a line each.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Curve = tuple[list[float], list[float]]
 
 # Of log.csv the loss alone; of validation.csv all there is.
 TITLES = {
-    "loss": "training loss",
+    "loss": "held-out loss",
     "distance": "held-out distance",
     "si_sdr": "SI-SDR (dB)",
     "mel_distance": "Mel distance",
@@ -58,7 +58,7 @@ def training_data(folders: Sequence[Path]) -> dict[str, dict[str, Curve]]:
     for folder in map(Path, folders):
         run = folder.resolve().name if len(folders) > 1 else ""
         log, validation = _columns(folder / "log.csv"), folder / "validation.csv"
-        found = {"loss": log["loss"]} | (_columns(validation) if validation.is_file() else {})
+        found = {"training loss": log["loss"]} | (_columns(validation) if validation.is_file() else {})
         for name, (steps, values) in found.items():
             quantity, _, level = name.partition("@")
             line = " ".join(part for part in (run, level and f"sigma {level}") if part)

@@ -35,7 +35,7 @@ EMBEDDED_SYSTEMS = (
     *(f"mp3:{rate}" for rate in ("64k", "128k")),
     "vorbis:q4",
     "pca",
-    *(f"{family}:small" for family in ("music2latent", "musika-style", "latmusic-style", "dac-style")),
+    *(f"{family}:small" for family in ("music2latent", "musika-style", "latmusic-style", "mousai-style", "dac-style")),
 )
 EMBEDDED_AUDIO = ("reconstruction/wesnoth",)
 EMBEDDED_TASKS: tuple[str, ...] = ()  # suites/probing.toml asks for them: they take longer than a first look may

@@ -33,9 +33,6 @@ class Entry:
         Of code / weights.
     download : tuple of str
         Variants whose weights are downloaded when first asked for; ``("",)`` where there are no variants.
-    asset : str
-        File of the default variant's weights among the package's assets; where it is not shipped, ``checkpoint=`` says
-        where they lie.
     shown : tuple of str
         What a free variant is listed with.
     caveats : mapping of str to str
@@ -54,16 +51,13 @@ class Entry:
     parameters: str = "-"
     licence: str = "MIT"
     download: tuple[str, ...] = ()
-    asset: str = ""
     bit_rate: str = "-"
     shown: tuple[str, ...] = ()
     caveats: Mapping[str, str] = field(default_factory=dict)
 
 
-def _family(
-    name: str, summary: str, parameters: str, *, original: str, trained: str = "", bit_rate: str = "-"
-) -> Entry:
-    """A family at the scale that this package trains; `trained` is for how long, where weights are shipped."""
+def _family(name: str, summary: str, parameters: str, *, original: str, trained: str, bit_rate: str = "-") -> Entry:
+    """A family at the scale that this package trains; `trained` is for how long."""
     caveat = f"{name}:small has {parameters} million parameters and was trained for {trained} of CPU time: it says nothing of"
     return Entry(
         module="m2l_bench.systems.families.system",
@@ -72,12 +66,11 @@ def _family(
         options={"family": name},
         variants={"small": {}},
         default="small",
-        asset=f"{name}-small.safetensors",
         audio="44.1 kHz, per channel",
         latents="10.77 Hz x 64, 64x",
         parameters=parameters,
         bit_rate=bit_rate,
-        caveats={"small": f"{caveat} {original}."} if trained else {},
+        caveats={"small": f"{caveat} {original}."},
     )
 
 
@@ -315,7 +308,11 @@ SYSTEMS: dict[str, Entry] = {
         trained="19 minutes",
     ),
     "mousai-style": _family(
-        "mousai-style", "diffusion autoencoder: Moûsai's networks, smaller, per channel", "2.45", original="Moûsai"
+        "mousai-style",
+        "diffusion autoencoder: Moûsai's networks, smaller, per channel; decodes in one step",
+        "1.83",
+        original="Moûsai",
+        trained="21 minutes",
     ),
     "dac-style": _family(
         "dac-style",

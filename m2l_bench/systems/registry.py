@@ -20,7 +20,6 @@ from m2l_bench.systems.base import System
 from m2l_bench.systems.catalogue import SYSTEMS
 
 ENTRY_POINT_GROUP = "m2l_bench.systems"
-ASSETS = Path(__file__).parents[1] / "assets"
 
 
 def load(
@@ -104,12 +103,6 @@ def needs_download(name: str) -> bool:
     base, _, variant = name.partition(":")
     entry = SYSTEMS.get(base)
     return entry is not None and (variant or entry.default) in entry.download
-
-
-def needs_checkpoint(name: str) -> bool:
-    """Whether a registry name loads with ``checkpoint=`` only, since no weights of it are shipped."""
-    entry = SYSTEMS.get(name.partition(":")[0])
-    return entry is not None and bool(entry.asset) and not (ASSETS / entry.asset).is_file()
 
 
 def _resolve(name: str, *, has_checkpoint: bool) -> tuple[Any, dict[str, Any]]:

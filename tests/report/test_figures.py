@@ -191,10 +191,11 @@ def test_curves_of_trainings_from_their_logs(tmp_path: Path) -> None:
     for name, loss in (("one", 9.0), ("two", 5.0)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "log.csv").write_text(f"step,loss,learning_rate\n10,{loss},0.1\n20,{loss / 2},0.1\n")
-    (tmp_path / "one" / "validation.csv").write_text("step,distance@0.1,distance@80,si_sdr\n20,0.1,0.4,nan\n")
+    (tmp_path / "one" / "validation.csv").write_text("step,loss,distance@0.1,distance@80,si_sdr\n20,7,0.1,0.4,nan\n")
     data = training_data([tmp_path / "one", tmp_path / "two"])
     assert data == {
         "training loss": {"one": ([10, 20], [9.0, 4.5]), "two": ([10, 20], [5.0, 2.5])},
+        "held-out loss": {"one": ([20], [7.0])},
         "held-out distance": {"one sigma 0.1": ([20], [0.1]), "one sigma 80": ([20], [0.4])},
     }
     assert draw_training([tmp_path / "one"]) == tmp_path / "one" / "training-curves.png"

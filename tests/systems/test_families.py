@@ -96,13 +96,6 @@ def test_a_checkpoint_must_be_of_the_family_and_whole(tmp_path: Path) -> None:
         load("latmusic-style", checkpoint=path)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_without_weights_one_line_says_what_to_do(family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("m2l_bench.systems.families.system.ASSETS", tmp_path)
-    with pytest.raises(CheckpointError, match=rf"^{family}:small: no weights are shipped yet; checkpoint must be .*$"):
-        load(f"{family}:small")
-
-
 def test_weights_stored_in_half_precision_are_read(tmp_path: Path) -> None:
     path = write_weights("musika-style", tmp_path / "w.safetensors", sample_rate=RATE)
     before = load("musika-style", checkpoint=path).encode(_music(2000))

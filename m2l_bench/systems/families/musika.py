@@ -127,7 +127,7 @@ class MusikaLoss(FamilyLoss):
     """
 
     network: MusikaStyle
-    stages = {"loss@1": 0.0, "loss@2": 1.0}  # noqa: RUF012 (a constant)
+    stages = {"first_stage": 0.0, "second_stage": 1.0}  # noqa: RUF012 (a constant)
 
     def __init__(self, network: MusikaStyle, *, first_stage: float = 0.5) -> None:
         super().__init__(network)

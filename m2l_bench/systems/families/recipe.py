@@ -108,11 +108,12 @@ class MousaiRecipe(FamilyRecipe):
     """mousai-style: see :mod:`m2l_bench.systems.families.mousai`."""
 
     family: Literal["mousai-style"] = "mousai-style"
+    stages: StagesSection = StagesSection(first=0.25)
     config_class = MousaiStyleConfig
     needs_noise = True
 
     def loss(self) -> MousaiLoss:
-        return MousaiLoss(MousaiStyle(MousaiStyleConfig.from_dict(self.model)))
+        return MousaiLoss(MousaiStyle(MousaiStyleConfig.from_dict(self.model)), first_stage=self.stages.first)
 
 
 class DacRecipe(FamilyRecipe):

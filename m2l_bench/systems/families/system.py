@@ -47,7 +47,7 @@ class FamilySystem:
     family : str
         A key of `NETWORKS`.
     checkpoint : path-like, optional
-        The ``weights.safetensors`` of a training; by default the shipped one, where there is one.
+        The ``weights.safetensors`` of a training; by default the shipped one.
     device : str or torch.device, optional
     seed : int
         Of the noise that mousai-style decodes from, which depends on the absolute place; nothing else is random.
@@ -65,13 +65,7 @@ class FamilySystem:
         device: str | torch.device | None = None,
         seed: int = 0,
     ) -> None:
-        shipped = ASSETS / f"{family}-small.safetensors"
-        path = shipped if checkpoint is None else Path(checkpoint)
-        if checkpoint is None and not shipped.is_file():
-            raise CheckpointError(
-                f"{family}:small: no weights are shipped yet; checkpoint must be the weights.safetensors of"
-                f" `m2l-bench train {family}-small.toml`"
-            )
+        path = ASSETS / f"{family}-small.safetensors" if checkpoint is None else Path(checkpoint)
         self.name = f"{family}:{'small' if checkpoint is None else path.stem}"
         self.seed, self.device = seed, framing.pick_device(device)
         self.network = load_network(family, path).to(self.device)
