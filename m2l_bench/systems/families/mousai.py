@@ -167,7 +167,7 @@ class _LogSpectrum(MagnitudeSpectrum):
 
 
 def _open(net: Network) -> None:
-    """Let the latents reach the output at the start: by measurement, changing them then changes it by a tenth of its size."""
+    """Let the latents reach the output at the start: by measurement, changing them then changes it by a third of its size."""
     with torch.no_grad():
         net.encoder.last.weight.mul_(3)
         for module in net.unet.modules():
