@@ -10,7 +10,7 @@ from pathlib import Path
 
 from m2l_bench import assets
 from m2l_bench.audio import AudioError
-from m2l_bench.reconstruction.cards import PairMetric, SetMetric
+from m2l_bench.reconstruction.cards import Card, PairMetric, SetMetric
 from m2l_bench.reconstruction.metrics import METRICS
 from m2l_bench.results import Item
 from m2l_bench.suite.data import AudioSet, from_folder
@@ -303,8 +303,8 @@ def find_audio(name: str) -> AudioSet:
     raise AudioError(f"audio {name!r}: must be a folder or one of {', '.join(assets.FOLDERS)}")
 
 
-def left_out(plan: Plan) -> list[Item]:
-    """Records of what could not even be tried: systems and embeddings that cannot be loaded."""
+def left_out(plan: Plan, cards: Mapping[str, Card]) -> list[Item]:
+    """Records of what could not even be tried: systems and embeddings that cannot be loaded; `cards` by metric."""
     missing = [(spec, "", name, reason) for spec, reason in plan.unusable.values() for name in plan.suite.metrics]
     missing += [
         (spec, fingerprint, metric, plan.unheard[embedding])
@@ -318,7 +318,7 @@ def left_out(plan: Plan) -> list[Item]:
             fingerprint=fingerprint,
             dataset=audio_set.name,
             metric=metric,
-            card=METRICS[metric].card.hash,
+            card=cards[metric].hash,
             seed=spec.seed,
             item=item.id,
             group=item.id,

@@ -148,7 +148,7 @@ def run_suite(
             return RunResult(folder, plan, read_rows(folder), read_items(folder), cards, False, store.workspace)
         journal.begin()
         rows = [row for outcome in second for row in outcome.rows]
-        items = [record for record in records if record.metric in cards] + left_out(plan)
+        items = [record for record in records if record.metric in cards] + left_out(plan, cards)
         rows += _summaries(plan, items, {(row.dataset, row.system, row.metric) for row in rows})
         items += [record for outcome in second for record in outcome.items]
         caveats = {label: caveat(spec.spelling) for label, (spec, _) in plan.systems.items() if spec.checkpoint is None}

@@ -7,6 +7,8 @@ from itertools import groupby
 
 import numpy as np
 
+from m2l_bench.reconstruction.cards import SetMetric
+from m2l_bench.reconstruction.metrics import METRICS
 from m2l_bench.results import Item, Row
 from m2l_bench.statistics import bootstrap_interval
 from m2l_bench.suite.data import AudioSet
@@ -26,7 +28,8 @@ def summarise(items: Iterable[Item], data: AudioSet, *, seed: int) -> list[Row]:
     Returns
     -------
     list of Row
-        Two for each system and metric.
+        Two for each system and metric; one without a number for a metric of sets, which has records here only where nothing of
+        a system could be heard.
     """
 
     def key(item: Item) -> tuple[str, str, str, str, int]:
@@ -41,7 +44,8 @@ def _rows(items: Sequence[Item], data: AudioSet, seed: int) -> list[Row]:
     groups = [item.group for item in scored]
     first = items[0]
     rows = []
-    for name, statistic in (("mean", np.mean), ("median", np.median)):
+    of_sets = isinstance(METRICS.get(first.metric), SetMetric)
+    for name, statistic in (("pooled", np.mean),) if of_sets else (("mean", np.mean), ("median", np.median)):
         value = low = high = float("nan")
         if len(values):
             value = float(statistic(values))

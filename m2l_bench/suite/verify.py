@@ -121,7 +121,7 @@ def _check_rows(
     made = _outcomes(slices, engine) | _outcomes(of_sets, engine, store.workspace.folder / "latents")
     for row, job in zip(chosen, jobs, strict=True):
         outcome = made[job.id] if job else None
-        if row.statistic in _OF_SETS:
+        if row.statistic in _OF_SETS and (job or row.n_scored):
             found.rows.append(_check_of_set(row, outcome, tolerance))
         else:
             found.rows.append(_check_summary(row, outcome, job, items, plan, tolerance))

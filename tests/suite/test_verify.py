@@ -14,11 +14,12 @@ from typer.testing import CliRunner
 
 from m2l_bench import audio
 from m2l_bench.cli import app
+from m2l_bench.report.build import build
 from m2l_bench.results import read_checksums
 from m2l_bench.suite.engine import Done, Job, JobStore
 from m2l_bench.suite.local import LocalEngine
 from m2l_bench.suite.run import run_suite
-from m2l_bench.suite.suite import Suite, make_suite
+from m2l_bench.suite.suite import Suite, SystemEntry, make_suite
 from m2l_bench.suite.verify import _close, verify
 
 
@@ -80,6 +81,21 @@ def test_a_sound_run_is_hashed_whole_and_its_rows_come_out_again(run: Path) -> N
     assert found.sound, found
     assert {check.row.statistic for check in found.rows} == {"mean", "median", "pooled", "score"}
     assert any("4 of 12 files scored again" in check.found for check in found.rows)
+
+
+def test_a_system_that_cannot_be_loaded_is_a_line_beside_the_others(suite: Suite, tmp_path: Path) -> None:
+    """Its rows are of the others' kind: the same cards, one number of a set, none of them known."""
+    broken = SystemEntry(system="latmusic-style", checkpoint=str(tmp_path / "nothing.safetensors"), label="broken")
+    more = suite.model_copy(update={"systems": (*suite.systems, broken), "tasks": ()})
+    result = run_suite(more, out=tmp_path / "run")
+    kinds = {
+        system: {(row.metric, row.statistic, row.card) for row in result.rows if row.system == system and row.n_planned}
+        for system in ("identity", "broken")
+    }
+    assert kinds["broken"] == kinds["identity"]
+    assert all(np.isnan(row.value) and row.n_failed == 12 for row in result.rows if row.system == "broken")
+    assert verify(result.folder, sample=30).sound
+    assert "| broken " in build([result.folder], listen=False).read_text()
 
 
 @pytest.mark.parametrize(
