@@ -129,6 +129,23 @@ class FamilyLoss(nn.Module, ABC):
         """
 
 
+class StagedLoss(FamilyLoss):
+    """A loss that changes once.
+
+    Parameters
+    ----------
+    network : FamilyNetwork
+    first_stage : float
+        Share of the training that is the first stage, in (0, 1).
+    """
+
+    def __init__(self, network: FamilyNetwork, *, first_stage: float) -> None:
+        super().__init__(network)
+        if not 0 < first_stage < 1:
+            raise ValueError(f"first_stage must be in (0, 1), got {first_stage}")
+        self.first_stage = first_stage
+
+
 def inside(network: FamilyNetwork, estimate: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
     """An estimate and its reference without the end that fades."""
     length = audio.shape[-1] - network.margin

@@ -30,7 +30,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from m2l_bench.systems.families.base import FamilyConfig, FamilyLoss, FamilyNetwork
+from m2l_bench.systems.families.base import FamilyConfig, FamilyNetwork, StagedLoss
 from m2l_bench.systems.families.spectral import mel_distance
 from m2l_bench.systems.mousai.network import Conditioned, Config, Level, Network
 from m2l_bench.systems.mousai.spectrum import MagnitudeSpectrum
@@ -122,24 +122,11 @@ class MousaiStyle(FamilyNetwork):
         return self.net.decode(latents, noise[:, None], self.config.num_steps)[:, 0].float() / GAIN
 
 
-class MousaiLoss(FamilyLoss):
-    """The lesson in one-step decoding, then that and diffusion, each for half of the crops.
-
-    Parameters
-    ----------
-    network : MousaiStyle
-    first_stage : float
-        Share of the training that is the lesson alone, in (0, 1).
-    """
+class MousaiLoss(StagedLoss):
+    """The lesson in one-step decoding, then that and diffusion, each for half of the crops."""
 
     network: MousaiStyle
     stages = {"lesson": 0.0, "velocity": 1.0}  # noqa: RUF012 (a constant)
-
-    def __init__(self, network: MousaiStyle, *, first_stage: float = 0.25) -> None:
-        super().__init__(network)
-        if not 0 < first_stage < 1:
-            raise ValueError(f"first_stage must be in (0, 1), got {first_stage}")
-        self.first_stage = first_stage
 
     def forward(self, audio: Tensor, uniforms: Tensor, noise: Tensor, progress: float) -> Losses:
         """Of the lesson: mel distances of what one step makes of noise, at the highest noise level. Of diffusion: mean squared

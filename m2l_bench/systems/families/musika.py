@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from m2l_bench.systems.families.base import FamilyConfig, FamilyLoss, FamilyNetwork, inside, without_noise
+from m2l_bench.systems.families.base import FamilyConfig, FamilyNetwork, StagedLoss, inside, without_noise
 from m2l_bench.systems.families.spectral import PHASE, complex_distance, mel_distance
 from m2l_bench.systems.musika.network import (
     FRAMES_PER_LATENT,
@@ -113,27 +113,15 @@ def _no_noise(layer: int, length: int) -> Tensor:
     return torch.zeros(1)
 
 
-class MusikaLoss(FamilyLoss):
+class MusikaLoss(StagedLoss):
     """Stage one, then stage two.
 
     Mel distances at several scales and 0.3 times the relative distance of complex spectra take the place of the original's
     adversarial and spectral losses.
-
-    Parameters
-    ----------
-    network : MusikaStyle
-    first_stage : float
-        Share of the training that is stage one, in (0, 1).
     """
 
     network: MusikaStyle
     stages = {"first_stage": 0.0, "second_stage": 1.0}  # noqa: RUF012 (a constant)
-
-    def __init__(self, network: MusikaStyle, *, first_stage: float = 0.5) -> None:
-        super().__init__(network)
-        if not 0 < first_stage < 1:
-            raise ValueError(f"first_stage must be in (0, 1), got {first_stage}")
-        self.first_stage = first_stage
 
     def forward(self, audio: Tensor, uniforms: Tensor, noise: Tensor, progress: float) -> Losses:
         """Of stage one: L1 of the magnitude head, spectral distances of the waveform. Of stage two: the same distances
