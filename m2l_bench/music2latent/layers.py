@@ -10,14 +10,15 @@ view and not a copy, and an STFT's complex frames are such a map as they lie. Ke
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from m2l_bench.music2latent.norm import GroupNorm
 
-def group_norm(width: int) -> nn.GroupNorm:
-    """GroupNorm of min(width / 4, 32) groups."""
-    return nn.GroupNorm(min(width // 4, 32), width)
+_NARROW = 16  # columns from which a matrix product runs at the machine's rate
 
 
 def zeroed(module: nn.Module) -> nn.Module:
@@ -50,7 +51,17 @@ def pointwise(conv: nn.Module, x: Tensor, *, scale: float = 1.0) -> Tensor:
     bias: Tensor = conv.get_parameter("bias")
     if scale != 1:
         weight, bias = weight * scale, bias * scale
-    return functional.linear(x.movedim(1, -1), weight, bias).movedim(-1, 1)
+    rows = x.movedim(1, -1)
+    beside = math.gcd(rows.shape[-2], max(1, _NARROW // len(bias)))
+    if beside == 1 or not rows.is_contiguous():
+        return functional.linear(rows, weight, bias).movedim(-1, 1)
+    # Products of few columns are slow out of proportion: neighbours are taken for one row of a block-diagonal product.
+    wide = functional.linear(
+        rows.unflatten(-2, (-1, beside)).flatten(-2),
+        torch.block_diag(*[weight] * beside),
+        bias.repeat(beside),
+    )
+    return wide.unflatten(-1, (beside, -1)).flatten(-3, -2).movedim(-1, 1)
 
 
 class FrequencyAttention(nn.Module):
@@ -62,7 +73,7 @@ class FrequencyAttention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.norm = group_norm(width)
+        self.norm = GroupNorm(width)
         self.qkv = nn.Linear(width, 3 * width)
         self.out = zeroed(nn.Linear(width, width))
         nn.init.xavier_uniform_(self.qkv.weight)
@@ -104,10 +115,10 @@ class ResBlock(nn.Module):
     ) -> None:
         super().__init__()
         conv = nn.Conv2d if dimensions == 2 else nn.Conv1d
-        self.norm1 = group_norm(width_in)
+        self.norm1 = GroupNorm(width_in)
         self.conv1 = conv(width_in, width_out, 3, padding=1)
         self.embedding = zeroed(nn.Linear(embedding_width, width_out)) if embedding_width else nn.Identity()
-        self.norm2 = group_norm(width_out)
+        self.norm2 = GroupNorm(width_out)
         self.conv2 = zeroed(conv(width_out, width_out, 3, padding=1))
         self.residual = conv(width_in, width_out, 1) if width_in != width_out else None
         self.attention = FrequencyAttention(width_out, heads) if heads else nn.Identity()
@@ -132,7 +143,7 @@ class Downsample(nn.Module):
 
     def __init__(self, width_in: int, width_out: int, *, frequency_only: bool, normalize: bool) -> None:
         super().__init__()
-        self.norm = group_norm(width_in) if normalize else nn.Identity()
+        self.norm = GroupNorm(width_in) if normalize else nn.Identity()
         if frequency_only:
             self.conv = nn.Conv2d(width_in, width_out, (1, 5), stride=(1, 4), padding=(0, 2))
         else:

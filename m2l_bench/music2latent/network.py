@@ -29,11 +29,11 @@ from m2l_bench.music2latent.layers import (
     Upsample,
     activate,
     added,
-    group_norm,
     pointwise,
     scaled,
     zeroed,
 )
+from m2l_bench.music2latent.norm import GroupNorm
 
 __all__ = ["PUBLISHED", "Config", "Decoder", "Encoder", "Music2LatentNetwork", "UNet"]
 
@@ -58,10 +58,10 @@ class Encoder(nn.Module):
             Downsample(width, width, frequency_only=frequency_only, normalize=True)
             for width, frequency_only in zip(widths[:-1], config.frequency_only, strict=True)
         )
-        self.norm_features = group_norm(last)
+        self.norm_features = GroupNorm(last)
         self.project = nn.Conv1d(config.features_dim, config.bottleneck_width, 1)
         self.bottleneck = _bottleneck(config)
-        self.norm_out = group_norm(config.bottleneck_width)
+        self.norm_out = GroupNorm(config.bottleneck_width)
         self.conv_out = nn.Conv1d(config.bottleneck_width, config.latent_dim, 1)
 
     def features(self, x: Tensor) -> Tensor:
@@ -132,7 +132,7 @@ class UNet(nn.Module):
         )
         self.ups = _upsamplers(config)
         self.cross_out = nn.Conv2d(widths[0], widths[0], 1)
-        self.norm_out = group_norm(widths[0])
+        self.norm_out = GroupNorm(widths[0])
         self.conv_out = zeroed(nn.Conv2d(widths[0], COMPLEX, 3, padding=1))
 
     def forward(self, x: Tensor, sigma: Tensor, pyramid: Sequence[Tensor]) -> Tensor:

@@ -42,7 +42,7 @@ SIXTEEN = Config(
     bottleneck_width=128,
     unused_embedding=False,
 )
-CASES = {"small, batch 4 x 16 frames": (SMALL, 4, 16), "base width 16, 512 bins, batch 4 x 64 frames": (SIXTEEN, 4, 64)}
+CASES = {"small, batch 4 x 16 frames": (SMALL, 4, 16), "base width 16, 512 bins, batch 8 x 64 frames": (SIXTEEN, 8, 64)}
 ROUNDS = 9
 
 
