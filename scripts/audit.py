@@ -40,7 +40,8 @@ ALLOWED = re.compile(
     re.IGNORECASE,
 )
 EXCEPTIONS = {
-    "music2latent": "CC BY-NC: an oracle of our tests, in the extra 'test' alone, neither imported nor shipped",
+    "codicodec": "CC BY-NC: in an extra of its own, imported by the system of its name alone, not shipped",
+    "music2latent": "CC BY-NC: in an extra of its own, imported by `music2latent-authors` alone, not shipped",
     "snac": "MIT, in the LICENSE file of its wheel; its metadata names none",
 }
 # PyTorch's CUDA builds bring NVIDIA's libraries under its own terms: redistributable, not open. Nothing else may be so.

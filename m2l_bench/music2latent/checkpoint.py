@@ -136,6 +136,20 @@ def save_checkpoint(
     write_atomic(path, save(tensors, {**(metadata or {}), "config": json.dumps(config.to_dict())}))
 
 
+def read_published(path: Path) -> dict[str, Tensor]:
+    """The weights in a ``.pt`` of the authors' trainers (Music2Latent's, CoDiCodec's), under their names.
+
+    Raises
+    ------
+    CheckpointError
+        If it is no such file, is damaged, or cannot be read without executing what is pickled.
+    """
+    content = read_weights(path, allow=_harmless())
+    if not isinstance(content, dict) or not isinstance(content.get(_KEY), dict):
+        raise CheckpointError(f"{path}: must be a dictionary holding {_KEY!r}, as the authors' trainer writes it")
+    return tensors_of(path, content[_KEY])
+
+
 def _load_path(path: Path, name: str) -> Checkpoint:
     suffix = path.suffix.lower()
     if suffix == ".safetensors":
@@ -173,11 +187,9 @@ def _read_safetensors(path: Path) -> tuple[Config, dict[str, Tensor]]:
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
-    content = read_weights(path, allow=_harmless())
-    if not isinstance(content, dict) or not isinstance(content.get(_KEY), dict):
-        raise CheckpointError(f"{path}: must be a dictionary holding {_KEY!r}, as the authors' trainer writes it")
+    weights = read_published(path)
     try:
-        return from_published(tensors_of(path, content[_KEY]), PUBLISHED)
+        return from_published(weights, PUBLISHED)
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from error
 

@@ -37,6 +37,8 @@ class Entry:
         What a free variant is listed with.
     caveats : mapping of str to str
         Variant -> what must stand under every table that has it.
+    extra : str
+        Extra of this package that brings another author's package for this system alone; its licence is printed once.
     """
 
     module: str
@@ -54,6 +56,7 @@ class Entry:
     bit_rate: str = "-"
     shown: tuple[str, ...] = ()
     caveats: Mapping[str, str] = field(default_factory=dict)
+    extra: str = ""
 
 
 def _family(name: str, summary: str, parameters: str, *, original: str, trained: str, bit_rate: str = "-") -> Entry:
@@ -278,10 +281,36 @@ SYSTEMS: dict[str, Entry] = {
         attribute="Snac",
         summary="SNAC at 44.1 kHz (Siuzdak et al., 2024): codes at several time scales; an extra of its own",
         download=("",),
+        extra="snac",
         licence="MIT / MIT",
         audio="44.1 kHz, per channel",
         bit_rate="2.6",
         parameters="54.5",
+    ),
+    "codicodec": Entry(
+        module="m2l_bench.systems.codicodec",
+        attribute="CoDiCodec",
+        summary="CoDiCodec (Pasini et al., 2025): continuous latents or tokens, both channels together; an extra of its own",
+        variants={"continuous": {}, "tokens": {"attribute": "TokenCoDiCodec"}},
+        default="continuous",
+        download=("continuous", "tokens"),
+        extra="codicodec",
+        licence="CC BY-NC 4.0 / CC BY-NC 4.0",
+        audio="44.1 kHz, stereo",
+        latents="10.77 Hz x 64, 128x",
+        bit_rate="tokens: 2.41",
+        parameters="148.53",
+    ),
+    "music2latent-authors": Entry(
+        module="m2l_bench.systems.authors_package",
+        attribute="AuthorsMusic2Latent",
+        summary="music2latent:published through its authors' package, with its edges and seams; an extra of its own",
+        download=("",),
+        extra="authors",
+        licence="CC BY-NC 4.0 / CC BY-NC 4.0",
+        audio="44.1 kHz, per channel",
+        latents="10.77 Hz x 64, 64x",
+        parameters="58.19",
     ),
     "stable-audio": Entry(
         module="m2l_bench.systems.stable_audio",

@@ -8,7 +8,8 @@ back as the mean of the two outputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 
 import numpy as np
@@ -72,6 +73,14 @@ def pad_to_multiple(audio: np.ndarray, multiple: int) -> np.ndarray:
 def pick_device(device: str | torch.device | None) -> torch.device:
     """The device that was asked for; CUDA where there is one and none was."""
     return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Let code that draws from PyTorch's global generators draw from a seed; their own state is put back."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 def to_pairs(audio: np.ndarray) -> np.ndarray:

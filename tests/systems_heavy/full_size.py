@@ -5,7 +5,7 @@ Run by hand (minutes, several GB of memory)::
     PYTHONPATH=. python tests/systems_heavy/full_size.py [NAME]...
 
 Each system is loaded from files of the published names and shapes, through the documented call. Moûsai takes one step
-instead of twenty. Each runs in a process of its own; the peak of its memory over a short and a long piece of stereo
+instead of twenty, CoDiCodec one instead of five. Each runs in a process of its own; the peak of its memory over a short and a long piece of stereo
 music is printed, less what it held before. Input and output alone take 0.7 MB a second.
 """
 
@@ -22,7 +22,17 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 LENGTHS = (10, 40)  # seconds
-NAMES = ("musika", "mousai-v2", "mousai-v3", "dac", "encodec:24khz", "encodec:48khz", "stable-audio")
+NAMES = (
+    "musika",
+    "mousai-v2",
+    "mousai-v3",
+    "dac",
+    "encodec:24khz",
+    "encodec:48khz",
+    "stable-audio",
+    "music2latent-authors",
+    "codicodec",
+)
 
 
 def write(name: str, folder: Path) -> None:
@@ -41,6 +51,10 @@ def write(name: str, folder: Path) -> None:
         version = name.partition("-")[2]
         layout = json.loads((HERE / "golden" / "mousai.json").read_text())[version]
         torch.save(mousai_weights.published(layout, mousai_weights.CONFIGS[version]), folder / "pytorch_model.bin")
+    elif name in ("music2latent-authors", "codicodec"):
+        import sony
+
+        sony.write("codicodec" if name == "codicodec" else "music2latent", folder)
     else:
         import library_models
 
@@ -55,7 +69,7 @@ def measure(name: str, folder: Path, seconds: int) -> dict[str, float]:
 
     import m2l_bench
 
-    options = {"num_steps": 1} if name.startswith("mousai") else {}
+    options = {"num_steps": 1} if name.startswith(("mousai", "codicodec")) else {}
     system = m2l_bench.load(name, checkpoint=folder, device="cpu", **options)
     modules = [value for value in vars(system).values() if isinstance(value, torch.nn.Module)]
     rate = system.sample_rate or 44100

@@ -13,6 +13,7 @@ import mousai_weights
 import numpy as np
 import pytest
 import recipes
+import sony
 import torch
 from hub import Hub
 
@@ -41,6 +42,8 @@ REPOSITORIES: dict[str, Callable[[Path], object]] = {
     "facebook/encodec_24khz": lambda f: library_models.encodec(f, "24khz"),
     "facebook/encodec_48khz": lambda f: library_models.encodec(f, "48khz"),
     "stabilityai/stable-audio-open-1.0": lambda f: library_models.oobleck(f / "vae"),
+    "SonyCSLParis/music2latent": lambda f: sony.write("music2latent", f),
+    "SonyCSLParis/codicodec": lambda f: sony.write("codicodec", f),
 }
 
 
@@ -50,6 +53,15 @@ class HubWithPinnedCommits(Hub):
     def commit(self, repo: str) -> str:
         pinned = {repository.repo: repository.revision for repository in mousai.PUBLISHED.values()}
         return pinned.get(repo) or super().commit(repo)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_sony() -> Iterator[None]:
+    """Nor do those of the authors' packages: sizes are in their code."""
+    with pytest.MonkeyPatch.context() as patch:
+        for package in ("music2latent", "codicodec"):
+            sony.shrink(package, patch)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +108,8 @@ def small_mousai(monkeypatch: pytest.MonkeyPatch) -> None:
                 for f in ("config.json", "diffusion_pytorch_model.safetensors")
             ],
         ),
+        ("music2latent-authors", {}, ["SonyCSLParis/music2latent/music2latent.pt"]),
+        ("codicodec:tokens", {"num_steps": 1}, ["SonyCSLParis/codicodec/codicodec.pt"]),
     ],
 )
 def test_published_checkpoints_are_downloaded_once(

@@ -1,0 +1,178 @@
+"""Music2Latent's and CoDiCodec's own packages as systems, against the packages' documented calls on the same weights."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import recipes
+import sony
+import torch
+
+from m2l_bench.hub import CheckpointError
+from m2l_bench.systems import registry
+from m2l_bench.systems.base import Autoencoder, BitstreamCodec
+from m2l_bench.systems.registry import load
+
+PACKAGES = {
+    "music2latent-authors": "music2latent",
+    "codicodec:continuous": "codicodec",
+    "codicodec:tokens": "codicodec",
+}
+HOP, CHUNK = 1024, 32 * 1024
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
+    with pytest.MonkeyPatch.context() as patch:
+        for package in ("music2latent", "codicodec"):
+            sony.shrink(package, patch)
+        yield {
+            package: sony.write(package, tmp_path_factory.mktemp(package)) for package in ("music2latent", "codicodec")
+        }
+
+
+@pytest.fixture(scope="module", params=list(PACKAGES))
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def system(name: str, files: dict[str, Path]) -> Any:
+    return load(name, checkpoint=files[PACKAGES[name]], device="cpu")
+
+
+def package_itself(package: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The package's own object, made by its own constructor from the file (which it unpickles)."""
+    inference = importlib.import_module(f"{package}.inference")
+    monkeypatch.setattr(inference, "download_model", lambda: None)
+    return inference.EncoderDecoder(load_path_inference=str(path), device=torch.device("cpu"))
+
+
+@pytest.mark.parametrize("n_samples", [1, 5000, 44101])
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_exact_lengths(system: Any, n_samples: int, channels: int) -> None:
+    audio = recipes.music(channels, n_samples)
+    back = system.reconstruct(audio)
+    assert back.shape == audio.shape and back.dtype == np.float32
+    assert np.isfinite(back).all()
+
+
+def test_music2latent_is_the_packages_own_path(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = load("music2latent-authors", checkpoint=files["music2latent"], device="cpu", num_steps=2)
+    theirs = package_itself("music2latent", files["music2latent"], monkeypatch)
+    audio = recipes.music(2, 5 * 4096 + 3 * 512)
+    latents = theirs.encode(audio)
+    np.testing.assert_allclose(ours.encode(audio), latents, atol=1e-6 * float(latents.abs().max()))
+    torch.manual_seed(0)
+    expected = theirs.decode(latents, denoising_steps=2).numpy()
+    assert np.abs(expected).max() > 0.01
+    np.testing.assert_allclose(ours.reconstruct(audio), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("discrete", [False, True])
+def test_codicodec_is_the_packages_own_path(
+    discrete: bool, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = load("codicodec:tokens" if discrete else "codicodec", checkpoint=files["codicodec"], device="cpu")
+    theirs = package_itself("codicodec", files["codicodec"], monkeypatch)
+    monkeypatch.setattr("codicodec.utils.mixed_precision", False)
+    audio = recipes.music(2, 3 * CHUNK - HOP)  # with a hop before it, and the last frame's end: three chunks
+    padded = np.pad(audio, ((0, 0), (HOP, HOP)))
+    latents = theirs.encode(padded, discrete=discrete)
+    torch.manual_seed(0)
+    expected = theirs.decode(latents).numpy()[:, HOP : HOP + audio.shape[1]]
+    assert np.abs(expected).max() > 0.01
+    np.testing.assert_allclose(ours.reconstruct(audio), expected, atol=1e-5)
+    if not discrete:
+        np.testing.assert_allclose(ours.encode(audio)[0], latents.flatten(0, 1).T, atol=1e-5)
+
+
+def test_blocks_hear_what_the_whole_hears(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module("m2l_bench.systems.codicodec")
+    audio = recipes.music(2, 9 * CHUNK)
+    whole = load("codicodec", checkpoint=files["codicodec"], device="cpu", num_steps=3)
+    silence = lambda *shape, **_: torch.zeros(*shape)  # noise is drawn block by block: without it all must agree
+    monkeypatch.setattr("codicodec.models.torch.randn", silence)
+    monkeypatch.setattr("codicodec.models.torch.randn_like", torch.zeros_like)
+    latents, expected = whole.encode(audio), whole.reconstruct(audio)
+    monkeypatch.setattr(module, "_CHUNKS_AT_ONCE", 2)
+    np.testing.assert_allclose(whole.encode(audio), latents, atol=1e-5)
+    assert np.abs(expected).max() > 0.01
+    np.testing.assert_allclose(whole.reconstruct(audio), expected, atol=1e-5)
+
+
+def test_the_bit_stream_is_what_reconstruct_hears_at_the_rate_of_the_tokens(files: dict[str, Path]) -> None:
+    system = load("codicodec:tokens", checkpoint=files["codicodec"], device="cpu")
+    assert isinstance(system, BitstreamCodec) and isinstance(system, Autoencoder)
+    assert not isinstance(load("codicodec", checkpoint=files["codicodec"], device="cpu"), BitstreamCodec)
+    audio = recipes.music(3, 40_000)
+    data = system.compress(audio)
+    np.testing.assert_array_equal(system.decompress(data, 3, 40_000), system.reconstruct(audio))
+    chunks = -(-(40_000 + HOP) // CHUNK)
+    assert len(data) == 2 * chunks * sony.CODICODEC["num_latents"] * 14 // 8
+
+
+def test_the_seed_picks_the_noise_and_leaves_torchs_own_state(system: Any, name: str, files: dict[str, Path]) -> None:
+    audio = recipes.music(2, 9000)
+    state = torch.get_rng_state()
+    once, again = system.reconstruct(audio), system.reconstruct(audio)
+    assert torch.equal(torch.get_rng_state(), state)
+    np.testing.assert_array_equal(once, again)
+    other = load(name, checkpoint=files[PACKAGES[name]], device="cpu", seed=1)
+    assert not np.array_equal(once, other.reconstruct(audio))
+
+
+def test_claims_are_true(system: Any) -> None:
+    one, two = (system.encode(recipes.music(2, n * 32 * 4096)) for n in (1, 3))
+    assert one.shape[1] == system.latent_dim
+    assert (two.shape[-1] - one.shape[-1]) / (2 * 32 * 4096 / 44100) == pytest.approx(system.latent_rate)
+
+
+@pytest.mark.parametrize("content", [{"a": 1}, {"gen_state_dict": {"a": torch.zeros(1)}}])
+def test_foreign_weights_are_refused(name: str, content: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / f"{PACKAGES[name]}.pt"
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match=str(path)):
+        load(name, checkpoint=path)
+
+
+def test_what_is_pickled_is_not_run(name: str, tmp_path: Path) -> None:
+    class Runs:
+        def __reduce__(self) -> Any:
+            return (Path.touch, (tmp_path / "ran",))
+
+    path = tmp_path / f"{PACKAGES[name]}.pt"
+    torch.save({"gen_state_dict": {}, "x": Runs()}, path)
+    with pytest.raises(CheckpointError, match="without executing"):
+        load(name, checkpoint=path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_steps_are_checked(name: str) -> None:
+    with pytest.raises(ValueError, match="num_steps must be at least 1, got 0"):
+        load(name, num_steps=0)
+
+
+def test_the_licence_is_printed_once(
+    files: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(registry, "_told", set())
+    for _ in range(2):
+        load("codicodec", checkpoint=files["codicodec"], device="cpu")
+    load("identity")
+    assert capsys.readouterr().err.splitlines() == [
+        "codicodec: another author's package; licence of code / weights: CC BY-NC 4.0 / CC BY-NC 4.0"
+    ]
+
+
+def test_without_the_package_the_message_says_what_to_install(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = PACKAGES[name]
+    monkeypatch.setitem(__import__("sys").modules, f"{package}", None)
+    with warnings.catch_warnings(), pytest.raises(ImportError, match="pip install 'm2l-bench"):
+        load(name)
