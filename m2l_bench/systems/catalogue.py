@@ -301,6 +301,18 @@ SYSTEMS: dict[str, Entry] = {
         bit_rate="tokens: 2.41",
         parameters="148.53",
     ),
+    "lin-cae": Entry(
+        module="m2l_bench.systems.lin_cae",
+        attribute="LinCae",
+        summary="Lin-CAE (Torres et al., 2025), and m2l, Music2Latent retrained there; an extra of its own",
+        variants={name: {"variant": name} for name in ("lin-cae", "lin-cae-2", "m2l")},
+        default="lin-cae",
+        download=("lin-cae", "lin-cae-2", "m2l"),
+        extra="lin-cae",
+        licence="Apache-2.0 / not stated apart",
+        audio="44.1 kHz, per channel",
+        latents="10.77 Hz x 64, 64x",
+    ),
     "music2latent-authors": Entry(
         module="m2l_bench.systems.authors_package",
         attribute="AuthorsMusic2Latent",

@@ -5,8 +5,8 @@ Run by hand (minutes, several GB of memory)::
     PYTHONPATH=. python tests/systems_heavy/full_size.py [NAME]...
 
 Each system is loaded from files of the published names and shapes, through the documented call. Moûsai takes one step
-instead of twenty, CoDiCodec one instead of five. Each runs in a process of its own; the peak of its memory over a short and a long piece of stereo
-music is printed, less what it held before. Input and output alone take 0.7 MB a second.
+instead of twenty, CoDiCodec one instead of five. Each runs in a process of its own; the peak of its memory over a short and a
+long piece of stereo music is printed, less what it held before. Input and output alone take 0.7 MB a second.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ def write(name: str, folder: Path) -> None:
         layout = json.loads((HERE / "golden" / "mousai.json").read_text())[version]
         torch.save(mousai_weights.published(layout, mousai_weights.CONFIGS[version]), folder / "pytorch_model.bin")
     elif name in ("music2latent-authors", "codicodec"):
-        import sony
+        import authors_models
 
-        sony.write("codicodec" if name == "codicodec" else "music2latent", folder)
+        authors_models.write("codicodec" if name == "codicodec" else "music2latent", folder)
     else:
         import library_models
 

@@ -1,17 +1,18 @@
-"""Music2Latent's and CoDiCodec's own packages as systems, against the packages' documented calls on the same weights."""
+"""Music2Latent's, CoDiCodec's and Lin-CAE's own packages as systems, against the packages' documented calls."""
 
 from __future__ import annotations
 
 import importlib
-import warnings
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import authors_models
 import numpy as np
 import pytest
 import recipes
-import sony
 import torch
 
 from m2l_bench.hub import CheckpointError
@@ -24,6 +25,9 @@ PACKAGES = {
     "codicodec:continuous": "codicodec",
     "codicodec:tokens": "codicodec",
 }
+if sys.version_info >= (3, 11):  # of which that package asks
+    PACKAGES["lin-cae:lin-cae-2"] = "linear_cae"
+with_lin_cae = pytest.mark.skipif(sys.version_info < (3, 11), reason="the package linear-cae needs Python 3.11")
 HOP, CHUNK = 1024, 32 * 1024
 
 
@@ -31,10 +35,15 @@ HOP, CHUNK = 1024, 32 * 1024
 def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
     with pytest.MonkeyPatch.context() as patch:
         for package in ("music2latent", "codicodec"):
-            sony.shrink(package, patch)
-        yield {
-            package: sony.write(package, tmp_path_factory.mktemp(package)) for package in ("music2latent", "codicodec")
+            authors_models.shrink(package, patch)
+        found = {
+            "music2latent": authors_models.write("music2latent", tmp_path_factory.mktemp("music2latent")),
+            "codicodec": authors_models.write("codicodec", tmp_path_factory.mktemp("codicodec")),
+            "linear_cae": tmp_path_factory.mktemp("linear_cae"),
         }
+        if "linear_cae" in PACKAGES.values():
+            authors_models.write_lin_cae(found["linear_cae"])
+        yield found
 
 
 @pytest.fixture(scope="module", params=list(PACKAGES))
@@ -51,7 +60,18 @@ def package_itself(package: str, path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """The package's own object, made by its own constructor from the file (which it unpickles)."""
     inference = importlib.import_module(f"{package}.inference")
     monkeypatch.setattr(inference, "download_model", lambda: None)
+    for module in (inference, importlib.import_module(f"{package}.utils")):  # half precision, or a warning without CUDA
+        monkeypatch.setattr(module, "mixed_precision", False)
     return inference.EncoderDecoder(load_path_inference=str(path), device=torch.device("cpu"))
+
+
+def place(name: str, folder: Path) -> tuple[Path, Path]:
+    """A checkpoint's path, and where its weights are to be written."""
+    if PACKAGES[name] == "linear_cae":
+        authors_models.write_lin_cae(folder)
+        return folder, folder / "autoencoder_inference_model_last.pth"
+    path = folder / f"{PACKAGES[name]}.pt"
+    return path, path
 
 
 @pytest.mark.parametrize("n_samples", [1, 5000, 44101])
@@ -81,7 +101,6 @@ def test_codicodec_is_the_packages_own_path(
 ) -> None:
     ours = load("codicodec:tokens" if discrete else "codicodec", checkpoint=files["codicodec"], device="cpu")
     theirs = package_itself("codicodec", files["codicodec"], monkeypatch)
-    monkeypatch.setattr("codicodec.utils.mixed_precision", False)
     audio = recipes.music(2, 3 * CHUNK - HOP)  # with a hop before it, and the last frame's end: three chunks
     padded = np.pad(audio, ((0, 0), (HOP, HOP)))
     latents = theirs.encode(padded, discrete=discrete)
@@ -91,6 +110,53 @@ def test_codicodec_is_the_packages_own_path(
     np.testing.assert_allclose(ours.reconstruct(audio), expected, atol=1e-5)
     if not discrete:
         np.testing.assert_allclose(ours.encode(audio)[0], latents.flatten(0, 1).T, atol=1e-5)
+
+
+@with_lin_cae
+def test_lin_cae_is_the_packages_own_path(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    from linear_cae import inference
+
+    def downloaded(repo_id: str, filename: str) -> str:
+        assert (repo_id, filename.split("/")[0]) == (
+            "BernardoTorres/linear_consistency_autoencoders",
+            "2f4c6d21_weights",
+        )
+        return str(files["linear_cae"] / filename.split("/")[1])
+
+    monkeypatch.setattr(inference, "hf_hub_download", downloaded)
+    theirs = inference.Autoencoder.from_pretrained("lin-cae-2", diffusion_steps=2)
+    ours = load("lin-cae:lin-cae-2", checkpoint=files["linear_cae"], device="cpu", num_steps=2)
+    audio = recipes.music(1, 20 * 512 + 3 * 64)
+    with torch.no_grad():
+        latents = theirs.encode(torch.from_numpy(audio))
+        torch.manual_seed(0)
+        expected = theirs.decode(latents, full_length=audio.shape[1]).numpy()
+    assert float(latents.abs().max()) > 1  # scaled by the package's factor for this variant
+    np.testing.assert_allclose(ours.encode(audio), latents, atol=1e-5)
+    assert np.abs(expected).max() > 0.01
+    np.testing.assert_allclose(ours.reconstruct(audio), expected, atol=1e-5)
+
+
+@with_lin_cae
+def test_lin_cae_takes_long_inputs_in_windows(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module("m2l_bench.systems.lin_cae")
+    system = load("lin-cae:lin-cae-2", checkpoint=files["linear_cae"], device="cpu")
+    seen: list[int] = []
+    encode = system.model.encode
+    monkeypatch.setattr(system.model, "encode", lambda x: (seen.append(x.shape[-1]), encode(x))[1])
+    monkeypatch.setattr(module, "_WINDOW", 16)
+    latents = system.encode(recipes.music(1, 50 * 512 + 3 * 64))
+    assert latents.shape == (1, 16, 50)
+    assert len(seen) == 4 and set(seen) == {16 * 512 + 3 * 64}
+
+
+@with_lin_cae
+@pytest.mark.parametrize("text", ["[1, 2]", "{hop_size: [", "no_such_argument: 1"])
+def test_lin_caes_arguments_are_checked(text: str, files: dict[str, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(files["linear_cae"], tmp_path / "copy")
+    (folder / "frontend_kwargs_last.yaml").write_text(text)
+    with pytest.raises(CheckpointError, match=str(folder)):
+        load("lin-cae", checkpoint=folder)
 
 
 def test_blocks_hear_what_the_whole_hears(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +181,7 @@ def test_the_bit_stream_is_what_reconstruct_hears_at_the_rate_of_the_tokens(file
     data = system.compress(audio)
     np.testing.assert_array_equal(system.decompress(data, 3, 40_000), system.reconstruct(audio))
     chunks = -(-(40_000 + HOP) // CHUNK)
-    assert len(data) == 2 * chunks * sony.CODICODEC["num_latents"] * 14 // 8
+    assert len(data) == 2 * chunks * authors_models.CODICODEC["num_latents"] * 14 // 8
 
 
 def test_the_seed_picks_the_noise_and_leaves_torchs_own_state(system: Any, name: str, files: dict[str, Path]) -> None:
@@ -136,10 +202,10 @@ def test_claims_are_true(system: Any) -> None:
 
 @pytest.mark.parametrize("content", [{"a": 1}, {"gen_state_dict": {"a": torch.zeros(1)}}])
 def test_foreign_weights_are_refused(name: str, content: dict[str, Any], tmp_path: Path) -> None:
-    path = tmp_path / f"{PACKAGES[name]}.pt"
+    checkpoint, path = place(name, tmp_path)
     torch.save(content, path)
     with pytest.raises(CheckpointError, match=str(path)):
-        load(name, checkpoint=path)
+        load(name, checkpoint=checkpoint)
 
 
 def test_what_is_pickled_is_not_run(name: str, tmp_path: Path) -> None:
@@ -147,10 +213,10 @@ def test_what_is_pickled_is_not_run(name: str, tmp_path: Path) -> None:
         def __reduce__(self) -> Any:
             return (Path.touch, (tmp_path / "ran",))
 
-    path = tmp_path / f"{PACKAGES[name]}.pt"
+    checkpoint, path = place(name, tmp_path)
     torch.save({"gen_state_dict": {}, "x": Runs()}, path)
     with pytest.raises(CheckpointError, match="without executing"):
-        load(name, checkpoint=path)
+        load(name, checkpoint=checkpoint)
     assert not (tmp_path / "ran").exists()
 
 
@@ -173,6 +239,6 @@ def test_the_licence_is_printed_once(
 
 def test_without_the_package_the_message_says_what_to_install(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     package = PACKAGES[name]
-    monkeypatch.setitem(__import__("sys").modules, f"{package}", None)
-    with warnings.catch_warnings(), pytest.raises(ImportError, match="pip install 'm2l-bench"):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match="pip install 'm2l-bench"):
         load(name)

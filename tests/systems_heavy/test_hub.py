@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import authors_models
 import library_models
 import mousai_weights
 import numpy as np
 import pytest
 import recipes
-import sony
 import torch
 from hub import Hub
 
@@ -42,9 +43,13 @@ REPOSITORIES: dict[str, Callable[[Path], object]] = {
     "facebook/encodec_24khz": lambda f: library_models.encodec(f, "24khz"),
     "facebook/encodec_48khz": lambda f: library_models.encodec(f, "48khz"),
     "stabilityai/stable-audio-open-1.0": lambda f: library_models.oobleck(f / "vae"),
-    "SonyCSLParis/music2latent": lambda f: sony.write("music2latent", f),
-    "SonyCSLParis/codicodec": lambda f: sony.write("codicodec", f),
+    "SonyCSLParis/music2latent": lambda f: authors_models.write("music2latent", f),
+    "SonyCSLParis/codicodec": lambda f: authors_models.write("codicodec", f),
 }
+if sys.version_info >= (3, 11):  # of which the package linear-cae asks
+    REPOSITORIES["BernardoTorres/linear_consistency_autoencoders"] = lambda f: authors_models.write_lin_cae(
+        f / "1511f18a_weights"
+    )
 
 
 class HubWithPinnedCommits(Hub):
@@ -56,11 +61,11 @@ class HubWithPinnedCommits(Hub):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def small_sony() -> Iterator[None]:
+def small_authors_models() -> Iterator[None]:
     """Nor do those of the authors' packages: sizes are in their code."""
     with pytest.MonkeyPatch.context() as patch:
         for package in ("music2latent", "codicodec"):
-            sony.shrink(package, patch)
+            authors_models.shrink(package, patch)
         yield
 
 
@@ -109,6 +114,18 @@ def small_mousai(monkeypatch: pytest.MonkeyPatch) -> None:
             ],
         ),
         ("music2latent-authors", {}, ["SonyCSLParis/music2latent/music2latent.pt"]),
+        pytest.param(
+            "lin-cae:m2l",
+            {},
+            [
+                f"BernardoTorres/linear_consistency_autoencoders/1511f18a_weights/{f}"
+                for f in (
+                    "autoencoder_inference_model_last.pth",
+                    *(f"{part}_kwargs_last.yaml" for part in ("frontend", "generator", "diffusion")),
+                )
+            ],
+            marks=pytest.mark.skipif(sys.version_info < (3, 11), reason="the package linear-cae needs Python 3.11"),
+        ),
         ("codicodec:tokens", {"num_steps": 1}, ["SonyCSLParis/codicodec/codicodec.pt"]),
     ],
 )

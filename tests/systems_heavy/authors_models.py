@@ -1,8 +1,9 @@
-"""Shrunk models of the packages ``music2latent`` and ``codicodec`` with random weights, as their trainers save them."""
+"""Shrunk models of the packages ``music2latent``, ``codicodec`` and ``linear_cae`` with random weights, as published."""
 
 from __future__ import annotations
 
 import importlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,21 @@ CODICODEC = {
 }
 
 
+LIN_CAE = {
+    "frontend": {"hop_size": 64, "alpha_rescale": 0.65, "beta_rescale": 0.34, "sample_rate": 44100},
+    "generator": {
+        "hop": 64,
+        "base_channels": 8,
+        "cond_channels": 16,
+        "bottleneck_base_channels": 16,
+        "bottleneck_channels": 16,
+        "num_bottleneck_layers": 1,
+        "layers_list": [1, 1, 1, 1, 1],
+    },
+    "diffusion": {},
+}
+
+
 def shrink(package: str, patch: pytest.MonkeyPatch) -> None:
     """Sizes are module globals there."""
     for module in ("models", "inference"):
@@ -39,12 +55,27 @@ def write(package: str, folder: Path) -> Path:
     """A checkpoint of the published name; a network that starts with branches of zeros gets weights in them."""
     models: Any = importlib.import_module(f"{package}.models")
     torch.manual_seed(0)
-    network = models.UNet()
+    path = folder / f"{package}.pt"
+    torch.save({"gen_state_dict": _drawn(models.UNet()), "it": 3, "fid": np.float64(1.5)}, path)
+    return path
+
+
+def write_lin_cae(folder: Path) -> Path:
+    """A folder with the published names."""
+    from linear_cae import Autoencoder
+
+    torch.manual_seed(0)
+    folder.mkdir(exist_ok=True)
+    torch.save(_drawn(Autoencoder(*LIN_CAE.values())), folder / "autoencoder_inference_model_last.pth")
+    for part, arguments in LIN_CAE.items():
+        (folder / f"{part}_kwargs_last.yaml").write_text(json.dumps(arguments))  # JSON is YAML
+    return folder
+
+
+def _drawn(network: torch.nn.Module) -> dict[str, torch.Tensor]:
     state = network.state_dict()
     generator = torch.Generator().manual_seed(1)
     for tensor in state.values():
         if tensor.is_floating_point() and not tensor.any():
             tensor.normal_(0, 0.05, generator=generator)
-    path = folder / f"{package}.pt"
-    torch.save({"gen_state_dict": state, "it": 3, "fid": np.float64(1.5)}, path)
-    return path
+    return state

@@ -1,0 +1,163 @@
+"""Linear consistency autoencoders (Lin-CAE), through their authors' package (an extra of its own, Apache-2.0).
+
+Conventions
+-----------
+44.1 kHz; every channel is coded alone. The package cuts its input to whole STFT frames; here zeros fill it up to whole
+latents. Inputs of more than 12 s go through in windows that overlap and fade into each other, latents too: the package's own
+chunks would give overlapping latents. All else is the package's: the first and last three hops (35 ms) fade.
+
+References
+----------
+Torres, Moussallam, Meseguer-Brocal, "Learning Linearity in Audio Consistency Autoencoders via Implicit Regularization", 2025
+(arXiv 2510.23530).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from m2l_bench.audio import fit_length
+from m2l_bench.fingerprint import fingerprint
+from m2l_bench.hub import CheckpointError
+from m2l_bench.music2latent.windows import join, plan
+from m2l_bench.pickles import fill, read_weights, tensors_of
+from m2l_bench.systems import framing, hub
+from m2l_bench.systems.hub import Repository
+
+_WEIGHTS = "autoencoder_inference_model_last.pth"
+_PARTS = ("frontend", "generator", "diffusion")  # each with its arguments in a YAML file
+_WINDOW = 128  # latents that the network sees at once: 11.9 s of the published models
+
+
+def _published(digest: str) -> Repository:
+    return Repository(
+        "BernardoTorres/linear_consistency_autoencoders",
+        (_WEIGHTS, *(f"{part}_kwargs_last.yaml" for part in _PARTS)),
+        "about 230 MB, Apache-2.0 (the package's licence)",
+        subfolder=f"{digest}_weights",
+    )
+
+
+PUBLISHED = {"lin-cae": _published("0a3afbec"), "lin-cae-2": _published("2f4c6d21"), "m2l": _published("1511f18a")}
+
+
+class LinCae:
+    """One of the three published models.
+
+    Parameters
+    ----------
+    variant : {"lin-cae", "lin-cae-2", "m2l"}
+        With gain annealing, without it, or Music2Latent trained on the same data without the linear augmentation.
+    checkpoint : path-like, optional
+        Folder with ``autoencoder_inference_model_last.pth`` and the three ``..._kwargs_last.yaml`` as published. By default
+        those files, downloaded once.
+    device : str or torch.device, optional
+    seed : int
+        Of the noise that decoding starts from.
+    num_steps : int
+        Of the sampler, at least 1.
+
+    Raises
+    ------
+    ImportError
+        Without the package.
+    CheckpointError
+        If the checkpoint cannot be had or is not that network's.
+    """
+
+    def __init__(
+        self,
+        *,
+        variant: str = "lin-cae",
+        checkpoint: str | Path | None = None,
+        device: str | torch.device | None = None,
+        seed: int = 0,
+        num_steps: int = 1,
+    ) -> None:
+        if num_steps < 1:
+            raise ValueError(f"num_steps must be at least 1, got {num_steps}")
+        package = _package()
+        self.name, self.seed = f"lin-cae:{variant}", seed
+        self.device = framing.pick_device(device)
+        paths = hub.find(checkpoint, PUBLISHED[variant])
+        try:
+            # Under its name the package knows how large latents come out, and scales them to about 1.
+            self.model = package.Autoencoder(*map(_arguments, paths[1:]), name=variant, diffusion_steps=num_steps)
+        except TypeError as error:
+            raise CheckpointError(f"{paths[0].parent}: must hold the package's arguments ({error})") from error
+        fill(self.model, tensors_of(paths[0], read_weights(paths[0])), paths[0])
+        self.model.eval().requires_grad_(False).to(self.device)
+        frontend, generator = self.model.frontend, self.model.generator
+        self.sample_rate: int = self.model.sample_rate or 44100
+        self.latent_dim: int = generator.encoder.conv_out.out_channels
+        self._unit: int = frontend.hop_size * 2 ** generator.freq_downsample_list.count(0)
+        self._overhang: int = frontend.hop_size * (frontend.fac - 1)
+        self.latent_rate = self.sample_rate / self._unit
+        options = {"seed": seed, "num_steps": num_steps}
+        self.fingerprint = fingerprint(self.name, options, checkpoint_sha256=hub.digest(paths))
+
+    def encode(self, audio: np.ndarray) -> np.ndarray:
+        """(channels, samples) -> (channels, latent_dim, frames), as the package scales them."""
+        audio = framing.as_audio(audio)
+        frames = max(1, -(-(audio.shape[-1] - self._overhang) // self._unit))
+        padded = fit_length(audio, frames * self._unit + self._overhang)
+
+        def latents(channel: Tensor, start: int, stop: int) -> Tensor:
+            piece = channel[:, start * self._unit : stop * self._unit + self._overhang]
+            return self.model.encode(piece.to(self.device)).cpu()
+
+        return self._in_windows(latents, torch.from_numpy(padded), frames, 1)
+
+    def decode(self, latents: np.ndarray, n_samples: int) -> np.ndarray:
+        """(channels, latent_dim, frames) -> (channels, n_samples); zeros where the latents end before."""
+        z = torch.from_numpy(framing.as_latents(latents, self.latent_dim))
+
+        def wave(channel: Tensor, start: int, stop: int) -> Tensor:
+            return self.model.decode(channel[..., start:stop].to(self.device)).cpu()
+
+        return fit_length(self._in_windows(wave, z, z.shape[-1], self._unit), n_samples)
+
+    def reconstruct(self, audio: np.ndarray) -> np.ndarray:
+        """(channels, samples) -> (channels, samples)."""
+        return self.decode(self.encode(audio), np.shape(audio)[-1])
+
+    @torch.inference_mode()
+    def _in_windows(
+        self, function: Callable[[Tensor, int, int], Tensor], x: Tensor, frames: int, unit: int
+    ) -> np.ndarray:
+        """Apply `function` to each channel, window by window, and join; each channel hears the same noise."""
+        layout = plan(frames, _WINDOW)
+        rows = []
+        for row in x.split(1):
+            with framing.seeded(self.seed, self.device):
+                pieces = (function(row, start, start + layout.length) for start in layout.starts)
+                rows.append(torch.cat(list(join(pieces, layout, unit)), -1))
+        return torch.cat(rows).numpy()
+
+
+def _arguments(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path}: must be YAML ({error})") from error
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path}: must hold arguments by name, got {type(found).__name__}")
+    return found
+
+
+def _package() -> Any:
+    try:
+        import linear_cae
+    except ImportError as error:
+        raise ImportError(
+            "lin-cae needs its authors' package (Apache-2.0): pip install 'm2l-bench[lin-cae]'"
+        ) from error
+    return linear_cae
