@@ -270,13 +270,14 @@ def _sinusoid(x: Tensor, width: int) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
-def _joined(cross: nn.Module, level: Tensor, *maps: Tensor) -> Tensor:
-    """Sum of the maps and of the pyramid's level through its 1x1 convolution, over the root of their number."""
-    scale = 1 / math.sqrt(1 + len(maps))
-    joined = pointwise(cross, level, scale=scale)
-    for each in maps:
-        joined = added(joined, each, alpha=scale)
-    return joined
+def _joined(cross: nn.Module, level: Tensor, x: Tensor, skip: Tensor | None = None) -> Tensor:
+    """Sum of x, the skip and the pyramid's level through its 1x1 convolution, over the root of their number.
+
+    Nobody else holds x if there is a skip.
+    """
+    total = x if skip is None else added(x, skip)  # first, so that one gradient is scaled and not two
+    scale = 1 / math.sqrt(2 if skip is None else 3)
+    return added(pointwise(cross, level, scale=scale), total, alpha=scale)
 
 
 def _pairs(first: nn.Module, second: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:

@@ -5,13 +5,15 @@ the plain one's is, and the plain one with memory kept as ours is. Prints, for e
 (they must agree), the median time of each, and the ratios. Steps alternate, so that a busy machine slows all. Run it with
 nothing else running:
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/bench_training.py
+    python tests/benchmarks/bench_training.py [THREADS ...]        # 1 and 2 by default
 """
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import statistics
+import sys
 import time
 from multiprocessing.connection import Connection
 
@@ -72,14 +74,16 @@ class Contestant:
     ----------
     case : str
         Key of CASES.
+    threads : int
     plain, keep : bool
         Whether it is the plain trainer, and whether memory is kept.
     """
 
-    def __init__(self, case: str, *, plain: bool, keep: bool) -> None:
+    def __init__(self, case: str, threads: int, *, plain: bool, keep: bool) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, case, plain, keep), daemon=True)
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # read when the new process loads its libraries
+        self.process = context.Process(target=_serve, args=(theirs, case, threads, plain, keep), daemon=True)
         self.process.start()
 
     def step(self) -> tuple[float, float]:
@@ -93,10 +97,10 @@ class Contestant:
         self.process.join()
 
 
-def _serve(connection: Connection, case: str, plain: bool, keep: bool) -> None:
+def _serve(connection: Connection, case: str, threads: int, plain: bool, keep: bool) -> None:
     if keep:
         keep_freed_memory()
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     config, batch, frames = CASES[case]
     torch.manual_seed(0)
     x, noise = torch.randn(batch, 2, config.bins, frames), torch.randn(batch, 2, config.bins, frames)
@@ -117,28 +121,30 @@ def _serve(connection: Connection, case: str, plain: bool, keep: bool) -> None:
         connection.send((loss, time.perf_counter() - start))
 
 
-def main() -> None:
-    for case in CASES:
-        contestants = {
-            "ours": Contestant(case, plain=False, keep=True),
-            "plain": Contestant(case, plain=True, keep=False),
-            "ours, memory given back": Contestant(case, plain=False, keep=False),
-            "plain, memory kept": Contestant(case, plain=True, keep=True),
-        }
-        losses = {name: each.step()[0] for name, each in contestants.items()}
-        for each in contestants.values():
-            each.step()  # the optimiser's moments, and a heap that has grown
-        times: dict[str, list[float]] = {name: [] for name in contestants}
-        for _ in range(ROUNDS):
-            for name, each in contestants.items():
-                times[name].append(each.step()[1])
-        for each in contestants.values():
-            each.close()
-        print(f"{case}: median of {ROUNDS} steps")
-        for name, column in times.items():
-            ratio = statistics.median(b / a for a, b in zip(times["ours"], column, strict=True))
-            print(f"  {name}: loss {losses[name]:.5f}, {statistics.median(column):.3f} s, {ratio:.2f} x ours")
+def race(case: str, threads: int) -> None:
+    """Print losses, times and ratios of the contestants."""
+    contestants = {
+        "ours": Contestant(case, threads, plain=False, keep=True),
+        "plain": Contestant(case, threads, plain=True, keep=False),
+        "ours, memory given back": Contestant(case, threads, plain=False, keep=False),
+        "plain, memory kept": Contestant(case, threads, plain=True, keep=True),
+    }
+    losses = {name: each.step()[0] for name, each in contestants.items()}
+    for each in contestants.values():
+        each.step()  # the optimiser's moments, and a heap that has grown
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(ROUNDS):
+        for name, each in contestants.items():
+            times[name].append(each.step()[1])
+    for each in contestants.values():
+        each.close()
+    print(f"{case}, {threads} threads: median of {ROUNDS} steps", flush=True)
+    for name, column in times.items():
+        ratio = statistics.median(b / a for a, b in zip(times["ours"], column, strict=True))
+        print(f"  {name}: loss {losses[name]:.5f}, {statistics.median(column):.3f} s, {ratio:.2f} x ours", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    for count in [int(word) for word in sys.argv[1:]] or [1, 2]:
+        for each in CASES:
+            race(each, count)
