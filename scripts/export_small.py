@@ -4,7 +4,8 @@
 
 Writes into the package's assets ``FAMILY-small.safetensors`` (averaged weights in half precision; of Music2Latent with the
 latents' scale measured, so that they have unit variance) and, in ``FAMILY-small/``, ``record.json``, ``curves.png``,
-``log.csv`` and ``validation.csv``. A later training may start from the weights: ``weights = "..."`` in its recipe.
+``log.csv`` and ``validation.csv``. A training that started from the shipped weights (``weights = "..."`` in its recipe)
+continues theirs: its record holds theirs, its totals are sums, and their logs and curves move to ``FAMILY-small/start/``.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from m2l_bench.report.training import draw_training
 from m2l_bench.training.loop import WEIGHTS, make_crops
 from m2l_bench.training.state import checkpoints, read_json
 
+LOGS = ("log.csv", "validation.csv", "curves.png")
+SUMS = ("cpu_seconds", "wall_seconds", "audio_seconds")
 CROPS = 200  # over which the scale of the latents is measured
 
 
@@ -40,19 +43,46 @@ def export(run: Path) -> None:
     if family == "music2latent":
         config["latent_scale"] = latent_scale(Recipe.model_validate(state["recipe"]), tensors)
     weights, card = ASSETS / f"{family}-small.safetensors", ASSETS / f"{family}-small"
+    earlier = continued(state["recipe"], weights, card / "record.json")
     halves = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     audio_io.write_atomic(weights, save(halves, {**metadata, "config": json.dumps(config)}))
     record = {
-        **state["totals"],
+        **_with_earlier(state["totals"], earlier),
         "parameters": sum(tensor.numel() for tensor in tensors.values()),
         "weights_sha256": audio_io.sha256(weights),
         "recipe": portable(state["recipe"]),
+        **({"continued": earlier} if earlier else {}),
     }
+    if earlier:
+        (card / "start").mkdir(exist_ok=True)
+        for name in LOGS:
+            (card / name).rename(card / "start" / name)
     audio_io.write_atomic(card / "record.json", (json.dumps(record, indent=1) + "\n").encode())
-    for name in ("log.csv", "validation.csv"):
-        shutil.copyfile(run / name, card / name)
+    shutil.copyfile(run / "log.csv", card / "log.csv")
+    shutil.copyfile(run / "validation.csv", card / "validation.csv")
     shutil.copyfile(draw_training([run]), card / "curves.png")
-    print(json.dumps({key: value for key, value in record.items() if key != "recipe"}, indent=1))
+    print(json.dumps({key: record[key] for key in ("step", *SUMS, "parameters")}, indent=1))
+
+
+def continued(recipe: dict[str, Any], weights: Path, record: Path) -> dict[str, Any]:
+    """The shipped weights' record, where the training started from them; empty where from none.
+
+    Raises
+    ------
+    ValueError
+        If it started from others.
+    """
+    if not recipe["weights"]:
+        return {}
+    digest, found = audio_io.sha256(Path(recipe["weights"])), audio_io.sha256(weights)
+    if digest != found:
+        raise ValueError(f"{recipe['weights']}: must be the shipped {weights.name} ({found}), got {digest}")
+    earlier: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+    return earlier
+
+
+def _with_earlier(totals: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]:
+    return {**totals, **{name: totals[name] + earlier.get(name, 0) for name in SUMS}}
 
 
 def latent_scale(recipe: Recipe, weights: dict[str, torch.Tensor]) -> float:
@@ -73,6 +103,8 @@ def portable(recipe: dict[str, Any]) -> dict[str, Any]:
     for section in (recipe["data"], recipe["validation"]):
         for folder in section["folders"]:
             folder["path"] = "training-music/" + Path(folder["path"]).name
+    if recipe.get("weights"):
+        recipe["weights"] = Path(recipe["weights"]).name
     return recipe
 
 

@@ -1,9 +1,10 @@
-"""The parts of the building scripts that need no network: the Ogg cutter, the arranger, the tune reader."""
+"""The parts of the building scripts that need no network: the Ogg cutter, the arranger, the tune reader, the exporter."""
 
 from __future__ import annotations
 
 import importlib
 import io
+import json
 from pathlib import Path
 from types import ModuleType
 
@@ -123,3 +124,30 @@ class TestTuneReader:
         first, second = self.read(script, tmp_path)
         assert first.family == second.family
         assert first.name != second.name
+
+
+class TestExporter:
+    def test_a_training_of_other_weights_than_the_shipped_continues_nothing(self, script, tmp_path: Path) -> None:
+        continued = script("export_small").continued
+        shipped, started, record = (
+            tmp_path / "small.safetensors",
+            tmp_path / "start.safetensors",
+            tmp_path / "record.json",
+        )
+        shipped.write_bytes(b"1")
+        started.write_bytes(b"1")
+        record.write_text(json.dumps({"cpu_seconds": 2.0}))
+        assert continued({"weights": None}, shipped, record) == {}
+        assert continued({"weights": str(started)}, shipped, record) == {"cpu_seconds": 2.0}
+        started.write_bytes(b"2")
+        with pytest.raises(ValueError, match=r"start\.safetensors: must be the shipped small\.safetensors"):
+            continued({"weights": str(started)}, shipped, record)
+
+    def test_records_name_no_folders_of_a_machine(self, script) -> None:
+        folders = [{"path": "/somewhere/music/quiet"}]
+        recipe = {
+            "data": {"folders": folders},
+            "validation": {"folders": folders},
+            "weights": "/somewhere/start.safetensors",
+        }
+        assert "/somewhere" not in json.dumps(script("export_small").portable(recipe))

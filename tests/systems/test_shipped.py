@@ -34,11 +34,17 @@ def test_the_record_is_of_these_weights_and_this_recipe(family: str) -> None:
     assert record["parameters"] == count
     assert float(SYSTEMS[family].parameters.split(";")[0]) == pytest.approx(count / 1e6, abs=0.006)
     assert f"{count:,}" in (card / "README.md").read_text()
-    recipe = read_recipe(ASSETS / "recipes" / f"{family}-small.toml").to_dict()
-    for section in ("model", "optimization", "validation"):
-        ours = {key: value for key, value in recipe[section].items() if key != "folders"}
-        assert ours == {key: value for key, value in record["recipe"][section].items() if key != "folders"}, section
-    assert record["step"] == recipe["optimization"]["steps"]
+    trainings = {f"{family}-small": record}
+    if "continued" in record:  # from the weights of an earlier training
+        trainings = {f"{family}-small": record["continued"], f"{family}-small-continued": record}
+        assert record["audio_seconds"] > record["continued"]["audio_seconds"]
+    for name, training in trainings.items():
+        recipe = read_recipe(ASSETS / "recipes" / f"{name}.toml").to_dict()
+        for section in ("model", "optimization", "validation"):
+            ours = {key: value for key, value in recipe[section].items() if key != "folders"}
+            theirs = {key: value for key, value in training["recipe"][section].items() if key != "folders"}
+            assert ours == theirs, section
+        assert training["step"] == recipe["optimization"]["steps"]
     minutes = SYSTEMS[family].caveats["small"].split(" trained for ")[1].split()[0]
     assert int(minutes) == round(record["cpu_seconds"] / 60)
 
