@@ -17,6 +17,7 @@ import torch
 
 from m2l_bench.hub import CheckpointError
 from m2l_bench.systems import registry
+from m2l_bench.systems.authors_package import AuthorsMusic2Latent
 from m2l_bench.systems.base import Autoencoder, BitstreamCodec
 from m2l_bench.systems.registry import load
 
@@ -81,6 +82,57 @@ def test_exact_lengths(system: Any, n_samples: int, channels: int) -> None:
     back = system.reconstruct(audio)
     assert back.shape == audio.shape and back.dtype == np.float32
     assert np.isfinite(back).all()
+
+
+def test_the_first_channels_do_not_hear_the_others(system: Any) -> None:
+    audio = recipes.music(4, 9000)
+    whole = system.reconstruct(audio)
+    assert np.abs(whole).max() > 0
+    np.testing.assert_array_equal(system.reconstruct(audio[:2]), whole[:2])
+    if not isinstance(system, AuthorsMusic2Latent):  # whose noise is drawn channel after channel
+        np.testing.assert_array_equal(system.reconstruct(audio[2:]), whole[2:])
+
+
+def test_silence_is_survived(system: Any) -> None:
+    assert np.isfinite(system.reconstruct(np.zeros((2, 5000), np.float32))).all()
+
+
+@pytest.mark.parametrize("name", [name for name in PACKAGES if name != "music2latent-authors"], indirect=True)
+def test_memory_does_not_grow_with_the_length(system: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the input, no convolution sees more than a block or a window."""
+    module = importlib.import_module(type(system).__module__)
+    for setting, value in (("_CHUNKS_AT_ONCE", 2), ("_WINDOW", 32)):
+        if hasattr(module, setting):
+            monkeypatch.setattr(module, setting, value)
+    monkeypatch.setattr(system, "num_steps", 1, raising=False)
+    largest = []
+    for chunks in (8, 10) if hasattr(module, "_CHUNKS_AT_ONCE") else (2, 3):
+        seen = [0]
+        hooks = [
+            each.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(inputs[0].numel()))
+            for each in system.model.modules()
+            if isinstance(each, torch.nn.Conv2d)
+        ]
+        system.reconstruct(recipes.music(1, chunks * CHUNK))
+        for hook in hooks:
+            hook.remove()
+        largest.append(max(seen))
+    assert largest[0] == largest[1] > 0
+
+
+def test_fingerprints_tell_variants_and_options_apart(files: dict[str, Path]) -> None:
+    found = {
+        load(name, checkpoint=files["codicodec"], device="cpu", **options).fingerprint
+        for name in ("codicodec:continuous", "codicodec:tokens")
+        for options in ({}, {"num_steps": 2}, {"seed": 1})
+    }
+    assert len(found) == 6
+
+
+def test_codicodec_takes_whole_chunks_of_latents(files: dict[str, Path]) -> None:
+    system = load("codicodec", checkpoint=files["codicodec"], device="cpu")
+    with pytest.raises(ValueError, match="whole chunks of 2 frames, got 3 frames"):
+        system.decode(np.zeros((1, 64, 3), np.float32), 1000)
 
 
 def test_music2latent_is_the_packages_own_path(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
