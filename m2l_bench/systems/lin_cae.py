@@ -146,7 +146,7 @@ def _arguments(path: Path) -> dict[str, Any]:
 
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise CheckpointError(f"{path}: must be YAML ({error})") from error
     if not isinstance(found, dict):
         raise CheckpointError(f"{path}: must hold arguments by name, got {type(found).__name__}")
