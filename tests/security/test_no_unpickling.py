@@ -46,9 +46,9 @@ ALLOWED = {
 }
 
 
-def _faults(path: Path, source: str | None = None) -> Iterator[str]:
+def _faults(path: Path) -> Iterator[str]:
     name = path.resolve().relative_to(ROOT).as_posix()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8") if source is None else source)):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             modules = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
             yield from (module for module in modules if module.split(".")[0] in FORBIDDEN_MODULES)
@@ -83,24 +83,9 @@ def test_nothing_is_unpickled_or_run(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "found"),
-    [
-        ("import yaml\nyaml.safe_load('a')", []),
-        ("import yaml\nyaml.load('a', yaml.Loader)", ["yaml.load"]),
-        ("from yaml import load\nload('a')", ["from yaml import"]),
-        ("import pickle", ["pickle"]),
-        ("import torch\ntorch.load('a')", ["torch.load without weights_only=True"]),
-    ],
-)
-def test_the_search_finds_what_runs_code(source: str, found: list[str]) -> None:
-    path = ROOT / "m2l_bench" / "not_there.py"
-    assert list(_faults(path, source)) == found
-
-
-@pytest.mark.parametrize(
     "code",
     [
-        "import pickle", "from joblib import load", "import yaml", "eval('1')", "np.load('x')", "torch.load('x')",
+        "import pickle", "from joblib import load", "yaml.load('x')", "from yaml import load", "eval('1')", "np.load('x')", "torch.load('x')",
         "torch.load('x', weights_only=False)", "subprocess.run('ls', shell=True)", "tarfile.open('x').extractall()",
         "np.load('x', allow_pickle=True)", "M.from_pretrained('x', trust_remote_code=True)", "runpy.run_path('x')",
     ],
