@@ -85,7 +85,8 @@ def test_nothing_is_unpickled_or_run(path: Path) -> None:
 @pytest.mark.parametrize(
     "code",
     [
-        "import pickle", "from joblib import load", "yaml.load('x')", "from yaml import load", "eval('1')", "np.load('x')", "torch.load('x')",
+        "import pickle", "from joblib import load", "yaml.load('x')", "from yaml import load", "eval('1')",
+        "np.load('x')", "torch.load('x')",
         "torch.load('x', weights_only=False)", "subprocess.run('ls', shell=True)", "tarfile.open('x').extractall()",
         "np.load('x', allow_pickle=True)", "M.from_pretrained('x', trust_remote_code=True)", "runpy.run_path('x')",
     ],
