@@ -1,4 +1,4 @@
-"""GroupNorm whose gradient on a CPU is taken by whole rows.
+"""GroupNorm whose gradient on a CPU is taken by whole frames.
 
 PyTorch's own gradient of a channels-last map goes through it a frequency row at a time, and a row of 8 to 64 channels is
 short: it takes up to three times as long as the passes below, which take a time frame's rows at once. The forward pass is

@@ -16,7 +16,6 @@ Pasini, Lattner, Fazekas, "Music2Latent: Consistency Autoencoders for Latent Aud
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +26,7 @@ from m2l_bench.music2latent.checkpoint import read_published
 from m2l_bench.pickles import fill
 from m2l_bench.systems import framing, hub
 from m2l_bench.systems.hub import Repository
+from m2l_bench.systems.packages import load_package
 
 PUBLISHED = Repository("SonyCSLParis/music2latent", ("music2latent.pt",), "233 MB, CC BY-NC 4.0")
 
@@ -62,7 +62,7 @@ class AuthorsMusic2Latent:
     ) -> None:
         if num_steps < 1:
             raise ValueError(f"num_steps must be at least 1, got {num_steps}")
-        package = _package()
+        package = load_package("music2latent.inference", extra="authors", licence="CC BY-NC 4.0")
         self.name, self.seed, self.num_steps = "music2latent-authors", seed, num_steps
         self.device = framing.pick_device(device)
         paths = hub.find(checkpoint, PUBLISHED)
@@ -105,14 +105,3 @@ class AuthorsMusic2Latent:
         # The package's own switch, of CUDA's half precision; left on, it warns wherever there is none.
         for module in (self._package.inference, self._package.utils):
             module.mixed_precision = self.device.type == "cuda"
-
-
-def _package() -> Any:
-    try:
-        import music2latent
-        import music2latent.inference  # with it come the other modules
-    except ImportError as error:
-        raise ImportError(
-            "music2latent-authors needs its authors' package (CC BY-NC 4.0): pip install 'm2l-bench[authors]'"
-        ) from error
-    return music2latent

@@ -37,8 +37,6 @@ class Entry:
         What a free variant is listed with.
     caveats : mapping of str to str
         Variant -> what must stand under every table that has it.
-    extra : str
-        Extra of this package that brings another author's package for this system alone; its licence is printed once.
     """
 
     module: str
@@ -56,7 +54,6 @@ class Entry:
     bit_rate: str = "-"
     shown: tuple[str, ...] = ()
     caveats: Mapping[str, str] = field(default_factory=dict)
-    extra: str = ""
 
 
 def _family(name: str, summary: str, parameters: str, *, original: str, trained: str, bit_rate: str = "-") -> Entry:
@@ -281,7 +278,6 @@ SYSTEMS: dict[str, Entry] = {
         attribute="Snac",
         summary="SNAC at 44.1 kHz (Siuzdak et al., 2024): codes at several time scales; an extra of its own",
         download=("",),
-        extra="snac",
         licence="MIT / MIT",
         audio="44.1 kHz, per channel",
         bit_rate="2.6",
@@ -294,7 +290,6 @@ SYSTEMS: dict[str, Entry] = {
         variants={"continuous": {}, "tokens": {"attribute": "TokenCoDiCodec"}},
         default="continuous",
         download=("continuous", "tokens"),
-        extra="codicodec",
         licence="CC BY-NC 4.0 / CC BY-NC 4.0",
         audio="44.1 kHz, stereo",
         latents="10.77 Hz x 64, 128x",
@@ -308,7 +303,6 @@ SYSTEMS: dict[str, Entry] = {
         variants={name: {"variant": name} for name in ("lin-cae", "lin-cae-2", "m2l")},
         default="lin-cae",
         download=("lin-cae", "lin-cae-2", "m2l"),
-        extra="lin-cae",
         licence="Apache-2.0 / not stated apart",
         audio="44.1 kHz, per channel",
         latents="10.77 Hz x 64, 64x",
@@ -318,7 +312,6 @@ SYSTEMS: dict[str, Entry] = {
         attribute="AuthorsMusic2Latent",
         summary="music2latent:published through its authors' package, with its edges and seams; an extra of its own",
         download=("",),
-        extra="authors",
         licence="CC BY-NC 4.0 / CC BY-NC 4.0",
         audio="44.1 kHz, per channel",
         latents="10.77 Hz x 64, 64x",

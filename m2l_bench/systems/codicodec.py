@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +29,7 @@ from m2l_bench.music2latent.checkpoint import read_published
 from m2l_bench.pickles import fill
 from m2l_bench.systems import bits, framing, hub
 from m2l_bench.systems.hub import Repository
+from m2l_bench.systems.packages import load_package
 
 PUBLISHED = Repository("SonyCSLParis/codicodec", ("codicodec.pt",), "about 600 MB, CC BY-NC 4.0")
 SAMPLE_RATE = 44100  # of the paper; the package itself takes 48 kHz as well
@@ -71,7 +71,7 @@ class CoDiCodec:
     ) -> None:
         if num_steps < 1:
             raise ValueError(f"num_steps must be at least 1, got {num_steps}")
-        package = _package()
+        package = load_package("codicodec.inference", extra="codicodec", licence="CC BY-NC 4.0")
         self.name = f"codicodec:{self._variant}"
         self.seed, self.num_steps = seed, num_steps
         self.device = framing.pick_device(device)
@@ -200,14 +200,3 @@ class TokenCoDiCodec(CoDiCodec):
     @property
     def _bits(self) -> int:
         return int(self.model.fsq.codebook_size - 1).bit_length()
-
-
-def _package() -> Any:
-    try:
-        import codicodec
-        import codicodec.inference  # with it come the other modules
-    except ImportError as error:
-        raise ImportError(
-            "CoDiCodec needs its authors' package (CC BY-NC 4.0): pip install 'm2l-bench[codicodec]'"
-        ) from error
-    return codicodec

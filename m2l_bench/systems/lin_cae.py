@@ -29,6 +29,7 @@ from m2l_bench.music2latent.windows import join, plan
 from m2l_bench.pickles import fill, read_weights, tensors_of
 from m2l_bench.systems import framing, hub
 from m2l_bench.systems.hub import Repository
+from m2l_bench.systems.packages import load_package
 
 _WEIGHTS = "autoencoder_inference_model_last.pth"
 _PARTS = ("frontend", "generator", "diffusion")  # each with its arguments in a YAML file
@@ -80,9 +81,11 @@ class LinCae:
         seed: int = 0,
         num_steps: int = 1,
     ) -> None:
+        if variant not in PUBLISHED:
+            raise ValueError(f"variant must be one of {', '.join(PUBLISHED)}, got {variant!r}")
         if num_steps < 1:
             raise ValueError(f"num_steps must be at least 1, got {num_steps}")
-        package = _package()
+        package = load_package("linear_cae", extra="lin-cae", licence="Apache-2.0")
         self.name, self.seed = f"lin-cae:{variant}", seed
         self.device = framing.pick_device(device)
         paths = hub.find(checkpoint, PUBLISHED[variant])
@@ -151,13 +154,3 @@ def _arguments(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise CheckpointError(f"{path}: must hold arguments by name, got {type(found).__name__}")
     return found
-
-
-def _package() -> Any:
-    try:
-        import linear_cae
-    except ImportError as error:
-        raise ImportError(
-            "lin-cae needs its authors' package (Apache-2.0): pip install 'm2l-bench[lin-cae]'"
-        ) from error
-    return linear_cae

@@ -11,7 +11,6 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
-import multiprocessing
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -21,7 +20,6 @@ from m2l_bench.systems.base import System
 from m2l_bench.systems.catalogue import SYSTEMS
 
 ENTRY_POINT_GROUP = "m2l_bench.systems"
-_told: set[str] = set()  # systems whose licence was printed
 
 
 def load(
@@ -63,7 +61,6 @@ def load(
     >>> load("opus:32k").sample_rate
     48000
     """
-    _tell_licence(name)
     cls, given = _resolve(name, has_checkpoint=checkpoint is not None)
     clash = sorted(set(given) & set(options))
     if clash:
@@ -106,15 +103,6 @@ def needs_download(name: str) -> bool:
     base, _, variant = name.partition(":")
     entry = SYSTEMS.get(base)
     return entry is not None and (variant or entry.default) in entry.download
-
-
-def _tell_licence(name: str) -> None:
-    """Print, once a process, under what licence another author's package comes; worker processes leave it to the first."""
-    base = name.partition(":")[0]
-    entry = SYSTEMS.get(base)
-    if entry and entry.extra and base not in _told and multiprocessing.parent_process() is None:
-        _told.add(base)
-        print(f"{base}: another author's package; licence of code / weights: {entry.licence}", file=sys.stderr)
 
 
 def _resolve(name: str, *, has_checkpoint: bool) -> tuple[Any, dict[str, Any]]:

@@ -30,6 +30,7 @@ from m2l_bench.hub import CheckpointError
 from m2l_bench.pickles import read_weights, tensors_of
 from m2l_bench.systems import bits, framing, hub
 from m2l_bench.systems.hub import Repository
+from m2l_bench.systems.packages import load_package
 from m2l_bench.trust import parse_json
 
 PUBLISHED = Repository("hubertsiuzdak/snac_44khz", ("config.json", "pytorch_model.bin"), "218 MB, MIT")
@@ -70,8 +71,7 @@ class Snac:
     def decode(self, latents: np.ndarray, n_samples: int) -> np.ndarray:
         """(channels, latent_dim, frames) -> (channels, n_samples)."""
         z = torch.from_numpy(framing.as_latents(latents, self.latent_dim)).to(self.device)
-        with torch.random.fork_rng():
-            wave = self._in_units(self.model.decoder, z, Fraction(self._hop))
+        wave = self._in_units(self.model.decoder, z, Fraction(self._hop))
         return fit_length(wave[:, 0].cpu().numpy(), n_samples)
 
     def reconstruct(self, audio: np.ndarray) -> np.ndarray:
@@ -112,21 +112,17 @@ class Snac:
         unit = self._frames_a_unit * scale.denominator
         rows = []
         for row in x.split(1):
-            torch.manual_seed(self.seed)
-            rows.append(
-                framing.in_blocks(function, row, block=_UNITS_AT_ONCE * unit, context=_CONTEXT * unit, scale=scale)
-            )
+            with framing.seeded(self.seed, self.device):
+                rows.append(
+                    framing.in_blocks(function, row, block=_UNITS_AT_ONCE * unit, context=_CONTEXT * unit, scale=scale)
+                )
         return torch.cat(rows)
 
 
 def _load(config: Path, weights: Path) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the package still uses torch.jit.script and the older weight_norm
-        try:
-            from snac import SNAC
-        except ImportError as error:
-            raise ImportError("SNAC needs its authors' package (MIT): pip install 'm2l-bench[snac]'") from error
-        model = SNAC(**parse_json(config.read_text(encoding="utf-8")))
+        model = load_package("snac", extra="snac", licence="MIT").SNAC(**parse_json(config.read_text(encoding="utf-8")))
     state = tensors_of(weights, read_weights(weights))
     try:
         model.load_state_dict(state)
