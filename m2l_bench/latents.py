@@ -266,11 +266,13 @@ class LatentStore:
         for folder in (
             [system] if system is not None else {*self.mirror.names(self.dtype), *(p.name for p in root.glob("*"))}
         ):
-            here, there = set(_listed(root / folder)), set(self.mirror.names(f"{self.dtype}/{folder}"))
+            here, there = set(_listed(root / folder)), set(self.mirror.names(self._name(root / folder)))
             for name in sorted(there - here - self._seen[root / folder]):
-                self.mirror.pull(f"{self.dtype}/{folder}/{name}", root / folder / name)
+                path = root / folder / name
+                self.mirror.pull(self._name(path), path)
             for name in sorted(here - there):
-                self.mirror.push(root / folder / name, f"{self.dtype}/{folder}/{name}")
+                path = root / folder / name
+                self.mirror.push(path, self._name(path))
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()

@@ -70,6 +70,8 @@ class LinearProbe(Probe):
         Validation score of each penalty.
     n_iter_ : int
         Iterations over the whole path.
+    converged_ : bool
+        Whether `tol` was reached at the selected penalty; where it was not, `fit` warns.
 
     References
     ----------
@@ -140,6 +142,7 @@ class LinearProbe(Probe):
             "l2_": float(best),
             "scores_": np.array([scores[l2][0] for l2 in self.l2]),
             "n_iter_": n_iter,
+            "converged_": best not in unfinished,
         }
         return [dict(attributes) for _ in seeds]
 

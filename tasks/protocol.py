@@ -9,6 +9,7 @@ whether it is evaluated with others or by itself, so a run may be resumed at any
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -64,6 +65,7 @@ def evaluate(
         items than are asked for.
     """
     from sklearn.base import clone
+    from sklearn.exceptions import ConvergenceWarning
 
     from m2l_bench.probes.selection import fit_seeds
 
@@ -84,13 +86,16 @@ def evaluate(
 
     held = (valid.clips, valid_targets[valid.item_of])
     probes = clone(probe).set_params(scoring=scoring)
-    fitted = fit_seeds(probes, train.clips, targets[train.item_of], validation=held, seeds=seeds)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the result's note says it, for good
+        fitted = fit_seeds(probes, train.clips, targets[train.item_of], validation=held, seeds=seeds)
+    converged = all(getattr(model, "converged_", True) for model in fitted)
 
     test = _part(task, items, features, "test")
     logits = [test.average(_widen(model.logits(test.clips), model.classes_, len(table))) for model in fitted]
     chosen = [float(np.max(model.scores_)) for model in fitted]
     # Everything is predicted: only now may the test labels be seen.
-    return _score(task, type(probe).__name__, table, test, seeds, logits, chosen, n_draws, train, valid)
+    return _score(task, type(probe).__name__, table, test, seeds, logits, chosen, converged, n_draws, train, valid)
 
 
 @dataclass(frozen=True)
@@ -183,6 +188,7 @@ def _score(
     seeds: Sequence[int],
     logits: list[np.ndarray],
     chosen: list[float],
+    converged: bool,
     n_draws: int,
     train: _Part,
     valid: _Part,
@@ -221,7 +227,7 @@ def _score(
         targets=targets,
         seeds=tuple(results),
         failures=test.failures,
-        note=" ".join(_notes(task, table, targets, strange, train, valid)),
+        note=" ".join(_notes(task, table, targets, strange, converged, train, valid)),
         data_hash=planned_hash(task, test_labels),
         n_train=len(train.items),
     )
@@ -234,7 +240,13 @@ def planned_hash(task: Task, labels: Labels) -> str:
 
 
 def _notes(
-    task: Task, table: tuple[str, ...], targets: np.ndarray, strange: list[str], train: _Part, valid: _Part
+    task: Task,
+    table: tuple[str, ...],
+    targets: np.ndarray,
+    strange: list[str],
+    converged: bool,
+    train: _Part,
+    valid: _Part,
 ) -> list[str]:
     notes = [task.caveat] if task.caveat else []
     if task.kind == "multi-label":
@@ -243,6 +255,8 @@ def _notes(
             notes.append(f"{absent} of {len(table)} tags are absent from (or on all of) the test split and left out.")
     if strange:
         notes.append(f"{len(strange)} labels of the test split do not occur in training: {', '.join(strange)}.")
+    if not converged:
+        notes.append("The probe's training was stopped before it converged.")
     for split, part in (("training", train), ("validation", valid)):
         if part.failures:
             notes.append(f"{len(part.failures)} {split} items were left out (no features or no usable label).")

@@ -253,16 +253,17 @@ def _serve(pipe: Connection) -> None:
     """A worker's life: announce itself, then answer each job."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts all processes: the parent decides
     threading.Thread(target=_leave_with_parent, daemon=True).start()
-    pipe.send(None)
+    answer: object = None
     while True:
         try:
+            pipe.send(answer)
             job, workspace = pipe.recv()
-        except EOFError:
+        except (EOFError, ConnectionError):  # the parent is gone
             return
         try:
-            pipe.send(perform(job, JobStore(workspace)))
+            answer = perform(job, JobStore(workspace))
         except EngineError as error:
-            pipe.send(error)
+            answer = error
 
 
 def _leave_with_parent() -> None:

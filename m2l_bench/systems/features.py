@@ -178,6 +178,7 @@ class RandomInit:
         from m2l_bench.music2latent.inference import Engine
         from m2l_bench.music2latent.network import Music2LatentNetwork
         from m2l_bench.music2latent.recipe import read_recipe
+        from m2l_bench.systems.framing import seeded
 
         if layer not in LAYERS:
             raise ValueError(f"layer must be one of {', '.join(LAYERS)}, got {layer!r}")
@@ -185,8 +186,7 @@ class RandomInit:
         if is_small:
             config = read_recipe(RECIPES / "music2latent-small.toml").config
         config = PUBLISHED if config is None else config
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed, torch.device("cpu")):
             network = Music2LatentNetwork(config).eval().requires_grad_(False).to(device)
         window = round(_WINDOW_SECONDS * config.latent_rate)
         self._engine = Engine(network, torch.device(device), window, 1, torch.float32, seed)

@@ -85,7 +85,8 @@ def test_separable_data_and_a_weak_penalty_converge() -> None:
 def test_too_few_iterations_warn() -> None:
     x, y = problem(4)
     with pytest.warns(ConvergenceWarning, match="no convergence in 2 iterations at l2=0.001"):
-        LinearProbe(l2=(1e-3,), max_iter=2).fit(x, y)
+        assert not LinearProbe(l2=(1e-3,), max_iter=2).fit(x, y).converged_
+    assert LinearProbe(l2=(1e-3,)).fit(x, y).converged_
     with pytest.raises(ValueError, match="l2 must hold positive numbers"):
         LinearProbe(l2=(0.0,)).fit(x, y)
 

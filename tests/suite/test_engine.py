@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -16,7 +18,7 @@ import pytest
 from toy_jobs import ThreadsJob, ToyJob
 
 from m2l_bench.suite.engine import EngineError, JobStore, Workspace, run_jobs
-from m2l_bench.suite.local import LocalEngine, _Worker
+from m2l_bench.suite.local import LocalEngine, _serve, _Worker
 
 TOY_RUN = """
 import sys
@@ -44,6 +46,25 @@ def _values(jobs: list[ToyJob], folder: Path, **options) -> list[float | str]:
 
 def _attempts(folder: Path, number: int) -> list[str]:
     return (folder / f"tries-{number}").read_text().split()
+
+
+@pytest.mark.parametrize("read", [True, False])
+def test_a_worker_ends_quietly_where_its_parent_is_gone(read: bool) -> None:
+    ours, theirs = multiprocessing.Pipe()
+
+    def leave() -> None:
+        assert ours.poll(10)
+        if read:
+            ours.recv()
+        ours.close()  # with something unread the other end sees a connection reset, else the end of the file
+
+    parent, before = threading.Thread(target=leave), signal.getsignal(signal.SIGINT)
+    parent.start()
+    try:
+        _serve(theirs)
+    finally:
+        signal.signal(signal.SIGINT, before)
+        parent.join()
 
 
 def test_outcomes_come_in_the_order_of_the_jobs_whatever_the_workers(tmp_path: Path) -> None:

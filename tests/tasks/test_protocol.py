@@ -45,6 +45,13 @@ def test_scores_are_those_of_the_probes_predictions(kind: str, probe: LinearProb
     assert result.confusion().sum() == 2 * 37 * (3 if kind == "multi-label" else 1)
 
 
+def test_a_probe_that_did_not_converge_is_told_in_the_note_alone() -> None:
+    source, note = MadeUp(noise=2.0), "The probe's training was stopped before it converged."
+    early = evaluate(task(source), source.features(), LinearProbe(l2=(1e-9,), max_iter=2), seeds=(0, 1))
+    assert note in early.note and all(note in row.note for row in early.rows(system="s", fingerprint="f"))
+    assert note not in evaluate(task(source), source.features(), PROBE, seeds=(0,)).note
+
+
 def test_equal_scores_with_scikit_learn() -> None:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
