@@ -21,7 +21,7 @@ TITLES = {
     "distance": "held-out distance",
     "si_sdr": "SI-SDR (dB)",
     "mel_distance": "Mel distance",
-    "latents_heard": "latents heard",
+    "fad:musicnn": "FAD-musicnn",
 }
 
 
@@ -64,7 +64,7 @@ def training_data(folders: Sequence[Path]) -> dict[str, dict[str, Curve]]:
             line = " ".join(part for part in (run, level and f"sigma {level}") if part)
             finite = [(step, value) for step, value in zip(steps, values, strict=True) if math.isfinite(value)]
             if finite:
-                panel = panels.setdefault(TITLES.get(quantity, quantity), {})
+                panel = panels.setdefault(TITLES.get(quantity, quantity.replace("_", " ")), {})
                 panel[line] = ([step for step, _ in finite], [value for _, value in finite])
     return panels
 
