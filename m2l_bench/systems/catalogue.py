@@ -332,14 +332,14 @@ SYSTEMS: dict[str, Entry] = {
         "spectrogram autoencoder in LatMusic's style, not the original; end to end",
         "2.45",
         original="LatMusic",
-        trained="19 minutes",
+        trained="46 minutes",
     ),
     "musika-style": _family(
         "musika-style",
         "Musika's networks, smaller, in two stages, without discriminators",
         "2.04",
         original="Musika",
-        trained="19 minutes",
+        trained="48 minutes",
     ),
     "mousai-style": _family(
         "mousai-style",

@@ -2,7 +2,7 @@
 
 Run by hand (minutes, several GB of memory)::
 
-    PYTHONPATH=. python tests/systems_heavy/full_size.py [NAME]...
+    PYTHONPATH=. python tests/systems_heavy/full_size.py [--long SECONDS] [NAME]...
 
 Each system is loaded from files of the published names and shapes, through the documented call. Moûsai takes one step
 instead of twenty, CoDiCodec one instead of five. Each runs in a process of its own; the peak of its memory over a short and a
@@ -11,6 +11,7 @@ long piece of stereo music is printed, less what it held before. Input and outpu
 
 from __future__ import annotations
 
+import argparse
 import json
 import resource
 import subprocess
@@ -21,7 +22,7 @@ import warnings
 from pathlib import Path
 
 HERE = Path(__file__).parent
-LENGTHS = (10, 40)  # seconds
+SHORT, LONG = 10, 40  # seconds
 NAMES = (
     "musika",
     "mousai-v2",
@@ -92,10 +93,14 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--one"]:
         print(json.dumps(measure(sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]))))
         sys.exit()
-    for which in sys.argv[1:] or NAMES:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("names", nargs="*", default=NAMES)
+    parser.add_argument("--long", type=int, default=LONG)
+    asked = parser.parse_args()
+    for which in asked.names:
         with tempfile.TemporaryDirectory() as place:
             write(which, Path(place))
-            for length in LENGTHS:
+            for length in (SHORT, asked.long):
                 command = [sys.executable, __file__, "--one", which, place, str(length)]
                 done = subprocess.run(command, capture_output=True, text=True, check=True)
                 print(which, f"{length} s:", done.stdout.strip(), flush=True)
