@@ -68,6 +68,18 @@ def test_the_first_window_of_a_long_file_is_that_of_the_file_cut_there(family: s
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_what_is_decoded_has_no_constant_offset(family: str, tmp_path: Path) -> None:
+    network = _system(family, tmp_path).network
+    latents = torch.linspace(-1, 1, 16 * 8).reshape(1, 16, 8)
+    noise = torch.from_numpy(_music(8 * network.config.samples_per_latent))
+    with torch.no_grad():
+        raw, decoded = network.synthesise(latents, noise), network.decode(latents, noise)
+    assert decoded.std() > 0
+    assert decoded.mean().abs() < 1e-5 * decoded.abs().max()
+    torch.testing.assert_close(raw - decoded, raw.mean().expand_as(raw), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_the_seed_picks_the_noise_where_there_is_any(family: str, tmp_path: Path) -> None:
     audio = _music(3000)
     one, two = (_system(family, tmp_path, seed=seed).reconstruct(audio) for seed in (0, 1))

@@ -86,12 +86,18 @@ class FamilyNetwork(nn.Module, ABC):
     def encode(self, audio: Tensor) -> Tensor:
         """(batch, frames * samples_per_latent) -> (batch, latent_dim, frames)."""
 
-    @abstractmethod
     def decode(self, latents: Tensor, noise: Tensor) -> Tensor:
-        """(batch, latent_dim, frames) -> (batch, frames * samples_per_latent).
+        """(batch, latent_dim, frames) -> (batch, frames * samples_per_latent), of mean 0.
 
         `noise` is normal, of the result's shape, for decoders that start from it.
         """
+        audio = self.synthesise(latents, noise)
+        # The mel distance does not hear a constant: left alone, a decoder may drift to one that is larger than the music.
+        return audio - audio.mean(-1, keepdim=True)
+
+    @abstractmethod
+    def synthesise(self, latents: Tensor, noise: Tensor) -> Tensor:
+        """As :meth:`decode`, whatever the mean."""
 
 
 class FamilyLoss(nn.Module, ABC):

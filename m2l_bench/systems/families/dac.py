@@ -109,10 +109,8 @@ class DacStyle(FamilyNetwork):
     def encode(self, audio: Tensor) -> Tensor:
         return self.quantizer(self.unquantised(audio))[0]
 
-    def decode(self, latents: Tensor, noise: Tensor) -> Tensor:
-        audio = self.decoder(latents)[:, 0].float()
-        # The mel distance does not hear a constant: left alone, the decoder drifts to one that is larger than the music.
-        return audio - audio.mean(-1, keepdim=True)
+    def synthesise(self, latents: Tensor, noise: Tensor) -> Tensor:
+        return self.decoder(latents)[:, 0].float()
 
     def unquantised(self, audio: Tensor) -> Tensor:
         """(batch, frames * samples_per_latent) -> what is quantised, (batch, latent_dim, frames)."""

@@ -91,7 +91,7 @@ class LatmusicStyle(FamilyNetwork):
         spectrogram = stft(F.pad(audio, (self.margin, 0)), self.config.spectrogram)
         return self.encoder(spectrogram.flatten(1, 2))
 
-    def decode(self, latents: Tensor, noise: Tensor) -> Tensor:
+    def synthesise(self, latents: Tensor, noise: Tensor) -> Tensor:
         spectrogram = self.decoder(latents).float().unflatten(1, (2, -1))
         return istft(spectrogram, self.config.spectrogram)[..., self.margin :]
 
@@ -116,7 +116,7 @@ class LatmusicLoss(FamilyLoss):
     network: LatmusicStyle
 
     def forward(self, audio: Tensor, uniforms: Tensor, noise: Tensor, progress: float) -> Losses:
-        estimate = self.network.decode(self.network.encode(audio), silent(audio))
+        estimate = self.network.synthesise(self.network.encode(audio), silent(audio))
         x, y = inside(self.network, estimate, audio)
         waveform = (x - y).abs().mean(-1) / y.abs().mean(-1).clamp_min(_QUIET)
         mel = mel_distance(x, y, self.network.config.sample_rate)

@@ -118,7 +118,7 @@ class MousaiStyle(FamilyNetwork):
     def encode(self, audio: Tensor) -> Tensor:
         return self.net.encoder(GAIN * audio[:, None])
 
-    def decode(self, latents: Tensor, noise: Tensor) -> Tensor:
+    def synthesise(self, latents: Tensor, noise: Tensor) -> Tensor:
         return self.net.decode(latents, noise[:, None], self.config.num_steps)[:, 0].float() / GAIN
 
 

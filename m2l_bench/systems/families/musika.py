@@ -76,7 +76,7 @@ class MusikaStyle(FamilyNetwork):
     def encode(self, audio: Tensor) -> Tensor:
         return self.to_latents(self.encoder(self.spectrogram(audio)))
 
-    def decode(self, latents: Tensor, noise: Tensor) -> Tensor:
+    def synthesise(self, latents: Tensor, noise: Tensor) -> Tensor:
         frames = latents.shape[-1] * FRAMES_PER_LATENT
         return self.to_audio(self.to_frames(latents))[..., : frames * self.config.hop]
 
