@@ -354,7 +354,7 @@ SYSTEMS: dict[str, Entry] = {
         "1.16",
         bit_rate="1.38",
         original="DAC",
-        trained="20 minutes",
+        trained="108 minutes",
     ),
     "folder": Entry(
         module="m2l_bench.systems.folder",
