@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from m2l_bench.results import joined_notes
 from m2l_bench.tasks.base import Task, multi_hot
 from m2l_bench.tasks.outcome import Result, SeedResult
 from m2l_bench.tasks.scoring import METRICS, group_bootstrap
@@ -227,7 +228,7 @@ def _score(
         targets=targets,
         seeds=tuple(results),
         failures=test.failures,
-        note=" ".join(_notes(task, table, targets, strange, converged, train, valid)),
+        note=joined_notes(*_notes(task, table, targets, strange, converged, train, valid)),
         data_hash=planned_hash(task, test_labels),
         n_train=len(train.items),
     )

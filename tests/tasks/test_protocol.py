@@ -48,7 +48,7 @@ def test_scores_are_those_of_the_probes_predictions(kind: str, probe: LinearProb
 def test_a_probe_that_did_not_converge_is_told_in_the_note_alone() -> None:
     source, note = MadeUp(noise=2.0), "The probe's training was stopped before it converged."
     early = evaluate(task(source), source.features(), LinearProbe(l2=(1e-9,), max_iter=2), seeds=(0, 1))
-    assert note in early.note and all(note in row.note for row in early.rows(system="s", fingerprint="f"))
+    assert all(note in row.notes for row in early.rows(system="s", fingerprint="f"))
     assert note not in evaluate(task(source), source.features(), PROBE, seeds=(0,)).note
 
 
@@ -179,7 +179,7 @@ def test_items_without_features_or_label_are_counted_and_named() -> None:
     assert dict(result.failures) == {"i148": "no features", "i149": "no usable label"}
     row = result.rows(system="s", fingerprint="f")[0]
     assert (row.n_planned, row.n_scored, row.n_failed) == (37, 35, 2)
-    assert row.note == "Made up. 2 training items were left out (no features or no usable label)."
+    assert row.notes == ("Made up.", "2 training items were left out (no features or no usable label).")
 
 
 def test_a_label_that_training_lacks_is_wrong_and_a_tag_that_the_test_lacks_is_dropped() -> None:
