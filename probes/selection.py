@@ -134,6 +134,11 @@ class Probe(ClassifierMixin, BaseEstimator, ABC):
     """What the probes are: classifiers with a grid that is selected on validation items.
 
     A subclass has the parameters below and implements :meth:`_train` and :meth:`_outputs`.
+
+    Attributes
+    ----------
+    converged_ : bool
+        Whether training came to its own end at the selected grid point; True where a probe has no such criterion.
     """
 
     scoring: Scoring | None
@@ -217,7 +222,12 @@ class Probe(ClassifierMixin, BaseEstimator, ABC):
             judge = Judge(inputs(validation[0]), validation[1], held, held_weights, self.scoring)
             fitted = self._train(inputs(x), targets, weights, judge, [model.random_state for model in models])
         for model, attributes in zip(models, fitted, strict=True):
-            shared = {"classes_": targets.classes, "multilabel_": targets.multilabel, "inputs_": inputs}
+            shared = {
+                "classes_": targets.classes,
+                "multilabel_": targets.multilabel,
+                "inputs_": inputs,
+                "converged_": True,
+            }
             for name, value in {**shared, "n_features_in_": self.n_features_in_, **attributes}.items():
                 setattr(model, name, value)
 

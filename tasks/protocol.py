@@ -90,13 +90,11 @@ def evaluate(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the result's note says it, for good
         fitted = fit_seeds(probes, train.clips, targets[train.item_of], validation=held, seeds=seeds)
-    converged = all(getattr(model, "converged_", True) for model in fitted)
 
     test = _part(task, items, features, "test")
     logits = [test.average(_widen(model.logits(test.clips), model.classes_, len(table))) for model in fitted]
-    chosen = [float(np.max(model.scores_)) for model in fitted]
     # Everything is predicted: only now may the test labels be seen.
-    return _score(task, type(probe).__name__, table, test, seeds, logits, chosen, converged, n_draws, train, valid)
+    return _score(task, type(probe).__name__, table, test, seeds, logits, fitted, n_draws, train, valid)
 
 
 @dataclass(frozen=True)
@@ -188,8 +186,7 @@ def _score(
     predicted: _Part,
     seeds: Sequence[int],
     logits: list[np.ndarray],
-    chosen: list[float],
-    converged: bool,
+    fitted: list[Probe],
     n_draws: int,
     train: _Part,
     valid: _Part,
@@ -204,7 +201,7 @@ def _score(
     targets = _targets(task, table, test.labels)
     groups = np.array([item.group for item in test.items])
     results = []
-    for seed, every, validation in zip(seeds, logits, chosen, strict=True):
+    for seed, every, model in zip(seeds, logits, fitted, strict=True):
         own = np.full((len(rows), len(table)), -np.inf)
         own[:, : every.shape[1]] = every[rows]
         prepared = [METRICS[metric].prepare(targets, own) for metric in task.metrics]
@@ -217,7 +214,7 @@ def _score(
                 intervals={
                     m: (float(low), float(high)) for m, (low, high) in zip(task.metrics, intervals, strict=True)
                 },
-                validation_score=validation,
+                validation_score=float(np.max(model.scores_)),
             )
         )
     return Result(
@@ -228,7 +225,7 @@ def _score(
         targets=targets,
         seeds=tuple(results),
         failures=test.failures,
-        note=joined_notes(*_notes(task, table, targets, strange, converged, train, valid)),
+        note=joined_notes(*_notes(task, table, targets, strange, fitted, train, valid)),
         data_hash=planned_hash(task, test_labels),
         n_train=len(train.items),
     )
@@ -245,7 +242,7 @@ def _notes(
     table: tuple[str, ...],
     targets: np.ndarray,
     strange: list[str],
-    converged: bool,
+    fitted: list[Probe],
     train: _Part,
     valid: _Part,
 ) -> list[str]:
@@ -256,7 +253,7 @@ def _notes(
             notes.append(f"{absent} of {len(table)} tags are absent from (or on all of) the test split and left out.")
     if strange:
         notes.append(f"{len(strange)} labels of the test split do not occur in training: {', '.join(strange)}.")
-    if not converged:
+    if not all(model.converged_ for model in fitted):
         notes.append("The probe's training was stopped before it converged.")
     for split, part in (("training", train), ("validation", valid)):
         if part.failures:
