@@ -124,7 +124,8 @@ class Dac(ContinuousDac):
     @torch.inference_mode()
     def _quantise(self, audio: np.ndarray) -> Tensor:
         """Codes (channels, codebooks, frames)."""
-        return self.model.quantizer(self._encode(audio), self.codebooks)[1]
+        z = self._encode(audio)
+        return pretrained.quantised_in_blocks(lambda piece: self.model.quantizer(piece, self.codebooks)[1], z)
 
     @torch.inference_mode()
     def _latents(self, codes: Tensor) -> np.ndarray:

@@ -123,13 +123,12 @@ class ContinuousEncodec:
         return torch.cat([z, gain.log().expand(-1, -1, z.shape[-1])], 1)
 
     def _encoder(self, x: Tensor) -> Tensor:
-        """Convolutions in blocks; the recurrent layers, which remember everything, in one piece: it is short."""
-        before, after = _split(self.model.encoder.layers, keep_recurrent_first=False)
-        return after(self._in_blocks(before, x, Fraction(1, self._hop)))
+        before, recurrent, after = _parts(self.model.encoder.layers)
+        return after(_in_turn(recurrent, self._in_blocks(before, x, Fraction(1, self._hop))))
 
     def _decoder(self, z: Tensor) -> Tensor:
-        before, after = _split(self.model.decoder.layers, keep_recurrent_first=True)
-        return self._in_blocks(after, before(z), Fraction(self._hop))
+        before, recurrent, after = _parts(self.model.decoder.layers)
+        return self._in_blocks(after, _in_turn(recurrent, before(z)), Fraction(self._hop))
 
     def _in_blocks(self, layers: torch.nn.Module, x: Tensor, scale: Fraction) -> Tensor:
         if self._segment:  # short, and normalised over its length: it must stay whole
@@ -207,7 +206,7 @@ class Encodec(ContinuousEncodec):
     def _quantise(self, wave: Tensor) -> tuple[Tensor, Tensor]:
         """Codes (codebooks, streams, frames) and gains (streams, 1, 1)."""
         z, gain = self._encode(wave)
-        return self.model.quantizer.encode(z, self.bandwidth), gain
+        return pretrained.quantised_in_blocks(lambda piece: self.model.quantizer.encode(piece, self.bandwidth), z), gain
 
     def _latents(self, codes: Tensor, gain: Tensor) -> Tensor:
         return self._with_gain(self.model.quantizer.decode(codes), gain)
@@ -240,7 +239,17 @@ def overlap_add(waves: list[Tensor], step: int) -> Tensor:
     return out / total
 
 
-def _split(layers: torch.nn.ModuleList, *, keep_recurrent_first: bool) -> tuple[torch.nn.Module, torch.nn.Module]:
-    """Two runs of layers, cut before or behind the recurrent one."""
-    cut = next(i for i, layer in enumerate(layers) if hasattr(layer, "lstm")) + keep_recurrent_first
-    return torch.nn.Sequential(*layers[:cut]), torch.nn.Sequential(*layers[cut:])
+def _parts(layers: torch.nn.ModuleList) -> tuple[torch.nn.Module, torch.nn.Module, torch.nn.Module]:
+    """Layers before the recurrent one, its LSTM, and those behind it."""
+    place = next(i for i, layer in enumerate(layers) if hasattr(layer, "lstm"))
+    lstm = layers[place].get_submodule("lstm")
+    return torch.nn.Sequential(*layers[:place]), lstm, torch.nn.Sequential(*layers[place + 1 :])
+
+
+def _in_turn(lstm: torch.nn.Module, x: Tensor) -> Tensor:
+    """Input (batch, width, frames) plus what the LSTM makes of it, block by block, each from the state before it."""
+    outputs, state = [], None
+    for piece in x.split(pretrained.BLOCK_FRAMES, -1):
+        output, state = lstm(piece.permute(2, 0, 1), state)
+        outputs.append(piece + output.permute(1, 2, 0))
+    return torch.cat(outputs, -1)

@@ -100,7 +100,9 @@ class Snac:
     def _codes(self, audio: np.ndarray) -> list[Tensor]:
         padded = framing.pad_to_multiple(framing.as_audio(audio), self._hop * self._frames_a_unit)
         wave = torch.from_numpy(padded).to(self.device)[:, None]
-        return self.model.quantizer(self._in_units(self.model.encoder, wave, Fraction(1, self._hop)))[1]
+        z = self._in_units(self.model.encoder, wave, Fraction(1, self._hop))
+        pieces = [self.model.quantizer(piece)[1] for piece in z.split(_UNITS_AT_ONCE * self._frames_a_unit, -1)]
+        return [torch.cat(level, -1) for level in zip(*pieces, strict=True)]
 
     @torch.inference_mode()
     def _latents(self, codes: list[Tensor]) -> Tensor:

@@ -141,15 +141,36 @@ def test_blocks_do_not_show(name: str, systems: dict, monkeypatch: pytest.Monkey
     whole = system.encode(audio)
     expected = system.decode(whole, 70_003)
     monkeypatch.setattr(pretrained, "BLOCK_SAMPLES", 12_000)
+    monkeypatch.setattr(pretrained, "BLOCK_FRAMES", 20)
     np.testing.assert_allclose(system.encode(audio), whole, atol=2e-5 * np.abs(whole).max())
     np.testing.assert_allclose(system.decode(whole, 70_003), expected, atol=2e-5 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("name", ["dac", "dac-3", "encodec-24"])
+def test_frames_are_quantised_in_blocks(name: str, systems: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A frame's distances to a codebook take more memory than the frame: never those of a whole file at once."""
+    system, seen = systems[name], []
+    audio = recipes.music(2, 70_003)
+    expected = system.compress(audio)
+    method = "encode" if name == "encodec-24" else "forward"
+    quantise = getattr(system.model.quantizer, method)
+
+    def spy(z: torch.Tensor, *rest: object) -> object:
+        seen.append(z.shape[-1])
+        return quantise(z, *rest)
+
+    monkeypatch.setattr(system.model.quantizer, method, spy)
+    monkeypatch.setattr(pretrained, "BLOCK_FRAMES", 50)
+    assert system.compress(audio) == expected
+    assert max(seen) == 50 and sum(seen) == -(-70_003 // system._hop)
+
+
 @pytest.mark.parametrize("name", ["dac-continuous", "encodec-24-continuous", "encodec-48-continuous", "stable-audio"])
 def test_memory_does_not_grow_with_the_length(name: str, systems: dict, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long the input, no convolution at the rate of the waveform sees more than a block and its context."""
+    """However long the input, no convolution of many samples sees more than a block and its context, no LSTM more."""
     system = systems[name]
     monkeypatch.setattr(pretrained, "BLOCK_SAMPLES", 8_192)
+    monkeypatch.setattr(pretrained, "BLOCK_FRAMES", 20)
     longest = {}
     for n_samples in (60_000, 120_000):
         seen = [0]
@@ -158,10 +179,17 @@ def test_memory_does_not_grow_with_the_length(name: str, systems: dict, monkeypa
             for module in system.model.modules()
             if isinstance(module, (torch.nn.Conv1d, torch.nn.ConvTranspose1d))
         ]
+        steps = [0]
+        hooks += [
+            module.register_forward_pre_hook(lambda _, inputs, steps=steps: steps.append(inputs[0].shape[0]))
+            for module in system.model.modules()
+            if isinstance(module, torch.nn.LSTM)
+        ]
         system.reconstruct(recipes.music(1, n_samples))
         for hook in hooks:
             hook.remove()
         longest[n_samples] = max(seen)
+        assert max(steps) <= 20
     assert longest[60_000] == longest[120_000] < 60_000
 
 

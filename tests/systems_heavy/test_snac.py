@@ -63,9 +63,13 @@ def test_reconstruct_is_the_packages_own_path(system: Snac, n_samples: int) -> N
 
 
 def test_blocks_give_the_codes_of_the_whole(system: Snac) -> None:
-    audio = recipes.music(2, 40 * UNIT + 7)
+    audio, longest = recipes.music(2, 40 * UNIT + 7), []
     with torch.inference_mode():
         expected = system.model.encode(torch.from_numpy(audio)[:, None])
+    hook = system.model.quantizer.register_forward_pre_hook(lambda _, inputs: longest.append(inputs[0].shape[-1]))
+    with hook:
+        assert len(system.compress(audio)) > 0
+    assert len(longest) == 3 and max(longest) == 16 * UNIT // system._hop
     for ours, theirs in zip(system._codes(audio), expected, strict=True):
         assert float((ours == theirs).float().mean()) > 0.999
 
