@@ -3,9 +3,10 @@
     python scripts/export_small.py RUN          # RUN: the folder that `m2l-bench train` wrote
 
 Writes into the package's assets ``FAMILY-small.safetensors`` (averaged weights in half precision; of Music2Latent with the
-latents' scale measured, so that they have unit variance) and, in ``FAMILY-small/``, ``record.json``, ``curves.png``,
-``log.csv`` and ``validation.csv``. A training that started from the shipped weights (``weights = "..."`` in its recipe)
-continues theirs: its record holds theirs, its totals are sums, and their logs and curves move to ``FAMILY-small/start/``.
+latents' scale measured, so that they have unit variance) and, in ``FAMILY-small/``, ``record.json`` and
+``training-1/`` with ``curves.png``, ``log.csv`` and ``validation.csv``. A training that started from the shipped weights
+(``weights = "..."`` in its recipe) continues theirs: its record holds theirs, its totals are sums, and its folder has the
+next number.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ from m2l_bench.report.training import draw_training
 from m2l_bench.training.loop import WEIGHTS, make_crops
 from m2l_bench.training.state import checkpoints, read_json
 
-LOGS = ("log.csv", "validation.csv", "curves.png")
 SUMS = ("cpu_seconds", "wall_seconds", "audio_seconds")
 CROPS = 200  # over which the scale of the latents is measured
 
@@ -53,14 +53,12 @@ def export(run: Path) -> None:
         "recipe": portable(state["recipe"]),
         **({"continued": earlier} if earlier else {}),
     }
-    if earlier:
-        (card / "start").mkdir(exist_ok=True)
-        for name in LOGS:
-            (card / name).rename(card / "start" / name)
     audio_io.write_atomic(card / "record.json", (json.dumps(record, indent=1) + "\n").encode())
-    shutil.copyfile(run / "log.csv", card / "log.csv")
-    shutil.copyfile(run / "validation.csv", card / "validation.csv")
-    shutil.copyfile(draw_training([run]), card / "curves.png")
+    training = card / f"training-{len(trainings(record))}"
+    training.mkdir(exist_ok=True)
+    shutil.copyfile(run / "log.csv", training / "log.csv")
+    shutil.copyfile(run / "validation.csv", training / "validation.csv")
+    shutil.copyfile(draw_training([run]), training / "curves.png")
     print(json.dumps({key: record[key] for key in ("step", *SUMS, "parameters")}, indent=1))
 
 
@@ -79,6 +77,11 @@ def continued(recipe: dict[str, Any], weights: Path, record: Path) -> dict[str, 
         raise ValueError(f"{recipe['weights']}: must be the shipped {weights.name} ({found}), got {digest}")
     earlier: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
     return earlier
+
+
+def trainings(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """The records of all trainings, the first first; each one's totals are those of the earlier ones too."""
+    return [*(trainings(record["continued"]) if "continued" in record else []), record]
 
 
 def _with_earlier(totals: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]:

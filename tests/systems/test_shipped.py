@@ -34,11 +34,14 @@ def test_the_record_is_of_these_weights_and_this_recipe(family: str) -> None:
     assert record["parameters"] == count
     assert float(SYSTEMS[family].parameters.split(";")[0]) == pytest.approx(count / 1e6, abs=0.006)
     assert f"{count:,}" in (card / "README.md").read_text()
-    trainings = {f"{family}-small": record}
-    if "continued" in record:  # from the weights of an earlier training
-        trainings = {f"{family}-small": record["continued"], f"{family}-small-continued": record}
-        assert record["audio_seconds"] > record["continued"]["audio_seconds"]
-    for name, training in trainings.items():
+    trainings = [record]
+    while "continued" in trainings[0]:  # from the weights of an earlier training, whose totals it includes
+        trainings.insert(0, trainings[0]["continued"])
+        assert trainings[1]["audio_seconds"] > trainings[0]["audio_seconds"]
+    assert len(list((ASSETS / "recipes").glob(f"{family}-small*.toml"))) == len(trainings)
+    for number, training in enumerate(trainings, start=1):
+        assert (card / f"training-{number}" / "curves.png").is_file()
+        name = f"{family}-small" if number == 1 else f"{family}-small-{number}"
         recipe = read_recipe(ASSETS / "recipes" / f"{name}.toml").to_dict()
         for section in ("model", "optimization", "validation"):
             ours = {key: value for key, value in recipe[section].items() if key != "folders"}
