@@ -118,7 +118,7 @@ class Trainer:
         self.average = AveragedWeights(self.network, limit=recipe.optimization.ema)
         self.loss: nn.Module = self.accelerator.prepare_model(self.objective.loss)
         optimizer = torch.optim.RAdam(
-            _groups(self.network, recipe.optimization.encoder_rate),
+            _groups(self.objective.loss, recipe.optimization.encoder_rate),
             lr=recipe.optimization.learning_rate,
             betas=recipe.optimization.betas,
             foreach=True,
@@ -137,7 +137,7 @@ class Trainer:
         if saved:
             require_same(saved[-1], read_json(saved[-1])["recipe"], self.recipe)
             self.totals = load_state(
-                saved[-1], network=self.network, average=self.average, optimizer=self.optimizer.optimizer
+                saved[-1], trained=self.objective.loss, average=self.average, optimizer=self.optimizer.optimizer
             )
         else:
             if self.recipe.weights:
@@ -212,7 +212,7 @@ class Trainer:
 
     def _finite(self, loss: Tensor, total: Tensor, sigma: Tensor) -> float:
         """Norm of the gradient; saves and raises where it or the loss is not finite."""
-        gradients = {name: p.grad for name, p in self.network.named_parameters() if p.grad is not None}
+        gradients = {name: p.grad for name, p in self.objective.loss.named_parameters() if p.grad is not None}
         norm = torch.nn.utils.get_total_norm(list(gradients.values()))
         # Half precision scales the loss by trial: a gradient may overflow, and that step is then left out by design.
         if torch.isfinite(total) and (torch.isfinite(norm) or self.recipe.run.precision == "fp16"):
@@ -252,7 +252,7 @@ class Trainer:
         if self.accelerator.is_main_process:
             save_state(
                 self.out / "checkpoints",
-                network=self.network,
+                trained=self.objective.loss,
                 average=self.average,
                 optimizer=self.optimizer.optimizer,
                 totals=self.totals,
@@ -300,10 +300,10 @@ class Log:
             trainer.accelerator.log({k: row[k] for k in ("loss", "learning_rate")}, step=trainer.totals.step)
 
 
-def _groups(network: nn.Module, encoder_rate: float) -> list[dict[str, Any]]:
+def _groups(trained: nn.Module, encoder_rate: float) -> list[dict[str, Any]]:
     encoder: list[nn.Parameter] = []
     rest: list[nn.Parameter] = []
-    for name, parameter in network.named_parameters():
+    for name, parameter in trained.named_parameters():
         if parameter.requires_grad:
             (encoder if any(part.endswith("encoder") for part in name.split(".")) else rest).append(parameter)
     return [{"params": encoder, "factor": encoder_rate}, {"params": rest, "factor": 1.0}]

@@ -29,11 +29,12 @@ class Objective(Protocol):
 
     @property
     def network(self) -> nn.Module:
-        """Whose tensors are averaged, saved and exported. Parameters of parts named ``...encoder`` are the encoder's."""
+        """Whose tensors are averaged and exported. Parameters of parts named ``...encoder`` are the encoder's."""
 
     @property
     def loss(self) -> nn.Module:
-        """Holds the network; one forward call of what :meth:`inputs` gives returns :class:`Losses`."""
+        """Holds the network as ``network``, and whatever else is trained with it and of no use after; one forward call of
+        what :meth:`inputs` gives returns :class:`Losses`."""
 
     @property
     def has_stages(self) -> bool:

@@ -249,9 +249,9 @@ def require_same(checkpoint: Path, saved: Mapping[str, Any], recipe: Recipe) -> 
     """Refuse to resume a checkpoint under a recipe that would give other numbers; ValueError names the first difference."""
     before, now = _numbers(saved), _numbers(recipe.to_dict())
     for name, value in now.items():
-        if value != before[name]:
+        if value != before.get(name):  # what an older version did not know was not there
             raise ValueError(
-                f"{checkpoint}: {name} must be as in the checkpoint to resume, {before[name]}, got {value}"
+                f"{checkpoint}: {name} must be as in the checkpoint to resume, {before.get(name)}, got {value}"
             )
 
 

@@ -1,9 +1,9 @@
 """Checkpoints of a training: everything that its next step depends on, in safetensors and JSON.
 
-A checkpoint is a folder ``step-00001000`` with ``state.safetensors`` (weights under ``network.``, their average under
-``average.``, the optimiser's moments under ``optimizer.``) and ``state.json`` (step, recipe, totals). It is written under
-another name and renamed, so it is whole or not there. Since every crop and its noise is a function of seed and number,
-the step is the data's position and the random state.
+A checkpoint is a folder ``step-00001000`` with ``state.safetensors`` (weights under ``network.`` and under whatever else the
+loss names, the network's average under ``average.``, the optimiser's moments under ``optimizer.``) and ``state.json`` (step,
+recipe, totals). It is written under another name and renamed, so it is whole or not there. Since every crop and its noise is
+a function of seed and number, the step is the data's position and the random state.
 
 Conventions
 -----------
@@ -30,7 +30,7 @@ from m2l_bench.training.optimization import AveragedWeights
 from m2l_bench.trust import parse_json
 
 _PREFIX = "step-"
-FORMAT = 1
+FORMAT = 2  # 1 had the network's weights alone, and their names without ``network.`` in the optimiser's
 
 
 @dataclass
@@ -55,7 +55,7 @@ class Totals:
 def save_state(
     folder: Path,
     *,
-    network: nn.Module,
+    trained: nn.Module,
     average: AveragedWeights,
     optimizer: torch.optim.Optimizer,
     totals: Totals,
@@ -69,9 +69,9 @@ def save_state(
     Path
         The checkpoint's folder.
     """
-    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    tensors = dict(trained.state_dict())
     tensors |= {f"average.{name}": tensor for name, tensor in average.tensors.items()}
-    tensors |= {f"optimizer.{name}": tensor for name, tensor in _optimizer_tensors(network, optimizer).items()}
+    tensors |= {f"optimizer.{name}": tensor for name, tensor in _optimizer_tensors(trained, optimizer).items()}
     final = folder / f"{_PREFIX}{totals.step:08d}"
     partial = folder / f".{final.name}.part"
     shutil.rmtree(partial, ignore_errors=True)
@@ -105,9 +105,9 @@ def load_weights(path: Path, network: nn.Module) -> None:
 
 
 def load_state(
-    checkpoint: Path, *, network: nn.Module, average: AveragedWeights, optimizer: torch.optim.Optimizer
+    checkpoint: Path, *, trained: nn.Module, average: AveragedWeights, optimizer: torch.optim.Optimizer
 ) -> Totals:
-    """Read a checkpoint into network, average and optimiser, in place.
+    """Read a checkpoint into what is trained, average and optimiser, in place.
 
     Raises
     ------
@@ -119,13 +119,16 @@ def load_state(
         tensors = load_file(checkpoint / "state.safetensors")
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{checkpoint}: must hold a whole state.safetensors, got {error}") from error
-    weights = _below(tensors, "network.")
-    expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    weights = {name: tensor for name, tensor in tensors.items() if not name.startswith(("average.", "optimizer."))}
+    expected = {name: tensor.shape for name, tensor in trained.state_dict().items()}
     if {name: tensor.shape for name, tensor in weights.items()} != expected:
         raise ValueError(f"{checkpoint}: must hold the recipe's model, got tensors of other names or shapes")
-    network.load_state_dict(weights)
+    trained.load_state_dict(weights)
     average.load(_below(tensors, "average."), state["updates"])
-    _load_optimizer(network, optimizer, _below(tensors, "optimizer."))
+    moments = _below(tensors, "optimizer.")
+    if state["format"] == 1:
+        moments = {f"network.{name}": tensor for name, tensor in moments.items()}
+    _load_optimizer(trained, optimizer, moments)
     return Totals(**state["totals"])
 
 
@@ -137,8 +140,8 @@ def read_json(checkpoint: Path) -> dict[str, Any]:
         raise ValueError(f"{checkpoint}: must hold a readable state.json, got {error}") from error
     if not isinstance(state, dict):
         raise ValueError(f"{checkpoint}: state.json must hold an object, got {type(state).__name__}")
-    if state.get("format") != FORMAT:
-        raise ValueError(f"{checkpoint}: format must be {FORMAT}, got {state.get('format')}")
+    if state.get("format") not in (1, FORMAT):
+        raise ValueError(f"{checkpoint}: format must be 1 or {FORMAT}, got {state.get('format')}")
     return state
 
 
@@ -147,17 +150,17 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"{_PREFIX}*")) if folder.is_dir() else []
 
 
-def _optimizer_tensors(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def _optimizer_tensors(trained: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     return {
         f"{name}.{key}": value
-        for name, parameter in network.named_parameters()
+        for name, parameter in trained.named_parameters()
         for key, value in optimizer.state.get(parameter, {}).items()
     }
 
 
-def _load_optimizer(network: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+def _load_optimizer(trained: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Put moments back, each in its parameter's memory format, in which the same sums round the same way."""
-    for name, parameter in network.named_parameters():
+    for name, parameter in trained.named_parameters():
         moments = {
             key: tensors[f"{name}.{key}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{name}.{key}" in tensors
         }

@@ -1,7 +1,7 @@
 """dac-style: transformers' DAC with small sizes, trained with the multi-scale mel loss and its quantiser's losses.
 
-Left out of the original: its discriminators (at this size and budget they would take most of the time; no adversarial
-training was tried).
+Its discriminators are those of complex spectra alone (:mod:`~m2l_bench.systems.families.adversary`), where the recipe
+asks for any.
 
 Conventions
 -----------
@@ -126,7 +126,7 @@ class DacStyle(FamilyNetwork):
 
 
 class DacLoss(FamilyLoss):
-    """15 times the mel distance, a quarter of the commitment loss, and the codebooks' loss."""
+    """15 times the mel distance, a quarter of the commitment loss, the codebooks' loss, and an adversary's if there is one."""
 
     network: DacStyle
 
@@ -135,4 +135,5 @@ class DacLoss(FamilyLoss):
         estimate = self.network.decode(latents, silent(audio))
         x, y = inside(self.network, estimate, audio)
         mel = mel_distance(x, y, self.network.config.sample_rate)
-        return without_noise(_MEL * mel + _COMMITMENT * commitment + _CODEBOOK * codebook)
+        loss = _MEL * mel + _COMMITMENT * commitment + _CODEBOOK * codebook
+        return without_noise(loss + self.judged(x, y))

@@ -1,9 +1,9 @@
-"""musika-style: Musika's four networks, narrower, trained in its two stages with spectral losses alone.
+"""musika-style: Musika's four networks, narrower, trained in its two stages with spectral losses.
 
 The first stage codes each spectrogram frame and gives magnitude and phase back; the second codes 16 of the first
-stage's frames in one latent, the first stage frozen. Left out of the original: its discriminators (at this size and
-budget they would take most of the time; no adversarial training was tried) and with them the noise layers' purpose,
-so their scales stay 0.
+stage's frames in one latent, the first stage frozen. The original is trained against discriminators of its own; here
+they are those of :mod:`~m2l_bench.systems.families.adversary`, where the recipe asks for any. The noise layers' scales
+stay 0.
 
 Conventions
 -----------
@@ -138,7 +138,7 @@ class MusikaLoss(StagedLoss):
         estimate = waveform(magnitude, phase)[..., net.margin :][..., : audio.shape[-1]]
         x, y = inside(net, estimate, audio)
         loss = mel_distance(x, y, net.config.sample_rate) + PHASE * complex_distance(x, y)
-        loss = loss + (magnitude[..., :count] - spectrogram).abs().mean((-2, -1))
+        loss = loss + (magnitude[..., :count] - spectrogram).abs().mean((-2, -1)) + self.judged(x, y)
         return without_noise(loss if first else loss + (decoded[..., :count] - frames).abs().mean((-2, -1)))
 
 

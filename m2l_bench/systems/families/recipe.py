@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from m2l_bench.music2latent.recipe import Recipe as Music2LatentRecipe
+from m2l_bench.systems.families.adversary import Adversary
 from m2l_bench.systems.families.base import FamilyConfig, FamilyLoss, FamilyNetwork
 from m2l_bench.systems.families.dac import DacLoss, DacStyle, DacStyleConfig
 from m2l_bench.systems.families.latmusic import LatmusicLoss, LatmusicStyle, LatmusicStyleConfig
@@ -93,7 +94,31 @@ class StagesSection(base.Section):
     first: float = Field(0.5, gt=0, lt=1)
 
 
-class MusikaRecipe(FamilyRecipe):
+class AdversarialSection(base.Section):
+    """Discriminators: see :class:`~m2l_bench.systems.families.adversary.Adversary`. Their rate is the decoder's."""
+
+    width: int = Field(8, ge=1)
+    weight: float = Field(1.0, gt=0)
+    features: float = Field(2.0, ge=0)
+
+
+class AdversarialRecipe(FamilyRecipe):
+    """Of a family that may be trained against discriminators.
+
+    Attributes
+    ----------
+    adversarial : AdversarialSection, optional
+        Without it there are none.
+    """
+
+    adversarial: AdversarialSection | None = None
+
+    def adversary(self) -> Adversary | None:
+        """With random weights."""
+        return Adversary(**self.adversarial.model_dump()) if self.adversarial else None
+
+
+class MusikaRecipe(AdversarialRecipe):
     """musika-style: see :mod:`m2l_bench.systems.families.musika`."""
 
     family: Literal["musika-style"] = "musika-style"
@@ -101,7 +126,8 @@ class MusikaRecipe(FamilyRecipe):
     config_class = MusikaStyleConfig
 
     def loss(self) -> MusikaLoss:
-        return MusikaLoss(MusikaStyle(MusikaStyleConfig.from_dict(self.model)), first_stage=self.stages.first)
+        network = MusikaStyle(MusikaStyleConfig.from_dict(self.model))
+        return MusikaLoss(network, first_stage=self.stages.first, adversary=self.adversary())
 
 
 class MousaiRecipe(FamilyRecipe):
@@ -116,14 +142,15 @@ class MousaiRecipe(FamilyRecipe):
         return MousaiLoss(MousaiStyle(MousaiStyleConfig.from_dict(self.model)), first_stage=self.stages.first)
 
 
-class DacRecipe(FamilyRecipe):
+class DacRecipe(AdversarialRecipe):
     """dac-style: see :mod:`m2l_bench.systems.families.dac`."""
 
     family: Literal["dac-style"] = "dac-style"
     config_class = DacStyleConfig
 
     def loss(self) -> DacLoss:
-        return DacLoss(DacStyle(DacStyleConfig.from_dict(self.model)))
+        network = DacStyle(DacStyleConfig.from_dict(self.model))
+        return DacLoss(network, adversary=self.adversary())
 
 
 RECIPES: dict[str, type[base.Recipe]] = {
