@@ -112,6 +112,8 @@ def test_quiet_bins_count_with_a_finite_gradient_at_silence() -> None:
     silence = torch.zeros(1, 4000, requires_grad=True)
     _adversary()(silence, torch.zeros(1, 4000)).sum().backward()
     assert silence.grad is not None and torch.isfinite(silence.grad).all()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.isfinite(_adversary()(*_pair())).all()
 
 
 @pytest.mark.parametrize("family", JUDGED)
