@@ -185,7 +185,7 @@ SYSTEMS: dict[str, Entry] = {
         latents="10.77 Hz x 64, 64x",
         parameters="2.30; published: 58.19",
         caveats={
-            "small": "music2latent:small has 2.3 million parameters and was trained for 95 minutes of CPU time: it says"
+            "small": "music2latent:small has 2.3 million parameters and was trained for 226 minutes of CPU time: it says"
             " nothing of the published model."
         },
     ),
@@ -200,7 +200,7 @@ SYSTEMS: dict[str, Entry] = {
         audio="44.1 kHz, per channel",
         latents="10.77 Hz x 1024; published: x 8192",
         parameters="0.77; published: 16.26",
-        caveats={"small": "music2latent-features:small: of a model trained for 95 minutes of CPU time."},
+        caveats={"small": "music2latent-features:small: of a model trained for 226 minutes of CPU time."},
         licence="MIT / small MIT, published CC BY-NC 4.0",
     ),
     "musika": Entry(
