@@ -350,11 +350,11 @@ SYSTEMS: dict[str, Entry] = {
     ),
     "dac-style": _family(
         "dac-style",
-        "residual vector quantisation: DAC, smaller, without discriminators",
+        "residual vector quantisation: DAC, smaller, its last training against discriminators",
         "1.16",
         bit_rate="1.38",
         original="DAC",
-        trained="108 minutes",
+        trained="157 minutes",
     ),
     "folder": Entry(
         module="m2l_bench.systems.folder",

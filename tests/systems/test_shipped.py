@@ -47,6 +47,7 @@ def test_the_record_is_of_these_weights_and_this_recipe(family: str) -> None:
             ours = {key: value for key, value in recipe[section].items() if key != "folders"}
             theirs = {key: value for key, value in training["recipe"][section].items() if key != "folders"}
             assert ours == theirs, section
+        assert recipe.get("adversarial") == training["recipe"].get("adversarial")
         assert training["step"] == recipe["optimization"]["steps"]
     minutes = SYSTEMS[family].caveats["small"].split(" trained for ")[1].split()[0]
     assert int(minutes) == round(record["cpu_seconds"] / 60)
