@@ -171,7 +171,9 @@ def test_a_gradient_that_is_not_finite_stops_the_run(pieces: Path, tmp_path: Pat
     gain = trainer.network.encoder.gain
     gain.register_hook(lambda gradient: gradient * torch.nan)
     before = {name: tensor.clone() for name, tensor in trainer.network.state_dict().items()}
-    with pytest.raises(NonFiniteError, match=r"at step 0, sigma [\d.e+-]+ .*first faulty gradient: network.encoder.gain"):
+    with pytest.raises(
+        NonFiniteError, match=r"at step 0, sigma [\d.e+-]+ .*first faulty gradient: network.encoder.gain"
+    ):
         trainer.run(progress=False)
     saved = load_file(checkpoints(tmp_path / "checkpoints")[-1] / "state.safetensors")
     assert all(torch.equal(saved[f"network.{name}"], tensor) for name, tensor in before.items())
