@@ -54,7 +54,7 @@ def export(run: Path) -> None:
         **({"continued": earlier} if earlier else {}),
     }
     audio_io.write_atomic(card / "record.json", (json.dumps(record, indent=1) + "\n").encode())
-    training = card / f"training-{len(trainings(record))}"
+    training = card / f"training-{_number(record)}"
     training.mkdir(exist_ok=True)
     shutil.copyfile(run / "log.csv", training / "log.csv")
     shutil.copyfile(run / "validation.csv", training / "validation.csv")
@@ -79,9 +79,9 @@ def continued(recipe: dict[str, Any], weights: Path, record: Path) -> dict[str, 
     return earlier
 
 
-def trainings(record: dict[str, Any]) -> list[dict[str, Any]]:
-    """The records of all trainings, the first first; each one's totals are those of the earlier ones too."""
-    return [*(trainings(record["continued"]) if "continued" in record else []), record]
+def _number(record: dict[str, Any]) -> int:
+    """Which of the model's trainings it is, from 1."""
+    return 1 + _number(record["continued"]) if "continued" in record else 1
 
 
 def _with_earlier(totals: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]:

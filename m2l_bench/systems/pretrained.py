@@ -117,5 +117,10 @@ def quantised_in_blocks(quantise: Callable[[Tensor], Tensor], z: Tensor) -> Tens
         (batch, width, frames) -> (..., frames), each frame for itself.
     z : Tensor
         Shape (batch, width, frames).
+
+    Returns
+    -------
+    Tensor
+        As `quantise` gives for all frames at once.
     """
     return framing.in_blocks(quantise, z, block=BLOCK_FRAMES, context=0, scale=1)

@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from m2l_bench.systems.families.adversary import Adversary
 from m2l_bench.training.objective import Losses
 
 C = TypeVar("C", bound="FamilyConfig")
@@ -107,8 +106,6 @@ class FamilyLoss(nn.Module, ABC):
     Parameters
     ----------
     network : FamilyNetwork
-    adversary : Adversary, optional
-        Whom the network is trained against as well.
 
     Attributes
     ----------
@@ -118,15 +115,9 @@ class FamilyLoss(nn.Module, ABC):
 
     stages: Mapping[str, float] = {"loss": 0.0}
 
-    def __init__(self, network: FamilyNetwork, *, adversary: Adversary | None = None) -> None:
+    def __init__(self, network: FamilyNetwork) -> None:
         super().__init__()
-        self.network, self.adversary = network, adversary
-
-    def judged(self, estimate: Tensor, reference: Tensor) -> Tensor:
-        """What the adversary adds to each crop's loss; nothing in validation, where losses are those without one."""
-        if self.adversary is None or not torch.is_grad_enabled():
-            return estimate.new_zeros(len(estimate))
-        return self.adversary(estimate, reference)
+        self.network = network
 
     @abstractmethod
     def forward(self, audio: Tensor, uniforms: Tensor, noise: Tensor, progress: float) -> Losses:
@@ -152,11 +143,10 @@ class StagedLoss(FamilyLoss):
     network : FamilyNetwork
     first_stage : float
         Share of the training that is the first stage, in (0, 1).
-    adversary : Adversary, optional
     """
 
-    def __init__(self, network: FamilyNetwork, *, first_stage: float, adversary: Adversary | None = None) -> None:
-        super().__init__(network, adversary=adversary)
+    def __init__(self, network: FamilyNetwork, *, first_stage: float) -> None:
+        super().__init__(network)
         if not 0 < first_stage < 1:
             raise ValueError(f"first_stage must be in (0, 1), got {first_stage}")
         self.first_stage = first_stage

@@ -1,6 +1,6 @@
 """dac-style: transformers' DAC with small sizes, trained with the multi-scale mel loss and its quantiser's losses.
 
-Its discriminators are those of complex spectra alone (:mod:`~m2l_bench.systems.families.adversary`), where the recipe
+Its discriminators are those of complex spectra alone (:mod:`~m2l_bench.systems.families.adversarial`), where the recipe
 asks for any.
 
 Conventions
@@ -20,6 +20,7 @@ from math import prod
 
 from torch import Tensor, nn
 
+from m2l_bench.systems.families.adversarial import AdversarialLoss, in_training
 from m2l_bench.systems.families.base import FamilyConfig, FamilyLoss, FamilyNetwork, inside, silent, without_noise
 from m2l_bench.systems.families.spectral import mel_distance
 from m2l_bench.training.objective import Losses
@@ -126,9 +127,19 @@ class DacStyle(FamilyNetwork):
 
 
 class DacLoss(FamilyLoss):
-    """15 times the mel distance, a quarter of the commitment loss, the codebooks' loss, and an adversary's if there is one."""
+    """15 times the mel distance, a quarter of the commitment loss, the codebooks' loss, and the adversarial one if asked for.
+
+    Parameters
+    ----------
+    network : DacStyle
+    adversarial : AdversarialLoss, optional
+    """
 
     network: DacStyle
+
+    def __init__(self, network: DacStyle, *, adversarial: AdversarialLoss | None = None) -> None:
+        super().__init__(network)
+        self.adversarial = adversarial
 
     def forward(self, audio: Tensor, uniforms: Tensor, noise: Tensor, progress: float) -> Losses:
         latents, _, _, commitment, codebook = self.network.quantizer(self.network.unquantised(audio))
@@ -136,4 +147,4 @@ class DacLoss(FamilyLoss):
         x, y = inside(self.network, estimate, audio)
         mel = mel_distance(x, y, self.network.config.sample_rate)
         loss = _MEL * mel + _COMMITMENT * commitment + _CODEBOOK * codebook
-        return without_noise(loss + self.judged(x, y))
+        return without_noise(loss + in_training(self.adversarial, x, y))

@@ -2,7 +2,7 @@
 
 The first stage codes each spectrogram frame and gives magnitude and phase back; the second codes 16 of the first
 stage's frames in one latent, the first stage frozen. The original is trained against discriminators of its own; here
-they are those of :mod:`~m2l_bench.systems.families.adversary`, where the recipe asks for any. The noise layers' scales
+they are those of :mod:`~m2l_bench.systems.families.adversarial`, where the recipe asks for any. The noise layers' scales
 stay 0.
 
 Conventions
@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from m2l_bench.systems.families.adversarial import AdversarialLoss, in_training
 from m2l_bench.systems.families.base import FamilyConfig, FamilyNetwork, StagedLoss, inside, without_noise
 from m2l_bench.systems.families.spectral import PHASE, complex_distance, mel_distance
 from m2l_bench.systems.musika.network import (
@@ -117,11 +118,23 @@ class MusikaLoss(StagedLoss):
     """Stage one, then stage two.
 
     Mel distances at several scales and 0.3 times the relative distance of complex spectra take the place of the original's
-    adversarial and spectral losses.
+    spectral losses.
+
+    Parameters
+    ----------
+    network : MusikaStyle
+    first_stage : float
+        Share of the training that is the first stage, in (0, 1).
+    adversarial : AdversarialLoss, optional
+        Of both stages.
     """
 
     network: MusikaStyle
     stages = {"first_stage": 0.0, "second_stage": 1.0}  # noqa: RUF012 (a constant)
+
+    def __init__(self, network: MusikaStyle, *, first_stage: float, adversarial: AdversarialLoss | None = None) -> None:
+        super().__init__(network, first_stage=first_stage)
+        self.adversarial = adversarial
 
     def forward(self, audio: Tensor, uniforms: Tensor, noise: Tensor, progress: float) -> Losses:
         """Of stage one: L1 of the magnitude head, spectral distances of the waveform. Of stage two: the same distances
@@ -138,7 +151,7 @@ class MusikaLoss(StagedLoss):
         estimate = waveform(magnitude, phase)[..., net.margin :][..., : audio.shape[-1]]
         x, y = inside(net, estimate, audio)
         loss = mel_distance(x, y, net.config.sample_rate) + PHASE * complex_distance(x, y)
-        loss = loss + (magnitude[..., :count] - spectrogram).abs().mean((-2, -1)) + self.judged(x, y)
+        loss = loss + (magnitude[..., :count] - spectrogram).abs().mean((-2, -1)) + in_training(self.adversarial, x, y)
         return without_noise(loss if first else loss + (decoded[..., :count] - frames).abs().mean((-2, -1)))
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from m2l_bench.music2latent.recipe import Recipe as Music2LatentRecipe
-from m2l_bench.systems.families.adversary import Adversary
+from m2l_bench.systems.families.adversarial import AdversarialLoss
 from m2l_bench.systems.families.base import FamilyConfig, FamilyLoss, FamilyNetwork
 from m2l_bench.systems.families.dac import DacLoss, DacStyle, DacStyleConfig
 from m2l_bench.systems.families.latmusic import LatmusicLoss, LatmusicStyle, LatmusicStyleConfig
@@ -95,7 +95,7 @@ class StagesSection(base.Section):
 
 
 class AdversarialSection(base.Section):
-    """Discriminators: see :class:`~m2l_bench.systems.families.adversary.Adversary`. Their rate is the decoder's."""
+    """Discriminators: see :class:`~m2l_bench.systems.families.adversarial.AdversarialLoss`. Learning rate: the decoder's."""
 
     width: int = Field(8, ge=1)
     weight: float = Field(1.0, gt=0)
@@ -113,9 +113,9 @@ class AdversarialRecipe(FamilyRecipe):
 
     adversarial: AdversarialSection | None = None
 
-    def adversary(self) -> Adversary | None:
+    def adversarial_loss(self) -> AdversarialLoss | None:
         """With random weights."""
-        return Adversary(**self.adversarial.model_dump()) if self.adversarial else None
+        return AdversarialLoss(**self.adversarial.model_dump()) if self.adversarial else None
 
 
 class MusikaRecipe(AdversarialRecipe):
@@ -127,7 +127,7 @@ class MusikaRecipe(AdversarialRecipe):
 
     def loss(self) -> MusikaLoss:
         network = MusikaStyle(MusikaStyleConfig.from_dict(self.model))
-        return MusikaLoss(network, first_stage=self.stages.first, adversary=self.adversary())
+        return MusikaLoss(network, first_stage=self.stages.first, adversarial=self.adversarial_loss())
 
 
 class MousaiRecipe(FamilyRecipe):
@@ -150,7 +150,7 @@ class DacRecipe(AdversarialRecipe):
 
     def loss(self) -> DacLoss:
         network = DacStyle(DacStyleConfig.from_dict(self.model))
-        return DacLoss(network, adversary=self.adversary())
+        return DacLoss(network, adversarial=self.adversarial_loss())
 
 
 RECIPES: dict[str, type[base.Recipe]] = {

@@ -12,13 +12,13 @@ from safetensors.torch import load_file, save_file
 from tiny_families import FAMILIES, family_recipe
 from tiny_training import chord
 
-from m2l_bench.systems.families.adversary import SIZES, Adversary, compressed
+from m2l_bench.systems.families.adversarial import SIZES, AdversarialLoss, compressed
 from m2l_bench.systems.families.recipe import AdversarialRecipe, FamilyRecipe
 from m2l_bench.training.crops import batches
 from m2l_bench.training.loop import Trainer, train
 from m2l_bench.training.state import checkpoints
 
-JUDGED = [family for family in FAMILIES if isinstance(family_recipe(family, Path("music")), AdversarialRecipe)]
+ADVERSARIAL = [family for family in FAMILIES if isinstance(family_recipe(family, Path("music")), AdversarialRecipe)]
 SECTION = {"width": 4}
 
 
@@ -28,49 +28,61 @@ def _pair() -> tuple[torch.Tensor, torch.Tensor]:
     return (0.7 * music + 0.05 * noise).requires_grad_(), music
 
 
-def _adversary(**options: float) -> Adversary:
+def _adversarial(weight: float = 1.0, features: float = 2.0) -> AdversarialLoss:
     torch.manual_seed(0)
-    return Adversary(width=4, **options)  # type: ignore[arg-type]
+    return AdversarialLoss(width=4, weight=weight, features=features)
 
 
 def _recipe(family: str, music: Path, **sections: dict) -> FamilyRecipe:
     return family_recipe(family, music, adversarial=SECTION, **sections)
 
 
-def test_who_may_be_judged() -> None:
-    assert JUDGED == ["musika-style", "dac-style"]
+def _three_steps(recipe: FamilyRecipe, out: Path) -> Trainer:
+    """The beginning of a training, saved."""
+    trainer = Trainer(recipe, out, score=None)
+    trainer.start(resume=False)
+    for examples in batches(trainer.crops, first=0, last=3, batch=2):
+        trainer.step(examples)
+    trainer.save()
+    return trainer
 
 
-def test_judges_that_say_one_number_give_the_losses_of_the_paper() -> None:
-    """(1 - s)^2 for the network; (1 - s)^2 + s^2 for each judge; no difference of inner maps that are 0."""
-    adversary, (estimate, music) = _adversary(weight=3.0), _pair()
-    for parameter in adversary.parameters():
+def test_who_may_have_discriminators() -> None:
+    assert ADVERSARIAL == ["musika-style", "dac-style"]
+
+
+def test_discriminators_that_say_one_number_give_the_losses_of_the_paper() -> None:
+    """(1 - s)^2 for the network; (1 - s)^2 + s^2 for each discriminator; no difference of inner maps that are 0."""
+    adversarial, (estimate, music) = _adversarial(weight=3.0), _pair()
+    for parameter in adversarial.parameters():
         parameter.data.zero_()
-    for judge in adversary.judges:
-        judge.score.bias.data.fill_(0.25)
+    for discriminator in adversarial.discriminators:
+        discriminator.score.bias.data.fill_(0.25)
     expected = len(SIZES) * (3.0 * 0.75**2 + 0.75**2 + 0.25**2)
-    torch.testing.assert_close(adversary(estimate, music), torch.full((2,), expected))
+    torch.testing.assert_close(adversarial(estimate, music), torch.full((2,), expected))
 
 
 def test_each_side_learns_from_its_own_loss() -> None:
     """Gradients of the one sum are those of two trainings that take turns."""
-    adversary, (estimate, music) = _adversary(weight=1.0, features=2.0), _pair()
-    adversary(estimate, music).sum().backward()
-    together = [parameter.grad.clone() for parameter in adversary.parameters()]
+    adversarial, (estimate, music) = _adversarial(), _pair()
+    adversarial(estimate, music).sum().backward()
+    together = [parameter.grad.clone() for parameter in adversarial.parameters()]
     heard = estimate.grad.clone()
     estimate.grad = None
-    adversary.zero_grad()
+    adversarial.zero_grad()
 
-    judges, network = torch.zeros(()), torch.zeros(())
-    for size, judge in zip(adversary.sizes, adversary.judges, strict=True):
-        of_music, of_made = judge(compressed(music, size)), judge(compressed(estimate.detach(), size))
-        judges = judges + sum((1 - of_music[-1][i]).square().mean() + of_made[-1][i].square().mean() for i in (0, 1))
-    judges.backward()
-    for mine, expected in zip(adversary.parameters(), together, strict=True):
+    discriminators, network = torch.zeros(()), torch.zeros(())
+    for size, discriminator in zip(adversarial.sizes, adversarial.discriminators, strict=True):
+        of_music, of_made = discriminator(compressed(music, size)), discriminator(compressed(estimate.detach(), size))
+        discriminators = discriminators + sum(
+            (1 - of_music[-1][i]).square().mean() + of_made[-1][i].square().mean() for i in (0, 1)
+        )
+    discriminators.backward()
+    for mine, expected in zip(adversarial.parameters(), together, strict=True):
         torch.testing.assert_close(mine.grad, expected, rtol=1e-4, atol=1e-7)
 
-    for size, judge in zip(adversary.sizes, adversary.judges, strict=True):
-        of_music, of_made = judge(compressed(music, size)), judge(compressed(estimate, size))
+    for size, discriminator in zip(adversarial.sizes, adversarial.discriminators, strict=True):
+        of_music, of_made = discriminator(compressed(music, size)), discriminator(compressed(estimate, size))
         for i in (0, 1):
             network = network + (1 - of_made[-1][i]).square().mean()
             for theirs, ours in zip(of_music[:-1], of_made[:-1], strict=True):
@@ -80,23 +92,23 @@ def test_each_side_learns_from_its_own_loss() -> None:
     torch.testing.assert_close(estimate.grad, heard, rtol=1e-4, atol=1e-7)
 
 
-def test_judges_learn_to_tell_noise_from_music() -> None:
-    adversary, (estimate, music) = _adversary(), _pair()
-    optimizer = torch.optim.Adam(adversary.parameters(), lr=3e-3)
+def test_discriminators_learn_to_tell_noise_from_music() -> None:
+    adversarial, (estimate, music) = _adversarial(), _pair()
+    optimizer = torch.optim.Adam(adversarial.parameters(), lr=3e-3)
 
     def scores() -> tuple[float, float]:
         with torch.no_grad():
             made, real = (
-                float(sum(judge(compressed(signal, size))[-1].mean() for size, judge in judges))
+                float(sum(discriminator(compressed(signal, size))[-1].mean() for size, discriminator in pairs))
                 for signal in (estimate, music)
             )
         return made, real
 
-    judges = list(zip(adversary.sizes, adversary.judges, strict=True))
+    pairs = list(zip(adversarial.sizes, adversarial.discriminators, strict=True))
     before = scores()
     for _ in range(40):
         optimizer.zero_grad()
-        adversary(estimate.detach(), music).mean().backward()
+        adversarial(estimate.detach(), music).mean().backward()
         optimizer.step()
     made, real = scores()
     assert real - made > before[1] - before[0] + 0.3
@@ -110,43 +122,41 @@ def test_quiet_bins_count_with_a_finite_gradient_at_silence() -> None:
     angles = [torch.atan2(seen[:, 1], seen[:, 0])[loud] for seen in (one, louder)]
     torch.testing.assert_close(angles[0], angles[1], rtol=1e-3, atol=1e-3)
     silence = torch.zeros(1, 4000, requires_grad=True)
-    _adversary()(silence, torch.zeros(1, 4000)).sum().backward()
+    _adversarial()(silence, torch.zeros(1, 4000)).sum().backward()
     assert silence.grad is not None and torch.isfinite(silence.grad).all()
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.isfinite(_adversary()(*_pair())).all()
+        assert torch.isfinite(_adversarial()(*_pair())).all()
 
 
-@pytest.mark.parametrize("family", JUDGED)
-def test_validation_leaves_the_judges_out(family: str) -> None:
+@pytest.mark.parametrize("family", ADVERSARIAL)
+def test_validation_leaves_the_discriminators_out(family: str) -> None:
     """Held-out losses are comparable with those of a training without."""
-    judged = _recipe(family, Path("music")).objective()
+    adversarial = _recipe(family, Path("music")).objective()
     plain = family_recipe(family, Path("music")).objective()
-    plain.network.load_state_dict(judged.network.state_dict())
+    plain.network.load_state_dict(adversarial.network.state_dict())
     excerpts = torch.from_numpy(np.concatenate([chord(0.5, seed) for seed in (0, 1)]))
     with torch.no_grad():
-        assert judged.measure(excerpts) == plain.measure(excerpts)
+        assert adversarial.measure(excerpts) == plain.measure(excerpts)
     length = 8 * plain.network.config.samples_per_latent
     inputs = torch.from_numpy(chord(2.0, 0)[:, :length]), torch.rand(1, 2), torch.zeros(1, 0), 0.0
-    assert judged.loss(*inputs).loss.item() > plain.loss(*inputs).loss.item() + 0.1
+    assert adversarial.loss(*inputs).loss.item() > plain.loss(*inputs).loss.item() + 0.1
 
 
-@pytest.mark.parametrize("family", JUDGED)
-def test_stopped_and_resumed_is_bit_for_bit_the_same_judges_and_all(family: str, pieces: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("family", ADVERSARIAL)
+def test_stopped_and_resumed_is_bit_for_bit_the_same_discriminators_too(
+    family: str, pieces: Path, tmp_path: Path
+) -> None:
     recipe = _recipe(family, pieces)
     train(recipe, tmp_path / "whole", progress=False)
-    half = Trainer(recipe, tmp_path / "parts", score=None)
-    half.start(resume=False)
-    for examples in batches(half.crops, first=0, last=3, batch=2):
-        half.step(examples)
-    half.save()
+    half = _three_steps(recipe, tmp_path / "parts")
     torch.manual_seed(99)
     weights = train(recipe, tmp_path / "parts", resume=True, progress=False)
     whole, parts = (
         load_file(checkpoints(tmp_path / run / "checkpoints")[-1] / "state.safetensors") for run in ("whole", "parts")
     )
     assert whole.keys() == parts.keys()
-    assert any(name.startswith("adversary.judges") for name in whole)
-    assert any(name.startswith("optimizer.adversary.judges") for name in whole)
+    assert any(name.startswith("adversarial.discriminators") for name in whole)
+    assert any(name.startswith("optimizer.adversarial.discriminators") for name in whole)
     for name in whole:
         assert torch.equal(whole[name], parts[name]), name
     assert load_file(weights).keys() == half.network.state_dict().keys()  # of no use after the training
@@ -154,14 +164,10 @@ def test_stopped_and_resumed_is_bit_for_bit_the_same_judges_and_all(family: str,
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_checkpoint_of_the_first_format_goes_on(family: str, pieces: Path, tmp_path: Path) -> None:
-    """It named the optimiser's moments without ``network.``, and its recipe knew no adversary."""
+    """It named the optimiser's moments without ``network.``, and its recipe knew no adversarial."""
     recipe = family_recipe(family, pieces)
     train(recipe, tmp_path / "whole", progress=False)
-    half = Trainer(recipe, tmp_path / "parts", score=None)
-    half.start(resume=False)
-    for examples in batches(half.crops, first=0, last=3, batch=2):
-        half.step(examples)
-    half.save()
+    _three_steps(recipe, tmp_path / "parts")
     saved = checkpoints(tmp_path / "parts" / "checkpoints")[-1]
     tensors = load_file(saved / "state.safetensors")
     save_file(
@@ -178,7 +184,7 @@ def test_a_checkpoint_of_the_first_format_goes_on(family: str, pieces: Path, tmp
         assert torch.equal(ours[name], theirs[name]), name
 
 
-def test_judges_are_not_added_to_a_training_that_had_none(pieces: Path, tmp_path: Path) -> None:
+def test_discriminators_are_not_added_to_a_training_that_had_none(pieces: Path, tmp_path: Path) -> None:
     train(family_recipe("dac-style", pieces, optimization={"steps": 4}), tmp_path, progress=False)
     with pytest.raises(ValueError, match=r"adversarial must be as in the checkpoint to resume, None, got \{'width': 4"):
         train(_recipe("dac-style", pieces), tmp_path, resume=True, progress=False)
