@@ -94,7 +94,7 @@ class LinearProbe(Probe):
         n_components: int | None = None,
         validation_fraction: float = 0.2,
         tol: float = 2e-6,
-        max_iter: int = 1000,
+        max_iter: int = 10_000,
         device: str = "cpu",
         random_state: int = 0,
     ) -> None:

@@ -10,7 +10,9 @@ from m2l_bench.results import Row, joined_notes
 
 
 def name_datasets(cells: Collection[list[Row]]) -> None:
-    """Put the dataset's name before each caveat that stands in more rows than those of one system.
+    """Put the dataset's name before each caveat that is not its system's own.
+
+    A system's own caveat stands in its rows of every dataset, and in no other system's.
 
     Parameters
     ----------
@@ -18,13 +20,18 @@ def name_datasets(cells: Collection[list[Row]]) -> None:
         Changed in place.
     """
     systems: dict[tuple[str, str], set[str]] = defaultdict(set)
+    datasets: dict[tuple[str, str], set[str]] = defaultdict(set)
+    measured: dict[str, set[str]] = defaultdict(set)
     for several in cells:
         for row in several:
+            measured[row.system].add(row.dataset)
             for note in row.notes:
                 systems[row.dataset, note].add(row.system)
+                datasets[row.system, note].add(row.dataset)
 
     def named(row: Row, note: str) -> str:
-        return f"{row.dataset}: {note}" if len(systems[row.dataset, note]) > 1 else note
+        own = len(systems[row.dataset, note]) == 1 and datasets[row.system, note] == measured[row.system]
+        return note if own else f"{row.dataset}: {note}"
 
     for several in cells:
         several[:] = [replace(row, note=joined_notes(*(named(row, note) for note in row.notes))) for row in several]

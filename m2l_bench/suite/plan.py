@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from m2l_bench.suite.jobs import (
     load_embedding,
     windows_of,
 )
-from m2l_bench.suite.probing import EncodeJob, ProbeJob, TaskSpec
+from m2l_bench.suite.probing import EncodeJob, ProbeJob, TaskSpec, probe_settings
 from m2l_bench.suite.suite import Suite
 from m2l_bench.systems.base import Codec, Encoder, ReadyMade
 from m2l_bench.tasks.sources.base import MissingDataset
@@ -75,7 +76,8 @@ class Plan:
         cards = sorted(METRICS[name].card.hash for name in self.suite.metrics)
         left_out = [*self.unusable, *sorted(self.unheard), *sorted(self.missing)]
         rest = self.suite.model_dump_json(exclude={"systems", "audio"})
-        parts = [*(job.id for job in self.jobs), *cards, *left_out, rest]
+        probes = [json.dumps(probe_settings(name), sort_keys=True) for name in self.suite.probes if self.tasks]
+        parts = [*(job.id for job in self.jobs), *cards, *left_out, rest, *probes]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
 
     @property

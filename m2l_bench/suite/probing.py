@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from m2l_bench import audio as audio_io
 from m2l_bench.latents import LatentKey, latent_key
+from m2l_bench.probes import load_probe
 from m2l_bench.results import Item, Row
 from m2l_bench.suite.data import AudioItem, read_ahead
 from m2l_bench.suite.engine import Outcome, Workspace, failure_reason
@@ -194,6 +195,7 @@ class ProbeJob:
             failed=self.failed_items,
             cards=[METRICS[name].card.hash for name in task.metrics],
             probe=self.probe,
+            settings=probe_settings(self.probe),
             seeds=self.seeds,
             **({"train_items": self.train_items} if self.train_items else {}),
         )
@@ -204,8 +206,6 @@ class ProbeJob:
 
     def run(self, workspace: Workspace) -> Outcome:
         """Rows and predictions; items without latents are counted as failed."""
-        from m2l_bench.probes import load_probe
-
         task = self.task.load()
         store = workspace.latents
         reasons = dict(self.failed_items)
@@ -313,8 +313,6 @@ def probe(system: System | str, task: Task | str, probe: str = "linear", *, seed
     >>> probe("majority", "instrument/tonejs", seeds=[0]).mean("accuracy") < 0.2
     True
     """
-    from m2l_bench.probes import load_probe
-
     if isinstance(system, str):
         system = load(system)
     if isinstance(task, str):
@@ -324,6 +322,12 @@ def probe(system: System | str, task: Task | str, probe: str = "linear", *, seed
         signal, rate = audio_io.load(item.path)
         features[item.id] = task.pool(*encode(system, signal, rate))
     return evaluate(task, features, load_probe(probe), seeds=seeds)
+
+
+def probe_settings(name: str) -> dict[str, Any]:
+    """What a probe of this name is made with, as far as its results depend on it."""
+    settings: dict[str, Any] = load_probe(name).get_params()
+    return settings
 
 
 def pooled_key(item: AudioItem, fingerprint: str, pooling: str, clip_seconds: float | None) -> LatentKey:

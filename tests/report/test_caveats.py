@@ -42,3 +42,14 @@ def test_a_datasets_caveat_names_it_and_a_systems_stands_once() -> None:
         ("x: Rendered.",),
         ("y: Recorded.",),
     ]
+
+
+def test_a_caveat_of_some_of_a_systems_datasets_names_them() -> None:
+    cells = [
+        [_row("a", "x", "Stopped.")],
+        [_row("a", "y", "Stopped.")],
+        [_row("a", "z")],
+        [_row("b", "x")],
+    ]
+    name_datasets(cells)
+    assert [row.notes for (row,) in cells] == [("x: Stopped.",), ("y: Stopped.",), (), ()]

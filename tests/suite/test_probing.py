@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from m2l_bench import audio
+from m2l_bench.probes import LinearProbe
 from m2l_bench.results import read_items
 from m2l_bench.suite.run import run_suite
 from m2l_bench.suite.suite import make_suite
@@ -89,6 +91,20 @@ def test_a_learning_curve_is_rows_and_a_figure(pitches: Path, tmp_path: Path) ->
     assert {item.split for item in result.items if item.system == "bands"} == {"test"}
     build([tmp_path / "run"])
     assert len(list((tmp_path / "run" / "report" / "figures").glob("*-linear-learning.png"))) == 1
+
+
+def test_a_run_of_a_probe_with_other_settings_is_another(pitches: Path, tmp_path: Path, monkeypatch) -> None:
+    def probed(folder: Path) -> set[str]:
+        run_suite(_suite(pitches), out=folder)
+        lines = csv.DictReader((folder / "jobs.csv").read_text().splitlines())
+        return {line["job"] for line in lines if line["kind"] == "probe"}
+
+    before = probed(tmp_path / "run")
+    assert before and probed(tmp_path / "run") == before
+    monkeypatch.setattr("m2l_bench.suite.probing.load_probe", lambda name: LinearProbe(max_iter=7))
+    with pytest.raises(ValueError, match="holds the run of another plan"):
+        probed(tmp_path / "run")
+    assert not before & probed(tmp_path / "other")
 
 
 def test_lost_latents_are_made_again_and_rows_are_equal(pitches: Path, tmp_path: Path) -> None:
