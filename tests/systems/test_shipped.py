@@ -43,11 +43,12 @@ def test_the_record_is_of_these_weights_and_this_recipe(family: str) -> None:
         assert (card / f"training-{number}" / "curves.png").is_file()
         name = f"{family}-small" if number == 1 else f"{family}-small-{number}"
         recipe = read_recipe(ASSETS / "recipes" / f"{name}.toml").to_dict()
-        for section in ("model", "optimization", "validation"):
-            ours = {key: value for key, value in recipe[section].items() if key != "folders"}
-            theirs = {key: value for key, value in training["recipe"][section].items() if key != "folders"}
+        for section in ("model", "data", "noise", "stages", "adversarial", "optimization", "validation"):
+            ours, theirs = (
+                {key: value for key, value in (held.get(section) or {}).items() if key != "folders"}
+                for held in (recipe, training["recipe"])
+            )
             assert ours == theirs, section
-        assert recipe.get("adversarial") == training["recipe"].get("adversarial")
         assert training["step"] == recipe["optimization"]["steps"]
     minutes = SYSTEMS[family].caveats["small"].split(" trained for ")[1].split()[0]
     assert int(minutes) == round(record["cpu_seconds"] / 60)
