@@ -17,6 +17,7 @@ from m2l_bench.systems.catalogue import SYSTEMS
 from m2l_bench.systems.families.recipe import read_recipe
 
 ASSETS = Path(assets.__file__).parent
+README = Path(__file__).parents[2] / "README.md"
 SHIPPED = sorted(path.name.removesuffix("-small.safetensors") for path in ASSETS.glob("*-small.safetensors"))
 
 
@@ -52,6 +53,9 @@ def test_the_record_is_of_these_weights_and_this_recipe(family: str) -> None:
         assert training["step"] == recipe["optimization"]["steps"]
     minutes = SYSTEMS[family].caveats["small"].split(" trained for ")[1].split()[0]
     assert int(minutes) == round(record["cpu_seconds"] / 60)
+    cpu, wall, heard = (record[f"{name}_seconds"] for name in ("cpu", "wall", "audio"))
+    budget = f"| {count / 1e6:.2f} | {cpu / 60:.0f} | {wall / 3600:.1f} | {heard / 3600:.1f} |"
+    assert f"| {family}:small {budget}" in README.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("family", SHIPPED)
