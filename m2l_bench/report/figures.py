@@ -24,7 +24,6 @@ from m2l_bench.report.style import (
     error_bars,
     error_lengths,
     legend,
-    name_points,
     panel,
     panels,
     plain_log_ticks,
@@ -61,15 +60,14 @@ def rate_quality(points: Sequence[Point], *, x_label: str, y_label: str) -> Figu
 
 
 def tradeoff(points: Sequence[Point], *, x_label: str, y_label: str) -> Figure:
-    """Reconstruction (x) against probing (y), every system named at its point."""
+    """Reconstruction (x) against probing (y), with intervals; one colour and marker a system."""
     with panel(COLUMN, 2.7) as (figure, axes):
         for index, point in enumerate(points):
             error_bars(axes, [point], index, label=point.system, line="")
         axes.set(xlabel=x_label, ylabel=y_label)
-        axes.margins(0.18)
         axes.grid(True, linewidth=0.3, color="#CCCCCC")
         axes.set_axisbelow(True)
-        name_points(figure, axes, [(point.system, point.x.value, point.y.value) for point in points])
+        legend(figure, axes)
     return figure
 
 

@@ -3,7 +3,7 @@
 Conventions
 -----------
 Widths are those of a paper's column (3.35 in) or text (6.9 in); letters are 7 points at that size. Colours are Okabe and
-Ito's, which colour-blind readers tell apart, and never the only sign: markers, hatches and direct labels say the same.
+Ito's, which colour-blind readers tell apart, and never the only sign: markers and hatches say the same.
 The same figure gives the same bytes (no dates in the files), whatever the user's matplotlib settings are.
 
 References
@@ -192,34 +192,6 @@ def colour_bar(figure: Figure, image: Any, axes: Axes, label: str) -> None:
     bar = figure.colorbar(image, ax=axes, fraction=0.045, pad=0.02)
     bar.set_label(label)
     bar.outline.set_linewidth(0.4)
-
-
-def name_points(figure: Figure, axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
-    """Write each name beside its point, at the first of eight places where it covers no point and no other name."""
-    figure.canvas.draw()
-    taken = [axes.transData.transform((x, y)) for _, x, y in points]
-    boxes: list[Any] = []
-    for name, x, y in points:
-        for dx, dy in ((1, 1), (-1, 1), (1, -1), (-1, -1), (0, 1), (0, -1), (1, 0), (-1, 0)):
-            text = axes.annotate(
-                short(name, 24),
-                (x, y),
-                xytext=(4 * dx, (3 if dx else 8) * dy),
-                textcoords="offset points",
-                ha={1: "left", -1: "right", 0: "center"}[dx],
-                va={1: "bottom", -1: "top", 0: "center"}[dy],
-                fontsize=6,
-                bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.7},
-            )
-            box = text.get_window_extent()
-            free = not any(box.overlaps(other) for other in boxes) and not any(box.contains(*at) for at in taken)
-            if free and axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1:
-                break
-            text.remove()
-        else:
-            text = axes.annotate(short(name, 24), (x, y), xytext=(5, 3), textcoords="offset points", fontsize=6)
-            box = text.get_window_extent()
-        boxes.append(box)
 
 
 def short(text: str, length: int) -> str:

@@ -167,19 +167,17 @@ def test_figures_fit_a_column_and_show_their_data() -> None:
     assert figures_["training"].axes[1].get_yscale() == "linear"
 
 
-def test_names_in_the_tradeoff_cover_no_point() -> None:
-    rng = np.random.default_rng(1)
-    points = [
-        Point(f"system-{i}", "x", Interval(x, x, x), Interval(y, y, y)) for i, (x, y) in enumerate(rng.random((9, 2)))
-    ]
+def test_every_system_of_the_tradeoff_has_a_look_of_its_own() -> None:
+    places = np.random.default_rng(1).random((20, 2))
+    points = [Point(f"system-{i}", "x", Interval(x, x, x), Interval(y, y, y)) for i, (x, y) in enumerate(places)]
     figure = figures.tradeoff(points, x_label="x", y_label="y")
     figure.canvas.draw()
-    axes = figure.axes[0]
-    boxes = [text.get_window_extent() for text in axes.texts]
-    centres = [axes.transData.transform((point.x.value, point.y.value)) for point in points]
-    assert len(boxes) == 9
-    assert not any(box.contains(*centre) for box in boxes for centre in centres)
-    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[i + 1 :])
+    drawn = figure.axes[0].containers
+    looks = {(bar.lines[0].get_color(), bar.lines[0].get_marker()) for bar in drawn}
+    (named,) = figure.legends
+    assert len(looks) == len(drawn) == 20
+    assert [text.get_text() for text in named.get_texts()] == [point.system for point in points]
+    assert not named.get_window_extent().overlaps(figure.axes[0].get_window_extent())
 
 
 def test_colours_can_be_told_apart_by_brightness_or_marker() -> None:
