@@ -253,7 +253,7 @@ def encode(
     from m2l_bench.systems.files import encode_file
 
     with bad_input():
-        _each(source, target, ".safetensors", lambda a, b: encode_file(_loaded(system, checkpoint, seed), a, b))
+        _each(source, target, ".safetensors", lambda: _loaded(system, checkpoint, seed), encode_file)
 
 
 @app.command()
@@ -268,7 +268,7 @@ def decode(
     from m2l_bench.systems.files import decode_file
 
     with bad_input():
-        _each(source, target, ".wav", lambda a, b: decode_file(_loaded(system, checkpoint, seed), a, b))
+        _each(source, target, ".wav", lambda: _loaded(system, checkpoint, seed), decode_file)
 
 
 @app.command(name="list")
@@ -371,23 +371,23 @@ def _loaded(system: str, checkpoint: str | None, seed: int) -> Any:
     return SystemSpec(label=system, spelling=system, checkpoint=checkpoint, seed=seed).load()
 
 
-def _each(source: Path, target: Path, suffix: str, convert: Callable[[Path, Path], None]) -> None:
+def _each(source: Path, target: Path, suffix: str, load: Callable[[], Any], convert: Callable[..., None]) -> None:
     """One file, or every file of a folder; nothing is overwritten, a file that fails is named and the rest goes on."""
     from m2l_bench.audio import list_audio
 
-    if not source.is_dir():
-        pairs = [(source, target)]
-    else:
+    pairs = [(source, target)]
+    if source.is_dir():
         found = list_audio(source) if suffix == ".safetensors" else sorted(source.rglob("*.safetensors"))
         pairs = [(path, target / path.relative_to(source).with_suffix(suffix)) for path in found]
     if not pairs:
         raise ValueError(f"{source}: must hold files to convert, got none")
+    system = load()  # what is wrong with it is said once, not for every file
     failed = 0
     for given, written in pairs:
         try:
             if written.exists():
                 raise ValueError(f"{written}: exists already, and nothing is overwritten")
-            convert(given, written)
+            convert(system, given, written)
         except (ValueError, OSError) as error:
             failed += 1
             typer.echo(f"error: {printable(str(error))}", err=True)

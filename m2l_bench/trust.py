@@ -14,12 +14,15 @@ import os
 import sys
 import unicodedata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 ALLOW_OUTSIDE = "M2L_BENCH_ALLOW_OUTSIDE"
 _FEW_RECORDS = 1 << 16
@@ -97,6 +100,18 @@ def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: must be a readable TOML file ({error})") from error
+
+
+def faults(error: ValidationError) -> str:
+    """What pydantic found wrong with a file's values, in one line: for each fault its key, the constraint and the value."""
+    found = []
+    for fault in error.errors():
+        key, message = ".".join(str(part) for part in fault["loc"]), fault["msg"].removeprefix("Value error, ")
+        if ", got " not in message:
+            value = repr(fault["input"])
+            message += f", got {value if len(value) <= 80 else value[:77] + '...'}"
+        found.append(f"{key}: {message}" if key else message)
+    return "; ".join(found)
 
 
 def modest_parquet(path: Path, footer: Any) -> None:

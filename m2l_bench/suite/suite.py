@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 from m2l_bench.probes import PROBES
 from m2l_bench.suite.jobs import SystemSpec
 from m2l_bench.suite.probing import TaskSpec
-from m2l_bench.trust import ALLOW_OUTSIDE, OutsideError, outside_allowed, read_toml
+from m2l_bench.trust import ALLOW_OUTSIDE, OutsideError, faults, outside_allowed, read_toml
 
 EMBEDDED_SYSTEMS = (
     "identity",
@@ -168,10 +168,7 @@ def make_suite(content: dict[str, Any], *, source: str = "suite") -> Suite:
     try:
         return Suite.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "suite"
-        message = first["msg"].removeprefix("Value error, ")
-        raise ValueError(f"{source}: {key}: {message} (got {_short(first['input'])})") from error
+        raise ValueError(f"{source}: {faults(error)}") from error
 
 
 def default_metrics(audio: Sequence[str]) -> tuple[tuple[str, ...], str]:
@@ -202,8 +199,3 @@ def folder_entry(text: str) -> dict[str, Any]:
 def _from_spelling(text: str) -> SystemEntry:
     label, _, system = text.rpartition("=")
     return SystemEntry(system=system, label=label)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from m2l_bench.training.crops import Folder
 from m2l_bench.training.objective import Objective
-from m2l_bench.trust import read_toml
+from m2l_bench.trust import faults, read_toml
 
 
 class Section(BaseModel):
@@ -222,15 +222,8 @@ def read_recipe(path: str | Path, kinds: Mapping[str, type[R]], *, default: str 
     try:
         recipe = kinds[family].model_validate(values)
     except ValidationError as error:
-        raise ValueError(f"{path}: {_explain(error)}") from error
+        raise ValueError(f"{path}: {faults(error)}") from error
     return _absolute(recipe, path.parent)
-
-
-def _explain(error: ValidationError) -> str:
-    return "; ".join(
-        f"{'.'.join(str(part) for part in fault['loc']) or 'recipe'}: {fault['msg']}, got {str(fault['input'])[:80]}"
-        for fault in error.errors()
-    )
 
 
 def _absolute(recipe: R, base: Path) -> R:

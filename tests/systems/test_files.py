@@ -47,6 +47,12 @@ def test_nothing_is_overwritten_and_the_rest_goes_on(music_folder: Path, tmp_pat
     assert (tmp_path / "latents" / "album" / "c.safetensors").is_file()
 
 
+def test_what_is_wrong_with_the_system_is_said_once(music_folder: Path, tmp_path: Path) -> None:
+    result = invoke("encode", music_folder, tmp_path / "latents", "--system", "pca", "--checkpoint", tmp_path / "none")
+    assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) == 1 and result.stderr.startswith("error: ")
+
+
 @pytest.mark.parametrize(
     ("command", "source", "system", "message"),
     [
