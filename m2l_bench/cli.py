@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -253,7 +254,7 @@ def encode(
     from m2l_bench.systems.files import encode_file
 
     with bad_input():
-        _each(source, target, ".safetensors", lambda: _loaded(system, checkpoint, seed), encode_file)
+        _each(source, target, ".safetensors", partial(encode_file, _loaded(system, checkpoint, seed)))
 
 
 @app.command()
@@ -268,7 +269,7 @@ def decode(
     from m2l_bench.systems.files import decode_file
 
     with bad_input():
-        _each(source, target, ".wav", lambda: _loaded(system, checkpoint, seed), decode_file)
+        _each(source, target, ".wav", partial(decode_file, _loaded(system, checkpoint, seed)))
 
 
 @app.command(name="list")
@@ -371,7 +372,7 @@ def _loaded(system: str, checkpoint: str | None, seed: int) -> Any:
     return SystemSpec(label=system, spelling=system, checkpoint=checkpoint, seed=seed).load()
 
 
-def _each(source: Path, target: Path, suffix: str, load: Callable[[], Any], convert: Callable[..., None]) -> None:
+def _each(source: Path, target: Path, suffix: str, convert: Callable[[Path, Path], None]) -> None:
     """One file, or every file of a folder; nothing is overwritten, a file that fails is named and the rest goes on."""
     from m2l_bench.audio import list_audio
 
@@ -381,13 +382,12 @@ def _each(source: Path, target: Path, suffix: str, load: Callable[[], Any], conv
         pairs = [(path, target / path.relative_to(source).with_suffix(suffix)) for path in found]
     if not pairs:
         raise ValueError(f"{source}: must hold files to convert, got none")
-    system = load()  # what is wrong with it is said once, not for every file
     failed = 0
     for given, written in pairs:
         try:
             if written.exists():
                 raise ValueError(f"{written}: exists already, and nothing is overwritten")
-            convert(system, given, written)
+            convert(given, written)
         except (ValueError, OSError) as error:
             failed += 1
             typer.echo(f"error: {printable(str(error))}", err=True)

@@ -325,7 +325,7 @@ def probe(system: System | str, task: Task | str, probe: str = "linear", *, seed
 
 
 def probe_settings(name: str) -> dict[str, Any]:
-    """What a probe of this name is made with, as far as its results depend on it."""
+    """All that a probe of this name is made with, for identities: other settings are other results."""
     settings: dict[str, Any] = load_probe(name).get_params()
     return settings
 
