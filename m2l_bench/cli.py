@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from m2l_bench import console
+from m2l_bench import __version__, console
 from m2l_bench.trust import printable
 
 if TYPE_CHECKING:
@@ -23,12 +23,7 @@ if TYPE_CHECKING:
     from m2l_bench.suite.run import RunResult
     from m2l_bench.suite.suite import Suite
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Compare audio autoencoders and codecs.",
-)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 # By which the clips worth hearing are chosen: the first that was measured.
 RANKING = ("mel_distance", "si_sdr", "stft_distance")
@@ -53,6 +48,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the rows as JSON, fo
 Metrics = Annotated[
     list[str] | None, typer.Option("--metric", help="A metric; repeat for several (m2l-bench list metrics).")
 ]
+
+
+@app.callback(invoke_without_command=True)
+def common(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    """Compare audio autoencoders and codecs."""
+    if version:
+        print(f"m2l-bench {__version__}")
+        raise typer.Exit
 
 
 @app.command()
@@ -287,10 +290,8 @@ def list_(
     }[what]()
     if as_json:
         print(json.dumps(table, indent=2))
-    elif what == "systems":
-        console.print_systems(table)
     else:
-        console.print_table(table)
+        (console.print_systems if what == "systems" else console.print_table)(table)
 
 
 @contextmanager
@@ -333,10 +334,7 @@ def _run(suite: Suite, out: Path | None, engine: Engine, clips: int, as_json: bo
         result = run_suite(suite, out=out, engine=engine, **how | hooks)
     if result.fresh or not (result.folder / "index.md").is_file():
         _report(result, clips, engine)
-    if as_json:
-        console.print_json(result)
-    else:
-        console.print_result(result)
+    (console.print_json if as_json else console.print_result)(result)
     if result.n_failed:
         raise typer.Exit(2)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import m2l_bench
 from m2l_bench import audio
 from m2l_bench.cli import app
 
@@ -126,6 +127,11 @@ def test_importing_stays_light(code: str) -> None:
     check = f"{code}; import sys; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_version_is_printed_and_nothing_is_run() -> None:
+    result = invoke("--version", "list", "systems")
+    assert (result.exit_code, result.stdout) == (0, f"m2l-bench {m2l_bench.__version__}\n")
 
 
 def test_list_systems_says_which_variant_is_downloaded() -> None:
