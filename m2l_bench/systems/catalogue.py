@@ -336,10 +336,10 @@ SYSTEMS: dict[str, Entry] = {
     ),
     "musika-style": _family(
         "musika-style",
-        "Musika's networks, smaller, in two stages, without discriminators",
+        "Musika's networks, smaller, in two stages, its last training against discriminators",
         "2.04",
         original="Musika",
-        trained="48 minutes",
+        trained="178 minutes",
     ),
     "mousai-style": _family(
         "mousai-style",
