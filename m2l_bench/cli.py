@@ -9,7 +9,6 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -254,10 +253,10 @@ def encode(
     seed: Seed = 0,
 ) -> None:
     """Turn audio into latents: safetensors with what decode needs."""
-    from m2l_bench.systems.files import encode_file
+    from m2l_bench.systems.files import file_encoder
 
     with bad_input():
-        _each(source, target, ".safetensors", partial(encode_file, _loaded(system, checkpoint, seed)))
+        _each(source, target, ".safetensors", file_encoder(_loaded(system, checkpoint, seed)))
 
 
 @app.command()
@@ -269,10 +268,10 @@ def decode(
     seed: Seed = 0,
 ) -> None:
     """Turn latents back into audio."""
-    from m2l_bench.systems.files import decode_file
+    from m2l_bench.systems.files import file_decoder
 
     with bad_input():
-        _each(source, target, ".wav", partial(decode_file, _loaded(system, checkpoint, seed)))
+        _each(source, target, ".wav", file_decoder(_loaded(system, checkpoint, seed)))
 
 
 @app.command(name="list")

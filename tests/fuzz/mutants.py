@@ -30,7 +30,7 @@ from m2l_bench.pickles import read_weights
 from m2l_bench.report.clips import read_manifest
 from m2l_bench.results import Item, from_parquet, to_parquet
 from m2l_bench.suite.suite import read_suite
-from m2l_bench.systems.files import decode_file
+from m2l_bench.systems.files import file_decoder
 from m2l_bench.systems.musika.keras_weights import read_layers
 from m2l_bench.systems.pca import Pca
 from m2l_bench.tasks.sources.folder import Folder
@@ -180,7 +180,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "items.parquet": lambda path: from_parquet(path, Item),
     "shard.parquet": _read_shard,
     "model.safetensors": lambda path: load_checkpoint(path).network(),
-    "latents.safetensors": lambda path: decode_file(_pca(), path, path.parent / "back.wav"),
+    "latents.safetensors": lambda path: file_decoder(_pca())(path, path.parent / "back.wav"),
     "model.pt": read_weights,
     "legacy.pt": read_weights,
     "musika.h5": read_layers,

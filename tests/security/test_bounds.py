@@ -24,7 +24,7 @@ from m2l_bench.music2latent.recipe import read_recipe
 from m2l_bench.results import Item, from_parquet, to_parquet
 from m2l_bench.suite.suite import read_suite
 from m2l_bench.systems.features import MfccChroma
-from m2l_bench.systems.files import decode_file
+from m2l_bench.systems.files import file_decoder
 from m2l_bench.systems.musika.keras_weights import read_layers
 from m2l_bench.systems.pca import Pca
 from m2l_bench.trust import parse_json
@@ -158,7 +158,7 @@ def test_latents_that_claim_hours(change: dict[str, str], tmp_path: Path) -> Non
     said = {"fingerprint": system.fingerprint, "sample_rate": "44100", "n_samples": "4096"} | change
     save_file({"latents": np.zeros((1, 64, 1), np.float32)}, tmp_path / "a.safetensors", said)
     with pytest.raises(ValueError, match=r"a\.safetensors"):
-        decode_file(system, tmp_path / "a.safetensors", tmp_path / "a.wav")
+        file_decoder(system)(tmp_path / "a.safetensors", tmp_path / "a.wav")
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_latents_that_are_none(latents: np.ndarray, tmp_path: Path) -> None:
     said = {"fingerprint": system.fingerprint, "sample_rate": "44100", "n_samples": "4096"}
     save_file({"latents": latents}, tmp_path / "a.safetensors", said)
     with pytest.raises(ValueError, match=r"latents must (be|decode to) finite"):
-        decode_file(system, tmp_path / "a.safetensors", tmp_path / "a.wav")
+        file_decoder(system)(tmp_path / "a.safetensors", tmp_path / "a.wav")
 
 
 @pytest.mark.parametrize("trap", ["huge", "external", "link", "virtual", "text"])

@@ -47,10 +47,24 @@ def test_nothing_is_overwritten_and_the_rest_goes_on(music_folder: Path, tmp_pat
     assert (tmp_path / "latents" / "album" / "c.safetensors").is_file()
 
 
-def test_what_is_wrong_with_the_system_is_said_once(music_folder: Path, tmp_path: Path) -> None:
-    result = invoke("encode", music_folder, tmp_path / "latents", "--system", "pca", "--checkpoint", tmp_path / "none")
+@pytest.mark.parametrize(
+    ("command", "system", "message"),
+    [
+        ("encode", ("pca", "--checkpoint", "nowhere"), "nowhere"),
+        ("encode", ("identity",), "identity: must have latents"),
+        ("decode", ("musicnn",), "musicnn: must have a decoder"),
+    ],
+)
+def test_what_is_wrong_with_the_system_is_said_once(
+    music_folder: Path, tmp_path: Path, command: str, system: tuple[str, ...], message: str
+) -> None:
+    latents = tmp_path / "latents"
+    assert invoke("encode", music_folder, latents, "--system", "pca").exit_code == 0
+    source = latents if command == "decode" else music_folder
+    result = invoke(command, source, tmp_path / "new", "--system", *system)
     assert result.exit_code == 2
     assert len(result.stderr.splitlines()) == 1 and result.stderr.startswith("error: ")
+    assert message in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -71,7 +85,7 @@ def test_mistakes_are_named(tmp_path: Path, music, command: str, source: str, sy
 def test_latents_of_another_system_are_refused(tmp_path: Path, music, music_folder: Path) -> None:
     audio.write(tmp_path / "in.wav", music(30001), 44100)
     assert invoke("encode", tmp_path / "in.wav", tmp_path / "z.safetensors", "--system", "pca").exit_code == 0
-    from m2l_bench.systems.files import decode_file
+    from m2l_bench.systems.files import file_decoder
 
     with pytest.raises(ValueError, match=r"must be decoded by the system that encoded it, pca .*got pca-4"):
-        decode_file(load("pca", fit_on=music_folder, dim=4), tmp_path / "z.safetensors", tmp_path / "out.wav")
+        file_decoder(load("pca", fit_on=music_folder, dim=4))(tmp_path / "z.safetensors", tmp_path / "out.wav")
