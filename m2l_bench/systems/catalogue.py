@@ -350,11 +350,11 @@ SYSTEMS: dict[str, Entry] = {
     ),
     "dac-style": _family(
         "dac-style",
-        "residual vector quantisation: DAC, smaller, its last training against discriminators",
+        "residual vector quantisation: DAC, smaller, its last trainings against discriminators",
         "1.16",
         bit_rate="1.38",
         original="DAC",
-        trained="157 minutes",
+        trained="297 minutes",
     ),
     "folder": Entry(
         module="m2l_bench.systems.folder",
