@@ -17,7 +17,11 @@ from m2l_bench.systems.base import Autoencoder, Encoder, System
 
 
 def file_encoder(system: System) -> Callable[[Path, Path], None]:
-    """What encodes one audio file into another file.
+    """What encodes one audio file to one of latents.
+
+    Parameters
+    ----------
+    system : System
 
     Returns
     -------
@@ -52,6 +56,10 @@ def file_encoder(system: System) -> Callable[[Path, Path], None]:
 
 def file_decoder(system: System) -> Callable[[Path, Path], None]:
     """What decodes one file of latents to the rate and length of the audio that it came from.
+
+    Parameters
+    ----------
+    system : System
 
     Returns
     -------
