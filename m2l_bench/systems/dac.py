@@ -130,4 +130,6 @@ class Dac(ContinuousDac):
     @torch.inference_mode()
     def _latents(self, codes: Tensor) -> np.ndarray:
         """From the codes alone, so that reconstructions are what the bit stream holds, to the last bit."""
-        return self.model.quantizer.from_codes(codes)[0].cpu().numpy()
+        return (
+            pretrained.quantised_in_blocks(lambda piece: self.model.quantizer.from_codes(piece)[0], codes).cpu().numpy()
+        )

@@ -109,14 +109,16 @@ def each_in_blocks(function: Callable[[Tensor], Tensor], x: Tensor, context: int
 
 
 def quantised_in_blocks(quantise: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
-    """Quantise frames in blocks: a frame's distances to every code of a codebook take far more memory than the frame.
+    """Quantise frames, or look codes up, in blocks.
+
+    A frame's distances to every code of a codebook, or what each codebook adds to it, take far more memory than the frame.
 
     Parameters
     ----------
     quantise : callable
         (batch, width, frames) -> (..., frames), each frame for itself.
     z : Tensor
-        Shape (batch, width, frames).
+        Latents or codes, shape (batch, width, frames).
 
     Returns
     -------

@@ -1,6 +1,6 @@
 """How a run scales: two workers against one, cost and memory by the number of tracks, and the plan of a million jobs.
 
-    python tests/benchmarks/bench_scaling.py [MOST_TRACKS]
+    PYTHONPATH=. python tests/benchmarks/bench_scaling.py [MOST_TRACKS]
 
 Tracks are half a second of noise and tones, mono, 16 kHz; two systems, one metric, so that what the engine and the stores
 add to each job weighs as much as it ever does. Prints measured figures only; needs an idle machine.
@@ -8,7 +8,7 @@ add to each job weighs as much as it ever does. Prints measured figures only; ne
 
 from __future__ import annotations
 
-import resource
+import multiprocessing
 import sys
 import tempfile
 import time
@@ -23,10 +23,11 @@ from m2l_bench.latents import LatentKey
 from m2l_bench.results import Item
 from m2l_bench.suite import plan as planning
 from m2l_bench.suite.data import AudioItem, AudioSet
-from m2l_bench.suite.engine import JobStore, Outcome, Workspace, run_jobs
+from m2l_bench.suite.engine import Job, JobStore, Outcome, Workspace, run_jobs
 from m2l_bench.suite.local import LocalEngine
 from m2l_bench.suite.run import run_suite
 from m2l_bench.suite.suite import make_suite
+from tests.peak_memory import peak_memory
 
 
 @dataclass(frozen=True)
@@ -97,20 +98,23 @@ def growth(folder: Path, sizes: list[int]) -> None:
             }
         )
         jobs: list[float] = []
+        worker = [0]
+
+        def finished(job: Job, seconds: float | None, jobs: list[float] = jobs, worker: list[int] = worker) -> None:
+            jobs.append(seconds or 0.0)
+            if len(jobs) % 20 == 1:
+                worker[0] = max(worker[0], *(peak_memory(child.pid) for child in multiprocessing.active_children()))
+
         began = time.perf_counter()
-        run_suite(
-            suite,
-            out=folder / f"run-{size}",
-            on_finished=lambda job, seconds, jobs=jobs: jobs.append(seconds or 0.0),
-        )
+        run_suite(suite, out=folder / f"run-{size}", on_finished=finished)
         wall = time.perf_counter() - began
         again = time.perf_counter()
         run_suite(suite, out=folder / f"run-{size}")
         again = time.perf_counter() - again
         print(
             f"{size:6d} tracks: {1e3 * wall / size:.2f} ms a track, of which {1e3 * sum(jobs) / size:.2f} in jobs; found "
-            f"finished again: {1e3 * again / size:.2f} ms a track; peak memory so far: main process {_peak():.0f} MB, "
-            f"largest worker {_peak(resource.RUSAGE_CHILDREN):.0f} MB"
+            f"finished again: {1e3 * again / size:.2f} ms a track; peak memory: main process so far "
+            f"{peak_memory() / 2**20:.0f} MiB, worker {worker[0] / 2**20:.0f} MiB"
         )
 
 
@@ -129,12 +133,8 @@ def plan_of_a_million(jobs: int = 1_000_000) -> None:
     named = plan.hash
     print(
         f"plan of {len(plan.jobs):,} jobs over {files:,} files: {time.perf_counter() - began:.1f} s, peak memory "
-        f"{_peak():.0f} MB ({named})"
+        f"{peak_memory() / 2**20:.0f} MiB ({named})"
     )
-
-
-def _peak(who: int = resource.RUSAGE_SELF) -> float:
-    return resource.getrusage(who).ru_maxrss / 1024
 
 
 def main() -> None:

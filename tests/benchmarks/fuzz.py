@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "fuzz")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "fuzz")]
 
 
 def child(first: int, last: int, folder: Path) -> None:
     """Say each case's number before it is tried, and what was found after."""
     import mutants
+    from peak_memory import peak_memory
 
     mutants.prepare(folder)
     os.chdir(folder)
@@ -39,11 +40,11 @@ def child(first: int, last: int, folder: Path) -> None:
         print(json.dumps({"number": number, "kind": kind, "seed": seed}), flush=True)
         if why := mutants.finding(kind, seed, folder):
             print(json.dumps({"found": why}), flush=True)
-    print(json.dumps({"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}), flush=True)
+    print(json.dumps({"peak": peak_memory()}), flush=True)
 
 
 def run_child(first: int, last: int, found: list[dict[str, Any]]) -> tuple[int, int]:
-    """The number after the last case that was tried, and the child's peak memory in KiB."""
+    """The number after the last case that was tried, and the child's peak memory in bytes."""
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {"XDG_CACHE_HOME": folder, "OMP_NUM_THREADS": "1"}
         command = [sys.executable, __file__, "--child", str(first), str(last), folder]
@@ -86,7 +87,7 @@ def main() -> None:
     for (kind, why), count in kinds.most_common():
         seeds = [case["seed"] for case in found if (case["kind"], case["found"][:80]) == (kind, why)]
         print(f"{count:5d} {kind}: {why} (seeds {seeds[:3]})")
-    print(f"{total} cases, {len(found)} findings, {time.time() - began:.0f} s, peak {peak / 1024:.0f} MiB")
+    print(f"{total} cases, {len(found)} findings, {time.time() - began:.0f} s, peak {peak / 2**20:.0f} MiB")
     raise SystemExit(bool(found))
 
 

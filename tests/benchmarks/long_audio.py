@@ -14,10 +14,11 @@ import tempfile
 from pathlib import Path
 
 CHILD = """
-import json, resource, sys, time
+import json, sys, time
 import numpy as np
 import torch
 from m2l_bench.music2latent.autoencoder import Music2Latent
+from tests.peak_memory import peak_memory
 action, source, target, checkpoint, batch = sys.argv[1:]
 system = Music2Latent(checkpoint, device="cpu", batch_size=int(batch))
 start = time.perf_counter()
@@ -28,7 +29,7 @@ else:
     first = next(blocks)
     np.save(target, first, allow_pickle=False)
     sum(block.shape[-1] for block in blocks)
-print(json.dumps([resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10, time.perf_counter() - start]))
+print(json.dumps([peak_memory() / 2**20, time.perf_counter() - start]))
 """
 
 

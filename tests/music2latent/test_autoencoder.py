@@ -206,13 +206,15 @@ def _peak_of_a_round_trip(minutes: int, checkpoint: Path, folder: Path) -> int:
     path = folder / f"{minutes}.wav"
     files.write(path, _noise(1, minutes * 60 * 2000), 2000, subtype="PCM_16")
     script = f"""
-import resource, torch
+import sys, torch
+sys.path.insert(0, {str(ROOT / "tests")!r})
+from peak_memory import peak_memory
 from m2l_bench.music2latent.autoencoder import Music2Latent
 torch.set_num_threads(1)
 system = Music2Latent({str(checkpoint)!r}, device="cpu")
 n = sum(block.shape[-1] for block in system.decode_blocks(system.encode_file({str(path)!r})))
 assert n >= {minutes * 60 * 2000}
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(peak_memory())
 """
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     return int(done.stdout)

@@ -29,15 +29,17 @@ from m2l_bench.systems.musika.keras_weights import read_layers
 from m2l_bench.systems.pca import Pca
 from m2l_bench.trust import parse_json
 
-MEASURE = """
-import resource, sys
+MEASURE = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+from peak_memory import peak_memory
 from m2l_bench import audio
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_memory()
 try:
     audio.load(sys.argv[1])
 except audio.AudioError as error:
     print(error)
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+print((peak_memory() - before) // 2**20)
 """
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,7 @@ import warnings
 from pathlib import Path
 
 HERE = Path(__file__).parent
-SHORT, LONG = 10, 40  # seconds
+SHORT, LONG = 20, 60  # seconds; blocks last 6, so that in both some have context on either side
 NAMES = (
     "musika",
     "mousai-v2",
@@ -69,13 +68,14 @@ def measure(name: str, folder: Path, seconds: int) -> dict[str, float]:
     import torch
 
     import m2l_bench
+    from tests.peak_memory import peak_memory
 
     options = {"num_steps": 1} if name.startswith(("mousai", "codicodec")) else {}
     system = m2l_bench.load(name, checkpoint=folder, device="cpu", **options)
     modules = [value for value in vars(system).values() if isinstance(value, torch.nn.Module)]
     rate = system.sample_rate or 44100
     audio = np.tile(recipes.music(2, rate), (1, seconds))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory()
     start = time.perf_counter()
     back = system.reconstruct(audio)
     took = time.perf_counter() - start
@@ -83,7 +83,8 @@ def measure(name: str, folder: Path, seconds: int) -> dict[str, float]:
     return {
         "parameters": sum(p.numel() for module in modules for p in module.parameters()),
         "seconds per second": took / seconds,
-        "MB more": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024,
+        "MB loaded": before / 1e6,
+        "MB more": (peak_memory() - before) / 1e6,
     }
 
 

@@ -1,0 +1,25 @@
+"""The tests' own measure of memory sees what a process takes, and not what its parent took."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from peak_memory import peak_memory
+
+CHILD = "from peak_memory import peak_memory; a = bytearray(b'a') * ({} << 20); del a; print(peak_memory() >> 20)"
+
+
+def _child(megabytes: int) -> int:
+    command = [sys.executable, "-c", CHILD.format(megabytes)]
+    return int(subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True).stdout)
+
+
+def test_a_peak_is_seen_after_it_is_over_and_is_not_handed_down() -> None:
+    parents = np.ones(300 << 17)  # 300 MiB, filled
+    assert peak_memory() == peak_memory(os.getpid()) > parents.nbytes
+    assert _child(0) < 50
+    assert 250 <= _child(250) < 300
