@@ -32,9 +32,9 @@ from m2l_bench.trust import parse_json
 MEASURE = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
-from peak_memory import peak_memory
+from peak_memory import peak_memory, restart_peak
 from m2l_bench import audio
-before = peak_memory()
+before = restart_peak()
 try:
     audio.load(sys.argv[1])
 except audio.AudioError as error:

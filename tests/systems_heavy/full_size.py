@@ -5,8 +5,8 @@ Run by hand (minutes, several GB of memory)::
     PYTHONPATH=. python tests/systems_heavy/full_size.py [--long SECONDS] [NAME]...
 
 Each system is loaded from files of the published names and shapes, through the documented call. Moûsai takes one step
-instead of twenty, CoDiCodec one instead of five. Each runs in a process of its own; the peak of its memory over a short and a
-long piece of stereo music is printed, less what it held before. Input and output alone take 0.7 MB a second.
+instead of twenty, CoDiCodec one instead of five. Each runs in a process of its own; what it holds when loaded is printed, and how much more
+at most over a short and a long piece of stereo music. Input and output alone take 0.7 MB a second.
 """
 
 from __future__ import annotations
@@ -68,14 +68,14 @@ def measure(name: str, folder: Path, seconds: int) -> dict[str, float]:
     import torch
 
     import m2l_bench
-    from tests.peak_memory import peak_memory
+    from tests.peak_memory import peak_memory, restart_peak
 
     options = {"num_steps": 1} if name.startswith(("mousai", "codicodec")) else {}
     system = m2l_bench.load(name, checkpoint=folder, device="cpu", **options)
     modules = [value for value in vars(system).values() if isinstance(value, torch.nn.Module)]
     rate = system.sample_rate or 44100
     audio = np.tile(recipes.music(2, rate), (1, seconds))
-    before = peak_memory()
+    held = restart_peak()
     start = time.perf_counter()
     back = system.reconstruct(audio)
     took = time.perf_counter() - start
@@ -83,8 +83,8 @@ def measure(name: str, folder: Path, seconds: int) -> dict[str, float]:
     return {
         "parameters": sum(p.numel() for module in modules for p in module.parameters()),
         "seconds per second": took / seconds,
-        "MB loaded": before / 1e6,
-        "MB more": (peak_memory() - before) / 1e6,
+        "MB held": held / 1e6,
+        "MB more": (peak_memory() - held) / 1e6,
     }
 
 
