@@ -5,8 +5,8 @@ Run by hand (minutes, several GB of memory)::
     PYTHONPATH=. python tests/systems_heavy/full_size.py [--long SECONDS] [NAME]...
 
 Each system is loaded from files of the published names and shapes, through the documented call. Moûsai takes one step
-instead of twenty, CoDiCodec one instead of five. Each runs in a process of its own; what it holds when loaded is printed, and how much more
-at most over a short and a long piece of stereo music. Input and output alone take 0.7 MB a second.
+instead of twenty, CoDiCodec one instead of five. Each runs in a process of its own; what it holds when loaded is printed, and
+how much more at most over a short and a long piece of stereo music. Input and output alone take 0.7 MB a second.
 """
 
 from __future__ import annotations
