@@ -346,7 +346,7 @@ SYSTEMS: dict[str, Entry] = {
         "diffusion autoencoder: Moûsai's networks, smaller, per channel; decodes in one step",
         "1.83",
         original="Moûsai",
-        trained="77 minutes",
+        trained="187 minutes",
     ),
     "dac-style": _family(
         "dac-style",
