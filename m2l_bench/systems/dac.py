@@ -125,11 +125,9 @@ class Dac(ContinuousDac):
     def _quantise(self, audio: np.ndarray) -> Tensor:
         """Codes (channels, codebooks, frames)."""
         z = self._encode(audio)
-        return pretrained.quantised_in_blocks(lambda piece: self.model.quantizer(piece, self.codebooks)[1], z)
+        return pretrained.frames_in_blocks(lambda piece: self.model.quantizer(piece, self.codebooks)[1], z)
 
     @torch.inference_mode()
     def _latents(self, codes: Tensor) -> np.ndarray:
         """From the codes alone, so that reconstructions are what the bit stream holds, to the last bit."""
-        return (
-            pretrained.quantised_in_blocks(lambda piece: self.model.quantizer.from_codes(piece)[0], codes).cpu().numpy()
-        )
+        return pretrained.frames_in_blocks(lambda piece: self.model.quantizer.from_codes(piece)[0], codes).cpu().numpy()

@@ -206,7 +206,7 @@ class Encodec(ContinuousEncodec):
     def _quantise(self, wave: Tensor) -> tuple[Tensor, Tensor]:
         """Codes (codebooks, streams, frames) and gains (streams, 1, 1)."""
         z, gain = self._encode(wave)
-        return pretrained.quantised_in_blocks(lambda piece: self.model.quantizer.encode(piece, self.bandwidth), z), gain
+        return pretrained.frames_in_blocks(lambda piece: self.model.quantizer.encode(piece, self.bandwidth), z), gain
 
     def _latents(self, codes: Tensor, gain: Tensor) -> Tensor:
         return self._with_gain(self.model.quantizer.decode(codes), gain)

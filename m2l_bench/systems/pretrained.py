@@ -108,21 +108,21 @@ def each_in_blocks(function: Callable[[Tensor], Tensor], x: Tensor, context: int
     )
 
 
-def quantised_in_blocks(quantise: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
-    """Quantise frames, or look codes up, in blocks.
+def frames_in_blocks(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Quantise frames, or look their codes up, in blocks.
 
     A frame's distances to every code of a codebook, or what each codebook adds to it, take far more memory than the frame.
 
     Parameters
     ----------
-    quantise : callable
+    function : callable
         (batch, width, frames) -> (..., frames), each frame for itself.
-    z : Tensor
+    x : Tensor
         Latents or codes, shape (batch, width, frames).
 
     Returns
     -------
     Tensor
-        As `quantise` gives for all frames at once.
+        As `function` gives for all frames at once.
     """
-    return framing.in_blocks(quantise, z, block=BLOCK_FRAMES, context=0, scale=1)
+    return framing.in_blocks(function, x, block=BLOCK_FRAMES, context=0, scale=1)

@@ -98,12 +98,12 @@ def growth(folder: Path, sizes: list[int]) -> None:
             }
         )
         jobs: list[float] = []
-        worker = [0]
+        peaks: list[int] = []
 
-        def finished(job: Job, seconds: float | None, jobs: list[float] = jobs, worker: list[int] = worker) -> None:
+        def finished(job: Job, seconds: float | None, jobs: list[float] = jobs, peaks: list[int] = peaks) -> None:
             jobs.append(seconds or 0.0)
             if len(jobs) % 20 == 1:
-                worker[0] = max(worker[0], *(peak_memory(child.pid) for child in multiprocessing.active_children()))
+                peaks.extend(peak_memory(child.pid) for child in multiprocessing.active_children())
 
         began = time.perf_counter()
         run_suite(suite, out=folder / f"run-{size}", on_finished=finished)
@@ -114,7 +114,7 @@ def growth(folder: Path, sizes: list[int]) -> None:
         print(
             f"{size:6d} tracks: {1e3 * wall / size:.2f} ms a track, of which {1e3 * sum(jobs) / size:.2f} in jobs; found "
             f"finished again: {1e3 * again / size:.2f} ms a track; peak memory: main process so far "
-            f"{peak_memory() / 2**20:.0f} MiB, worker {worker[0] / 2**20:.0f} MiB"
+            f"{peak_memory() / 2**20:.0f} MiB, worker {max(peaks) / 2**20:.0f} MiB"
         )
 
 

@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "fuzz")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "fuzz")]
 
 
 def child(first: int, last: int, folder: Path) -> None:
     """Say each case's number before it is tried, and what was found after."""
     import mutants
-    from peak_memory import peak_memory
+
+    from tests.peak_memory import peak_memory
 
     mutants.prepare(folder)
     os.chdir(folder)

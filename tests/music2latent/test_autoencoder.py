@@ -206,9 +206,8 @@ def _peak_of_a_round_trip(minutes: int, checkpoint: Path, folder: Path) -> int:
     path = folder / f"{minutes}.wav"
     files.write(path, _noise(1, minutes * 60 * 2000), 2000, subtype="PCM_16")
     script = f"""
-import sys, torch
-sys.path.insert(0, {str(ROOT / "tests")!r})
-from peak_memory import peak_memory
+import torch
+from tests.peak_memory import peak_memory
 from m2l_bench.music2latent.autoencoder import Music2Latent
 torch.set_num_threads(1)
 system = Music2Latent({str(checkpoint)!r}, device="cpu")
