@@ -11,7 +11,6 @@ is that of the process.
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
 import time
 import warnings
@@ -24,6 +23,7 @@ from sklearn.multiclass import OneVsRestClassifier
 
 from m2l_bench.probes import LinearProbe, MLPProbe, fit_seeds
 from m2l_bench.tasks.scoring import METRICS
+from tests.peak_memory import peak_memory
 
 
 def data(n: int, dim: int, tags: int) -> tuple[np.ndarray, np.ndarray]:
@@ -107,7 +107,7 @@ def report(ours: str, our_times: list[float], theirs: str, their_times: list[flo
 
 
 def memory() -> str:
-    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB at most so far"
+    return f"{peak_memory() / 1e9:.2f} GB at most so far"
 
 
 if __name__ == "__main__":
