@@ -332,7 +332,7 @@ SYSTEMS: dict[str, Entry] = {
         "spectrogram autoencoder in LatMusic's style, not the original; end to end",
         "2.45",
         original="LatMusic",
-        trained="105 minutes",
+        trained="185 minutes",
     ),
     "musika-style": _family(
         "musika-style",
