@@ -1,6 +1,6 @@
 """How long the probes' whole grids take, against one fit with the usual tools in the same run.
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/bench_probes.py [--items 10000] [--dim 512] [--tags 50] [--rounds 3]
+    PYTHONPATH=. OMP_NUM_THREADS=1 python tests/benchmarks/bench_probes.py [--items 10000] [--dim 512] [--tags 50] [--rounds 3]
 
 Linear: a path of 8 penalties for all tags, against *one* scikit-learn one-vs-rest fit at the selected penalty.
 MLP: 8 grid points x 3 seeds, against one fit of the same network with torch.nn, autograd and torch.optim.AdamW, at the

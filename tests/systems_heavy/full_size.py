@@ -1,6 +1,6 @@
 """The published sizes with random weights: parameters, seconds per second of music, and memory at two lengths.
 
-Run by hand (minutes, several GB of memory)::
+Run by hand (half an hour, up to 15 GB of memory)::
 
     PYTHONPATH=. python tests/systems_heavy/full_size.py [--long SECONDS] [NAME]...
 
@@ -21,7 +21,7 @@ import warnings
 from pathlib import Path
 
 HERE = Path(__file__).parent
-SHORT, LONG = 20, 60  # seconds; blocks last 6, so that in both some have context on either side
+SHORT, LONG = 20, 60  # seconds; blocks last 6 (CoDiCodec's 12), so that most have context on either side
 NAMES = (
     "musika",
     "mousai-v2",
