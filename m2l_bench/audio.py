@@ -14,10 +14,8 @@ files are read as any other.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +24,8 @@ import numpy as np
 import soundfile
 import soxr
 
-from m2l_bench.trust import inside
+from m2l_bench.files.disk import write_atomic
+from m2l_bench.files.untrusted import inside
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff")
 # A header that claims more is damaged or hostile.
@@ -247,23 +246,6 @@ def write(path: str | os.PathLike[str], audio: np.ndarray, sample_rate: int, *, 
     write_atomic(path, buffer.getvalue())
 
 
-def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write bytes to a temporary file beside `path`, sync it to disk and rename it: whole, or not there."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
 def list_audio(folder: str | os.PathLike[str]) -> list[Path]:
     """List the audio files of a folder and its subfolders, sorted by relative path; hidden ones are skipped.
 
@@ -272,7 +254,7 @@ def list_audio(folder: str | os.PathLike[str]) -> list[Path]:
     AudioError
         If `folder` is not a folder.
     OutsideError
-        If a link in it leads out of it: see :mod:`m2l_bench.trust`.
+        If a link in it leads out of it: see :mod:`m2l_bench.files.untrusted`.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -282,15 +264,6 @@ def list_audio(folder: str | os.PathLike[str]) -> list[Path]:
         if path.is_symlink():
             inside(folder, path.relative_to(folder), source=folder)
     return found
-
-
-def sha256(path: str | os.PathLike[str]) -> str:
-    """Hash a file's bytes: its identity, whatever its name."""
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -366,9 +339,3 @@ def _refuse_truncated(path: Path) -> None:
 
 def _reason(error: Exception) -> str:
     return str(getattr(error, "error_string", error)).strip().rstrip(".")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

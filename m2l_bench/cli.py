@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from m2l_bench import __version__, console
-from m2l_bench.trust import printable
+from m2l_bench.files.untrusted import printable
 
 if TYPE_CHECKING:
     from m2l_bench.suite.engine import Engine
@@ -231,7 +231,7 @@ def train(
     """Train a model of any family on folders of music."""
     with bad_input():
         from m2l_bench.reconstruction.held_out import held_out_scores
-        from m2l_bench.systems.families.recipe import read_recipe
+        from m2l_bench.systems.small.recipes import read_recipe
         from m2l_bench.training.loop import Interrupted, NonFiniteError
         from m2l_bench.training.loop import train as train_model
 

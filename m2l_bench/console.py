@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from m2l_bench.trust import printable
+from m2l_bench.files.untrusted import printable
 
 if TYPE_CHECKING:
     from m2l_bench.suite.engine import Job

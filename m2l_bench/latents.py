@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from m2l_bench.mirror import Mirror
+from m2l_bench.files.mirror import Mirror
 from m2l_bench.shards import LatentKey, damage, latent_key, read_all, read_keys, read_row, write_shard
 
 __all__ = ["DamagedShardWarning", "LatentKey", "LatentStore", "default_root", "latent_key"]

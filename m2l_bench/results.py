@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import m2l_bench
-from m2l_bench.audio import sha256, write_atomic
-from m2l_bench.trust import modest_parquet
+from m2l_bench.files.disk import sha256, write_atomic
+from m2l_bench.files.untrusted import modest_parquet
 
 NOTES_APART = " | "
 

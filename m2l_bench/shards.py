@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from m2l_bench.audio import write_atomic
-from m2l_bench.trust import plain_parquet
+from m2l_bench.files.disk import write_atomic
+from m2l_bench.files.untrusted import plain_parquet
 
 _KEY_COLUMNS = ["audio", "system", "settings"]
 

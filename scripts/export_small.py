@@ -22,12 +22,12 @@ from common import ASSETS
 from safetensors import safe_open
 from safetensors.torch import save
 
-from m2l_bench import audio as audio_io
+from m2l_bench.files.disk import sha256, write_atomic
 from m2l_bench.music2latent.network import Music2LatentNetwork
-from m2l_bench.music2latent.recipe import Recipe
 from m2l_bench.music2latent.representation import to_spectrogram
 from m2l_bench.report.training import draw_training
 from m2l_bench.training.loop import WEIGHTS, make_crops
+from m2l_bench.training.music2latent.recipe import Recipe
 from m2l_bench.training.state import checkpoints, read_json
 
 SUMS = ("cpu_seconds", "wall_seconds", "audio_seconds")
@@ -45,15 +45,15 @@ def export(run: Path) -> None:
     weights, card = ASSETS / f"{family}-small.safetensors", ASSETS / f"{family}-small"
     earlier = continued(state["recipe"], weights, card / "record.json")
     halves = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
-    audio_io.write_atomic(weights, save(halves, {**metadata, "config": json.dumps(config)}))
+    write_atomic(weights, save(halves, {**metadata, "config": json.dumps(config)}))
     record = {
         **_with_earlier(state["totals"], earlier),
         "parameters": sum(tensor.numel() for tensor in tensors.values()),
-        "weights_sha256": audio_io.sha256(weights),
+        "weights_sha256": sha256(weights),
         "recipe": portable(state["recipe"]),
         **({"continued": earlier} if earlier else {}),
     }
-    audio_io.write_atomic(card / "record.json", (json.dumps(record, indent=1) + "\n").encode())
+    write_atomic(card / "record.json", (json.dumps(record, indent=1) + "\n").encode())
     training = card / f"training-{_number(record)}"
     training.mkdir(exist_ok=True)
     shutil.copyfile(run / "log.csv", training / "log.csv")
@@ -72,7 +72,7 @@ def continued(recipe: dict[str, Any], weights: Path, record: Path) -> dict[str, 
     """
     if not recipe["weights"]:
         return {}
-    digest, found = audio_io.sha256(Path(recipe["weights"])), audio_io.sha256(weights)
+    digest, found = sha256(Path(recipe["weights"])), sha256(weights)
     if digest != found:
         raise ValueError(f"{recipe['weights']}: must be the shipped {weights.name} ({found}), got {digest}")
     earlier: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from m2l_bench.tasks.sources.base import SPLITS, About, Item, Labels, Source
+from m2l_bench.tasks.sources.source import SPLITS, About, Item, Labels, Source
 from m2l_bench.tasks.tonality import parse_key
 
 KINDS: dict[str, tuple[str, ...]] = {

@@ -11,7 +11,7 @@ from m2l_bench.results import Item as ItemRow
 from m2l_bench.results import Row
 from m2l_bench.tasks.base import Task
 from m2l_bench.tasks.scoring import METRICS, Weighted, bootstrap_draws, group_contributions
-from m2l_bench.tasks.sources.base import Item
+from m2l_bench.tasks.sources.source import Item
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from m2l_bench.results import joined_notes
 from m2l_bench.tasks.base import Task, multi_hot
 from m2l_bench.tasks.outcome import Result, SeedResult
 from m2l_bench.tasks.scoring import METRICS, group_bootstrap
-from m2l_bench.tasks.sources.base import Item, Labels
+from m2l_bench.tasks.sources.source import Item, Labels
 
 if TYPE_CHECKING:
     from m2l_bench.probes.selection import Probe

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from m2l_bench.reconstruction.cards import Card
+from m2l_bench.cards import Card
 from m2l_bench.statistics import contributions
 from m2l_bench.tasks.tonality import score_table
 

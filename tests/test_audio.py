@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from m2l_bench import audio
 from m2l_bench.audio import AudioError
+from m2l_bench.files.disk import write_atomic
 
 
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".aiff"])
@@ -179,13 +180,13 @@ def test_write_names_what_the_format_cannot_hold(tmp_path: Path, music) -> None:
 
 
 def test_failed_atomic_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    audio.write_atomic(tmp_path / "x", b"old")
+    write_atomic(tmp_path / "x", b"old")
 
     def fail(descriptor: int) -> None:
         raise OSError("disk full")
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="disk full"):
-        audio.write_atomic(tmp_path / "x", b"new")
+        write_atomic(tmp_path / "x", b"new")
     assert (tmp_path / "x").read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["x"]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from m2l_bench.systems.families.recipe import RECIPES, FamilyRecipe
+from m2l_bench.systems.small.recipes import RECIPES, FamilyRecipe
 
 SIZES: dict[str, dict[str, Any]] = {
     "latmusic-style": {"window": 128, "hop": 32, "widths": [32, 32, 32], "latent_dim": 16},

@@ -13,7 +13,8 @@ import csv
 import functools
 from pathlib import Path
 
-from m2l_bench.audio import AudioError, sha256
+from m2l_bench.audio import AudioError
+from m2l_bench.files.disk import sha256
 
 _HERE = Path(__file__).parent
 

@@ -29,7 +29,7 @@ from torch.nn import functional
 
 from m2l_bench import audio as files
 from m2l_bench.audio import AudioError
-from m2l_bench.fingerprint import fingerprint
+from m2l_bench.files.fingerprint import fingerprint
 from m2l_bench.music2latent.checkpoint import load_checkpoint
 from m2l_bench.music2latent.consistency import sampling_levels
 from m2l_bench.music2latent.inference import Draft, Engine

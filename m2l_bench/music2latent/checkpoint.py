@@ -26,13 +26,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from m2l_bench.audio import sha256, write_atomic
-from m2l_bench.hub import CheckpointError, HubFile, fetch
+from m2l_bench.files.disk import sha256, write_atomic
+from m2l_bench.files.hub import CheckpointError, HubFile, fetch
+from m2l_bench.files.untrusted import parse_json
+from m2l_bench.files.weights import read_weights, tensors_of
 from m2l_bench.music2latent.config import PUBLISHED, Config
 from m2l_bench.music2latent.keys import from_published
 from m2l_bench.music2latent.network import Music2LatentNetwork
-from m2l_bench.pickles import read_weights, tensors_of
-from m2l_bench.trust import parse_json
 
 _KEY = "gen_state_dict"  # where the authors' file keeps the weights
 _APP = "m2l-bench"

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from m2l_bench.audio import resample
-from m2l_bench.embeddings import base
-from m2l_bench.embeddings.registry import load
-from m2l_bench.reconstruction.frechet import frechet_distance
-from m2l_bench.reconstruction.mel import mel_distance
-from m2l_bench.reconstruction.si_sdr import si_sdr
+from m2l_bench.reconstruction.pair.mel import mel_distance
+from m2l_bench.reconstruction.pair.si_sdr import si_sdr
+from m2l_bench.reconstruction.sets.frechet import frechet_distance
+from m2l_bench.systems.encoders import load, windows
 
 MINIMUM_WINDOWS = 10
 
@@ -51,6 +50,6 @@ def _fad(references: Sequence[np.ndarray], estimates: Sequence[np.ndarray], samp
     sides = []
     for side in (references, estimates):
         heard = [resample(audio[None], sample_rate, embedding.sample_rate) for audio in side]
-        windows, _ = base.embed_files(embedding, heard)
-        sides.append(np.concatenate(windows))
+        vectors, _ = windows.embed_files(embedding, heard)
+        sides.append(np.concatenate(vectors))
     return frechet_distance(*sides) if min(map(len, sides)) >= MINIMUM_WINDOWS else float("nan")

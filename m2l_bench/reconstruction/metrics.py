@@ -4,7 +4,7 @@ Conventions
 -----------
 A metric of a pair takes float32 ``(channels, samples)`` arrays of one shape at the reference's sample rate and gives
 one number: channels are scored alone and averaged, unless the card says otherwise. Where the number is not defined (a
-silent channel in the reference, a clip too short, NaN) it raises :class:`~m2l_bench.reconstruction.cards.Unscorable`:
+silent channel in the reference, a clip too short, NaN) it raises :class:`~m2l_bench.cards.Unscorable`:
 the pair is counted as not scored, with that reason, and never enters a mean unseen. :func:`score_pair` gives several
 metrics of one pair and shares their transforms.
 """
@@ -16,11 +16,11 @@ from dataclasses import asdict
 
 import numpy as np
 
-from m2l_bench.reconstruction import alignment, mel, stft
-from m2l_bench.reconstruction.cards import Card, PairMetric, SetMetric, Unscorable
-from m2l_bench.reconstruction.distribution import DISTRIBUTION_METRICS
-from m2l_bench.reconstruction.pairs import check_pair, check_sample_rate, require_sound
-from m2l_bench.reconstruction.si_sdr import LIMIT, si_sdr
+from m2l_bench.cards import Card, PairMetric, SetMetric, Unscorable
+from m2l_bench.reconstruction.checks import check_pair, check_sample_rate, require_sound
+from m2l_bench.reconstruction.pair import alignment, mel, stft
+from m2l_bench.reconstruction.pair.si_sdr import LIMIT, si_sdr
+from m2l_bench.reconstruction.sets.distribution import DISTRIBUTION_METRICS
 
 Scores = dict[str, "float | Unscorable"]
 # Metrics that share transforms: (reference, estimate, sample_rate, names) -> a score for each name.

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import TypeVar
 
 import m2l_bench
-from m2l_bench.audio import write_atomic
+from m2l_bench.files.disk import write_atomic
 from m2l_bench.report import render
 from m2l_bench.report.clips import MANIFEST, ClipFiles, read_manifest
 from m2l_bench.report.contents import Drawn, all_figures, all_tables
 from m2l_bench.report.listening import merge_clips, write_page
-from m2l_bench.report.pairs import Pairs
+from m2l_bench.report.significance import Pairs
 from m2l_bench.report.store import Results, read_published, read_results
 from m2l_bench.report.tables import Table, with_published
 from m2l_bench.report.templates import environment

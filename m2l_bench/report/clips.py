@@ -24,9 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from m2l_bench.audio import info, write_atomic
+from m2l_bench.audio import info
+from m2l_bench.files.disk import write_atomic
+from m2l_bench.files.untrusted import inside, parse_json
 from m2l_bench.results import Item
-from m2l_bench.trust import inside, parse_json
 
 MANIFEST = "manifest.json"
 SUFFIXES = {".flac": "audio/flac", ".wav": "audio/wav", ".mp3": "audio/mpeg"}

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from m2l_bench.report.pairs import ALPHA, CONDITIONS, Pair, Pairs, What
 from m2l_bench.report.render import decimals, markdown_grid, markdown_text, number_text
+from m2l_bench.report.significance import ALPHA, CONDITIONS, Pair, Pairs, What
 from m2l_bench.report.store import Results, read_results
 from m2l_bench.report.tables import heading
 from m2l_bench.statistics import bootstrap_interval, holm

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from m2l_bench.report import figure_data
 from m2l_bench.report.clips import ClipFiles
-from m2l_bench.report.pairs import CONDITIONS, RANKED, Pairs, What, matrix, winners
+from m2l_bench.report.significance import CONDITIONS, RANKED, Pairs, What, matrix, winners
 from m2l_bench.report.store import Results
 from m2l_bench.report.tables import (
     ANCHORS,

@@ -26,7 +26,7 @@ from m2l_bench import audio as audio_io
 from m2l_bench.report.clips import SUFFIXES, ClipFiles
 from m2l_bench.report.figure_data import spectrogram
 from m2l_bench.report.loudness import loudness
-from m2l_bench.report.pairs import Pairs, What
+from m2l_bench.report.significance import Pairs, What
 from m2l_bench.report.store import Results, natural_key
 from m2l_bench.report.templates import environment
 

@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from m2l_bench.files.untrusted import printable
 from m2l_bench.report.store import Published
 from m2l_bench.report.tables import Cell, Line, Table
 from m2l_bench.report.templates import environment
-from m2l_bench.trust import printable
 
 # A LaTeX column is as wide as a page allows with about this many characters at \footnotesize.
 LATEX_WIDTH = 104

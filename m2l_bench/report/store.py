@@ -16,8 +16,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from m2l_bench.files.untrusted import parse_json
 from m2l_bench.results import ROW_KEY, Item, Row, read_items, read_rows
-from m2l_bench.trust import parse_json
 
 Record = TypeVar("Record", Row, Item)
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from m2l_bench.audio import write_atomic
+from m2l_bench.files.disk import write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,6 +12,7 @@ import numpy as np
 
 from m2l_bench import audio
 from m2l_bench.audio import AudioError
+from m2l_bench.files.disk import sha256
 from m2l_bench.results import data_hash
 
 
@@ -73,6 +74,6 @@ def read_ahead(items: Sequence[AudioItem]) -> Iterator[tuple[AudioItem, Callable
 def content_hash(path: Path) -> str:
     """SHA-256 of a file, or "" where it cannot be read."""
     try:
-        return audio.sha256(path)
+        return sha256(path)
     except OSError:  # a dangling link or a file without read permission: the job that loads it says which
         return ""

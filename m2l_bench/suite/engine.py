@@ -17,9 +17,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
-from m2l_bench.audio import write_atomic
+from m2l_bench.files.disk import write_atomic
+from m2l_bench.files.mirror import Mirror
 from m2l_bench.latents import LatentKey, LatentStore
-from m2l_bench.mirror import Mirror
 from m2l_bench.results import Item, Row, from_parquet, to_parquet
 
 # Not the fault of the file at hand: full, read-only or failing storage stops a run, and no file is blamed for it.
@@ -101,7 +101,7 @@ class Workspace:
         Made when the first job finishes; outcomes lie in its folder ``jobs``, latents in ``latents``.
     mirror : str, optional
         URL of a copy of it for machines that share no file system: what is finished goes there, what others finished comes
-        from there. See :mod:`m2l_bench.mirror`.
+        from there. See :mod:`m2l_bench.files.mirror`.
     """
 
     folder: Path

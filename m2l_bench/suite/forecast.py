@@ -13,8 +13,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from m2l_bench import audio, hub
+from m2l_bench import audio
 from m2l_bench.audio import AudioError
+from m2l_bench.files import hub
 from m2l_bench.results import processor
 from m2l_bench.suite.data import AudioItem
 from m2l_bench.suite.engine import Job

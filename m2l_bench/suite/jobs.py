@@ -18,18 +18,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from m2l_bench import __version__, embeddings
+from m2l_bench import __version__
 from m2l_bench import audio as audio_io
-from m2l_bench.embeddings.base import Embedding, refusal
+from m2l_bench.cards import Card, SetMetric, Unscorable
 from m2l_bench.latents import LatentKey, LatentStore, latent_key
-from m2l_bench.reconstruction.cards import Card, SetMetric, Unscorable
-from m2l_bench.reconstruction.distribution import heard_through
 from m2l_bench.reconstruction.metrics import METRICS, score_pair
+from m2l_bench.reconstruction.sets.distribution import heard_through
 from m2l_bench.results import Item, Row, data_hash, joined_notes
 from m2l_bench.suite.data import AudioItem, read_ahead
 from m2l_bench.suite.engine import Outcome, Workspace, failure_reason
+from m2l_bench.systems import encoders
 from m2l_bench.systems.apply import reconstruct
 from m2l_bench.systems.base import System
+from m2l_bench.systems.encoders.windows import Embedding, refusal
 from m2l_bench.systems.registry import load, needs_download, system_class
 
 # Raised whenever the same inputs would give another result, within one version of the package.
@@ -99,7 +100,7 @@ def _load_cached(key: str) -> System:
 @lru_cache(maxsize=4)
 def load_embedding(name: str) -> Embedding:
     """An embedding by name, kept for the next job of this process."""
-    return embeddings.load(name)
+    return encoders.load(name)
 
 
 def set_metric(name: str) -> SetMetric:

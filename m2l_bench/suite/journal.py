@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from m2l_bench.audio import write_atomic
+from m2l_bench.files.disk import write_atomic
 from m2l_bench.suite.engine import Done, Job
 
 PLAN, JOURNAL = "plan.json", "jobs.csv"

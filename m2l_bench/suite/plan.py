@@ -11,7 +11,7 @@ from pathlib import Path
 
 from m2l_bench import assets
 from m2l_bench.audio import AudioError
-from m2l_bench.reconstruction.cards import Card, PairMetric, SetMetric
+from m2l_bench.cards import Card, PairMetric, SetMetric
 from m2l_bench.reconstruction.metrics import METRICS
 from m2l_bench.results import Item
 from m2l_bench.suite.data import AudioSet, from_folder
@@ -29,7 +29,7 @@ from m2l_bench.suite.jobs import (
 from m2l_bench.suite.probing import EncodeJob, ProbeJob, TaskSpec, probe_settings
 from m2l_bench.suite.suite import Suite
 from m2l_bench.systems.base import Codec, Encoder, ReadyMade
-from m2l_bench.tasks.sources.base import MissingDataset
+from m2l_bench.tasks.sources.source import MissingDataset
 
 # Few enough that a killed run loses little, enough that loading a system is paid rarely.
 SLICE = 4

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from m2l_bench.audio import write_atomic
-from m2l_bench.reconstruction.cards import Card
+from m2l_bench.cards import Card
+from m2l_bench.files.disk import write_atomic
+from m2l_bench.files.untrusted import parse_json
 from m2l_bench.reconstruction.metrics import METRICS
 from m2l_bench.results import Item, Row, joined_notes, provenance, read_items, read_rows, write_run
 from m2l_bench.suite.clips import ClipJob, heard
@@ -31,7 +32,6 @@ from m2l_bench.suite.suite import Suite
 from m2l_bench.suite.summary import summarise
 from m2l_bench.systems.registry import caveat
 from m2l_bench.tasks.scoring import METRICS as TASK_METRICS
-from m2l_bench.trust import parse_json
 
 
 @dataclass(frozen=True)

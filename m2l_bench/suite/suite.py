@@ -22,10 +22,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
+from m2l_bench.files.untrusted import ALLOW_OUTSIDE, OutsideError, faults, outside_allowed, read_toml
 from m2l_bench.probes import PROBES
 from m2l_bench.suite.jobs import SystemSpec
 from m2l_bench.suite.probing import TaskSpec
-from m2l_bench.trust import ALLOW_OUTSIDE, OutsideError, faults, outside_allowed, read_toml
 
 EMBEDDED_SYSTEMS = (
     "identity",
@@ -174,9 +174,9 @@ def make_suite(content: dict[str, Any], *, source: str = "suite") -> Suite:
 def default_metrics(audio: Sequence[str]) -> tuple[tuple[str, ...], str]:
     """The embedded suite's metrics, without those of whole sets where a folder is too small; and what was left out."""
     from m2l_bench.audio import list_audio
-    from m2l_bench.reconstruction.cards import SetMetric
-    from m2l_bench.reconstruction.distribution import MINIMUM_FILES
+    from m2l_bench.cards import SetMetric
     from m2l_bench.reconstruction.metrics import METRICS
+    from m2l_bench.reconstruction.sets.distribution import MINIMUM_FILES
 
     small = [name for name in audio if Path(name).is_dir() and len(list_audio(name)) < MINIMUM_FILES]
     whole_sets = [name for name in EMBEDDED_METRICS if isinstance(METRICS[name], SetMetric)]

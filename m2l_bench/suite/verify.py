@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from m2l_bench.audio import sha256
+from m2l_bench.files.disk import sha256
 from m2l_bench.results import ROW_KEY, Item, Row, read_checksums, read_items, read_rows
 from m2l_bench.suite.engine import Engine, Job, JobStore, Outcome, Workspace, run_jobs
 from m2l_bench.suite.jobs import ReconstructJob

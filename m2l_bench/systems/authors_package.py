@@ -21,12 +21,12 @@ import numpy as np
 import torch
 
 from m2l_bench.audio import fit_length
-from m2l_bench.fingerprint import fingerprint
+from m2l_bench.files.fingerprint import fingerprint
+from m2l_bench.files.weights import fill
 from m2l_bench.music2latent.checkpoint import read_published
-from m2l_bench.pickles import fill
-from m2l_bench.systems import framing, hub
-from m2l_bench.systems.hub import Repository
+from m2l_bench.systems import framing, repository
 from m2l_bench.systems.packages import load_package
+from m2l_bench.systems.repository import Repository
 
 PUBLISHED = Repository("SonyCSLParis/music2latent", ("music2latent.pt",), "233 MB, CC BY-NC 4.0")
 
@@ -65,7 +65,7 @@ class AuthorsMusic2Latent:
         package = load_package("music2latent.inference", extra="authors", licence="CC BY-NC 4.0")
         self.name, self.seed, self.num_steps = "music2latent-authors", seed, num_steps
         self.device = framing.pick_device(device)
-        paths = hub.find(checkpoint, PUBLISHED)
+        paths = repository.find(checkpoint, PUBLISHED)
         self.model = package.models.UNet().eval().requires_grad_(False)
         weights = read_published(paths[0])  # may hold more than the network, as in the package itself
         fill(self.model, {name: weights[name] for name in self.model.state_dict() if name in weights}, paths[0])
@@ -79,7 +79,7 @@ class AuthorsMusic2Latent:
         self._unit = self._hop * 2 ** package.hparams.freq_downsample_list.count(0)
         self.latent_rate = self.sample_rate / self._unit
         options = {"seed": seed, "num_steps": num_steps}
-        self.fingerprint = fingerprint(self.name, options, checkpoint_sha256=hub.digest(paths))
+        self.fingerprint = fingerprint(self.name, options, checkpoint_sha256=repository.digest(paths))
 
     def encode(self, audio: np.ndarray) -> np.ndarray:
         """(channels, samples) -> (channels, latent_dim, frames), as the package scales them."""

@@ -60,7 +60,7 @@ def _family(name: str, summary: str, parameters: str, *, original: str, trained:
     """A family at the scale that this package trains; `trained` is for how long."""
     caveat = f"{name}:small has {parameters} million parameters and was trained for {trained} of CPU time: it says nothing of"
     return Entry(
-        module="m2l_bench.systems.families.system",
+        module="m2l_bench.systems.small.system",
         attribute="DacFamilySystem" if name == "dac-style" else "FamilySystem",
         summary=summary,
         options={"family": name},

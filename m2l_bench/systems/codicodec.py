@@ -24,12 +24,12 @@ import torch
 from torch import Tensor
 
 from m2l_bench.audio import fit_length
-from m2l_bench.fingerprint import fingerprint
+from m2l_bench.files.fingerprint import fingerprint
+from m2l_bench.files.weights import fill
 from m2l_bench.music2latent.checkpoint import read_published
-from m2l_bench.pickles import fill
-from m2l_bench.systems import bits, framing, hub
-from m2l_bench.systems.hub import Repository
+from m2l_bench.systems import bits, framing, repository
 from m2l_bench.systems.packages import load_package
+from m2l_bench.systems.repository import Repository
 
 PUBLISHED = Repository("SonyCSLParis/codicodec", ("codicodec.pt",), "about 600 MB, CC BY-NC 4.0")
 SAMPLE_RATE = 44100  # of the paper; the package itself takes 48 kHz as well
@@ -76,7 +76,7 @@ class CoDiCodec:
         self.name = f"codicodec:{self._variant}"
         self.seed, self.num_steps = seed, num_steps
         self.device = framing.pick_device(device)
-        paths = hub.find(checkpoint, PUBLISHED)
+        paths = repository.find(checkpoint, PUBLISHED)
         self.model = package.models.UNet().eval().requires_grad_(False)
         fill(self.model, read_published(paths[0]), paths[0])
         self.model.to(self.device)
@@ -92,7 +92,7 @@ class CoDiCodec:
         self.sample_rate, self.latent_dim = SAMPLE_RATE, LATENT_DIM
         self.latent_rate = SAMPLE_RATE * self._frames / self._chunk
         options = {"seed": seed, "num_steps": num_steps}
-        self.fingerprint = fingerprint(self.name, options, checkpoint_sha256=hub.digest(paths))
+        self.fingerprint = fingerprint(self.name, options, checkpoint_sha256=repository.digest(paths))
 
     def encode(self, audio: np.ndarray) -> np.ndarray:
         """(channels, samples) -> (ceil(channels / 2), 64, frames), as the package scales them."""

@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 
 from m2l_bench.audio import AudioError, fit_length
-from m2l_bench.fingerprint import fingerprint
+from m2l_bench.files.fingerprint import fingerprint
 
 # LAME's delay plus the decoder's: 576 + 529 samples (LAME technical FAQ), what decoders drop when the header names it.
 _MP3_DELAY = 1105

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from m2l_bench.audio import fit_length
-from m2l_bench.fingerprint import fingerprint
-from m2l_bench.systems import bits, framing, hub, pretrained
-from m2l_bench.systems.hub import Repository
+from m2l_bench.files.fingerprint import fingerprint
+from m2l_bench.systems import bits, framing, pretrained, repository
+from m2l_bench.systems.repository import Repository
 
 PUBLISHED = Repository("descript/dac_44khz", ("config.json", "model.safetensors"), "307 MB, MIT")
 
@@ -46,7 +46,7 @@ class ContinuousDac:
         self.name = "dac:44khz-continuous"
         self.seed = seed
         self.device = framing.pick_device(device)
-        paths = hub.find(checkpoint, PUBLISHED)
+        paths = repository.find(checkpoint, PUBLISHED)
         self.model = pretrained.load("transformers", "DacModel", paths[0].parent).to(self.device)
         config = self.model.config
         self.sample_rate = config.sampling_rate
@@ -54,7 +54,7 @@ class ContinuousDac:
         self.latent_rate = config.sampling_rate / config.hop_length
         self._hop = config.hop_length
         self._context = pretrained.reach(config.downsampling_ratios)
-        self._sha256 = hub.digest(paths)
+        self._sha256 = repository.digest(paths)
         self.fingerprint = fingerprint(self.name, {}, checkpoint_sha256=self._sha256)
 
     def encode(self, audio: np.ndarray) -> np.ndarray:

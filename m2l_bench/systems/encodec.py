@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 
 from m2l_bench.audio import fit_length
-from m2l_bench.fingerprint import fingerprint
-from m2l_bench.systems import bits, framing, hub, pretrained
-from m2l_bench.systems.hub import Repository
+from m2l_bench.files.fingerprint import fingerprint
+from m2l_bench.systems import bits, framing, pretrained, repository
+from m2l_bench.systems.repository import Repository
 
 PUBLISHED = {
     variant: Repository(
@@ -63,7 +63,7 @@ class ContinuousEncodec:
         self.name = f"encodec:{variant}-continuous"
         self.seed = seed
         self.device = framing.pick_device(device)
-        paths = hub.find(checkpoint, PUBLISHED[variant])
+        paths = repository.find(checkpoint, PUBLISHED[variant])
         self.model = pretrained.load("transformers", "EncodecModel", paths[0].parent).to(self.device)
         config = self.model.config
         self._hop, self._width = config.hop_length, config.hidden_size
@@ -74,7 +74,7 @@ class ContinuousEncodec:
         self.latent_rate = config.sampling_rate / config.hop_length
         if self._segment:
             self.latent_rate = -(-self._segment // self._hop) * config.sampling_rate / self._step
-        self._sha256 = hub.digest(paths)
+        self._sha256 = repository.digest(paths)
         self.fingerprint = fingerprint(self.name, {}, checkpoint_sha256=self._sha256)
 
     @torch.inference_mode()

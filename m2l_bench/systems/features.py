@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from m2l_bench.audio import fit_length
-from m2l_bench.fingerprint import fingerprint
+from m2l_bench.files.fingerprint import fingerprint
 
 LAYERS = ("latents", "features")
 _WINDOW_SECONDS = 12.0  # as the trained model runs by default
@@ -106,7 +106,7 @@ class Musicnn:
     name = "musicnn"
 
     def __init__(self, *, checkpoint: str | Path | None = None, device: str = "cpu", seed: int = 0) -> None:
-        from m2l_bench.embeddings.musicnn import Musicnn as Listener
+        from m2l_bench.systems.encoders.musicnn import Musicnn as Listener
 
         self._listener = Listener(checkpoint, device=device)
         self.seed = seed
@@ -177,8 +177,8 @@ class RandomInit:
         from m2l_bench.music2latent.config import PUBLISHED
         from m2l_bench.music2latent.inference import Engine
         from m2l_bench.music2latent.network import Music2LatentNetwork
-        from m2l_bench.music2latent.recipe import read_recipe
         from m2l_bench.systems.framing import seeded
+        from m2l_bench.training.music2latent.recipe import read_recipe
 
         if layer not in LAYERS:
             raise ValueError(f"layer must be one of {', '.join(LAYERS)}, got {layer!r}")

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from m2l_bench import audio as audio_io
+from m2l_bench.files.disk import write_atomic
 from m2l_bench.systems.apply import encode
 from m2l_bench.systems.base import Autoencoder, Encoder, System
 
@@ -49,7 +50,7 @@ def file_encoder(system: System) -> Callable[[Path, Path], None]:
             "n_samples": str(signal.shape[-1]),
             "channels": str(signal.shape[0]),
         }
-        audio_io.write_atomic(target, save({"latents": np.ascontiguousarray(latents, np.float32)}, metadata))
+        write_atomic(target, save({"latents": np.ascontiguousarray(latents, np.float32)}, metadata))
 
     return encode_file
 

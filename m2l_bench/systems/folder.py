@@ -9,7 +9,8 @@ import numpy as np
 
 from m2l_bench import audio
 from m2l_bench.audio import AudioError
-from m2l_bench.fingerprint import fingerprint
+from m2l_bench.files.disk import sha256
+from m2l_bench.files.fingerprint import fingerprint
 
 
 class Folder:
@@ -35,7 +36,7 @@ class Folder:
     @cached_property
     def fingerprint(self) -> str:
         """Changes whenever a file of the folder does."""
-        hashes = {stem: [audio.sha256(path) for path in paths] for stem, paths in self._files.items()}
+        hashes = {stem: [sha256(path) for path in paths] for stem, paths in self._files.items()}
         return fingerprint("folder", hashes)
 
     @cached_property

@@ -23,13 +23,13 @@ import torch
 from torch import Tensor
 
 from m2l_bench.audio import fit_length
-from m2l_bench.fingerprint import fingerprint
-from m2l_bench.hub import CheckpointError
+from m2l_bench.files.fingerprint import fingerprint
+from m2l_bench.files.hub import CheckpointError
+from m2l_bench.files.weights import fill, read_weights, tensors_of
 from m2l_bench.music2latent.windows import join, plan
-from m2l_bench.pickles import fill, read_weights, tensors_of
-from m2l_bench.systems import framing, hub
-from m2l_bench.systems.hub import Repository
+from m2l_bench.systems import framing, repository
 from m2l_bench.systems.packages import load_package
+from m2l_bench.systems.repository import Repository
 
 _WEIGHTS = "autoencoder_inference_model_last.pth"
 _PARTS = ("frontend", "generator", "diffusion")  # each with its arguments in a YAML file
@@ -88,7 +88,7 @@ class LinCae:
         package = load_package("linear_cae", extra="lin-cae", licence="Apache-2.0")
         self.name, self.seed = f"lin-cae:{variant}", seed
         self.device = framing.pick_device(device)
-        paths = hub.find(checkpoint, PUBLISHED[variant])
+        paths = repository.find(checkpoint, PUBLISHED[variant])
         try:
             # Under its name the package knows how large latents come out, and scales them to about 1.
             self.model = package.Autoencoder(*map(_arguments, paths[1:]), name=variant, diffusion_steps=num_steps)
@@ -103,7 +103,7 @@ class LinCae:
         self._overhang: int = frontend.hop_size * (frontend.fac - 1)
         self.latent_rate = self.sample_rate / self._unit
         options = {"seed": seed, "num_steps": num_steps}
-        self.fingerprint = fingerprint(self.name, options, checkpoint_sha256=hub.digest(paths))
+        self.fingerprint = fingerprint(self.name, options, checkpoint_sha256=repository.digest(paths))
 
     def encode(self, audio: np.ndarray) -> np.ndarray:
         """(channels, samples) -> (channels, latent_dim, frames), as the package scales them."""

@@ -24,7 +24,8 @@ from pathlib import Path
 import numpy as np
 
 from m2l_bench import audio as audio_io
-from m2l_bench.fingerprint import fingerprint
+from m2l_bench.files.disk import write_atomic
+from m2l_bench.files.fingerprint import fingerprint
 
 HOP = 4096
 ALPHA = 0.65  # amplitude compression of Music2Latent's representation
@@ -148,7 +149,7 @@ def save_basis(path: str | Path, mean: np.ndarray, components: np.ndarray) -> No
     """Write a fitted basis as safetensors, components in half precision (their error is far below what 64x drops)."""
     from safetensors.numpy import save
 
-    audio_io.write_atomic(path, save({"mean": mean, "components": components.astype(np.float16)}))
+    write_atomic(path, save({"mean": mean, "components": components.astype(np.float16)}))
 
 
 def compress(coefficients: np.ndarray) -> np.ndarray:

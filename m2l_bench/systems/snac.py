@@ -25,13 +25,13 @@ import torch
 from torch import Tensor
 
 from m2l_bench.audio import fit_length
-from m2l_bench.fingerprint import fingerprint
-from m2l_bench.hub import CheckpointError
-from m2l_bench.pickles import read_weights, tensors_of
-from m2l_bench.systems import bits, framing, hub
-from m2l_bench.systems.hub import Repository
+from m2l_bench.files.fingerprint import fingerprint
+from m2l_bench.files.hub import CheckpointError
+from m2l_bench.files.untrusted import parse_json
+from m2l_bench.files.weights import read_weights, tensors_of
+from m2l_bench.systems import bits, framing, repository
 from m2l_bench.systems.packages import load_package
-from m2l_bench.trust import parse_json
+from m2l_bench.systems.repository import Repository
 
 PUBLISHED = Repository("hubertsiuzdak/snac_44khz", ("config.json", "pytorch_model.bin"), "218 MB, MIT")
 _UNITS_AT_ONCE = 16
@@ -55,14 +55,14 @@ class Snac:
     ) -> None:
         self.name, self.seed = "snac", seed
         self.device = framing.pick_device(device)
-        paths = hub.find(checkpoint, PUBLISHED)
+        paths = repository.find(checkpoint, PUBLISHED)
         self.model = _load(*paths).to(self.device)
         self.sample_rate: int = self.model.sampling_rate
         self.latent_dim: int = self.model.latent_dim
         self._hop = int(self.model.hop_length)
         self._frames_a_unit = math.lcm(self.model.vq_strides[0], self.model.attn_window_size or 1)
         self.latent_rate = self.sample_rate / self._hop
-        self.fingerprint = fingerprint(self.name, {"seed": seed}, checkpoint_sha256=hub.digest(paths))
+        self.fingerprint = fingerprint(self.name, {"seed": seed}, checkpoint_sha256=repository.digest(paths))
 
     def encode(self, audio: np.ndarray) -> np.ndarray:
         """(channels, samples) -> quantised latents (channels, latent_dim, frames)."""

@@ -20,9 +20,9 @@ import numpy as np
 import torch
 
 from m2l_bench.audio import fit_length
-from m2l_bench.fingerprint import fingerprint
-from m2l_bench.systems import framing, hub, pretrained
-from m2l_bench.systems.hub import Repository
+from m2l_bench.files.fingerprint import fingerprint
+from m2l_bench.systems import framing, pretrained, repository
+from m2l_bench.systems.repository import Repository
 
 PUBLISHED = Repository(
     "stabilityai/stable-audio-open-1.0",
@@ -51,14 +51,14 @@ class StableAudio:
         self.name = "stable-audio"
         self.seed = seed
         self.device = framing.pick_device(device)
-        paths = hub.find(checkpoint, PUBLISHED)
+        paths = repository.find(checkpoint, PUBLISHED)
         self.model = pretrained.load("diffusers", "AutoencoderOobleck", paths[0].parent).to(self.device)
         self.sample_rate = self.model.config.sampling_rate
         self.latent_dim = self.model.config.decoder_input_channels
         self._hop = self.model.hop_length
         self.latent_rate = self.sample_rate / self._hop
         self._context = pretrained.reach(self.model.config.downsampling_ratios)
-        self.fingerprint = fingerprint(self.name, {}, checkpoint_sha256=hub.digest(paths))
+        self.fingerprint = fingerprint(self.name, {}, checkpoint_sha256=repository.digest(paths))
 
     @torch.inference_mode()
     def encode(self, audio: np.ndarray) -> np.ndarray:

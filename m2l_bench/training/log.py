@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from m2l_bench.audio import write_atomic
+from m2l_bench.files.disk import write_atomic
 
 
 def append_row(path: Path, row: Mapping[str, Any]) -> None:

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from m2l_bench.audio import write_atomic
+from m2l_bench.files.disk import write_atomic
 from m2l_bench.training.crops import Crops, Examples, batches, scan
 from m2l_bench.training.log import append_row, cut_log, progress_bar
 from m2l_bench.training.memory import keep_freed_memory

@@ -16,9 +16,9 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from m2l_bench.files.untrusted import faults, read_toml
 from m2l_bench.training.crops import Folder
 from m2l_bench.training.objective import Objective
-from m2l_bench.trust import faults, read_toml
 
 
 class Section(BaseModel):

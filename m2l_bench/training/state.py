@@ -25,9 +25,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from m2l_bench.audio import write_atomic
+from m2l_bench.files.disk import write_atomic
+from m2l_bench.files.untrusted import parse_json
 from m2l_bench.training.optimization import AveragedWeights
-from m2l_bench.trust import parse_json
 
 _PREFIX = "step-"
 FORMAT = 2  # 1 had the network's weights alone, and their names without ``network.`` in the optimiser's

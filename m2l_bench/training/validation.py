@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from m2l_bench import audio as audio_io
+from m2l_bench.files.disk import write_atomic
 from m2l_bench.training.crops import Folder, scan
 from m2l_bench.training.objective import Objective
 from m2l_bench.training.optimization import AveragedWeights
@@ -119,7 +120,7 @@ def picture(path: Path, signals: Mapping[str, np.ndarray], sample_rate: int) -> 
         path.parent.mkdir(parents=True, exist_ok=True)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png")
-    audio_io.write_atomic(path, buffer.getvalue())
+    write_atomic(path, buffer.getvalue())
 
 
 def _decibels(signal: np.ndarray, n_fft: int = 1024) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from m2l_bench.tasks.sources.base import About, Item, Labels
+from m2l_bench.tasks.sources.source import About, Item, Labels
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ spelling), or one column of 0 and 1 for each tag; and, where wanted, ``split`` (
 (artist, album: what may not straddle splits). Without ``split``, groups are dealt out by a hash of their names,
 70 / 10 / 20 %; without ``group``, every item is its own group, and nothing guards against one artist in two splits.
 Items are named by their path, POSIX style; one that leads out of the CSV's folder is refused
-(:mod:`m2l_bench.trust`).
+(:mod:`m2l_bench.files.untrusted`).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from m2l_bench.tasks.sources.base import About, Item, Labels, hashed_split, read_table
-from m2l_bench.trust import inside
+from m2l_bench.files.untrusted import inside
+from m2l_bench.tasks.sources.source import About, Item, Labels, hashed_split, read_table
 
 _SHARES = {"train": 0.7, "valid": 0.1, "test": 0.2}
 _OWN = ("path", "split", "group")

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from m2l_bench.tasks.sources.base import About, Item, Labels, default_home, hashed_split, missing, read_table
+from m2l_bench.files.untrusted import inside
 from m2l_bench.tasks.sources.mirdata import beatport_id, one_key
-from m2l_bench.trust import inside
+from m2l_bench.tasks.sources.source import About, Item, Labels, default_home, hashed_split, missing, read_table
 
 ABOUT = About(
     name="giantsteps-mtg-key-dataset",

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from m2l_bench.tasks.sources.base import About, Item, Labels, MissingDataset, Source, default_home, missing
 from m2l_bench.tasks.sources.manifests import fault_filtered
 from m2l_bench.tasks.sources.mirdata import ADAPTORS, Mirdata
+from m2l_bench.tasks.sources.source import About, Item, Labels, MissingDataset, Source, default_home, missing
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from m2l_bench.tasks.sources.base import About, Item, Labels, Source
+from m2l_bench.tasks.sources.source import About, Item, Labels, Source
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from m2l_bench.tasks.sources.base import About, Item, Labels, default_home, ids_checksum, missing, read_table
-from m2l_bench.trust import inside
+from m2l_bench.files.untrusted import inside
+from m2l_bench.tasks.sources.source import About, Item, Labels, default_home, ids_checksum, missing, read_table
 
 TAGS = (
     "guitar", "classical", "slow", "techno", "strings", "drums", "electronic", "rock", "fast", "piano", "ambient",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from m2l_bench.audio import sha256
-from m2l_bench.tasks.sources.base import read_table
+from m2l_bench.files.disk import sha256
+from m2l_bench.tasks.sources.source import read_table
 
 _FOLDER = Path(__file__).parents[1] / "manifests"
 MANIFESTS = {

@@ -17,7 +17,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from m2l_bench.tasks.sources.base import (
+from m2l_bench.files.untrusted import inside
+from m2l_bench.tasks.sources.manifests import fault_filtered
+from m2l_bench.tasks.sources.source import (
     About,
     Item,
     Labels,
@@ -26,9 +28,7 @@ from m2l_bench.tasks.sources.base import (
     linked_groups,
     missing,
 )
-from m2l_bench.tasks.sources.manifests import fault_filtered
 from m2l_bench.tasks.tonality import parse_key
-from m2l_bench.trust import inside
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from m2l_bench.tasks.sources.base import SPLITS, About, Item, Labels, default_home, missing
-from m2l_bench.trust import inside, parse_json
+from m2l_bench.files.untrusted import inside, parse_json
+from m2l_bench.tasks.sources.source import SPLITS, About, Item, Labels, default_home, missing
 
 FAMILIES = (
     "bass", "brass", "flute", "guitar", "keyboard", "mallet", "organ", "reed", "string", "synth_lead", "vocal",

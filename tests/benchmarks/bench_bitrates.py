@@ -21,12 +21,12 @@ import soundfile
 
 import m2l_bench
 from m2l_bench import audio as audio_io
-from m2l_bench.embeddings import load
-from m2l_bench.reconstruction.distribution import fad, fad_inf, kad
-from m2l_bench.reconstruction.visqol import visqol_pairs
+from m2l_bench.reconstruction.pair.visqol import visqol_pairs
+from m2l_bench.reconstruction.sets.distribution import fad, fad_inf, kad
 from m2l_bench.report.figures import rate_quality
 from m2l_bench.report.style import Interval, Point, save
 from m2l_bench.statistics import bootstrap_interval
+from m2l_bench.systems.encoders import load
 
 EXCERPTS = Path(m2l_bench.__file__).parent / "assets" / "reconstruction" / "wesnoth"
 # codec -> (libsndfile format, subtype, rate in Hz, compression levels)

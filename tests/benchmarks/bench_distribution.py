@@ -20,9 +20,9 @@ import scipy.linalg
 
 import m2l_bench
 from m2l_bench import audio as audio_io
-from m2l_bench.reconstruction import frechet
-from m2l_bench.reconstruction.frechet import Gaussian
-from m2l_bench.reconstruction.frechet_draws import fixed_reference_draws, paired_draws
+from m2l_bench.reconstruction.sets import frechet
+from m2l_bench.reconstruction.sets.frechet import Gaussian
+from m2l_bench.reconstruction.sets.frechet_draws import fixed_reference_draws, paired_draws
 
 SHORT = "--short" in sys.argv
 
@@ -123,7 +123,7 @@ def excerpts() -> list[tuple[np.ndarray, int]]:
 
 def musicnn() -> None:
     """Seconds of audio a second of wall clock, resampling included; goal 30x on two cores."""
-    from m2l_bench.embeddings import load
+    from m2l_bench.systems.encoders import load
 
     listener, files = load("musicnn"), excerpts()[: 2 if SHORT else 12]
     seconds = sum(audio.shape[1] / rate for audio, rate in files)
@@ -136,7 +136,7 @@ def musicnn() -> None:
 
 def visqol() -> None:
     """Pairs a minute with one and two workers."""
-    from m2l_bench.reconstruction.visqol import visqol_pairs
+    from m2l_bench.reconstruction.pair.visqol import visqol_pairs
 
     rng = np.random.default_rng(0)
     files = excerpts()[: 2 if SHORT else 8]

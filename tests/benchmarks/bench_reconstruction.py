@@ -25,8 +25,8 @@ import numpy as np
 import torch
 from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
 
-from m2l_bench.reconstruction.mel import mel_filters
 from m2l_bench.reconstruction.metrics import score_pair
+from m2l_bench.reconstruction.pair.mel import mel_filters
 
 RATE, SECONDS, CHANNELS = 44_100, 10, 2
 NAMES = ("si_sdr", "mel_distance", "stft_distance", "lag")

@@ -3,7 +3,7 @@
 import numpy as np
 
 from m2l_bench.audio import resample
-from m2l_bench.fingerprint import fingerprint
+from m2l_bench.files.fingerprint import fingerprint
 
 
 class Downsampled:

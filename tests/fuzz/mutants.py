@@ -21,12 +21,11 @@ import torch
 from safetensors.numpy import save
 
 from m2l_bench import audio
+from m2l_bench.files.weights import read_weights
 from m2l_bench.latents import DamagedShardWarning, LatentStore, latent_key
 from m2l_bench.music2latent.checkpoint import load_checkpoint, save_checkpoint
 from m2l_bench.music2latent.config import Config
 from m2l_bench.music2latent.network import Music2LatentNetwork
-from m2l_bench.music2latent.recipe import read_recipe
-from m2l_bench.pickles import read_weights
 from m2l_bench.report.clips import read_manifest
 from m2l_bench.results import Item, from_parquet, to_parquet
 from m2l_bench.suite.suite import read_suite
@@ -34,6 +33,7 @@ from m2l_bench.systems.files import file_decoder
 from m2l_bench.systems.musika.keras_weights import read_layers
 from m2l_bench.systems.pca import Pca
 from m2l_bench.tasks.sources.folder import Folder
+from m2l_bench.training.music2latent.recipe import read_recipe
 
 SECONDS, BYTES = 10.0, 2 << 30  # a case that takes more of either is a finding
 AUDIO = {

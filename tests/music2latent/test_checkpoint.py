@@ -18,7 +18,7 @@ import torch
 from drawing import drawn_state
 from hub import Hub
 
-from m2l_bench.audio import sha256
+from m2l_bench.files.disk import sha256
 from m2l_bench.music2latent import checkpoint as module
 from m2l_bench.music2latent.autoencoder import Music2Latent
 from m2l_bench.music2latent.checkpoint import CheckpointError, load_checkpoint, save_checkpoint

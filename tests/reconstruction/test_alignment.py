@@ -8,9 +8,9 @@ import scipy.signal
 from hypothesis import given
 from hypothesis import strategies as st
 
+from m2l_bench.cards import Unscorable
 from m2l_bench.reconstruction import si_sdr
-from m2l_bench.reconstruction.alignment import Alignment, align, cross_correlation, si_sdr_aligned, undo_lag
-from m2l_bench.reconstruction.cards import Unscorable
+from m2l_bench.reconstruction.pair.alignment import Alignment, align, cross_correlation, si_sdr_aligned, undo_lag
 
 
 def delayed(signal: np.ndarray, lag: int) -> np.ndarray:

@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from m2l_bench import embeddings
 from m2l_bench.audio import resample
 from m2l_bench.reconstruction import frechet_distance, mel_distance, si_sdr
 from m2l_bench.reconstruction.held_out import held_out_scores
+from m2l_bench.systems import encoders
 
 RATE = 22050
 
@@ -25,7 +25,7 @@ def test_scores_are_those_of_the_metrics() -> None:
     )
     expected = np.mean([mel_distance(*pair, RATE) for pair in zip(references, estimates, strict=True)])
     assert scores["mel_distance"] == pytest.approx(expected)
-    listener = embeddings.load("musicnn")
+    listener = encoders.load("musicnn")
     left, right = (
         np.concatenate([listener.embed([resample(x[None], RATE, listener.sample_rate)])[0] for x in side])
         for side in (references, estimates)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from m2l_bench.cards import Unscorable
 from m2l_bench.reconstruction import mel_distance
-from m2l_bench.reconstruction.cards import Unscorable
-from m2l_bench.reconstruction.mel import DEFINITIONS, distances, mel_filters
+from m2l_bench.reconstruction.pair.mel import DEFINITIONS, distances, mel_filters
 
 NAMES = tuple(DEFINITIONS)
 SEVEN = [(32, 5), (64, 10), (128, 20), (256, 40), (512, 80), (1024, 160), (2048, 320)]

@@ -9,8 +9,8 @@ import sys
 import numpy as np
 import pytest
 
+from m2l_bench.cards import PairMetric, Unscorable
 from m2l_bench.reconstruction import mel_distance, metrics, si_sdr, stft_distance
-from m2l_bench.reconstruction.cards import PairMetric, Unscorable
 from m2l_bench.reconstruction.metrics import CARDS, METRICS, get_metric, score_pair
 
 PAIR_METRICS = [name for name, metric in METRICS.items() if isinstance(metric, PairMetric) and not metric.slow]

@@ -18,7 +18,7 @@ from m2l_bench.report.clips import read_manifest
 from m2l_bench.report.compare import compare, comparison_markdown, outliers
 from m2l_bench.report.contents import all_tables
 from m2l_bench.report.listening import page_data
-from m2l_bench.report.pairs import Pair, Pairs
+from m2l_bench.report.significance import Pair, Pairs
 from m2l_bench.report.store import read_results
 from m2l_bench.results import Item, read_items, read_rows, write_run
 

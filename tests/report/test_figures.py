@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from m2l_bench.report import figure_data, figures
-from m2l_bench.report.pairs import Pairs, What, matrix
+from m2l_bench.report.significance import Pairs, What, matrix
 from m2l_bench.report.store import Results, read_results
 from m2l_bench.report.style import COLOURS, Interval, Point, save
 from m2l_bench.report.tables import Measurement

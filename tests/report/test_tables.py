@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from m2l_bench.report import render
-from m2l_bench.report.pairs import Pairs, winners
+from m2l_bench.report.significance import Pairs, winners
 from m2l_bench.report.store import Published, read_published, read_results
 from m2l_bench.report.tables import (
     Table,

@@ -18,16 +18,16 @@ from safetensors.numpy import save_file
 
 from m2l_bench import audio
 from m2l_bench.audio import AudioError
+from m2l_bench.files.untrusted import parse_json
 from m2l_bench.latents import DamagedShardWarning, LatentStore, latent_key
 from m2l_bench.music2latent.config import PUBLISHED, Config
-from m2l_bench.music2latent.recipe import read_recipe
 from m2l_bench.results import Item, from_parquet, to_parquet
 from m2l_bench.suite.suite import read_suite
 from m2l_bench.systems.features import MfccChroma
 from m2l_bench.systems.files import file_decoder
 from m2l_bench.systems.musika.keras_weights import read_layers
 from m2l_bench.systems.pca import Pca
-from m2l_bench.trust import parse_json
+from m2l_bench.training.music2latent.recipe import read_recipe
 
 ROOT = Path(__file__).parents[2]
 MEASURE = """

@@ -12,10 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 from m2l_bench.cli import app
+from m2l_bench.files.untrusted import printable
 from m2l_bench.report import build as build_module
 from m2l_bench.report.build import build
 from m2l_bench.results import Row, write_run
-from m2l_bench.trust import printable
 
 HOSTILE = "`</td><script>alert(1)</script><img src=x onerror=alert(1)>[a](javascript:alert(1))|\\input{/etc/passwd}"
 

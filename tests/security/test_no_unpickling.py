@@ -17,15 +17,15 @@ import numpy as np
 import pytest
 import torch
 
-from m2l_bench.embeddings.clap import _folder
-from m2l_bench.embeddings.musicnn import Musicnn
-from m2l_bench.embeddings.vggish import Vggish
-from m2l_bench.hub import CheckpointError
+from m2l_bench.files.hub import CheckpointError
+from m2l_bench.files.weights import read_weights
 from m2l_bench.latents import DamagedShardWarning, LatentStore, latent_key
 from m2l_bench.music2latent.checkpoint import load_checkpoint
-from m2l_bench.pickles import read_weights
-from m2l_bench.reconstruction.moments import load_moments
+from m2l_bench.reconstruction.sets.moments import load_moments
 from m2l_bench.results import read_rows
+from m2l_bench.systems.encoders.clap import _folder
+from m2l_bench.systems.encoders.musicnn import Musicnn
+from m2l_bench.systems.encoders.vggish import Vggish
 from m2l_bench.systems.mousai.system import _read_published
 from m2l_bench.systems.musika.keras_weights import read_layers
 from m2l_bench.systems.pca import load_basis

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from m2l_bench import audio
 from m2l_bench.cli import app
+from m2l_bench.files.untrusted import ALLOW_OUTSIDE, OutsideError, inside
 from m2l_bench.report.clips import read_manifest
 from m2l_bench.suite.suite import make_suite, read_suite
 from m2l_bench.systems.folder import Folder as ReadyMade
@@ -20,7 +21,6 @@ from m2l_bench.tasks.sources.folder import Folder
 from m2l_bench.tasks.sources.giantsteps_mtg import GiantStepsMtg
 from m2l_bench.tasks.sources.magnatagatune import TAGS, IncompleteSplit, MagnaTagATune
 from m2l_bench.tasks.sources.nsynth import NSynth
-from m2l_bench.trust import ALLOW_OUTSIDE, OutsideError, inside
 
 
 @pytest.fixture

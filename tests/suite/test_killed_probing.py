@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from m2l_bench import audio
-from m2l_bench.trust import ALLOW_OUTSIDE
+from m2l_bench.files.untrusted import ALLOW_OUTSIDE
 
 REPOSITORY = Path(__file__).parents[2]
 ENCODER = '''
 import time
 import numpy as np
 from pathlib import Path
-from m2l_bench.fingerprint import fingerprint
+from m2l_bench.files.fingerprint import fingerprint
 
 class Bands:
     """Log energy in 128 bands; counts its calls in a file, and waits for ever at the fortieth while told to."""

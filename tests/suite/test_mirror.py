@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from m2l_bench.files.mirror import Mirror
 from m2l_bench.latents import DamagedShardWarning, LatentStore, latent_key
-from m2l_bench.mirror import Mirror
 from m2l_bench.suite.engine import EngineError
 from m2l_bench.suite.on_ray import RayEngine
 from m2l_bench.suite.run import RunResult, run_suite

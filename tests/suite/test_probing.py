@@ -18,7 +18,7 @@ from m2l_bench.suite.suite import make_suite
 ENCODER = '''
 import numpy as np
 from pathlib import Path
-from m2l_bench.fingerprint import fingerprint
+from m2l_bench.files.fingerprint import fingerprint
 
 class Bands:
     """Log energy in 16 bands, four times a second; counts its calls in a file beside it."""

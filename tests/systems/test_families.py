@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_families import FAMILIES, write_weights
 
-from m2l_bench.hub import CheckpointError
+from m2l_bench.files.hub import CheckpointError
 from m2l_bench.systems.base import BitstreamCodec
-from m2l_bench.systems.families.system import WINDOW, FamilySystem
 from m2l_bench.systems.registry import load
+from m2l_bench.systems.small.system import WINDOW, FamilySystem
 
 RATE = 8000
 

@@ -14,7 +14,7 @@ from m2l_bench import assets, audio
 from m2l_bench.reconstruction import mel_distance
 from m2l_bench.suite.suite import EMBEDDED_SYSTEMS
 from m2l_bench.systems.catalogue import SYSTEMS
-from m2l_bench.systems.families.recipe import read_recipe
+from m2l_bench.systems.small.recipes import read_recipe
 
 ASSETS = Path(assets.__file__).parent
 README = Path(__file__).parents[2] / "README.md"

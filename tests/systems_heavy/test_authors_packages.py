@@ -15,7 +15,7 @@ import pytest
 import recipes
 import torch
 
-from m2l_bench.hub import CheckpointError
+from m2l_bench.files.hub import CheckpointError
 from m2l_bench.systems import packages
 from m2l_bench.systems.authors_package import AuthorsMusic2Latent
 from m2l_bench.systems.base import Autoencoder, BitstreamCodec

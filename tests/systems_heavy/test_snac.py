@@ -11,7 +11,7 @@ import pytest
 import recipes
 import torch
 
-from m2l_bench.hub import CheckpointError
+from m2l_bench.files.hub import CheckpointError
 from m2l_bench.systems.base import Autoencoder, BitstreamCodec
 from m2l_bench.systems.registry import load
 from m2l_bench.systems.snac import Snac

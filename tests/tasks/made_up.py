@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from m2l_bench.tasks.base import Task
-from m2l_bench.tasks.sources.base import About, Item, Labels
+from m2l_bench.tasks.sources.source import About, Item, Labels
 
 ABOUT = About(name="made-up", version="1", licence="none", size="0 B", how="Make it up.", citation="-")
 

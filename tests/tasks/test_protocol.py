@@ -15,7 +15,7 @@ from m2l_bench.probes import LinearProbe, MLPProbe
 from m2l_bench.tasks.base import LeakError, Task, check_split, pool
 from m2l_bench.tasks.outcome import Result, compare
 from m2l_bench.tasks.protocol import _part, evaluate
-from m2l_bench.tasks.sources.base import Item
+from m2l_bench.tasks.sources.source import Item
 
 PROBE = LinearProbe(l2=(1e-3, 1e-1))
 MLP = MLPProbe(hidden_size=16, max_epochs=15, batch_size=16, learning_rates=(1e-2,))

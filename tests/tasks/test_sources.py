@@ -16,10 +16,10 @@ from layouts import LAYOUTS, features, gtzan, magnatagatune, table, text, tone
 from m2l_bench.probes import LinearProbe
 from m2l_bench.tasks import evaluate, load_task, task_names
 from m2l_bench.tasks.base import Task
-from m2l_bench.tasks.sources.base import SPLITS, MissingDataset, hashed_split, ids_checksum, linked_groups
 from m2l_bench.tasks.sources.magnatagatune import IncompleteSplit
 from m2l_bench.tasks.sources.manifests import MANIFESTS, fault_filtered
 from m2l_bench.tasks.sources.mirdata import beatport_id, one_key
+from m2l_bench.tasks.sources.source import SPLITS, MissingDataset, hashed_split, ids_checksum, linked_groups
 
 PROBE = LinearProbe(l2=(1e-2,))
 PUBLIC = [name for name in LAYOUTS if name != "tagging/magnatagatune"]

@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from tiny_families import FAMILIES, family_recipe
 from tiny_training import chord
 
-from m2l_bench.systems.families.adversarial import SIZES, AdversarialLoss, compressed
-from m2l_bench.systems.families.recipe import AdversarialRecipe, FamilyRecipe
+from m2l_bench.systems.small.adversarial import SIZES, AdversarialLoss, compressed
+from m2l_bench.systems.small.recipes import AdversarialRecipe, FamilyRecipe
 from m2l_bench.training.crops import batches
 from m2l_bench.training.loop import Trainer, train
 from m2l_bench.training.state import checkpoints

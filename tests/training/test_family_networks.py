@@ -11,14 +11,14 @@ import torch
 from tiny_families import FAMILIES, family_recipe
 from tiny_training import chord
 
-from m2l_bench.systems.families.base import FamilyLoss, inside
-from m2l_bench.systems.families.dac import DacLoss, DacStyleConfig
-from m2l_bench.systems.families.mousai import MousaiLoss, MousaiStyle, MousaiStyleConfig
-from m2l_bench.systems.families.musika import MusikaLoss
-from m2l_bench.systems.families.recipe import RECIPES, FamilyRecipe, read_recipe
-from m2l_bench.systems.families.spectral import complex_distance, mel_distance
 from m2l_bench.systems.mousai.network import Network
 from m2l_bench.systems.registry import SYSTEMS
+from m2l_bench.systems.small.dac import DacLoss, DacStyleConfig
+from m2l_bench.systems.small.family import FamilyLoss, inside
+from m2l_bench.systems.small.mousai import MousaiLoss, MousaiStyle, MousaiStyleConfig
+from m2l_bench.systems.small.musika import MusikaLoss
+from m2l_bench.systems.small.recipes import RECIPES, FamilyRecipe, read_recipe
+from m2l_bench.systems.small.spectral import complex_distance, mel_distance
 
 RECIPE_FILES = Path(__file__).parents[2] / "m2l_bench" / "assets" / "recipes"
 BUDGET = ("steps", "batch")

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from tiny_families import FAMILIES, family_recipe
 from tiny_training import chord
 
-from m2l_bench.systems.families.recipe import read_recipe
 from m2l_bench.systems.registry import load
+from m2l_bench.systems.small.recipes import read_recipe
 from m2l_bench.training.crops import batches
 from m2l_bench.training.loop import Interrupted, NonFiniteError, Trainer, train
 from m2l_bench.training.state import checkpoints
@@ -27,7 +27,7 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.jo
 CHILD = """
 import json, sys
 from pathlib import Path
-from m2l_bench.systems.families.recipe import RECIPES
+from m2l_bench.systems.small.recipes import RECIPES
 from m2l_bench.training.crops import batches
 from m2l_bench.training.loop import Trainer
 for text in sys.argv[1:]:

@@ -10,7 +10,7 @@ import torch
 
 from m2l_bench.music2latent.config import Config
 from m2l_bench.music2latent.network import Music2LatentNetwork
-from m2l_bench.music2latent.objective import (
+from m2l_bench.training.music2latent.loss import (
     ConsistencyLoss,
     NoiseLevels,
     grid,

@@ -18,15 +18,15 @@ from safetensors.torch import load_file
 from tiny_training import MODEL, RATE, tiny_recipe
 
 from m2l_bench.music2latent.config import Config
-from m2l_bench.music2latent.recipe import Recipe
-from m2l_bench.music2latent.training import Interrupted, NonFiniteError, Trainer, train
+from m2l_bench.training.music2latent.recipe import Recipe
+from m2l_bench.training.music2latent.train import Interrupted, NonFiniteError, Trainer, train
 from m2l_bench.training.state import checkpoints, read_json
 
 # A run of its own, slow enough to be killed in the middle; argv: recipe as JSON, out, seconds to sleep each step.
 CHILD = """
 import sys, time
-from m2l_bench.music2latent.recipe import Recipe
-from m2l_bench.music2latent import training
+from m2l_bench.training.music2latent.recipe import Recipe
+from m2l_bench.training.music2latent import train as training
 step = training.Trainer.step
 def slow(self, examples):
     time.sleep(float(sys.argv[3]))

@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file
 from tiny_training import tiny_recipe
 
-from m2l_bench.music2latent.training import Trainer
 from m2l_bench.training.crops import batches
+from m2l_bench.training.music2latent.train import Trainer
 from m2l_bench.training.state import checkpoints
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path])}
@@ -23,8 +23,8 @@ CHILD = """
 import json, sys
 from pathlib import Path
 from m2l_bench.training.crops import batches
-from m2l_bench.music2latent.recipe import Recipe
-from m2l_bench.music2latent.training import Trainer
+from m2l_bench.training.music2latent.recipe import Recipe
+from m2l_bench.training.music2latent.train import Trainer
 recipe, out = Recipe.model_validate_json(sys.argv[1]), Path(sys.argv[2])
 trainer = Trainer(recipe, out, score=None)
 trainer.start(resume=False)

@@ -16,16 +16,16 @@ import torch
 from torch import Tensor
 
 from m2l_bench.audio import fit_length
-from m2l_bench.fingerprint import fingerprint
+from m2l_bench.files.fingerprint import fingerprint
+from m2l_bench.files.untrusted import parse_json
+from m2l_bench.files.weights import read_safetensors, read_weights, tensors_of
 from m2l_bench.music2latent.checkpoint import CheckpointError
 from m2l_bench.music2latent.windows import join, plan
-from m2l_bench.pickles import read_safetensors, read_weights, tensors_of
-from m2l_bench.systems import framing, hub
-from m2l_bench.systems.hub import Repository
+from m2l_bench.systems import framing, repository
 from m2l_bench.systems.mousai import windows
 from m2l_bench.systems.mousai.network import VERSIONS, Config, Network
 from m2l_bench.systems.mousai.state import translate
-from m2l_bench.trust import parse_json
+from m2l_bench.systems.repository import Repository
 
 PUBLISHED = {
     "v2": Repository(
@@ -167,7 +167,7 @@ def load_network(version: str, checkpoint: str | Path | None) -> tuple[Network, 
         config = read_config(path / OWN_CONFIG, VERSIONS[version])
         state, file = read_safetensors(path / OWN_WEIGHTS), path / OWN_WEIGHTS
     else:
-        (file,) = hub.find(path, PUBLISHED[version])
+        (file,) = repository.find(path, PUBLISHED[version])
         config = read_config(file.with_name(OWN_CONFIG), VERSIONS[version])
         state = translate(_read_published(file), config)
     network = Network(config)
@@ -175,7 +175,7 @@ def load_network(version: str, checkpoint: str | Path | None) -> tuple[Network, 
         network.load_state_dict(state)
     except RuntimeError as error:  # names and shapes that do not fit, all in one message
         raise CheckpointError(f"{file}: {error}") from error
-    return network, hub.digest([file])
+    return network, repository.digest([file])
 
 
 def _read_published(file: Path) -> dict[str, Tensor]:

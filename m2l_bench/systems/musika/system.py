@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from m2l_bench.fingerprint import fingerprint
-from m2l_bench.systems import framing, hub
-from m2l_bench.systems.hub import Repository
+from m2l_bench.files.fingerprint import fingerprint
+from m2l_bench.systems import framing, repository
 from m2l_bench.systems.musika import network
 from m2l_bench.systems.musika.keras_weights import Layers, assign, read_layers
 from m2l_bench.systems.musika.network import FRAMES_PER_LATENT, FRAMES_PER_WINDOW, LATENTS_PER_WINDOW, Noise
 from m2l_bench.systems.musika.spectrum import OVERLAP, log_spectrogram, waveform
+from m2l_bench.systems.repository import Repository
 
 PUBLISHED = Repository("marcop/musika_ae", ("enc.h5", "enc2.h5", "dec.h5", "dec2.h5"), "112 MB, MIT")
 _CHUNK = 128  # frames; the original codes whole ones only
@@ -62,7 +62,7 @@ class Musika:
         self.compatible = compatible
         self.seed = seed
         self.device = framing.pick_device(device)
-        paths = hub.find(checkpoint, PUBLISHED)
+        paths = repository.find(checkpoint, PUBLISHED)
         layers = [read_layers(path) for path in paths]
         self._hop, self.latent_dim = _sizes(layers[0], layers[1])
         hop, dim = self._hop, self.latent_dim
@@ -76,7 +76,7 @@ class Musika:
             net.to(self.device).eval().requires_grad_(False)
         self.latent_rate = self.sample_rate / (hop * FRAMES_PER_LATENT)
         options = {"compatible": compatible, "seed": seed}
-        self.fingerprint = fingerprint(self.name, options, checkpoint_sha256=hub.digest(paths))
+        self.fingerprint = fingerprint(self.name, options, checkpoint_sha256=repository.digest(paths))
 
     def encode(self, audio: np.ndarray) -> np.ndarray:
         """(channels, samples) -> (channels, latent_dim, frames), values in (-1, 1)."""

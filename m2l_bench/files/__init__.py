@@ -1,0 +1,1 @@
+"""Files from elsewhere: the hub, weights, untrusted paths and tables, and copies on shared storage."""

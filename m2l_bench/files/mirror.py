@@ -1,0 +1,100 @@
+"""A folder's copy on storage that machines share without sharing a file system: whatever fsspec has a name for.
+
+Conventions
+-----------
+A mirror is a URL such as ``s3://bucket/folder``, ``gs://...``, ``sftp://...`` or ``file:///...``; names below it are
+relative, with slashes. Files come and go whole, in fsspec's transactions: an object store shows a file once all of it is
+there. Whatever fails on the way there is an :class:`OSError` that names the mirror.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from m2l_bench.files.disk import write_atomic
+
+
+class Mirror:
+    """Files by name below a URL.
+
+    Parameters
+    ----------
+    url : str
+        Of a folder; it is made when the first file is pushed.
+
+    Raises
+    ------
+    ValueError
+        If fsspec does not know the protocol, or the package that speaks it is not installed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> mirror = Mirror("memory://example")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "a.txt"
+    ...     n = path.write_bytes(b"content")
+    ...     mirror.push(path, "letters/a.txt")
+    ...     mirror.pull("letters/a.txt", Path(folder) / "b.txt"), mirror.pull("letters/b.txt", path), mirror.names("letters")
+    (True, False, ['a.txt'])
+    """
+
+    def __init__(self, url: str) -> None:
+        from fsspec.core import url_to_fs
+
+        try:
+            self._fs, self._root = url_to_fs(url)
+        except (ValueError, ImportError) as error:
+            raise ValueError(f"mirror must be a URL that fsspec can open, got {url!r} ({error})") from error
+        self.url = url
+
+    def push(self, path: Path, name: str) -> None:
+        """Copy a file there, over one of that name."""
+        place = self._place(name)
+        with self._failures():
+            self._fs.makedirs(place.rpartition("/")[0], exist_ok=True)
+            with self._fs.transaction, self._fs.open(place, "wb") as file:
+                file.write(path.read_bytes())
+
+    def pull(self, name: str, path: Path) -> bool:
+        """Copy a file from there to `path`; False where there is none."""
+        with self._failures():
+            try:
+                data = self._fs.cat_file(self._place(name))
+            except FileNotFoundError:
+                return False
+        write_atomic(path, data)
+        return True
+
+    def names(self, folder: str) -> list[str]:
+        """Names of the files and folders in a folder, sorted; none where it does not exist."""
+        place = self._place(folder)
+        with self._failures():
+            self._fs.invalidate_cache(place)  # others write there
+            try:
+                found: list[Any] = self._fs.ls(place, detail=False)
+            except FileNotFoundError:
+                return []
+        return sorted(Path(path).name for path in found)
+
+    def drop(self, name: str) -> None:
+        """Delete a file, if it is there."""
+        with self._failures():
+            try:
+                self._fs.rm_file(self._place(name))
+            except FileNotFoundError:
+                return
+
+    def _place(self, name: str) -> str:
+        return f"{self._root.rstrip('/')}/{name}"
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # each protocol has exceptions of its own
+            raise OSError(errno.EIO, f"{type(error).__name__}: {error}", self.url) from error

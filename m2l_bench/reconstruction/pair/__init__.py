@@ -1,0 +1,1 @@
+"""Metrics of one reference and one estimate, one a module."""

@@ -1,0 +1,227 @@
+"""Mel distance, in the three meanings that released tools give the name (lower is better).
+
+Conventions
+-----------
+Signals are ``(..., samples)``, the reference first, each channel alone, at one sample rate. Spectra as in
+:mod:`m2l_bench.reconstruction.pair.spectra`, hop = window / 4. The definitions are named after the tool whose number they
+give:
+
+- ``dac-eval`` (default): what the evaluation script of descript-audio-codec prints.
+- ``dac-train``: the training loss of descript-audio-codec (its 44 kHz configuration).
+- ``audiocodecbench``: the mel distance of AudioCodecBench.
+
+Numbers under different names are different quantities and never compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from m2l_bench.reconstruction.checks import check_pair, check_sample_rate
+from m2l_bench.reconstruction.pair.spectra import min_samples, power_spectra
+
+
+@dataclass(frozen=True, kw_only=True)
+class MelDefinition:
+    """Everything one meaning of "mel distance" depends on.
+
+    Attributes
+    ----------
+    windows, n_mels : tuple of int
+        Window of each scale in samples, and its number of mel bands.
+    scale : str
+        ``"slaney"`` (filters of unit area, as librosa) or ``"htk"`` (filters of unit height, as torchaudio).
+    power : int
+        1: filters sum magnitudes; 2: they sum powers.
+    clamp : float
+        Mel values are raised to this before the logarithm.
+    log_weight : float
+        Factor on the mean absolute difference of *natural* logarithms.
+    raw_weight : float
+        Factor on the mean absolute difference of the mel values themselves.
+    """
+
+    windows: tuple[int, ...]
+    n_mels: tuple[int, ...]
+    scale: str
+    power: int
+    clamp: float = 1e-5
+    log_weight: float
+    raw_weight: float = 0.0
+
+
+_SEVEN_WINDOWS = (32, 64, 128, 256, 512, 1024, 2048)
+_SEVEN_BANDS = (5, 10, 20, 40, 80, 160, 320)
+_GROUP = 16  # bands multiplied at once
+_LOG10 = float(1.0 / np.log(10.0))
+
+DEFINITIONS: dict[str, MelDefinition] = {
+    # log10 of the squared mel magnitude: 2 / ln 10
+    "dac-eval": MelDefinition(
+        windows=(2048, 512), n_mels=(150, 80), scale="slaney", power=1, log_weight=2.0 * _LOG10, raw_weight=1.0
+    ),
+    "dac-train": MelDefinition(windows=_SEVEN_WINDOWS, n_mels=_SEVEN_BANDS, scale="slaney", power=1, log_weight=_LOG10),
+    "audiocodecbench": MelDefinition(
+        windows=_SEVEN_WINDOWS, n_mels=_SEVEN_BANDS, scale="htk", power=2, log_weight=1.0 / 7.0
+    ),
+}
+
+MIN_SAMPLES = min_samples(max(window for d in DEFINITIONS.values() for window in d.windows))
+
+
+def mel_distance(
+    reference: ArrayLike, estimate: ArrayLike, sample_rate: int, *, definition: str = "dac-eval"
+) -> np.ndarray | float:
+    """Mel distance of each channel.
+
+    Parameters
+    ----------
+    reference, estimate : array_like of float, shape (..., samples)
+        At least 1025 samples.
+    sample_rate : int
+        Hz.
+    definition : {"dac-eval", "dac-train", "audiocodecbench"}
+
+    Returns
+    -------
+    float or np.ndarray of float64, shape (...)
+        At least 0; 0.0 exactly for an exact copy. The sum over windows of
+        ``a mean|ln max(m_r, c) - ln max(m_e, c)| + b mean|m_r - m_e|``, where m are mel spectra, c = 1e-5 and the means
+        run over bands and frames; windows, bands, a and b are those of the definition (:data:`DEFINITIONS`).
+
+    Raises
+    ------
+    ValueError
+        If the definition is unknown, the shapes differ, a signal is not floating point, or the rate is not positive.
+    Unscorable
+        If a signal is too short or not finite.
+
+    References
+    ----------
+    R. Kumar, P. Seetharaman, A. Luebs, I. Kumar, K. Kumar: "High-fidelity audio compression with improved RVQGAN",
+    NeurIPS 2023, section 3.4 (the training loss).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> tone = np.sin(0.1 * np.arange(4096))
+    >>> mel_distance(tone, tone, 44100), mel_distance(tone, 0.1 * tone, 44100, definition="dac-train") > 1
+    (0.0, True)
+    """
+    if definition not in DEFINITIONS:
+        raise ValueError(f"definition must be one of {', '.join(DEFINITIONS)}, got {definition!r}")
+    check_sample_rate(sample_rate)
+    reference, estimate = check_pair(reference, estimate, min_samples=MIN_SAMPLES)
+    values = np.empty(reference.shape[:-1])
+    for index in np.ndindex(values.shape):
+        values[index] = distances(reference[index], estimate[index], sample_rate, [definition])[definition]
+    return values if values.ndim else float(values)
+
+
+def distances(
+    reference: np.ndarray, estimate: np.ndarray, sample_rate: int, definitions: Sequence[str]
+) -> dict[str, float]:
+    """Distances of one checked channel ``(samples,)`` under several definitions; each window's STFT is taken once."""
+    totals = dict.fromkeys(definitions, 0.0)
+    for window in sorted({window for name in definitions for window in DEFINITIONS[name].windows}):
+        wanted = {name: DEFINITIONS[name] for name in definitions if window in DEFINITIONS[name].windows}
+        n_frames = 0
+        sums = dict.fromkeys(wanted, 0.0)
+        for power in power_spectra(reference, estimate, n_fft=window, hop_length=window // 4):
+            n_frames += len(power[0])
+            magnitude = [np.sqrt(p) for p in power] if any(d.power == 1 for d in wanted.values()) else []
+            for name, d in wanted.items():
+                n_mels = d.n_mels[d.windows.index(window)]
+                filters = _groups(sample_rate, window, n_mels, d.scale)
+                mel_reference, mel_estimate = (_apply(filters, x) for x in (magnitude if d.power == 1 else power))
+                sums[name] += _summed_difference(mel_reference, mel_estimate, d) / n_mels
+        for name in wanted:
+            totals[name] += sums[name] / n_frames
+    return totals
+
+
+def _apply(groups: list[tuple[slice, np.ndarray]], spectra: np.ndarray) -> np.ndarray:
+    """Mel spectra ``(frames, bands)`` of spectra ``(frames, bins)``."""
+    return np.concatenate([spectra[:, bins] @ filters for bins, filters in groups], axis=1)
+
+
+@lru_cache(maxsize=64)
+def _groups(sample_rate: int, n_fft: int, n_mels: int, scale: str) -> list[tuple[slice, np.ndarray]]:
+    """Filters as groups of neighbouring bands, each with the bins it spans: multiplies few of the many zeros."""
+    groups = []
+    for filters in np.array_split(mel_filters(sample_rate, n_fft, n_mels, scale), max(n_mels // _GROUP, 1)):
+        used = np.flatnonzero(filters.any(axis=0))
+        bins = slice(used[0], used[-1] + 1) if used.size else slice(0, 1)
+        groups.append((bins, np.ascontiguousarray(filters[:, bins].T)))
+    return groups
+
+
+def _summed_difference(reference: np.ndarray, estimate: np.ndarray, d: MelDefinition) -> float:
+    total = 0.0
+    if d.raw_weight:
+        total += d.raw_weight * np.abs(reference - estimate).sum()
+    ratio = np.maximum(reference, d.clamp) / np.maximum(estimate, d.clamp)
+    return float(total + d.log_weight * np.abs(np.log(ratio, out=ratio)).sum())
+
+
+@lru_cache(maxsize=64)
+def mel_filters(sample_rate: int, n_fft: int, n_mels: int, scale: str) -> np.ndarray:
+    """Triangular mel filters.
+
+    Parameters
+    ----------
+    sample_rate, n_fft, n_mels : int
+        Hz, samples, bands. The bands reach from 0 Hz to half the sample rate.
+    scale : {"slaney", "htk"}
+        ``"slaney"``: linear to 1 kHz, then logarithmic; each filter has unit area in Hz (librosa's default).
+        ``"htk"``: ``2595 log10(1 + f / 700)``; each filter has unit height (torchaudio's default).
+
+    Returns
+    -------
+    np.ndarray of float64, shape (n_mels, n_fft // 2 + 1)
+        Read-only. A band narrower than the bin spacing may hold no bin and is then all zero, as in the tools.
+
+    References
+    ----------
+    M. Slaney: Auditory Toolbox, Interval Research technical report 1998-010; S. Young et al.: The HTK Book, section
+    5.4.
+    """
+    to_mel, to_hertz = _SCALES[scale]
+    frequencies = np.linspace(0.0, sample_rate / 2, n_fft // 2 + 1)
+    edges = to_hertz(np.linspace(0.0, to_mel(np.array(sample_rate / 2)), n_mels + 2))[:, None]
+    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
+    rising = (frequencies - low) / (centre - low)
+    falling = (high - frequencies) / (high - centre)
+    filters = np.maximum(np.minimum(rising, falling), 0.0)
+    if scale == "slaney":
+        filters *= 2.0 / (high - low)
+    filters.setflags(write=False)
+    return filters
+
+
+_SLANEY_LINEAR = 200.0 / 3.0  # Hz per mel, below 1 kHz = mel 15
+_SLANEY_STEP = np.log(6.4) / 27.0  # natural logarithm of the frequency ratio of one mel, above
+
+
+def _hertz_to_slaney(f: np.ndarray) -> np.ndarray:
+    return np.where(f < 1000.0, f / _SLANEY_LINEAR, 15.0 + np.log(np.maximum(f, 1000.0) / 1000.0) / _SLANEY_STEP)
+
+
+def _slaney_to_hertz(m: np.ndarray) -> np.ndarray:
+    return np.where(m < 15.0, m * _SLANEY_LINEAR, 1000.0 * np.exp(_SLANEY_STEP * (m - 15.0)))
+
+
+def _hertz_to_htk(f: np.ndarray) -> np.ndarray:
+    return 2595.0 * np.log10(1.0 + f / 700.0)
+
+
+def _htk_to_hertz(m: np.ndarray) -> np.ndarray:
+    return 700.0 * (10.0 ** (m / 2595.0) - 1.0)
+
+
+_SCALES = {"slaney": (_hertz_to_slaney, _slaney_to_hertz), "htk": (_hertz_to_htk, _htk_to_hertz)}

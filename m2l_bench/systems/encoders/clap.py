@@ -1,0 +1,121 @@
+"""LAION-CLAP: the audio tower of a contrastive audio-text model, through transformers' ``ClapModel``.
+
+Conventions
+-----------
+48 kHz, mean of the channels. Windows of exactly 10 s, one every 5 s, whole windows only: the model's own random
+cropping of longer input and repetition of shorter input never come into play. The vector is the projected, unit-length
+audio feature, 512 values. ``clap`` is ``laion/larger_clap_music``, ``clap:htsat-unfused`` is
+``laion/clap-htsat-unfused``; figures heard through different checkpoints do not compare.
+
+References
+----------
+Wu, Chen, Zhang, Hui, Berg-Kirkpatrick, Dubnov, "Large-Scale Contrastive Language-Audio Pretraining", ICASSP 2023.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from m2l_bench.files.fingerprint import fingerprint
+from m2l_bench.files.hub import CheckpointError, HubFile, fetch
+from m2l_bench.files.weights import check_pickle
+from m2l_bench.systems.encoders import windows as framing
+
+MODELS = {"clap": "laion/larger_clap_music", "clap:htsat-unfused": "laion/clap-htsat-unfused"}
+
+
+class Clap:
+    """LAION-CLAP as an embedding.
+
+    Parameters
+    ----------
+    name : str
+        A key of :data:`MODELS`.
+    checkpoint : path-like, optional
+        A folder with ``config.json``, ``preprocessor_config.json`` and the weights, or another hub repository; the
+        model of `name` by default.
+    device : str
+        torch device.
+
+    Raises
+    ------
+    ImportError
+        Without transformers: ``pip install 'm2l-bench[codecs]'``.
+    ValueError
+        If the checkpoint fuses several crops (``enable_fusion``), which draws them at random.
+    """
+
+    sample_rate = 48000
+    window = 480000
+    hop = 240000
+
+    def __init__(self, name: str = "clap", checkpoint: str | Path | None = None, *, device: str = "cpu") -> None:
+        try:
+            from transformers import ClapFeatureExtractor, ClapModel
+        except ImportError as error:
+            raise ImportError("CLAP needs transformers: pip install 'm2l-bench[codecs]'") from error
+        if name not in MODELS:
+            raise ValueError(f"name must be one of {', '.join(MODELS)}, got {name!r}")
+        source = str(_folder(MODELS[name] if checkpoint is None else checkpoint))
+        model = ClapModel.from_pretrained(source, dtype=torch.float32, local_files_only=True)
+        if model.config.audio_config.enable_fusion:
+            raise ValueError(f"{source}: must not fuse random crops, got enable_fusion = true")
+        self.name = name
+        self.device = device
+        self.batch_size = 1 if device == "cpu" else 16
+        self.model = model.eval().requires_grad_(False).to(device)
+        self.dim = int(model.config.projection_dim)
+        self.extractor = ClapFeatureExtractor.from_pretrained(source, truncation="rand_trunc", local_files_only=True)
+        if (self.extractor.sampling_rate, self.extractor.nb_max_samples) != (self.sample_rate, self.window):
+            got = (self.extractor.sampling_rate, self.extractor.nb_max_samples)
+            raise ValueError(f"{source}: must take 480000 samples at 48000 Hz, got {got[1]} at {got[0]} Hz")
+        config = {"window": self.window, "hop": self.hop, "tail": framing.TAIL_RULE, "version": 1}
+        self.fingerprint = fingerprint(name, config, checkpoint_sha256=_weights_sha256(self.model))
+
+    def embed(self, audios: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Files (channels, samples) at 48 kHz -> (windows, 512)."""
+        mels = [self.log_mels(framing.mono(audio)) for audio in audios]
+        return framing.in_batches(mels, self._run, batch_size=self.batch_size)
+
+    def log_mels(self, signal: np.ndarray) -> np.ndarray:
+        """Decibel mel patches of a mono signal: (samples,) -> float32 (windows, 1, 1001, 64)."""
+        windows = list(framing.frames(signal, self.window, self.hop))
+        if not windows:
+            return np.empty((0, 1, 1 + self.window // self.extractor.hop_length, 64), np.float32)
+        features = self.extractor(windows, sampling_rate=self.sample_rate)["input_features"]
+        return np.stack(features).astype(np.float32)  # (windows, 1, 1001, 64)
+
+    def _run(self, batch: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            output: Any = self.model.get_audio_features(torch.from_numpy(batch).to(self.device))
+        # transformers 5 returns the tower's whole output, transformers 4 the vectors alone.
+        vectors = output if isinstance(output, torch.Tensor) else output.pooler_output
+        return vectors.cpu().numpy()
+
+
+def _folder(checkpoint: str | Path) -> Path:
+    """The user's folder, or the hub's files, trusted on first use; pickled weights are looked through before."""
+    folder = Path(checkpoint)
+    if not folder.is_dir():
+        about = "0.6 to 0.8 GB, Apache-2.0"
+        small = [fetch(HubFile(str(checkpoint), name, about)) for name in ("config.json", "preprocessor_config.json")]
+        try:
+            weights = fetch(HubFile(str(checkpoint), "model.safetensors", about))
+        except CheckpointError:  # older revisions have the pickle alone
+            weights = fetch(HubFile(str(checkpoint), "pytorch_model.bin", about))
+        folder = weights.parent
+        if {path.parent for path in small} != {folder}:
+            raise CheckpointError(f"checkpoint: {checkpoint} changed between two of its files; try again")
+    for pickled in folder.glob("*.bin"):
+        check_pickle(pickled)
+    return folder
+
+
+def _weights_sha256(model: torch.nn.Module) -> str:
+    """Hash of the audio tower's tensors, whatever file they came from."""
+    return framing.tensors_sha256({k: v.cpu().numpy() for k, v in model.state_dict().items() if k.startswith("audio_")})

@@ -1,0 +1,227 @@
+"""musicnn: a small network trained to tag music (MagnaTagATune), whose weights ship with the package.
+
+Conventions
+-----------
+16 kHz, mean of the channels. Log-mel frames: 512-sample periodic Hann, hop 256, centred (zeros outside), power, 96
+Slaney bands to 8 kHz, ``log10(10000 x + 1)``. A window is 187 frames (2.99 s). Tensors are ``(windows, features,
+frames)`` behind the front end. The vector is the penultimate layer, 200 values; windows overlap by half. The model is
+blind above 8 kHz, and it has heard MagnaTagATune with its labels: flag that wherever it is probed there.
+
+References
+----------
+Pons, Serra, "musicnn: Pre-trained convolutional neural networks for music audio tagging", ISMIR late-breaking, 2019.
+Pons et al., "End-to-end Learning for Music Audio Tagging at Scale", ISMIR 2018, section 3.2 (front end, back end).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import scipy.fft
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from m2l_bench.files.disk import sha256
+from m2l_bench.files.fingerprint import fingerprint
+from m2l_bench.files.weights import fill, read_safetensors
+from m2l_bench.systems.encoders import windows as framing
+
+SAMPLE_RATE = 16000
+N_FFT, HOP_LENGTH, N_MELS, N_FRAMES = 512, 256, 96, 187
+CHECKPOINT = Path(__file__).parents[2] / "assets" / "musicnn" / "mtt.safetensors"
+# The original's batch_normalization layers; torch's own default is 1e-5.
+EPSILON = 1e-3
+
+TAGS = (
+    "guitar", "classical", "slow", "techno", "strings", "drums", "electronic", "rock", "fast", "piano",
+    "ambient", "beat", "violin", "vocal", "synth", "female", "indian", "opera", "male", "singing",
+    "vocals", "no vocals", "harpsichord", "loud", "quiet", "flute", "woman", "male vocal", "no vocal", "pop",
+    "soft", "sitar", "solo", "man", "classic", "choir", "voice", "new age", "dance", "male voice",
+    "female vocal", "beats", "harp", "cello", "no voice", "weird", "country", "metal", "female voice", "choral",
+)  # fmt: skip
+
+
+class Musicnn:
+    """musicnn as an embedding, with its tags and inner features.
+
+    Parameters
+    ----------
+    checkpoint : path-like, optional
+        A safetensors file as ``scripts/convert_musicnn.py`` writes it; the one that ships by default.
+    device : str
+        torch device.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> listener = Musicnn()
+    >>> long, short = np.zeros((2, 80000), np.float32), np.zeros((1, 3200), np.float32)
+    >>> [vectors.shape for vectors in listener.embed([long, short])]
+    [(2, 200), (0, 200)]
+    """
+
+    name = "musicnn"
+    sample_rate = SAMPLE_RATE
+    window = (N_FRAMES - 1) * HOP_LENGTH
+    hop = 93 * HOP_LENGTH
+    dim = 200
+
+    def __init__(self, checkpoint: str | Path | None = None, *, device: str = "cpu") -> None:
+        path = CHECKPOINT if checkpoint is None else Path(checkpoint)
+        self.device = device
+        # On a processor one window at a time is fastest (its filter answers, 9 MB, stay in the cache).
+        self.batch_size = 1 if device == "cpu" else 32
+        self.network = Network()
+        fill(self.network, read_safetensors(path), path)
+        self.network.eval().requires_grad_(False).to(device)
+        config = {
+            "layer": "penultimate",
+            "window": self.window,
+            "hop": self.hop,
+            "tail": framing.TAIL_RULE,
+            "version": 1,
+        }
+        self.fingerprint = fingerprint(self.name, config, checkpoint_sha256=sha256(path))
+
+    def embed(self, audios: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Penultimate layer of each window: (channels, samples) at 16 kHz -> (windows, 200)."""
+        return self._run(audios, "penultimate")
+
+    def tags(self, audios: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Probability of each of :data:`TAGS` in each window: (windows, 50), in (0, 1)."""
+        return self._run(audios, "tags")
+
+    def features(self, audio: np.ndarray) -> dict[str, np.ndarray]:
+        """All the layers that the original names, of one file.
+
+        Parameters
+        ----------
+        audio : np.ndarray, float32, (channels, samples)
+            At 16 kHz.
+
+        Returns
+        -------
+        dict of str to np.ndarray, float32
+            ``timbral`` (windows, 408, 187), ``temporal`` (windows, 153, 187), ``cnn1``, ``cnn2``, ``cnn3`` (windows,
+            64, 187), ``mean_pool``, ``max_pool`` (windows, 753), ``penultimate`` (windows, 200), ``logits``,
+            ``tags`` (windows, 50).
+        """
+        patches = _patches(framing.mono(audio), self.hop)
+        parts = [self._layers(patch[None]) for patch in patches]
+        return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]} if parts else {}
+
+    def _run(self, audios: Sequence[np.ndarray], layer: str) -> list[np.ndarray]:
+        patches = [_patches(framing.mono(audio), self.hop) for audio in audios]
+        return framing.in_batches(patches, lambda batch: self._layers(batch)[layer], batch_size=self.batch_size)
+
+    def _layers(self, patches: np.ndarray) -> dict[str, np.ndarray]:
+        with torch.inference_mode():
+            layers = self.network(torch.from_numpy(np.array(patches)).to(self.device))
+        return {key: value.cpu().numpy() for key, value in layers.items()}
+
+
+class Network(nn.Module):
+    """The original's graph, ``MTT_musicnn`` of musicnn 0.1.0; layer names are those of our checkpoint."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.input_norm = nn.BatchNorm2d(1, EPSILON)
+        self.timbral = nn.ModuleList([Front(204, (7, 38)), Front(204, (7, 67))])
+        self.temporal = nn.ModuleList([Front(51, (length, 1)) for length in (128, 64, 32)])
+        self.middle = nn.ModuleList([Middle(561), Middle(64), Middle(64)])
+        self.pooled_norm = nn.BatchNorm1d(1506, EPSILON)
+        self.hidden = nn.Linear(1506, 200)
+        self.hidden_norm = nn.BatchNorm1d(200, EPSILON)
+        self.output = nn.Linear(200, len(TAGS))
+
+    def forward(self, patches: Tensor) -> dict[str, Tensor]:
+        """Log-mel patches (windows, frames, bands) -> every named layer."""
+        x = self.input_norm(patches[:, None])  # (windows, 1, frames, bands)
+        timbral = torch.cat([front(x) for front in self.timbral], dim=1)  # (windows, 408, frames)
+        temporal = torch.cat([front(x) for front in self.temporal], dim=1)  # (windows, 153, frames)
+        front = torch.cat([timbral, temporal], dim=1)
+        cnn1 = self.middle[0](front)
+        cnn2 = self.middle[1](cnn1) + cnn1
+        cnn3 = self.middle[2](cnn2) + cnn2
+        features = torch.cat([front, cnn1, cnn2, cnn3], dim=1)  # (windows, 753, frames)
+        max_pool, mean_pool = features.amax(dim=2), features.mean(dim=2)
+        # The dense layer reads them interleaved: max of feature 0, mean of feature 0, max of feature 1, ...
+        pooled = self.pooled_norm(torch.stack([max_pool, mean_pool], dim=2).flatten(1))
+        penultimate = self.hidden_norm(functional.relu(self.hidden(pooled)))
+        logits = self.output(penultimate)
+        return {
+            "timbral": timbral,
+            "temporal": temporal,
+            "cnn1": cnn1,
+            "cnn2": cnn2,
+            "cnn3": cnn3,
+            "mean_pool": mean_pool,
+            "max_pool": max_pool,
+            "penultimate": penultimate,
+            "logits": logits,
+            "tags": logits.sigmoid(),
+        }
+
+
+class Front(nn.Module):
+    """A tall (timbral) or long (temporal) filter bank, its answer pooled over all bands."""
+
+    def __init__(self, n_filters: int, kernel: tuple[int, int]) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, n_filters, kernel)
+        self.norm = nn.BatchNorm1d(n_filters, EPSILON)
+        # TensorFlow's 'same': of an odd number of frames, the larger half goes behind.
+        self.padding = (0, 0, (kernel[0] - 1) // 2, kernel[0] // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(windows, 1, frames, bands) -> (windows, filters, frames)"""
+        bands = self.conv(functional.pad(x, self.padding))  # (windows, filters, frames, bands)
+        # Rectifying and normalising are monotone, so they may follow the maximum over bands, on far fewer values; a
+        # negative slope turns the maximum into the minimum.
+        rising = (self.norm.weight >= 0)[:, None]
+        extreme = torch.where(rising, bands.amax(dim=3), bands.amin(dim=3))
+        return self.norm(functional.relu(extreme))
+
+
+class Middle(nn.Module):
+    """A convolution over time that sees all features."""
+
+    def __init__(self, n_features: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(n_features, 64, 7, padding=3)
+        self.norm = nn.BatchNorm1d(64, EPSILON)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(windows, features, frames) -> (windows, 64, frames)"""
+        return self.norm(functional.relu(self.conv(x)))
+
+
+def log_mel(signal: np.ndarray) -> np.ndarray:
+    """Log-mel frames of a mono signal at 16 kHz: (samples,) -> float32 (1 + samples // 256, 96)."""
+    padded = np.pad(np.asarray(signal, np.float32), N_FFT // 2)
+    spectrum = scipy.fft.rfft(framing.frames(padded, N_FFT, HOP_LENGTH) * _hann())
+    power = spectrum.real**2 + spectrum.imag**2
+    return np.log10(10000.0 * (power @ _filters()) + 1.0)
+
+
+def _patches(signal: np.ndarray, hop: int) -> np.ndarray:
+    """(samples,) -> (windows, 187, 96)"""
+    if len(signal) < Musicnn.window:
+        return np.empty((0, N_FRAMES, N_MELS), np.float32)
+    return framing.frames(log_mel(signal), N_FRAMES, hop // HOP_LENGTH)
+
+
+@lru_cache(maxsize=1)
+def _hann() -> np.ndarray:
+    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(N_FFT) / N_FFT)).astype(np.float32)
+
+
+@lru_cache(maxsize=1)
+def _filters() -> np.ndarray:
+    from librosa.filters import mel
+
+    return np.ascontiguousarray(mel(sr=SAMPLE_RATE, n_fft=N_FFT, n_mels=N_MELS).T)

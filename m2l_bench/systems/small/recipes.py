@@ -1,0 +1,225 @@
+"""Recipes of the families, and their objective for the trainer.
+
+Conventions
+-----------
+As :mod:`m2l_bench.training.recipe` says. A crop is ``crop_latents * samples_per_latent`` samples. In validation noise
+is drawn once, from the recipe's seed.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor
+from torch.nn import functional as F
+
+from m2l_bench.systems.small.adversarial import AdversarialLoss
+from m2l_bench.systems.small.dac import DacLoss, DacStyle, DacStyleConfig
+from m2l_bench.systems.small.family import FamilyConfig, FamilyLoss, FamilyNetwork
+from m2l_bench.systems.small.latmusic import LatmusicLoss, LatmusicStyle, LatmusicStyleConfig
+from m2l_bench.systems.small.mousai import MousaiLoss, MousaiStyle, MousaiStyleConfig
+from m2l_bench.systems.small.musika import MusikaLoss, MusikaStyle, MusikaStyleConfig
+from m2l_bench.training import recipe as base
+from m2l_bench.training.crops import Crops, Examples
+from m2l_bench.training.music2latent.recipe import Recipe as Music2LatentRecipe
+from m2l_bench.training.objective import Losses, fixed_noise
+
+
+class FamilyRecipe(base.Recipe):
+    """What the recipes of all families share.
+
+    Attributes
+    ----------
+    model : dict
+        Fields of the family's configuration.
+    """
+
+    config_class: ClassVar[type[FamilyConfig]]
+    needs_noise: ClassVar[bool] = False
+
+    @field_validator("model")
+    @classmethod
+    def _describes_a_model(cls, model: dict[str, Any]) -> dict[str, Any]:
+        return cls.config_class.from_dict(model).to_dict()
+
+    @property
+    def config(self) -> FamilyConfig:
+        """The model."""
+        return self.config_class.from_dict(self.model)
+
+    @property
+    def sample_rate(self) -> int:
+        return self.config.sample_rate
+
+    @property
+    def crop_samples(self) -> int:
+        return self.data.crop_latents * self.config.samples_per_latent
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        return (self.crop_samples if self.needs_noise else 0,)
+
+    @abstractmethod
+    def loss(self) -> FamilyLoss:
+        """The family's loss around its network, with random weights."""
+
+    def objective(self) -> FamilyObjective:
+        return FamilyObjective(self.loss(), self.seed)
+
+
+class LatmusicRecipe(FamilyRecipe):
+    """latmusic-style: see :mod:`m2l_bench.systems.small.latmusic`."""
+
+    family: Literal["latmusic-style"] = "latmusic-style"
+    config_class = LatmusicStyleConfig
+
+    def loss(self) -> LatmusicLoss:
+        return LatmusicLoss(LatmusicStyle(LatmusicStyleConfig.from_dict(self.model)))
+
+
+class StagesSection(base.Section):
+    """When the second stage takes over.
+
+    Attributes
+    ----------
+    first : float
+        Share of the steps that is the first stage.
+    """
+
+    first: float = Field(0.5, gt=0, lt=1)
+
+
+class AdversarialSection(base.Section):
+    """Discriminators: see :class:`~m2l_bench.systems.small.adversarial.AdversarialLoss`. Learning rate: the decoder's."""
+
+    width: int = Field(8, ge=1)
+    weight: float = Field(1.0, gt=0)
+    features: float = Field(2.0, ge=0)
+
+
+class AdversarialRecipe(FamilyRecipe):
+    """Of a family that may be trained against discriminators.
+
+    Attributes
+    ----------
+    adversarial : AdversarialSection, optional
+        Without it there are none.
+    """
+
+    adversarial: AdversarialSection | None = None
+
+    def adversarial_loss(self) -> AdversarialLoss | None:
+        """With random weights."""
+        return AdversarialLoss(**self.adversarial.model_dump()) if self.adversarial else None
+
+
+class MusikaRecipe(AdversarialRecipe):
+    """musika-style: see :mod:`m2l_bench.systems.small.musika`."""
+
+    family: Literal["musika-style"] = "musika-style"
+    stages: StagesSection = StagesSection()
+    config_class = MusikaStyleConfig
+
+    def loss(self) -> MusikaLoss:
+        network = MusikaStyle(MusikaStyleConfig.from_dict(self.model))
+        return MusikaLoss(network, first_stage=self.stages.first, adversarial=self.adversarial_loss())
+
+
+class MousaiRecipe(FamilyRecipe):
+    """mousai-style: see :mod:`m2l_bench.systems.small.mousai`."""
+
+    family: Literal["mousai-style"] = "mousai-style"
+    stages: StagesSection = StagesSection(first=0.25)
+    config_class = MousaiStyleConfig
+    needs_noise = True
+
+    def loss(self) -> MousaiLoss:
+        return MousaiLoss(MousaiStyle(MousaiStyleConfig.from_dict(self.model)), first_stage=self.stages.first)
+
+
+class DacRecipe(AdversarialRecipe):
+    """dac-style: see :mod:`m2l_bench.systems.small.dac`."""
+
+    family: Literal["dac-style"] = "dac-style"
+    config_class = DacStyleConfig
+
+    def loss(self) -> DacLoss:
+        network = DacStyle(DacStyleConfig.from_dict(self.model))
+        return DacLoss(network, adversarial=self.adversarial_loss())
+
+
+RECIPES: dict[str, type[base.Recipe]] = {
+    "music2latent": Music2LatentRecipe,
+    "latmusic-style": LatmusicRecipe,
+    "musika-style": MusikaRecipe,
+    "mousai-style": MousaiRecipe,
+    "dac-style": DacRecipe,
+}
+
+
+def read_recipe(path: str | Path) -> base.Recipe:
+    """Read a recipe of any family: see :func:`m2l_bench.training.recipe.read_recipe`."""
+    return base.read_recipe(path, RECIPES)
+
+
+class FamilyObjective:
+    """A family's network and loss as the trainer takes them.
+
+    Parameters
+    ----------
+    loss : FamilyLoss
+    seed : int
+        Of the noise in validation.
+    """
+
+    def __init__(self, loss: FamilyLoss, seed: int) -> None:
+        self.loss, self.seed = loss, seed
+        self.has_stages = len(loss.stages) > 1
+
+    @property
+    def network(self) -> FamilyNetwork:
+        return self.loss.network
+
+    def begin(self, crops: Crops) -> int:
+        """Weights start as they were drawn."""
+        return 0
+
+    def inputs(self, examples: Examples, progress: float) -> tuple[Tensor, Tensor, Tensor, float]:
+        return examples.audio, examples.uniforms, examples.noise, progress
+
+    def measure(self, excerpts: Tensor) -> dict[str, float]:
+        """Mean loss of each stage; noise levels, where there are any, are spread evenly over the excerpts."""
+        excerpts = self._padded(excerpts, 0)
+        length = excerpts.shape[-1]
+        count, device = len(excerpts), self._device
+        uniforms = ((torch.arange(count, dtype=torch.float64) + 0.5) / count)[:, None].expand(-1, 2)
+        total = dict.fromkeys(self.loss.stages, 0.0)
+        for number, excerpt in enumerate(excerpts):
+            audio, noise = excerpt[None].to(device), self._noise(length, number)
+            for name, progress in self.loss.stages.items():
+                result: Losses = self.loss(audio, uniforms[number : number + 1].to(device), noise, progress)
+                total[name] += float(result.loss) / count
+        return total
+
+    def reconstruct(self, excerpt: Tensor) -> np.ndarray:
+        """Encode and decode: (samples,) -> (samples,)."""
+        padded = self._padded(excerpt[None], self.network.margin).to(self._device)
+        decoded = self.network.decode(self.network.encode(padded), self._noise(padded.shape[-1], 0))
+        return decoded[0, : excerpt.shape[-1]].float().clamp(-1, 1).cpu().numpy()
+
+    def _padded(self, audio: Tensor, margin: int) -> Tensor:
+        """Silence behind, up to whole latent frames that hold `margin` samples more."""
+        unit, length = self.network.config.samples_per_latent, audio.shape[-1]
+        return F.pad(audio, (0, -(-(length + margin) // unit) * unit - length))
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def _noise(self, length: int, number: int) -> Tensor:
+        return fixed_noise((1, length), self.seed, number).to(self._device)

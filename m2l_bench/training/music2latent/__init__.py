@@ -1,0 +1,1 @@
+"""Consistency training of Music2Latent: recipe, loss, and the objective for the shared trainer."""

@@ -1,0 +1,103 @@
+"""A first lesson for a short training: encoder and decoder learn to carry magnitudes before the U-Net listens to them.
+
+In consistency training the latents pay off only once the U-Net uses them, and the U-Net uses them only once they say
+something: from a fresh start a short training learns to denoise without them. Magnitudes are what can be learnt fast, and
+the encoder and the decoder's pyramid can learn them alone, without the U-Net: from the finest map of the pyramid one 1x1
+convolution, thrown away afterwards, predicts each bin's log magnitude. Then the consistency training begins, and the
+pyramid that it is given already tells where the sound is. This is no part of the published training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from m2l_bench.music2latent.network import Music2LatentNetwork
+from m2l_bench.training.music2latent.initialisation import give_unit_variance
+from m2l_bench.training.music2latent.recipe import OptimizationSection
+from m2l_bench.training.optimization import learning_rate
+
+FLOOR = (
+    1.3e-4  # STFT magnitude below which a bin counts as silent: 132 dB below a full-scale sinusoid under 2048 samples
+)
+INITIAL_CROPS = 16  # on whose spectrograms spreads are measured
+WARM_UP = 30
+NARROWEST = 0.1  # standard deviation of a bin's log magnitude below which it is not stretched
+
+
+class MagnitudeLoss(nn.Module):
+    """How far a linear reading of the finest pyramid map is from the log magnitudes.
+
+    Parameters
+    ----------
+    network : Music2LatentNetwork
+    x : Tensor, (B, 2, F, T)
+        Spectrograms of training crops: each bin's log magnitude is measured in standard deviations over these, about
+        their mean.
+    """
+
+    def __init__(self, network: Music2LatentNetwork, x: Tensor) -> None:
+        super().__init__()
+        config = network.config
+        self.floor = config.beta * FLOOR**config.alpha
+        self.network = network
+        self.head = nn.Conv2d(config.widths[0], 1, 1)
+        level = self._log_magnitudes(x)
+        self.register_buffer("mean", level.mean((0, 2))[:, None])
+        self.register_buffer("deviation", level.std((0, 2)).clamp_min(NARROWEST)[:, None])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 2, F, T) -> mean absolute error, in standard deviations of each bin."""
+        finest = self.network.pyramid(self.network.encode(x))[0]
+        target = (self._log_magnitudes(x) - self.get_buffer("mean")) / self.get_buffer("deviation")
+        return (self.head(finest)[:, 0] - target).abs().mean()
+
+    def _log_magnitudes(self, x: Tensor) -> Tensor:
+        return (x.norm(dim=1) + self.floor).log()
+
+
+def teach(objective: MagnitudeLoss, read: Callable[[int], Tensor], *, steps: int, peak: float) -> None:
+    """Train encoder, decoder and the reading.
+
+    Parameters
+    ----------
+    objective : MagnitudeLoss
+    read : callable
+        Step, counted from 0 -> spectrograms (B, 2, F, T).
+    steps : int
+    peak : float
+        Learning rate of RAdam after its warm-up; from there it falls to 0 along half a cosine.
+    """
+    # Of the network, the U-Net gets no gradient, and RAdam leaves alone what has none.
+    optimizer = torch.optim.RAdam(parameter for parameter in objective.parameters() if parameter.requires_grad)
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, steps=steps, peak=peak, final=0.0, warm_up=min(WARM_UP, steps))
+        objective(read(step)).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def prepare(network: Music2LatentNetwork, read: Callable[[range], Tensor], *, recipe: OptimizationSection) -> None:
+    """What a short training does before its first step; nothing by default.
+
+    Parameters
+    ----------
+    network : Music2LatentNetwork
+        Changed in place.
+    read : callable
+        Numbers of training crops -> spectrograms (B, 2, F, T).
+    recipe : OptimizationSection
+    """
+    if recipe.unit_variance:
+        give_unit_variance(network, read(range(INITIAL_CROPS)))
+    if recipe.magnitude_steps:
+        x = read(range(INITIAL_CROPS))
+        teach(
+            MagnitudeLoss(network, x).to(x.device),
+            lambda step: read(range(step * recipe.batch, (step + 1) * recipe.batch)),
+            steps=recipe.magnitude_steps,
+            peak=recipe.learning_rate,
+        )

@@ -1,0 +1,253 @@
+"""The set metrics as a run calls them: faults counted, intervals that hold the value, refusals, cards."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from m2l_bench.cards import PairMetric, SetMetric, Unscorable
+from m2l_bench.reconstruction.sets import distribution
+from m2l_bench.reconstruction.sets.distribution import DISTRIBUTION_METRICS, fad, fad_inf, heard_through, kad
+from m2l_bench.reconstruction.sets.frechet import frechet_distance
+from m2l_bench.systems.encoders import EMBEDDINGS, load
+from m2l_bench.systems.encoders.windows import embed_files
+
+SCORES = [fad, fad_inf, kad]
+
+
+class Bands:
+    """A quick listener: log energies of eight bands, a tenth of a second a window."""
+
+    name, sample_rate, window, hop, dim, fingerprint = "bands", 8000, 4000, 2000, 8, "beef"
+
+    def embed(self, audios):
+        return [self._embed(audio.mean(axis=0)) for audio in audios]
+
+    def _embed(self, signal):
+        windows = np.lib.stride_tricks.sliding_window_view(signal, self.window)[:: self.hop]
+        power = np.abs(np.fft.rfft(windows)[:, 1:]) ** 2
+        return np.log(power.reshape(len(windows), 8, -1).mean(axis=2) + 1e-6).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch):
+    monkeypatch.setattr(distribution, "N_DRAWS", 100)
+
+
+def song(rng):
+    pitch, decay = rng.uniform(100, 2000), rng.uniform(0.1, 3)
+    time = np.arange(16000) / 8000
+    tone = np.sin(2 * np.pi * pitch * time) * np.exp(-decay * time) + 0.3 * np.sin(2 * np.pi * 1.5 * pitch * time)
+    return (0.2 * tone + 0.01 * rng.standard_normal((1, 16000))).astype(np.float32)
+
+
+def dataset(n_files=50, noise=0.05):
+    rng = np.random.default_rng(0)
+    references = [song(rng) for _ in range(n_files)]
+    return references, [x + noise * rng.standard_normal(x.shape).astype(np.float32) for x in references]
+
+
+def embedded(n_files=50, noise=0.05):
+    return [Bands().embed(side) for side in dataset(n_files, noise)]
+
+
+def test_broken_silent_and_short_files_are_counted_and_change_no_other():
+    references, estimates = dataset()
+    whole = [x for i, x in enumerate(references) if i not in (7, 20, 33)]
+    whole_estimates = [x for i, x in enumerate(estimates) if i not in (7, 20, 33)]
+    references[7], estimates[7] = np.full_like(references[7], np.nan), np.full_like(estimates[7], np.nan)
+    estimates[20] = references[20] = np.zeros_like(references[20])
+    references[33], estimates[33] = references[33][:, :1600], estimates[33][:, :1600]  # 0.2 s
+    (left, reasons), (right, _) = embed_files(Bands(), references), embed_files(Bands(), estimates)
+    assert {i: reason.split(":")[0] for i, reason in enumerate(reasons) if reason} == {
+        7: "not finite",
+        20: "silent",
+        33: "too short for bands",
+    }
+    for score in SCORES:
+        with_faults = score(left, right, 3)
+        without = score(Bands().embed(whole), Bands().embed(whole_estimates), 3)
+        assert (with_faults.value, with_faults.ci_low, with_faults.ci_high) == (
+            without.value,
+            without.ci_low,
+            without.ci_high,
+        )
+        assert (with_faults.health["n_files"], with_faults.health["n_left_out"]) == (47, 3)
+        assert without.health["n_left_out"] == 0
+
+
+def test_a_pair_with_one_faulty_side_is_left_out_on_both():
+    left, right = embedded(20)
+    damaged = [*right[:5], np.empty((0, 8), np.float32), *right[6:]]
+    assert fad(left, damaged, 0).value == fad(left[:5] + left[6:], right[:5] + right[6:], 0).value
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_worse_systems_score_worse_and_lie_in_their_interval(score):
+    results = [score(*embedded(noise=noise), 0) for noise in (0.01, 0.05, 0.2)]
+    assert results[0].value < results[1].value < results[2].value
+    for result in results:
+        assert result.ci_low <= result.value <= result.ci_high
+        assert result.ci_low < result.ci_high
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_an_identical_copy_is_zero_with_an_interval_of_zero(score):
+    left, _ = embedded()
+    result = score(left, left, 0)
+    assert (result.value, result.ci_low, result.ci_high) == pytest.approx((0, 0, 0), abs=1e-9)
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_scores_are_seeded_and_do_not_depend_on_the_order_of_files(score):
+    left, right = embedded(30)
+    first, again = score(left, right, 1), score(left, right, 1)
+    assert first == again
+    if score is not fad_inf:  # whose subsets are drawn by position
+        assert score(left[::-1], right[::-1], 1).value == pytest.approx(first.value, rel=1e-9)
+
+
+def test_fad_is_the_distance_of_the_pooled_windows_and_reports_its_health():
+    left, right = embedded()
+    result = fad(left, right, 0)
+    assert result.value == frechet_distance(np.concatenate(left), np.concatenate(right))
+    health = result.health
+    assert (health["n"], health["dim"], health["rank_reference"], health["rank_estimate"]) == (350, 8, 8, 8)
+    eigenvalues = np.linalg.eigvalsh(np.cov(np.concatenate(left).T))
+    assert health["smallest_eigenvalue_reference"] == pytest.approx(eigenvalues[0], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("score", "n_files", "reason"),
+    [
+        (fad, 9, "too few files: needs 10 with at least one window, got 9"),
+        (kad, 9, "too few files: needs 10"),
+        (fad_inf, 19, "too few files: needs 20"),
+    ],
+)
+def test_too_few_files_are_refused(score, n_files, reason):
+    with pytest.raises(Unscorable, match=reason):
+        score(*embedded(n_files), 0)
+
+
+def test_too_few_windows_are_refused():
+    left, right = ([x[:1] for x in side] for side in embedded(19))
+    with pytest.raises(Unscorable, match="too few windows: needs 20 in all, got 19"):
+        fad(left, right, 0)
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_a_reconstruction_short_of_its_last_window_is_compared_where_both_are(score):
+    left, right = embedded(20)
+    result = score(left, [right[0][:-1], *right[1:]], 0)
+    assert result.value == score([left[0][:-1], *left[1:]], [right[0][:-1], *right[1:]], 0).value
+    assert (result.health["n_left_out"], result.health["n_unpaired_windows"]) == (0, 1)
+
+
+def test_sides_of_another_dimension_are_refused():
+    left, right = embedded(20)
+    with pytest.raises(ValueError, match=r"windows must have one dimension, got \[7, 8\]"):
+        fad(left, [x[:, :-1] for x in right], 0)
+
+
+def test_compatible_metrics_score_or_say_why_not():
+    left, right = embedded(80)
+    for name in ("fad:vggish:fadtk", "fad:vggish:frechet-audio-distance", "fad_inf:vggish:fadtk"):
+        assert np.isfinite(DISTRIBUTION_METRICS[name].score(left, right, 0).value)
+    with pytest.raises(Unscorable, match="too few windows: fadtk's smallest subset has 500, got 350"):
+        DISTRIBUTION_METRICS["fad_inf:vggish:fadtk"].score(left[:50], right[:50], 0)
+    with pytest.raises(Unscorable, match="fadtk prints NaN: one of the files has a single window"):
+        DISTRIBUTION_METRICS["fad:vggish:fadtk"].score([*left, left[0][:1]], [*right, right[0][:1]], 0)
+
+
+def test_every_card_is_complete_and_of_its_own():
+    hashes = set()
+    for name, metric in DISTRIBUTION_METRICS.items():
+        assert metric.card.name == name
+        assert metric.card.model
+        json.dumps(asdict(metric.card))
+        hashes.add(metric.card.hash)
+        if isinstance(metric, SetMetric):
+            assert metric.embedding in EMBEDDINGS
+            assert not metric.card.higher_is_better
+        else:
+            assert isinstance(metric, PairMetric)
+            assert metric.slow
+    assert len(hashes) == len(DISTRIBUTION_METRICS)
+    assert {"fad:musicnn", "fad:vggish", "fad:clap", "fad_inf:musicnn", "kad:musicnn", "visqol"} <= set(
+        DISTRIBUTION_METRICS
+    )
+
+
+def test_the_card_carries_the_loaded_embeddings_fingerprint():
+    metric = heard_through(DISTRIBUTION_METRICS["fad:musicnn"], Bands())
+    assert metric.card.model.endswith("; bands beef")
+    assert metric.card.hash != DISTRIBUTION_METRICS["fad:musicnn"].card.hash
+
+
+def test_registry_entries_tell_the_truth_about_musicnn():
+    entry, listener = EMBEDDINGS["musicnn"], load("musicnn")
+    assert (entry.sample_rate, entry.window, entry.hop) == (listener.sample_rate, listener.window, listener.hop)
+    from m2l_bench.systems.encoders import clap, vggish
+
+    for name, model in (("vggish", vggish.Vggish), ("vggish:relu", vggish.Vggish), ("clap", clap.Clap)):
+        entry = EMBEDDINGS[name]
+        assert (entry.sample_rate, entry.window, entry.hop) == (model.sample_rate, model.window, model.hop)
+
+
+def test_listing_the_metrics_imports_neither_torch_nor_transformers():
+    code = (
+        "import sys; from m2l_bench.reconstruction.sets.distribution import DISTRIBUTION_METRICS; "
+        "print({'torch', 'transformers', 'visqol', 'librosa'} & set(sys.modules))"
+    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.strip() == "set()"
+
+
+@pytest.mark.parametrize("name", ["fad:musicnn", "kad:musicnn"])
+def test_contributions_are_the_jackknife_and_average_to_the_value(name: str):
+    rng = np.random.default_rng(3)
+    references = [rng.normal(size=(4, 6)) for _ in range(14)]
+    estimates = [file + 0.3 * rng.normal(size=file.shape) for file in references]
+    estimates[5] = estimates[5][:0]  # refused: left out on both sides
+    score = DISTRIBUTION_METRICS[name].score
+    whole = score(references, estimates, 0)
+    found = np.array(whole.contributions)
+    assert np.isnan(found[5]) and np.isfinite(np.delete(found, 5)).all()
+    assert np.nanmean(found) == pytest.approx(whole.value, rel=1e-9)
+    if name != "fad:musicnn":  # the kernel's bandwidth stays that of all files
+        return
+    without = [
+        score(references[:k] + references[k + 1 :], estimates[:k] + estimates[k + 1 :], 0).value
+        for k in range(14)
+        if k != 5
+    ]
+    np.testing.assert_allclose(np.delete(found, 5), whole.value + 12 * (np.mean(without) - without), atol=1e-8)
+
+
+def test_two_equal_systems_are_rarely_told_apart_and_a_worse_one_is():
+    from m2l_bench.statistics import sign_flip_test
+
+    def p_value(seed: int, worse: float) -> float:
+        rng = np.random.default_rng(seed)
+        references = [rng.normal(size=(1, 8)) + rng.normal(size=(5, 8)) for _ in range(20)]
+        sides = [[file + noise * rng.normal(size=file.shape) for file in references] for noise in (0.3, 0.3 * worse)]
+        a, b = (frechet_contributions(references, side) for side in sides)
+        return sign_flip_test(a, b, n_draws=1000)
+
+    assert sum(p_value(seed, 1.0) < 0.05 for seed in range(60)) <= 7  # 3 expected
+    assert all(p_value(seed, 3.0) < 0.05 for seed in range(5))
+
+
+def frechet_contributions(references: list, estimates: list) -> np.ndarray:
+    from m2l_bench.reconstruction.sets import frechet
+    from m2l_bench.reconstruction.sets.frechet_draws import left_out
+    from m2l_bench.statistics import contributions
+
+    value = frechet.frechet_distance(np.concatenate(references), np.concatenate(estimates))
+    return contributions(value, left_out(references, estimates))
