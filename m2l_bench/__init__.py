@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 __all__ = ["load", "probe"]
 
 if TYPE_CHECKING:
-    from m2l_bench.suite.probing import probe
+    from m2l_bench.suite.jobs.probe import probe
     from m2l_bench.systems.registry import load
 
 
@@ -25,7 +25,7 @@ def __getattr__(name: str) -> Any:
 
         return load
     if name == "probe":
-        from m2l_bench.suite.probing import probe
+        from m2l_bench.suite.jobs.probe import probe
 
         return probe
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

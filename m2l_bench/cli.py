@@ -108,7 +108,8 @@ def run(
         if dry_run:
             from m2l_bench.suite.forecast import forecast
 
-            console.print_forecast(forecast(base), workers or CPUS)
+            with closing(_local(workers=workers, timeout=None)) as where:
+                console.print_forecast(forecast(base, out=out, engine=where), workers or CPUS)
         else:
             limits = {"workers": workers, "timeout": timeout}
             with closing(_engine(engine, address, gpus_per_job, memory, **limits)) as where:
@@ -120,7 +121,7 @@ def status(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, running or not.")],
 ) -> None:
     """Say how far a run is: planned, done, running and failed jobs of each kind and system."""
-    from m2l_bench.suite.journal import read_status
+    from m2l_bench.suite.status import read_status
 
     with bad_input():
         found = read_status(run_folder)
@@ -358,15 +359,15 @@ def _report(result: RunResult, n_clips: int, engine: Engine) -> None:
                 engine=engine,
             )
         )
-        write_clips(result.folder / "audio", clips, systems=list(result.plan.rebuilders))
+        write_clips(result.folder / "audio", clips, systems=list(result.plan.codecs))
     build([result.folder])
     add_checksums(result.folder, REPORTED)
 
 
 def _loaded(system: str, checkpoint: str | None, seed: int) -> Any:
-    from m2l_bench.suite.jobs import SystemSpec
+    from m2l_bench.suite.suite import SystemSpec
 
-    return SystemSpec(label=system, spelling=system, checkpoint=checkpoint, seed=seed).load()
+    return SystemSpec(system=system, checkpoint=checkpoint, seed=seed).load()
 
 
 def _each(source: Path, target: Path, suffix: str, convert: Callable[[Path, Path], None]) -> None:

@@ -15,11 +15,10 @@ import typer
 from m2l_bench.files.untrusted import printable
 
 if TYPE_CHECKING:
-    from m2l_bench.suite.engine import Job
     from m2l_bench.suite.forecast import Forecast
-    from m2l_bench.suite.journal import Status
     from m2l_bench.suite.plan import Plan
     from m2l_bench.suite.run import RunResult
+    from m2l_bench.suite.status import Status
     from m2l_bench.suite.verify import Verification
 
 # Columns of the printed table; everything else is in the run's files.
@@ -44,20 +43,16 @@ def progress() -> Iterator[dict[str, Callable[..., None]]]:
         shown = bar.add_task("planning", total=None)
 
         def on_plan(plan: Plan) -> None:
-            left_out = {label: reason for label, (_, reason) in plan.unusable.items()}
-            for name, reason in (left_out | dict(plan.unheard) | dict(plan.missing)).items():
+            for name, reason in (dict(plan.unusable) | dict(plan.missing_encoders) | dict(plan.missing)).items():
                 bar.console.print(
                     printable(f"{name}: left out, {reason}"), markup=False, highlight=False, soft_wrap=True
                 )
-            bar.update(shown, total=len(plan.jobs), description="jobs")
+            bar.update(shown, total=plan.counts().total(), description="jobs")
 
-        def on_jobs(more: int) -> None:
-            bar.update(shown, total=(bar.tasks[0].total or 0) + more)
-
-        def on_finished(job: Job, seconds: float | None) -> None:
+        def on_finished(label: str, seconds: float | None) -> None:
             bar.advance(shown)
 
-        yield {"on_plan": on_plan, "on_jobs": on_jobs, "on_finished": on_finished}
+        yield {"on_plan": on_plan, "on_finished": on_finished}
 
 
 def print_stopping(running: int) -> None:
@@ -84,7 +79,7 @@ def print_forecast(found: Forecast, workers: int) -> None:
         print(f"{'download' if state == 'needed' else state}: {who}: {what}")
     if not found.downloads:
         print("downloads: none")
-    for label, reason in (dict(found.unusable) | dict(found.plan.unheard)).items():
+    for label, reason in (dict(found.unusable) | dict(found.plan.missing_encoders)).items():
         print(f"left out: {label}: {reason}")
     known = sum(found.seconds.values())
     unknown = sum(jobs for key, jobs in found.planned.items() if key not in found.seconds)
@@ -92,7 +87,6 @@ def print_forecast(found: Forecast, workers: int) -> None:
         print(f"time: {_duration(known / workers)} with {workers} workers, plus {unknown:,} jobs of unknown length")
     else:
         print("time: unknown (no finished run on this processor to learn from)")
-    print("disk: unknown" if found.disk_bytes is None else f"disk: about {found.disk_bytes / 1e6:,.0f} MB")
     if found.basis:
         print(f"measured in: {', '.join(found.basis)}")
 
@@ -102,7 +96,6 @@ def print_status(status: Status) -> None:
     groups = {
         "planned": status.planned,
         "done": status.done,
-        "running": status.running,
         "failed": status.failed,
     }
     lines = [
@@ -142,7 +135,7 @@ def print_result(result: RunResult) -> None:
     from m2l_bench.report.tables import markdown
 
     cards: Mapping[str, Mapping[str, Any]] = {card.hash: asdict(card) for card in result.cards.values()}
-    systems = [entry.spec().label for entry in result.plan.suite.systems]
+    systems = [spec.label for spec in result.plan.suite.systems]
     tasks = {spec.load().name: spec.load() for spec in result.plan.tasks}
     metrics = [name for name in HEADLINE if name in result.cards] or list(result.plan.suite.metrics)
     for dataset in sorted({row.dataset for row in result.rows}, key=lambda name: (name in tasks, name)):
@@ -217,7 +210,7 @@ def probes_table() -> list[dict[str, str]]:
 
 def metrics_table() -> list[dict[str, str]]:
     from m2l_bench.reconstruction.metrics import METRICS
-    from m2l_bench.suite.jobs import BIT_RATE
+    from m2l_bench.suite.jobs.reconstruct import BIT_RATE
     from m2l_bench.tasks.scoring import METRICS as TASK_METRICS
 
     better = {True: "higher", False: "lower", None: "-"}

@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import itertools
 import json
 import os
 import platform
@@ -129,7 +130,6 @@ class Item:
 
 CHECKSUMS = "SHA256SUMS"  # as sha256sum --check reads it
 ROW_COLUMNS = tuple(field.name for field in fields(Row))
-ITEM_COLUMNS = tuple(field.name for field in fields(Item))
 
 # Two rows that agree in these are the same measurement.
 ROW_KEY = (
@@ -145,39 +145,62 @@ ROW_KEY = (
     "data_hash",
     "seed",
 )
-ITEM_KEY = ("dataset", "task", "probe", "split", "system", "fingerprint", "metric", "card", "seed", "item")
+FAILURE_COLUMNS = ("dataset", "item", "system", "task", "probe", "metric", "reason")
+_BLOCK = 10_000  # items held at once
 
 
 def write_run(
-    folder: Path, rows: Sequence[Row], items: Sequence[Item], run: dict[str, Any], *, others: Iterable[Path] = ()
+    folder: Path, rows: Sequence[Row], items: Iterable[Item], run: dict[str, Any], *, others: Iterable[Path] = ()
 ) -> None:
     """Write a run's results: ``rows.parquet``, ``rows.csv``, ``items.parquet``, ``failures.csv``, ``run.json``, ``SHA256SUMS``.
 
     Parameters
     ----------
     folder : Path
-    rows, items : sequence of Row and of Item
-        Written in a fixed order, whatever order they come in.
+    rows : sequence of Row
+        Written in a fixed order; looked at when all items are written, so that whoever gives the items may fill it meanwhile.
+    items : iterable of Item
+        Written as they come, and never held at once.
     run : dict
         Provenance (see :func:`provenance`) and whatever depends on time or place; JSON-serialisable. Written last, and
-        taken away first: a folder with it is whole.
+        taken away first: a folder with it is whole. Gets the number of failed items under ``"failed"``.
     others : iterable of Path
-        Files that the run left, or rests on, to be listed in ``SHA256SUMS`` too.
+        Other files of the run to be listed in ``SHA256SUMS``.
     """
     (folder / "run.json").unlink(missing_ok=True)
-    items = sorted(items, key=lambda item: [getattr(item, name) for name in ITEM_KEY])
-    failed = [item for item in items if item.reason]
-    contents = {
-        "items.parquet": to_parquet(items, Item),
-        "failures.csv": _csv(failed, ("dataset", "item", "system", "task", "probe", "metric", "reason")),
-        **_row_files(rows),
-    }
-    for name, content in contents.items():
-        write_atomic(folder / name, content)
-    contents["run.json"] = (json.dumps(run, indent=2, sort_keys=True) + "\n").encode()
-    sums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    _write_checksums(folder, sums | _checksums(folder, others))
-    write_atomic(folder / "run.json", contents["run.json"])
+    run["failed"] = _write_items(folder, items)
+    write_rows(folder, rows)
+    own = [folder / name for name in ("items.parquet", "failures.csv", "rows.parquet", "rows.csv")]
+    record = (json.dumps(run, indent=2, sort_keys=True) + "\n").encode()
+    sums = _checksums(folder, [*own, *others]) | {"run.json": hashlib.sha256(record).hexdigest()}
+    _write_checksums(folder, sums)
+    write_atomic(folder / "run.json", record)
+
+
+def _write_items(folder: Path, items: Iterable[Item]) -> int:
+    """Write ``items.parquet`` and ``failures.csv`` block by block; returns how many items failed."""
+    import pyarrow.parquet as pq
+
+    folder.mkdir(parents=True, exist_ok=True)
+    parquet, failures = folder / ".items.parquet.part", folder / ".failures.csv.part"
+    n_failed, remaining = 0, iter(items)
+    try:
+        with (
+            pq.ParquetWriter(parquet, _schema(Item), write_page_checksum=True) as writer,
+            failures.open("w", encoding="utf-8", newline="") as table,
+        ):
+            table.write(_csv([], FAILURE_COLUMNS).decode())
+            while block := list(itertools.islice(remaining, _BLOCK)):
+                writer.write_table(_arrow(block, Item))
+                failed = [item for item in block if item.reason]
+                table.write(_csv(failed, FAILURE_COLUMNS, header=False).decode())
+                n_failed += len(failed)
+        for part, name in ((parquet, "items.parquet"), (failures, "failures.csv")):
+            part.replace(folder / name)
+    finally:
+        for part in (parquet, failures):
+            part.unlink(missing_ok=True)
+    return n_failed
 
 
 def write_rows(folder: Path, rows: Sequence[Row]) -> None:
@@ -240,13 +263,10 @@ def read_items(folder: str | os.PathLike[str]) -> list[Item]:
 
 def to_parquet(records: Sequence[Any], kind: type) -> bytes:
     """Records of one dataclass (Row or Item) as Parquet bytes with page checksums."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = _schema(kind)
-    columns = {name: [getattr(record, name) for record in records] for name in schema.names}
     buffer = io.BytesIO()
-    pq.write_table(pa.table(columns, schema=schema), buffer, write_page_checksum=True)
+    pq.write_table(_arrow(records, kind), buffer, write_page_checksum=True)
     return buffer.getvalue()
 
 
@@ -281,6 +301,13 @@ def from_parquet(path: Path, kind: type) -> list[Any]:
         for column in columns.values()
     ]
     return [kind(**dict(zip(expected, record, strict=True))) for record in zip(*shared, strict=True)]
+
+
+def _arrow(records: Sequence[Any], kind: type) -> Any:
+    import pyarrow as pa
+
+    schema = _schema(kind)
+    return pa.table({name: [getattr(record, name) for record in records] for name in schema.names}, schema=schema)
 
 
 def _schema(kind: type) -> Any:
@@ -329,10 +356,11 @@ def _file_of_run(folder: str | os.PathLike[str], name: str) -> Path:
     return path
 
 
-def _csv(records: Sequence[Any], columns: Sequence[str]) -> bytes:
+def _csv(records: Sequence[Any], columns: Sequence[str], *, header: bool = True) -> bytes:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns)
+    if header:
+        writer.writerow(columns)
     for record in records:
         values = asdict(record)
         writer.writerow([repr(values[name]) if isinstance(values[name], float) else values[name] for name in columns])

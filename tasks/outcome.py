@@ -1,4 +1,4 @@
-"""What an evaluation gives: scores with two kinds of uncertainty kept apart, predictions, confusion, paired tests."""
+"""The result of an evaluation: scores with two kinds of uncertainty kept apart, predictions, confusion."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from m2l_bench.results import Item as ItemRow
-from m2l_bench.results import Row
 from m2l_bench.tasks.base import Task
-from m2l_bench.tasks.scoring import METRICS, Weighted, bootstrap_draws, group_contributions
+from m2l_bench.tasks.scoring import METRICS, group_contributions
 from m2l_bench.tasks.sources.source import Item
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeedResult:
-    """What one seed gave.
+    """The result of one seed.
 
     Attributes
     ----------
@@ -40,7 +38,7 @@ class SeedResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What a probe reads in some features, for every seed.
+    """The result of a probe on a task, for every seed.
 
     Attributes
     ----------
@@ -57,11 +55,11 @@ class Result:
     failures : tuple of (str, str)
         Test items that could not be scored, and why.
     note : str
-        What must stand under the table.
+        Caveats that stand under the table.
     data_hash : str
         Of the planned items and their labels: results over different ones are never paired.
     n_train : int
-        Items that the probe was trained on.
+        Number of items that the probe was trained on.
     """
 
     task: Task
@@ -94,115 +92,20 @@ class Result:
         cells = [[((self.targets == r) & (guesses == p)).sum(axis=(0, 1)) for p in (0, 1)] for r in (0, 1)]
         return np.asarray(cells).transpose(2, 0, 1)
 
-    def rows(self, *, system: str, fingerprint: str) -> list[Row]:
-        """One row a metric and seed."""
-        return [
-            Row(
-                system=system, fingerprint=fingerprint, dataset=self.task.name, task=self.task.name, probe=self.probe,
-                split="test", metric=metric, statistic="score", card=METRICS[metric].card.hash,
-                data_hash=self.data_hash, seed=seed.seed, value=seed.scores[metric], ci_low=seed.intervals[metric][0],
-                ci_high=seed.intervals[metric][1], n_planned=len(self.items) + len(self.failures),
-                n_scored=len(self.items), n_failed=len(self.failures), note=self.note,
-            )
-            for metric in self.task.metrics
-            for seed in self.seeds
-        ]  # fmt: skip
-
-    def item_rows(self, *, system: str, fingerprint: str) -> list[ItemRow]:
-        """One record an item, metric and seed: its score, or what it adds to a score that no single item has.
-
-        Target and prediction stand in the records of the main metric.
-        """
-        return [
-            ItemRow(
-                system=system, fingerprint=fingerprint, dataset=self.task.name, task=self.task.name, probe=self.probe,
-                split="test", metric=name, card=METRICS[name].card.hash, seed=seed.seed, item=item.id, group=item.group,
-                value=float(value), target=self._names(target) if name == self.task.main_metric else "",
-                prediction=self._names(self._decide(logits)) if name == self.task.main_metric else "",
-            )
-            for seed in self.seeds
-            for name in self.task.metrics
-            for item, value, target, logits in zip(
-                self.items, self._item_values(name, seed), self.targets, seed.logits, strict=True
-            )
-        ]  # fmt: skip
-
-    def _item_values(self, metric: str, seed: SeedResult) -> np.ndarray:
-        """The items' scores, or their groups' contributions; either way their mean is the score."""
+    def item_values(self, metric: str, seed: SeedResult) -> np.ndarray:
+        """The items' scores, or their groups' contributions to a score that no single item has; their mean is the score."""
         per_item = METRICS[metric].per_item
         if per_item is not None:
             return per_item(self.targets, seed.logits)
         weighted = METRICS[metric].prepare(self.targets, seed.logits)
         return group_contributions(weighted, np.array([item.group for item in self.items]))
 
-    def _names(self, target: np.ndarray) -> str:
+    def names(self, target: np.ndarray) -> str:
+        """The label of a position, or the tags that are there, separated by semicolons."""
         if self.targets.ndim == 1:
             return self.labels[int(target)]
         return ";".join(label for label, there in zip(self.labels, target, strict=True) if there)
 
-    def _decide(self, logits: np.ndarray) -> np.ndarray:
+    def decide(self, logits: np.ndarray) -> np.ndarray:
+        """The predicted label's position, or of each tag whether it is predicted."""
         return np.asarray(logits.argmax()) if self.targets.ndim == 1 else logits > 0
-
-    def _prepared(self, metric: str) -> list[Weighted]:
-        return [METRICS[metric].prepare(self.targets, seed.logits) for seed in self.seeds]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """The difference of two results on the same items: value, 95 % interval over groups, two-sided p-value."""
-
-    difference: float
-    ci_low: float
-    ci_high: float
-    p_value: float
-
-
-def compare(first: Result, second: Result, metric: str, *, n_draws: int = 10_000, seed: int = 0) -> Comparison:
-    """Compare two systems, or two probes, by a paired bootstrap over groups of test items.
-
-    Parameters
-    ----------
-    first, second : Result
-        Of the same items; their seeds are averaged.
-    metric : str
-    n_draws : int
-        At least 1000.
-    seed : int
-
-    Returns
-    -------
-    Comparison
-        Of `first` minus `second`. The p-value is ``2 min(P(d <= 0), P(d >= 0))`` over draws, one draw counted on either
-        side, at most 1: correct it for the number of comparisons (:func:`m2l_bench.statistics.holm`).
-
-    Raises
-    ------
-    ValueError
-        If the results are of different items or targets.
-
-    References
-    ----------
-    Efron and Tibshirani, "An introduction to the bootstrap", 1993, section 16.4.
-    """
-    ids = [[item.id for item in result.items] for result in (first, second)]
-    if first.data_hash != second.data_hash or first.labels != second.labels or ids[0] != ids[1]:
-        raise ValueError(
-            f"results must be of the same items and targets, got {first.data_hash} and {second.data_hash} "
-            f"({len(first.items)} and {len(second.items)} items)"
-        )
-    sides = [result._prepared(metric) for result in (first, second)]
-
-    def difference(weights: np.ndarray) -> float:
-        one, other = (float(np.mean([weighted(weights) for weighted in side])) for side in sides)
-        return one - other
-
-    groups = np.array([item.group for item in first.items])
-    draws = bootstrap_draws([difference], groups, n_draws=n_draws, seed=seed)[0]
-    draws = draws[~np.isnan(draws)]
-    value = difference(np.ones(len(groups)))
-    if not len(draws):
-        return Comparison(difference=value, ci_low=np.nan, ci_high=np.nan, p_value=np.nan)
-    tail = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
-    low, high = np.quantile(draws, [0.025, 0.975])
-    p_value = min(1.0, 2 * (tail + 1) / (len(draws) + 1))
-    return Comparison(difference=value, ci_low=float(low), ci_high=float(high), p_value=p_value)

@@ -1,24 +1,31 @@
-"""What a suite runs on: a named list of audio files with their content hashes."""
+"""The data of a suite: named lists of audio files with their content hashes, and tasks."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from m2l_bench import audio
+from m2l_bench import assets, audio
 from m2l_bench.audio import AudioError
 from m2l_bench.files.disk import sha256
 from m2l_bench.results import data_hash
 
+if TYPE_CHECKING:
+    from m2l_bench.tasks.base import Task
 
-@dataclass(frozen=True)
+Read = Callable[[], tuple[np.ndarray, int]]
+"""Gives a file's audio, float32 (channels, samples), and its sample rate in Hz, or raises."""
+
+
+@dataclass(frozen=True, slots=True)
 class AudioItem:
-    """One file: its id (relative POSIX path), where it lies, and the SHA-256 of its bytes ("" where unreadable)."""
+    """One file: its id (relative POSIX path), its path, and the SHA-256 of its bytes ("" where unreadable)."""
 
     id: str
     path: str
@@ -26,7 +33,7 @@ class AudioItem:
 
     @property
     def stem(self) -> str:
-        """The id without suffix: what pairs a reconstruction with its reference."""
+        """The id without suffix, by which a reconstruction is paired with its reference."""
         return Path(self.id).with_suffix("").as_posix()
 
 
@@ -40,8 +47,46 @@ class AudioSet:
 
     @property
     def hash(self) -> str:
-        """Changes with any file's content or name."""
+        """Hash that changes with any file's content or name."""
         return data_hash((item.id, item.sha256) for item in self.items)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSpec:
+    """A task's name and, where it is not the default, the folder of its data."""
+
+    name: str
+    data_home: str | None = None
+
+    def load(self) -> Task:
+        """Load the task; ValueError says in one line why it cannot be."""
+        return _load_task(self.name, self.data_home)
+
+    def audio(self) -> tuple[AudioItem, ...]:
+        """Every item of every split with the hash of its audio, by id; labels stay unread.
+
+        Raises
+        ------
+        ValueError
+            If the dataset is missing (the message says how to get it) or its splits leak.
+        """
+        return _task_audio(self.name, self.data_home)
+
+
+def find_audio(name: str) -> AudioSet:
+    """An embedded set by its name, or the user's folder.
+
+    Raises
+    ------
+    AudioError
+        If it is neither, or an embedded file is not the one that its manifest names.
+    """
+    if Path(name).is_dir():
+        return from_folder(name)
+    if name in assets.FOLDERS:
+        assets.verify(name)
+        return from_folder(assets.folder(name), name=name)
+    raise AudioError(f"audio {name!r}: must be a folder or one of {', '.join(assets.FOLDERS)}")
 
 
 def from_folder(folder: str | Path, *, name: str | None = None, note: str = "") -> AudioSet:
@@ -56,19 +101,20 @@ def from_folder(folder: str | Path, *, name: str | None = None, note: str = "") 
     paths = audio.list_audio(folder)
     if not paths:
         raise AudioError(f"{folder}: must hold audio files ({', '.join(audio.AUDIO_SUFFIXES)}), got none")
-    items = tuple(
-        AudioItem(path.relative_to(folder).as_posix(), str(path.resolve()), content_hash(path)) for path in paths
-    )
-    return AudioSet(name or folder.resolve().name, items, note)
+    items = (AudioItem(path.relative_to(folder).as_posix(), str(path.absolute()), content_hash(path)) for path in paths)
+    return AudioSet(name or folder.resolve().name, tuple(items), note)
 
 
-def read_ahead(items: Sequence[AudioItem]) -> Iterator[tuple[AudioItem, Callable[[], tuple[np.ndarray, int]]]]:
-    """Each file with a call that gives its audio and sample rate, or raises; the next one is decoded meanwhile."""
+def read_ahead(paths: Sequence[str | None]) -> Iterator[Read | None]:
+    """A reader for each path, None for None; while one file is worked on, the next is decoded."""
     with ThreadPoolExecutor(1) as decoder:
-        ahead: deque[Future[tuple[np.ndarray, int]]] = deque()
-        for number, item in enumerate(items):
-            ahead += [decoder.submit(audio.load, other.path) for other in items[number + len(ahead) : number + 2]]
-            yield item, ahead.popleft().result
+        ahead = [decoder.submit(audio.load, path) if path else None for path in paths[:1]]
+        for number in range(len(paths)):
+            if number + 1 < len(paths):
+                path = paths[number + 1]
+                ahead.append(decoder.submit(audio.load, path) if path else None)
+            future = ahead.pop(0)
+            yield future.result if future else None
 
 
 def content_hash(path: Path) -> str:
@@ -77,3 +123,20 @@ def content_hash(path: Path) -> str:
         return sha256(path)
     except OSError:  # a dangling link or a file without read permission: the job that loads it says which
         return ""
+
+
+@lru_cache(maxsize=8)
+def _load_task(name: str, data_home: str | None) -> Task:
+    from m2l_bench.tasks import load_task
+
+    return load_task(name, data_home=data_home)
+
+
+@lru_cache(maxsize=8)
+def _task_audio(name: str, data_home: str | None) -> tuple[AudioItem, ...]:
+    from m2l_bench.tasks.sources.embedded import Embedded
+
+    task = _load_task(name, data_home)
+    if isinstance(task.source, Embedded):
+        task.source.verify()  # a moment's work; of a large dataset it is the user's to ask for
+    return tuple(AudioItem(item.id, str(item.path), content_hash(item.path)) for item in task.items())

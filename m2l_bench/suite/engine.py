@@ -1,8 +1,8 @@
-"""Run jobs: each finished job is stored at once and never run twice, whatever happens to the processes that run them.
+"""Run jobs: the outcome of each is stored at once, whatever happens to the processes that run them.
 
-A job's outcome is a pair of Parquet files named by the job's identity, each written whole or not at all, the records last:
-where they lie, the job is finished. A damaged outcome is made again. A job that could not be done (it took too long, its
-process was killed twice) has an outcome too: the reason, for every file it was to score.
+A job is one unit of work: one file through one system, one distance of sets, one probe. Jobs are handed to workers in
+batches of one kind and system, so that a worker loads a system rarely and decodes the next file while it works on one. A
+job that could not be done (it took too long, its process was killed twice) has an outcome too: the reason.
 """
 
 from __future__ import annotations
@@ -10,17 +10,16 @@ from __future__ import annotations
 import errno
 import hashlib
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from m2l_bench.files.disk import write_atomic
 from m2l_bench.files.mirror import Mirror
-from m2l_bench.latents import LatentKey, LatentStore
-from m2l_bench.results import Item, Row, from_parquet, to_parquet
+from m2l_bench.suite.data import Read, read_ahead
+from m2l_bench.suite.store import Outcome, Store
 
 # Not the fault of the file at hand: full, read-only or failing storage stops a run, and no file is blamed for it.
 STORAGE_ERRORS = {
@@ -39,52 +38,45 @@ class Job(Protocol):
 
     @property
     def id(self) -> str:
-        """Hash of everything the outcome depends on."""
+        """Hash of everything the outcome depends on, 64 hexadecimal digits; empty for one that is not stored."""
 
     @property
     def kind(self) -> str:
-        """What it does, in one word."""
+        """The kind of work, in one word."""
 
     @property
     def label(self) -> str:
-        """Whose work it is: the system's name in the tables."""
-
-    def kept(self, outcome: Outcome) -> list[LatentKey]:
-        """What a finished job left in the latent store."""
-
-    def failed(self, reason: str) -> Outcome:
-        """The outcome where it could not be done at all: every file that it was to score, with the reason."""
-
-    def run(self, workspace: Workspace) -> Outcome:
-        """Do it; `workspace` holds what jobs leave for others (the latent store)."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a job found: records of single files or predictions, and rows that only it could compute."""
-
-    items: Sequence[Item] = ()
-    rows: Sequence[Row] = ()
+        """The system's name in the tables."""
 
     @property
-    def failures(self) -> dict[str, str]:
-        """Item -> why it has no number."""
-        return {item.item: item.reason for item in self.items if item.reason}
+    def batch(self) -> int:
+        """How many jobs of its kind and system go to a worker at once."""
+
+    @property
+    def path(self) -> str | None:
+        """The audio file that it reads, where it reads one."""
+
+    def failed(self, reason: str) -> Outcome:
+        """The outcome where it could not be done at all."""
+
+    def run(self, store: Store | None, read: Read | None) -> Outcome:
+        """Do the work; `store` has the outcomes of the jobs that it rests on, `read` gives the audio of `path`."""
 
 
 @dataclass(frozen=True)
 class Done:
-    """A finished job; `seconds` is None where it was found finished."""
+    """A finished job; `value` is its outcome's where the job is not stored, else empty."""
 
     job: Job
-    outcome: Outcome
-    seconds: float | None
+    reason: str
+    seconds: float
+    value: Mapping[str, Any]
 
 
 class Engine(Protocol):
     """Where jobs are run."""
 
-    def run(self, jobs: Sequence[Job], store: JobStore, on_started: Callable[[Job], None]) -> Generator[Done]:
+    def run(self, batches: Iterator[list[Job]], workspace: Workspace | None) -> Generator[Done]:
         """Run and store each job; results come in any order."""
 
     def close(self) -> None:
@@ -93,24 +85,23 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class Workspace:
-    """Where jobs leave what they made.
+    """Where outcomes lie.
 
     Attributes
     ----------
     folder : Path
-        Made when the first job finishes; outcomes lie in its folder ``jobs``, latents in ``latents``.
+        Made when the first job finishes.
     mirror : str, optional
-        URL of a copy of it for machines that share no file system: what is finished goes there, what others finished comes
-        from there. See :mod:`m2l_bench.files.mirror`.
+        URL of a copy of it for machines that share no file system; see :mod:`m2l_bench.files.mirror`.
     """
 
     folder: Path
     mirror: str | None = None
 
     @property
-    def latents(self) -> LatentStore:
-        """Its latent store, opened once a process."""
-        return _open_latents(self)
+    def store(self) -> Store:
+        """Its store, opened once a process."""
+        return _open_store(self)
 
     def elsewhere(self) -> Workspace:
         """The same workspace as another machine sees it: a mirrored one has a folder of that machine's own."""
@@ -122,147 +113,96 @@ class Workspace:
         return replace(self, folder=Path(platformdirs.user_cache_dir("m2l_bench")) / "mirrors" / name)
 
 
-class JobStore:
-    """Finished jobs on disk.
-
-    Parameters
-    ----------
-    workspace : Workspace
-    """
-
-    def __init__(self, workspace: Workspace) -> None:
-        self.workspace = workspace
-        self.mirror = Mirror(workspace.mirror) if workspace.mirror else None
-
-    def read(self, job: Job) -> Outcome | None:
-        """The outcome of a finished job; None where it is not finished or a file of it is damaged."""
-        rows, items = self.paths(job)
-        if not items.is_file() and not self._fetch(rows, items):
-            return None
-        try:
-            outcome = Outcome(from_parquet(items, Item), from_parquet(rows, Row))
-        except ValueError:
-            return None
-        kept = job.kept(outcome)
-        return outcome if not kept or all(key in self.workspace.latents for key in kept) else None
-
-    def write(self, job: Job, outcome: Outcome) -> None:
-        """Store a finished job."""
-        rows, items = self.paths(job)
-        write_atomic(rows, to_parquet(outcome.rows, Row))
-        write_atomic(items, to_parquet(outcome.items, Item))
-        if self.mirror:
-            for path in (rows, items):
-                self.mirror.push(path, self._name(path))
-
-    def files(self, done: Iterable[tuple[Job, Outcome]]) -> list[Path]:
-        """Every file that finished jobs left here: their outcomes and the shards of their latents."""
-        outcomes: set[Path] = set()
-        keys: list[LatentKey] = []
-        for job, outcome in done:
-            rows, items = self.paths(job)
-            if not items.is_file():  # a worker of another machine wrote it
-                self._fetch(rows, items)
-            outcomes |= {rows, items}
-            keys += job.kept(outcome)
-        return sorted(outcomes | (self.workspace.latents.shards(keys) if keys else set()))
-
-    def paths(self, job: Job) -> tuple[Path, Path]:
-        """Where a job's rows and items lie, once it is finished."""
-        folder = self.workspace.folder / "jobs" / job.id[:2]
-        return folder / f"{job.id}.rows.parquet", folder / f"{job.id}.items.parquet"
-
-    def _fetch(self, rows: Path, items: Path) -> bool:
-        """Copy an outcome from the mirror, the records last."""
-        return self.mirror is not None and all(self.mirror.pull(self._name(path), path) for path in (rows, items))
-
-    def _name(self, path: Path) -> str:
-        return path.relative_to(self.workspace.folder).as_posix()
-
-
 def run_jobs(
-    jobs: Sequence[Job],
-    store: JobStore,
+    jobs: Iterable[Job],
+    workspace: Workspace | None,
     engine: Engine,
     *,
     retry_failed: bool = False,
-    on_started: Callable[[Job], None] = lambda job: None,
+    on_found: Callable[[Job], None] = lambda job: None,
     on_finished: Callable[[Done], None] = lambda done: None,
-) -> list[Outcome]:
+) -> None:
     """Run every job that the store does not hold yet.
 
     Parameters
     ----------
-    jobs : sequence of Job
-    store : JobStore
+    jobs : iterable of Job
+        Taken as workers get free, never held at once.
+    workspace : Workspace or None
+        None for jobs that are not stored.
     engine : Engine
     retry_failed : bool
-        Run those again, too, that left a file without a number.
-    on_started, on_finished : callable
-        Called in this process.
-
-    Returns
-    -------
-    list of Outcome
-        In the order of `jobs`.
+        Run those again, too, that left a number out.
+    on_found, on_finished : callable
+        Called in this process: for a job that was found finished, and for one that was run.
 
     Raises
     ------
     EngineError
         If the engine could not go on; finished jobs are kept.
     """
-    results: dict[str, Outcome] = {}
-    pending: dict[str, Job] = {}  # two labels of one system may share a job
-    for job in jobs:
-        found = None if job.id in pending else store.read(job)
-        if found is None or (retry_failed and found.failures):
-            pending[job.id] = job
-        else:
-            results[job.id] = found
-            on_finished(Done(job, found, None))
-    if pending:
-        with closing(engine.run(list(pending.values()), store, on_started)) as finished:
-            for done in finished:
-                results[done.job.id] = done.outcome
-                on_finished(done)
-    return [results[job.id] for job in jobs]
+    store = workspace.store if workspace else None
+    if store:
+        store.refresh()
+
+    def open_jobs() -> Iterator[Job]:
+        for job in jobs:
+            failed = store.failed(job.id) if store else None
+            if failed is None or (failed and retry_failed):
+                yield job
+            else:
+                on_found(job)
+
+    with closing(engine.run(_batches(open_jobs()), workspace)) as finished:
+        for done in finished:
+            on_finished(done)
+    if store:
+        store.refresh()
 
 
-def perform(job: Job, store: JobStore) -> tuple[Outcome, float]:
-    """Run one job and store its outcome: what every engine does in its workers.
+def perform(batch: Sequence[Job], workspace: Workspace | None) -> Iterator[tuple[str, float, Mapping[str, Any]]]:
+    """Run jobs one after the other and store their outcomes: what every engine does in its workers.
 
-    Returns
-    -------
-    outcome : Outcome
-        With the reason, where the job raised.
+    Yields
+    ------
+    reason : str
+        Of the outcome.
     seconds : float
+    value : mapping
+        The outcome's where the job is not stored, else empty.
 
     Raises
     ------
     EngineError
         If the storage failed.
     """
-    started = time.perf_counter()
+    store = workspace.store if workspace else None
     try:
-        try:
-            outcome = job.run(store.workspace)
-        # Jobs catch what a file or a system does to them; what comes through is kept with its name, and the run goes on.
-        except Exception as error:
-            outcome = job.failed(failure_reason(error))
-        store.write(job, outcome)
+        for job, read in zip(batch, read_ahead([job.path for job in batch]), strict=True):
+            started = time.perf_counter()
+            # Jobs catch what a file or a system does to them; anything else is kept with its name, and the run goes on.
+            try:
+                outcome = job.run(store, read)
+            except Exception as error:
+                outcome = job.failed(failure_reason(error))
+            if store:
+                store.put(job.id, outcome)
+            yield outcome.reason, time.perf_counter() - started, {} if store else outcome.value
+        if store:
+            store.flush()
     except OSError as error:
         raise EngineError(
-            f"{error.strerror or error} ({error.filename or store.workspace.folder}): the run stopped; finished jobs are kept, "
+            f"{error.strerror or error} ({error.filename or 'the store'}): the run stopped; finished jobs are kept, "
             f"the same command goes on from there"
         ) from error
-    return outcome, time.perf_counter() - started
 
 
-def give_up(job: Job, store: JobStore, reason: str) -> Outcome:
+def give_up(job: Job, workspace: Workspace | None, reason: str, seconds: float) -> Done:
     """Store that a job could not be done."""
-    outcome = job.failed(reason)
-    store.write(job, outcome)
-    return outcome
+    if workspace:
+        workspace.store.put(job.id, job.failed(reason))
+        workspace.store.flush()
+    return Done(job, reason, seconds, {})
 
 
 def failure_reason(error: Exception) -> str:
@@ -276,10 +216,21 @@ def failure_reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
         raise error
     text = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-    return " ".join(text.split())
+    return " ".join(text.split()) or type(error).__name__
+
+
+def _batches(jobs: Iterable[Job]) -> Iterator[list[Job]]:
+    """Neighbouring jobs of one kind and system together."""
+    batch: list[Job] = []
+    for job in jobs:
+        if batch and (len(batch) >= batch[0].batch or (job.kind, job.label) != (batch[0].kind, batch[0].label)):
+            yield batch
+            batch = []
+        batch.append(job)
+    if batch:
+        yield batch
 
 
 @lru_cache(maxsize=2)
-def _open_latents(workspace: Workspace) -> LatentStore:
-    mirror = Mirror(f"{workspace.mirror.rstrip('/')}/latents") if workspace.mirror else None
-    return LatentStore(workspace.folder / "latents", mirror=mirror)
+def _open_store(workspace: Workspace) -> Store:
+    return Store(workspace.folder, Mirror(workspace.mirror) if workspace.mirror else None)

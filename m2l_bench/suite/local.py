@@ -1,8 +1,9 @@
-"""Run jobs on this machine: a few worker processes, one job each at a time.
+"""Run jobs on this machine: a few worker processes, a batch of jobs each at a time.
 
 Each worker has a pipe of its own, so that nothing is shared that a killed process could leave locked, and it is known which
-job died with it. That job is tried once more in a fresh process, then counted as failed. (An executor of
-``concurrent.futures`` or loky gives up the whole pool when one process dies, and has no limit of time for a job.)
+job died with it. That job is tried once more in a fresh process, then counted as failed; the rest of its batch goes to
+another worker. (An executor of ``concurrent.futures`` or loky gives up the whole pool when one process dies, and has no
+limit of time for a job.) On a machine with GPUs each worker sees one of them alone.
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ import signal
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from typing import Any
 
 import psutil
 
-from m2l_bench.suite.engine import Done, Engine, EngineError, Job, JobStore, Workspace, give_up, perform
+from m2l_bench.suite.engine import Done, Engine, EngineError, Job, Workspace, give_up, perform
 
 # One thread a worker: oversubscribed BLAS makes small problems many times slower, and a fixed number of threads is part
 # of a reproducible sum.
@@ -29,6 +31,7 @@ THREADS = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMBA_NUM_THREADS"), "1"
 )
 ATTEMPTS = 2
+_NOTHING = object()  # in place of a message that has not come
 _STARTS = 5  # failed ones before the run stops
 _PATIENCE = 10.0  # seconds that an idle worker gets to leave
 _MEMORY_CHECK = 0.5  # seconds from one look at the workers' memory to the next
@@ -42,6 +45,8 @@ class LocalEngine:
     ----------
     workers : int
         Processes, >= 1, one thread each.
+    gpus : tuple of str
+        GPUs as ``CUDA_VISIBLE_DEVICES`` names them; each worker sees one, in turn. Empty: workers see what this process sees.
     timeout : float, optional
         Seconds that a job may take, > 0; then its process is killed and the job counts as failed.
     memory : float, optional
@@ -56,6 +61,7 @@ class LocalEngine:
     """
 
     workers: int = 1
+    gpus: tuple[str, ...] = ()
     timeout: float | None = None
     memory: float | None = None
     on_stopping: Callable[[int], None] = lambda running: None
@@ -69,7 +75,7 @@ class LocalEngine:
         if self.memory is not None and not self.memory > 0:
             raise ValueError(f"memory must be positive (GiB), got {self.memory}")
 
-    def run(self, jobs: Sequence[Job], store: JobStore, on_started: Callable[[Job], None]) -> Generator[Done]:
+    def run(self, batches: Iterator[list[Job]], workspace: Workspace | None) -> Generator[Done]:
         """Run every job; see :class:`m2l_bench.suite.engine.Engine`.
 
         Raises
@@ -79,7 +85,7 @@ class LocalEngine:
         KeyboardInterrupt
             After the running jobs are finished and stored; at the second interrupt, at once.
         """
-        waiting: deque[Job] = deque(jobs)
+        waiting = _Queue(batches)
         attempts: Counter[str] = Counter()
         crew = self._crew
         with _stop_gently(lambda: self.on_stopping(_busy(crew))) as stopping:
@@ -87,24 +93,25 @@ class LocalEngine:
                 while True:
                     if stopping.is_set():
                         waiting.clear()
-                    while len(crew) < min(self.workers, len(waiting) + _busy(crew)):
-                        crew.append(_Worker(self.timeout, self.memory))
+                        for worker in crew:
+                            worker.stop_after_this_job()
+                    while len(crew) < min(self.workers, _busy(crew) + waiting.count(self.workers)):
+                        crew.append(_Worker(self.timeout, self.memory, self._gpu()))
                     for worker in crew:
-                        if waiting and worker.idle:
-                            job = waiting.popleft()
-                            worker.give(job, store.workspace)
-                            on_started(job)
+                        if worker.idle and waiting:
+                            worker.give(waiting.pop(), workspace)
                     if not waiting and not _busy(crew):
                         break
                     for worker in _ready(crew):
                         answer = worker.answer()
                         if isinstance(answer, str):
                             crew.remove(worker)
-                            answer = _lose(worker, answer, attempts, waiting, store)
+                            answer = _lose(worker, answer, attempts, waiting, workspace)
                         elif answer is not None and worker.is_too_large():
                             # What one job leaves behind is not the next one's fault.
                             crew.remove(worker)
                             worker.kill()
+                            waiting.put_back(worker.jobs)
                         if answer is not None:
                             yield answer
                 if stopping.is_set():
@@ -113,6 +120,11 @@ class LocalEngine:
                 while crew:
                     crew.pop().kill()
                 raise
+
+    def _gpu(self) -> str | None:
+        """The GPU that has the fewest workers."""
+        taken = Counter(worker.gpu for worker in self._crew)
+        return min(self.gpus, key=lambda gpu: taken[gpu]) if self.gpus else None
 
     def close(self) -> None:
         """Let the processes go."""
@@ -134,49 +146,85 @@ def local_unless(engine: Engine | None) -> Iterator[Engine]:
             yield own
 
 
+class _Queue:
+    """Batches that wait: those given back first, then those that are yet to be made."""
+
+    def __init__(self, batches: Iterator[list[Job]]) -> None:
+        self._batches, self._back = batches, deque[list[Job]]()
+
+    def __bool__(self) -> bool:
+        return self.count(1) > 0
+
+    def count(self, most: int) -> int:
+        """How many batches wait, counted up to `most`."""
+        while len(self._back) < most and (batch := next(self._batches, None)):
+            self._back.append(batch)
+        return min(len(self._back), most)
+
+    def pop(self) -> list[Job]:
+        return self._back.popleft()
+
+    def put_back(self, jobs: Iterable[Job]) -> None:
+        if batch := list(jobs):
+            self._back.appendleft(batch)
+
+    def clear(self) -> None:
+        self._batches = iter(())
+        self._back.clear()
+
+
 def _busy(crew: Sequence[_Worker]) -> int:
-    return sum(worker.job is not None for worker in crew)
+    return sum(bool(worker.jobs) for worker in crew)
 
 
-def _lose(worker: _Worker, ending: str, attempts: Counter[str], waiting: deque[Job], store: JobStore) -> Done | None:
-    """What follows from a worker's end: its job waits again, or has failed; or workers cannot even be started."""
-    job = worker.job
-    name = job.id if job else "start"
-    attempts[name] += 1
-    if job is None:
-        if attempts[name] > _STARTS and not worker.started:
+def _lose(
+    worker: _Worker, ending: str, attempts: Counter[str], waiting: _Queue, workspace: Workspace | None
+) -> Done | None:
+    """Decide what follows from a worker's end: its job waits again, or has failed; or workers cannot even be started."""
+    if not worker.started:
+        attempts["start"] += 1
+        if attempts["start"] > _STARTS:
             raise EngineError(f"worker processes cannot be started: the last one {ending}")
+        waiting.put_back(worker.jobs)
         return None
-    if worker.verdict:
+    if not worker.jobs:
+        return None
+    job = worker.jobs.popleft()
+    name = job.id or job.label
+    attempts[name] += 1
+    waiting.put_back(worker.jobs)
+    if worker.kill_reason:
         reason = f"its worker process {ending}"
     elif attempts[name] < ATTEMPTS:
-        waiting.appendleft(job)
+        waiting.put_back([job])
         return None
     else:
         reason = f"its worker process {ending}, {ATTEMPTS} times"
-    return Done(job, give_up(job, store, reason), time.monotonic() - worker.since)
+    return give_up(job, workspace, reason, time.monotonic() - worker.since)
 
 
 def _ready(crew: Sequence[_Worker]) -> list[_Worker]:
     """Those that have something to say, have died, or went beyond a limit; waits for one, or until limits must be looked at."""
     deadlines = [worker.deadline for worker in crew if worker.deadline is not None]
-    if any(worker.memory is not None and worker.job for worker in crew):
+    if any(worker.memory is not None and worker.jobs for worker in crew):
         deadlines.append(time.monotonic() + _MEMORY_CHECK)
     patience = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
     speaking = wait([worker.pipe for worker in crew], patience)
-    return [worker for worker in crew if worker.pipe in speaking or worker.judged()]
+    return [worker for worker in crew if worker.pipe in speaking or worker.over_limit()]
 
 
 @dataclass
 class _Worker:
-    """A process with its pipe, its limits, and the job it is at; `verdict` is why it must be killed."""
+    """A process with its pipe, its limits, its GPU, and the jobs of its batch, the running one first."""
 
     timeout: float | None
     memory: float | None
-    job: Job | None = None
+    gpu: str | None = None
+    jobs: deque[Job] = field(default_factory=deque)
     started: bool = False
+    stopping: bool = False
     since: float = 0.0
-    verdict: str = ""
+    kill_reason: str = ""
     pipe: Connection = field(init=False)
     process: SpawnProcess = field(init=False)
 
@@ -184,25 +232,25 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs,), name="m2l-bench worker")
-        with _single_threaded_children():
+        with _environment(THREADS | ({} if self.gpu is None else {"CUDA_VISIBLE_DEVICES": self.gpu})):
             self.process.start()
         theirs.close()  # so that the pipe ends when the process does
 
     @property
     def idle(self) -> bool:
-        return self.started and self.job is None
+        return self.started and not self.jobs
 
     @property
     def deadline(self) -> float | None:
-        return None if self.timeout is None or self.job is None else self.since + self.timeout
+        return None if self.timeout is None or not self.jobs else self.since + self.timeout
 
-    def judged(self) -> bool:
+    def over_limit(self) -> bool:
         """Whether its job took too long or too much memory."""
         if self.deadline is not None and time.monotonic() >= self.deadline:
-            self.verdict = f"was killed after {self.timeout:g} s, the time limit of a job"
-        elif self.job and self.is_too_large():
-            self.verdict = f"was killed at {self._gibibytes():.2f} GiB, the memory limit is {self.memory:g} GiB"
-        return bool(self.verdict)
+            self.kill_reason = f"was killed after {self.timeout:g} s, the time limit of a job"
+        elif self.jobs and self.is_too_large():
+            self.kill_reason = f"was killed at {self._gibibytes():.2f} GiB, the memory limit is {self.memory:g} GiB"
+        return bool(self.kill_reason)
 
     def is_too_large(self) -> bool:
         """Whether it holds more memory than it may."""
@@ -213,16 +261,23 @@ class _Worker:
             return psutil.Process(self.process.pid).memory_info().rss / 2**30
         return 0.0
 
-    def give(self, job: Job, workspace: Workspace) -> None:
-        self.job, self.since = job, time.monotonic()
+    def give(self, batch: Sequence[Job], workspace: Workspace | None) -> None:
+        self.jobs, self.since = deque(batch), time.monotonic()
         with suppress(OSError):  # it may have died meanwhile: the end of its pipe says so
-            self.pipe.send((job, workspace))
+            self.pipe.send((batch, workspace))
+
+    def stop_after_this_job(self) -> None:
+        """Ask it to leave the rest of its batch; it says when it has."""
+        if self.jobs and not self.stopping:
+            self.stopping = True
+            with suppress(OSError):
+                self.pipe.send(None)
 
     def answer(self) -> Done | str | None:
-        """A finished job; what became of the process, where it is no more; None where it has just started."""
+        """A finished job; what became of the process, where it is no more; None where it has just started or stopped."""
         if not self.pipe.poll():
             self.kill()
-            return self.verdict
+            return self.kill_reason
         try:
             message = self.pipe.recv()
         except (EOFError, OSError):
@@ -230,10 +285,12 @@ class _Worker:
             return _ending(self.process.exitcode)
         if isinstance(message, EngineError):
             raise message
-        if self.job is None:
+        if message is None:
             self.started = True
+            self.jobs.clear()  # it has just started, or has left the rest of its batch
             return None
-        done, self.job, self.verdict = Done(self.job, *message), None, ""
+        done = Done(self.jobs.popleft(), *message)
+        self.since, self.kill_reason = time.monotonic(), ""
         return done
 
     def kill(self) -> None:
@@ -250,20 +307,27 @@ def _ending(exitcode: int | None) -> str:
 
 
 def _serve(pipe: Connection) -> None:
-    """A worker's life: announce itself, then answer each job."""
+    """A worker's life: announce itself, then answer each job of each batch, until told to leave the rest."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts all processes: the parent decides
     threading.Thread(target=_leave_with_parent, daemon=True).start()
-    answer: object = None
-    while True:
-        try:
-            pipe.send(answer)
-            job, workspace = pipe.recv()
-        except (EOFError, ConnectionError):  # the parent is gone
-            return
-        try:
-            answer = perform(job, JobStore(workspace))
-        except EngineError as error:
-            answer = error
+    message: Any = None
+    try:
+        while True:
+            if message is None:  # it has just started, or was told to leave the rest of its batch
+                pipe.send(None)
+                message = pipe.recv()
+            batch, message = message, _NOTHING
+            try:
+                for answer in perform(*batch) if batch else ():
+                    pipe.send(answer)
+                    if pipe.poll() and (message := pipe.recv()) is None:
+                        break
+            except EngineError as error:
+                pipe.send(error)
+            if message is _NOTHING:
+                message = pipe.recv()
+    except (EOFError, ConnectionError):  # the parent is gone
+        return
 
 
 def _leave_with_parent() -> None:
@@ -295,10 +359,10 @@ def _stop_gently(on_first: Callable[[], None]) -> Iterator[threading.Event]:
 
 
 @contextmanager
-def _single_threaded_children() -> Iterator[None]:
-    """Set the thread limits that spawned processes read at start-up."""
-    before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(THREADS)
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Set environment variables that spawned processes read at start-up."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     try:
         yield
     finally:
@@ -307,3 +371,14 @@ def _single_threaded_children() -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def visible_gpus() -> tuple[str, ...]:
+    """The GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them; none without CUDA."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return ()
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    count = torch.cuda.device_count()
+    return tuple(named.split(","))[:count] if named else tuple(map(str, range(count)))

@@ -1,22 +1,25 @@
 """Run jobs on a Ray cluster: the same job function and the same store as on one machine.
 
 The audio must lie under the same path on every machine. So must the run's folder (a shared POSIX file system), unless the run
-has a mirror, which workers then fetch from and copy to. They write outcomes and latents themselves: only a job (kilobytes)
-goes out through Ray and only its records come back.
+has a mirror, which workers then fetch from and copy to. They write outcomes themselves: only jobs (kilobytes) go out through
+Ray, and only whether they failed comes back.
 """
 
 from __future__ import annotations
 
 import os
+import socket
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections import Counter, deque
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from m2l_bench.suite.engine import Done, EngineError, Job, JobStore, Outcome, Workspace, give_up, perform
+from m2l_bench.suite.engine import Done, EngineError, Job, Workspace, give_up, perform
 from m2l_bench.suite.local import ATTEMPTS, THREADS
+
+CONNECT_SECONDS = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +35,8 @@ class RayEngine:
     gpus_per_job : float
         Share of a GPU that a job gets, >= 0.
     timeout : float, optional
-        Seconds that a job may take from when it is handed to Ray, > 0; then it is killed and counts as failed.
+        Seconds that a job may take, > 0; a batch that takes longer than its jobs together may is killed and its jobs are
+        tried one at a time.
     """
 
     address: str | None = None
@@ -48,7 +52,7 @@ class RayEngine:
         if self.timeout is not None and not self.timeout > 0:
             raise ValueError(f"timeout must be positive (seconds), got {self.timeout}")
 
-    def run(self, jobs: Sequence[Job], store: JobStore, on_started: Callable[[Job], None]) -> Generator[Done]:
+    def run(self, batches: Iterator[list[Job]], workspace: Workspace | None) -> Generator[Done]:
         """Run every job; see :class:`m2l_bench.suite.engine.Engine`.
 
         Raises
@@ -66,33 +70,38 @@ class RayEngine:
         width = min(self.workers or processors, processors)
         # Retries are counted here, so that a job which kills its workers is not tried for ever.
         remote = ray.remote(num_cpus=1, num_gpus=self.gpus_per_job, max_retries=0)(_perform_there)
-        shared = replace(store.workspace, folder=store.workspace.folder.resolve())
-        waiting, attempts = deque(jobs), dict.fromkeys((job.id for job in jobs), 0)
-        running: dict[Any, tuple[Job, float]] = {}
+        shared = workspace and replace(workspace, folder=workspace.folder.resolve())
+        retried: deque[list[Job]] = deque()
+        attempts: Counter[str] = Counter()
+        running: dict[Any, tuple[list[Job], float]] = {}
         try:
-            while waiting or running:
-                while waiting and len(running) < width:
-                    job = waiting.popleft()
-                    running[remote.remote(job, shared)] = job, time.monotonic()
-                    on_started(job)
+            while True:
+                while len(running) < width and (batch := retried.popleft() if retried else next(batches, None)):
+                    running[remote.remote(batch, shared)] = batch, time.monotonic()
+                if not running:
+                    break
                 finished, _ = ray.wait(list(running), num_returns=1, timeout=self._patience(running))
                 for reference in finished:
-                    job, since = running.pop(reference)
+                    batch, since = running.pop(reference)
                     answer = _answer(ray, reference)
-                    if isinstance(answer, tuple):
-                        yield Done(job, *answer)
+                    if not isinstance(answer, str):
+                        yield from (Done(job, *found) for job, found in zip(batch, answer, strict=True))
                         continue
-                    attempts[job.id] += 1
-                    if attempts[job.id] < ATTEMPTS:
-                        waiting.appendleft(job)
-                    else:
-                        yield _failed(job, store, f"{answer}, {ATTEMPTS} times", since)
-                for reference, (job, since) in list(running.items()):
-                    if self.timeout is not None and time.monotonic() - since > self.timeout:
+                    for job in batch:  # one at a time, so that the one that kills its worker is told from the others
+                        attempts[job.id or job.label] += len(batch) == 1
+                        if attempts[job.id or job.label] < ATTEMPTS:
+                            retried.append([job])
+                        else:
+                            yield give_up(job, shared, f"{answer}, {ATTEMPTS} times", time.monotonic() - since)
+                for reference, (batch, since) in list(running.items()):
+                    if self.timeout is not None and time.monotonic() - since > self.timeout * len(batch):
                         del running[reference]
                         ray.cancel(reference, force=True)
                         reason = f"its worker process was killed after {self.timeout:g} s, the time limit of a job"
-                        yield _failed(job, store, reason, since)
+                        if len(batch) > 1:
+                            retried += [[job] for job in batch]
+                        else:
+                            yield give_up(batch[0], shared, reason, time.monotonic() - since)
         finally:
             for reference in running:
                 ray.cancel(reference, force=True)
@@ -116,6 +125,8 @@ class RayEngine:
             here = str(Path(m2l_bench.__file__).resolve().parent.parent)
             path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH", ""))))
             local = {} if self.address else {"num_cpus": self.workers, "include_dashboard": False}
+            if self.address:
+                _require_reachable(self.address)
             try:
                 ray.init(
                     address=self.address,
@@ -128,32 +139,42 @@ class RayEngine:
                 raise EngineError(f"Ray at {self.address or 'this machine'} cannot be reached: {error}") from error
         return ray
 
-    def _patience(self, running: dict[Any, tuple[Job, float]]) -> float | None:
+    def _patience(self, running: Mapping[Any, tuple[list[Job], float]]) -> float | None:
         if self.timeout is None:
             return None
-        oldest = min(since for _, since in running.values())
-        return max(0.05, oldest + self.timeout - time.monotonic())
+        next_deadline = min(since + self.timeout * len(batch) for batch, since in running.values())
+        return max(0.05, next_deadline - time.monotonic())
 
 
-def _perform_there(job: Job, workspace: Workspace) -> tuple[Outcome, float] | EngineError:
-    """In a worker of the cluster; a failing storage is an answer, so that it is told from a lost worker."""
+def _require_reachable(address: str) -> None:
+    """Raise EngineError where nothing listens at an address within half a minute; Ray itself tries for many minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdigit()):  # "auto" and other names are Ray's to resolve
+        return
     try:
-        return perform(job, JobStore(workspace.elsewhere()))
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        raise EngineError(f"Ray at {address} cannot be reached: {error.strerror or error}") from error
+
+
+Found = tuple[str, float, Mapping[str, Any]]
+
+
+def _perform_there(batch: list[Job], workspace: Workspace | None) -> list[Found] | EngineError:
+    """Run a batch in a worker of the cluster; a failing storage is an answer, so that it is told from a lost worker."""
+    try:
+        return list(perform(batch, workspace and workspace.elsewhere()))
     except EngineError as error:
         return error
 
 
-def _answer(ray: Any, reference: Any) -> tuple[Outcome, float] | str:
-    """What a job found, or what became of its worker."""
+def _answer(ray: Any, reference: Any) -> list[Found] | str:
+    """The results of a batch, or what became of its worker."""
     try:
         answer = ray.get(reference)
     except ray.exceptions.RayError as error:
         return f"its worker process was lost ({type(error).__name__})"
     if isinstance(answer, EngineError):
         raise answer
-    outcome, seconds = answer
-    return outcome, seconds
-
-
-def _failed(job: Job, store: JobStore, reason: str, since: float) -> Done:
-    return Done(job, give_up(job, store, reason), time.monotonic() - since)
+    found: list[Found] = answer
+    return found

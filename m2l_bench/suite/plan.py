@@ -1,42 +1,53 @@
-"""From a suite to jobs: a pure function of the suite, the files' content and the systems' fingerprints."""
+"""From a suite to jobs: a function of the suite, the files' content and the systems' fingerprints.
+
+Jobs are made one by one as they are asked for, so that a plan of millions of jobs takes no more memory than its files' names.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
-from m2l_bench import assets
 from m2l_bench.audio import AudioError
-from m2l_bench.cards import Card, PairMetric, SetMetric
-from m2l_bench.reconstruction.metrics import METRICS
-from m2l_bench.results import Item
-from m2l_bench.suite.data import AudioSet, from_folder
-from m2l_bench.suite.engine import Outcome
-from m2l_bench.suite.jobs import (
-    REFERENCE,
-    REFERENCE_LABEL,
-    DistanceJob,
-    ReconstructJob,
-    SystemSpec,
-    failures,
-    load_embedding,
-    windows_of,
-)
-from m2l_bench.suite.probing import EncodeJob, ProbeJob, TaskSpec, probe_settings
-from m2l_bench.suite.suite import Suite
-from m2l_bench.systems.base import Codec, Encoder, ReadyMade
+from m2l_bench.cards import Card
+from m2l_bench.reconstruction.metrics import METRICS, PairMetric, SetMetric
+from m2l_bench.suite.data import AudioItem, AudioSet, TaskSpec, find_audio
+from m2l_bench.suite.engine import Done, Engine, run_jobs
+from m2l_bench.suite.jobs.describe import DescribeEncoder, DescribeSystem
+from m2l_bench.suite.jobs.distance import DistanceJob
+from m2l_bench.suite.jobs.encode import EncodeJob
+from m2l_bench.suite.jobs.probe import ProbeJob, probe_settings
+from m2l_bench.suite.jobs.reconstruct import BIT_RATE, ReconstructJob, Scoring
+from m2l_bench.suite.store import Store, require
+from m2l_bench.suite.suite import Suite, SystemSpec
+from m2l_bench.tasks.scoring import METRICS as TASK_METRICS
 from m2l_bench.tasks.sources.source import MissingDataset
 
-# Few enough that a killed run loses little, enough that loading a system is paid rarely.
-SLICE = 4
-TASK_SLICE = 32  # notes and clips of a task are short
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedSystem:
+    """A system that could be loaded.
+
+    Attributes
+    ----------
+    spec : SystemSpec
+    fingerprint : str
+    reconstructs, encodes : bool
+        What it can do.
+    """
+
+    spec: SystemSpec
+    fingerprint: str
+    reconstructs: bool
+    encodes: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What a run will do.
 
@@ -46,211 +57,291 @@ class Plan:
     data : tuple of AudioSet
     tasks : tuple of TaskSpec
         Those whose data are there.
-    jobs : tuple of ReconstructJob and EncodeJob
-        The first phase; what compares whole sets, and the probes, follow from its outcome.
-    systems : mapping of str to (SystemSpec, str)
-        Label -> how to load it and its fingerprint, of those that can do something of what is asked.
-    embeddings : mapping of str to str
-        Name and fingerprint of each embedding that a set metric listens with.
-    unusable : mapping of str to (SystemSpec, str)
-        Label -> a system that cannot be loaded, or can do nothing of what is asked, and why.
-    unheard : mapping of str to str
-        Embeddings that cannot be loaded, and why.
+    systems : mapping of str to PlannedSystem
+        By label, those that can be used.
+    encoders : mapping of str to str
+        Name and fingerprint of each encoder that set metrics compare windows of.
+    cards : mapping of str to Card
+        Of everything that is measured, by metric name.
+    unusable : mapping of str to str
+        Systems by label that cannot be loaded, or can do nothing of what is asked, and why.
+    missing_encoders : mapping of str to str
+        Encoders that cannot be loaded, and why.
     missing : mapping of str to str
         Audio and tasks whose data are not there, and how to get them.
+    downloads : tuple of (str, str, str, bool)
+        Of a plan made offline: repository, file, size and licence, and whether it is in the cache.
     """
 
     suite: Suite
     data: tuple[AudioSet, ...]
     tasks: tuple[TaskSpec, ...]
-    jobs: tuple[ReconstructJob | EncodeJob, ...]
-    systems: Mapping[str, tuple[SystemSpec, str]]
-    embeddings: Mapping[str, str]
-    unusable: Mapping[str, tuple[SystemSpec, str]]
-    unheard: Mapping[str, str]
+    systems: Mapping[str, PlannedSystem]
+    encoders: Mapping[str, str]
+    cards: Mapping[str, Card]
+    unusable: Mapping[str, str]
+    missing_encoders: Mapping[str, str]
     missing: Mapping[str, str]
+    downloads: tuple[tuple[str, str, str, bool], ...] = field(default=(), compare=False)
 
-    @property
-    def hash(self) -> str:
-        """Names the run: equal plans give equal rows."""
-        cards = sorted(METRICS[name].card.hash for name in self.suite.metrics)
-        left_out = [*self.unusable, *sorted(self.unheard), *sorted(self.missing)]
-        rest = self.suite.model_dump_json(exclude={"systems", "audio"})
-        probes = [json.dumps(probe_settings(name), sort_keys=True) for name in self.suite.probes if self.tasks]
-        parts = [*(job.id for job in self.jobs), *cards, *left_out, rest, *probes]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
+    @cached_property
+    def codecs(self) -> dict[str, PlannedSystem]:
+        """The systems whose reconstructions are scored."""
+        return {label: system for label, system in self.systems.items() if system.reconstructs and self.data}
 
-    @property
-    def set_metrics(self) -> list[tuple[str, str]]:
-        """Name and embedding of each set-level metric asked for."""
+    @cached_property
+    def probed(self) -> dict[str, PlannedSystem]:
+        """The systems whose latents are probed."""
+        return {label: system for label, system in self.systems.items() if system.encodes and self.tasks}
+
+    @cached_property
+    def set_metrics(self) -> dict[str, str]:
+        """Each set metric asked for and its encoder."""
         metrics = ((name, METRICS[name]) for name in self.suite.metrics)
-        return [(name, metric.embedding) for name, metric in metrics if isinstance(metric, SetMetric)]
+        return {name: metric.embedding for name, metric in metrics if isinstance(metric, SetMetric)}
 
-    @property
-    def rebuilders(self) -> dict[str, tuple[SystemSpec, str]]:
-        """The systems that reconstruct here."""
-        labels = {job.label for job in self.jobs if isinstance(job, ReconstructJob)}
-        return {label: value for label, value in self.systems.items() if label in labels}
+    @cached_property
+    def pair_metrics(self) -> tuple[str, ...]:
+        """The pair metrics asked for."""
+        return tuple(name for name in self.suite.metrics if isinstance(METRICS[name], PairMetric))
+
+    @cached_property
+    def references(self) -> Scoring:
+        """How the references' own windows are kept."""
+        return Scoring(spec=None, fingerprint="", encoders=tuple(self.encoders.items()))
+
+    @cached_property
+    def scorings(self) -> dict[str, Scoring]:
+        """How each codec's files are scored, by label."""
+        return {
+            label: Scoring(
+                spec=system.spec,
+                fingerprint=system.fingerprint,
+                metrics=self.pair_metrics,
+                encoders=tuple(self.encoders.items()),
+                max_length_difference=self.suite.max_length_difference,
+            )
+            for label, system in self.codecs.items()
+        }
+
+    def first_jobs(self) -> Iterator[ReconstructJob | EncodeJob]:
+        """The jobs over files, each once: two labels of one system share them, and so do tasks with one pooling."""
+        seen: set[str] = set()
+        for scoring in [*([self.references] if self.encoders else []), *self.scorings.values()]:
+            if scoring.id not in seen:
+                seen.add(scoring.id)
+                for audio_set in self.data:
+                    yield from (scoring.job(item) for item in audio_set.items)
+        for system in _distinct(self.probed.values()):
+            encoded: set[str] = set()
+            for task in self.tasks:
+                for job in self.encode_jobs(system, task):
+                    if job.id not in encoded:
+                        encoded.add(job.id)
+                        yield job
+
+    def encode_jobs(self, system: PlannedSystem, spec: TaskSpec) -> Iterator[EncodeJob]:
+        """The jobs that give one system's latents for one task."""
+        task = spec.load()
+        for item in spec.audio():
+            yield EncodeJob(
+                spec=system.spec,
+                fingerprint=system.fingerprint,
+                item=item,
+                pooling=task.pooling,
+                clip_seconds=task.clip_seconds,
+            )
+
+    def counts(self, absent: Mapping[str, tuple[bool, bool]] | None = None) -> Counter[tuple[str, str]]:
+        """How many jobs of each kind and label there are, those of the second phase too.
+
+        Parameters
+        ----------
+        absent : mapping of str to (bool, bool), optional
+            Systems by label to be counted although they could not be loaded, as they would be after a download, and whether
+            they reconstruct and encode.
+        """
+        counts = Counter((job.kind, job.label) for job in self.first_jobs())
+        absent = absent or {}
+        codecs = [*self.codecs, *(label for label, (reconstructs, _) in absent.items() if reconstructs and self.data)]
+        probed = [*self.probed, *(label for label, (_, encodes) in absent.items() if encodes and self.tasks)]
+        sets = sum(encoder in self.encoders for encoder in self.set_metrics.values())
+        for label in codecs:
+            counts[DistanceJob.kind, label] += sets * len(self.data)
+            if label in absent:
+                counts[ReconstructJob.kind, label] += sum(len(audio_set.items) for audio_set in self.data)
+        for label in probed:
+            counts[ProbeJob.kind, label] += len(self.tasks) * len(self.suite.probes)
+            if label in absent:
+                counts[EncodeJob.kind, label] += sum(len(spec.audio()) for spec in self.tasks)
+        return +counts
+
+    @cached_property
+    def hash(self) -> str:
+        """Name of the run, 8 hexadecimal digits: equal plans give equal rows."""
+        digest = hashlib.sha256()
+        for job in self.first_jobs():
+            digest.update(bytes.fromhex(job.id))
+        labels = [[label, system.fingerprint] for label, system in self.systems.items()]
+        left_out = [*self.unusable, *sorted(self.missing_encoders), *sorted(self.missing)]
+        cards = sorted(card.hash for card in self.cards.values())
+        probes = [probe_settings(name) for name in self.suite.probes if self.tasks]
+        tasks = [spec.name if spec.data_home else spec.load().name for spec in self.tasks]
+        rest = self.suite.model_dump(mode="json", exclude={"systems", "audio", "tasks", "device"})
+        text = json.dumps([labels, left_out, cards, probes, tasks, rest], sort_keys=True)
+        digest.update(text.encode())
+        return digest.hexdigest()[:8]
 
 
-def make_plan(suite: Suite) -> Plan:
-    """Hash the audio, load each system once for its fingerprint, and cut the work into jobs.
+def make_plan(suite: Suite, engine: Engine, *, offline: bool = False) -> Plan:
+    """Hash the audio, and let workers load each system and encoder once for its fingerprint.
+
+    Parameters
+    ----------
+    suite : Suite
+    engine : Engine
+    offline : bool
+        Download nothing, and say in `downloads` what would be.
 
     Raises
     ------
     ValueError
         If a task is unknown.
     """
-    data, silent = _find_sets(suite)
-    tasks, missing = _find_tasks(suite)
-    missing = silent | missing
-    heard, unheard = find_embeddings(suite) if data else ({}, {})
-    systems: dict[str, tuple[SystemSpec, str]] = {}
-    unusable: dict[str, tuple[SystemSpec, str]] = {}
-    jobs: list[ReconstructJob | EncodeJob] = _reconstruct_jobs(suite, None, REFERENCE, data, heard) if heard else []
-    for entry in suite.systems:
-        spec = entry.spec()
-        try:
-            system = spec.load()
-            own: list[ReconstructJob | EncodeJob] = []
-            if isinstance(system, (Codec, ReadyMade)):
-                own += _reconstruct_jobs(suite, spec, system.fingerprint, data, heard)
-            if isinstance(system, Encoder):
-                own += _encode_jobs(spec, system.fingerprint, tasks)
-            if not own and (data or tasks):
-                wanted = " and ".join(["reconstructs"] * bool(data) + ["is probed"] * bool(tasks))
-                raise TypeError(f"{spec.label}: has not what this run needs (it neither {wanted or 'does anything'})")
-        except (ValueError, ImportError, OSError, TypeError) as error:
-            unusable[spec.label] = spec, " ".join(str(error).split())
-            continue
-        systems[spec.label] = spec, system.fingerprint
-        jobs += own
-    return Plan(suite, data, tuple(tasks), tuple(jobs), systems, heard, unusable, unheard, missing)
+    data, no_audio = _find_sets(suite)
+    tasks, no_tasks = _find_tasks(suite)
+    set_metrics: dict[str, list[str]] = {}
+    for name in suite.metrics:
+        metric = METRICS[name]
+        if isinstance(metric, SetMetric):
+            set_metrics.setdefault(metric.embedding, []).append(name)
+    wanted = dict(sorted(set_metrics.items())) if suite.audio and (data or offline) else {}
+    jobs: list[DescribeEncoder | DescribeSystem] = [
+        DescribeEncoder(name=name, metrics=tuple(metrics), offline=offline) for name, metrics in wanted.items()
+    ]
+    jobs += [DescribeSystem(spec=spec, offline=offline) for spec in suite.system_specs()]
+    described = _describe(jobs, engine)
 
-
-def _reconstruct_jobs(
-    suite: Suite, spec: SystemSpec | None, fingerprint: str, data: Sequence[AudioSet], heard: Mapping[str, str]
-) -> list[ReconstructJob | EncodeJob]:
-    metrics = tuple(name for name in suite.metrics if isinstance(METRICS[name], PairMetric)) if spec else ()
-    return [
-        ReconstructJob(
-            system=spec,
-            fingerprint=fingerprint,
-            dataset=audio_set.name,
-            items=audio_set.items[start : start + SLICE],
-            metrics=metrics,
-            embeddings=tuple(heard.items()),
-            max_length_difference=suite.max_length_difference,
+    cards = {name: METRICS[name].card for name in suite.metrics} | {BIT_RATE.name: BIT_RATE}
+    encoders, missing_encoders = {}, {}
+    systems, unusable = {}, {}
+    downloads: dict[tuple[str, str, str, bool], None] = {}
+    for job, done in zip(jobs, described, strict=True):
+        downloads |= dict.fromkeys(
+            (repo, file, about, found) for repo, file, about, found in done.value.get("asked", ())
         )
-        for audio_set in data
-        for start in range(0, len(audio_set.items), SLICE)
+        if isinstance(job, DescribeEncoder):
+            if done.reason:
+                missing_encoders[job.name] = done.reason
+            else:
+                encoders[job.name] = done.value["fingerprint"]
+                cards |= {name: Card(**fields) for name, fields in done.value["cards"].items()}
+            continue
+        reason = done.reason or _useless(done.value, bool(data), bool(tasks), suite)
+        if reason:
+            unusable[job.label] = reason
+        else:
+            facts = {key: done.value[key] for key in ("fingerprint", "reconstructs", "encodes")}
+            systems[job.label] = PlannedSystem(spec=job.spec, **facts)
+    cards |= {name: TASK_METRICS[name].card for spec in tasks for name in spec.load().metrics}
+    return Plan(
+        suite=suite,
+        data=data,
+        tasks=tasks,
+        systems=systems,
+        encoders=encoders if data else {},
+        cards=cards,
+        unusable=unusable,
+        missing_encoders=missing_encoders,
+        missing=no_audio | no_tasks,
+        downloads=tuple(downloads),
+    )
+
+
+def second_jobs(plan: Plan, store: Store) -> Iterator[DistanceJob | ProbeJob]:
+    """The jobs over whole sets: each set metric, and each probe, over the files that the first jobs have results of."""
+    for audio_set in plan.data if plan.encoders else ():
+        for label in plan.codecs:
+            kept = shared_windows(plan, label, audio_set, store)
+            for metric, encoder in plan.set_metrics.items():
+                if encoder in kept:
+                    yield distance_job(plan, label, metric, kept[encoder])
+    for system in _distinct(plan.probed.values()):
+        for spec in plan.tasks:
+            yield from probe_jobs(plan, system, spec, store)
+
+
+def distance_job(plan: Plan, label: str, metric: str, items: Sequence[AudioItem]) -> DistanceJob:
+    """One set metric of one system over the files that have windows on both sides."""
+    return DistanceJob(
+        label=label,
+        metric=metric,
+        card=plan.cards[metric].hash,
+        encoder=plan.set_metrics[metric],
+        references=tuple(plan.references.job(item).id for item in items),
+        estimates=tuple(plan.scorings[label].job(item).id for item in items),
+        seed=plan.suite.seed,
+    )
+
+
+def probe_jobs(plan: Plan, system: PlannedSystem, spec: TaskSpec, store: Store) -> list[ProbeJob]:
+    """Each probe of one system on one task."""
+    found, missing = [], []
+    for job in plan.encode_jobs(system, spec):
+        reason = require(store, job.id, arrays=False).reason
+        (missing if reason else found).append((job.item.id, reason or job.id))
+    return [
+        ProbeJob(
+            label=system.spec.label,
+            task=spec,
+            latents=tuple(found),
+            missing=tuple(missing),
+            probe=probe,
+            seeds=plan.suite.probe_seeds,
+            train_items=plan.suite.train_items,
+        )
+        for probe in plan.suite.probes
     ]
 
 
-def _encode_jobs(spec: SystemSpec, fingerprint: str, tasks: Sequence[TaskSpec]) -> list[EncodeJob]:
-    """One job a slice of audio and pooling: tasks that share both share the job."""
-    jobs: dict[str, EncodeJob] = {}
-    for task_spec in tasks:
-        task, items = task_spec.load(), task_spec.audio()
-        for start in range(0, len(items), TASK_SLICE):
-            job = EncodeJob(
-                system=spec,
-                fingerprint=fingerprint,
-                items=items[start : start + TASK_SLICE],
-                pooling=task.pooling,
-                clip_seconds=task.clip_seconds,
-            )
-            jobs[job.id] = job
-    return list(jobs.values())
+def shared_windows(plan: Plan, label: str, audio_set: AudioSet, store: Store) -> dict[str, list[AudioItem]]:
+    """Encoder -> the files of which both the reference and the reconstruction have windows."""
+    kept: dict[str, list[AudioItem]] = {name: [] for name in plan.encoders}
+    for item in audio_set.items:
+        sides = [
+            require(store, scoring.job(item).id, arrays=False).value["windows"]
+            for scoring in (plan.references, plan.scorings[label])
+        ]
+        for name, items in kept.items():
+            if not any(isinstance(side[name], str) for side in sides):
+                items.append(item)
+    return kept
 
 
-def probe_jobs(plan: Plan, outcomes: Sequence[Outcome]) -> list[ProbeJob]:
-    """The second phase of probing: each probe of each system on each task, over the items that gave latents."""
-    failed: dict[tuple[str, str, str | None], dict[str, str]] = {}
-    probed: dict[str, None] = {}
-    for job, outcome in zip(plan.jobs, outcomes, strict=True):
-        if isinstance(job, EncodeJob):
-            probed[job.label] = None
-            for record in outcome.items:
-                if record.reason:
-                    key = job.label, job.pooling, str(job.clip_seconds)
-                    failed.setdefault(key, {})[record.item] = record.reason
-    jobs = []
-    for label in probed:
-        spec, fingerprint = plan.systems[label]
-        for task_spec in plan.tasks:
-            task = task_spec.load()
-            lost = failed.get((label, task.pooling, str(task.clip_seconds)), {})
-            names = {item.id for item in task_spec.audio()}
-            jobs += [
-                ProbeJob(
-                    system=spec,
-                    fingerprint=fingerprint,
-                    task=task_spec,
-                    items=task_spec.audio(),
-                    failed_items=tuple(sorted((name, why) for name, why in lost.items() if name in names)),
-                    probe=probe,
-                    seeds=plan.suite.probe_seeds,
-                    train_items=plan.suite.train_items,
-                )
-                for probe in plan.suite.probes
-            ]
-    return jobs
+def _distinct(systems: Iterable[PlannedSystem]) -> list[PlannedSystem]:
+    """The first system of each fingerprint."""
+    found: dict[str, PlannedSystem] = {}
+    for system in systems:
+        found.setdefault(system.fingerprint, system)
+    return list(found.values())
 
 
-def distance_jobs(plan: Plan, items: Sequence[Item]) -> list[DistanceJob]:
-    """The second phase: each set metric of each system, over the files that could be heard on both sides."""
-    jobs = []
-    for audio_set in plan.data:
-        records: dict[str, list[Item]] = {}
-        for item in items:
-            if item.dataset == audio_set.name:
-                records.setdefault(item.system, []).append(item)
-        for label, (spec, fingerprint) in plan.rebuilders.items():
-            for metric, embedding in plan.set_metrics:
-                if embedding in plan.embeddings:
-                    name = windows_of(embedding)
-                    failed = failures(records.get("reference", []), name) | failures(records[label], name)
-                    jobs.append(
-                        DistanceJob(
-                            system=spec,
-                            fingerprint=fingerprint,
-                            dataset=audio_set.name,
-                            items=audio_set.items,
-                            failed_items=tuple(sorted(failed.items())),
-                            metric=metric,
-                            embedding_fingerprint=plan.embeddings[embedding],
-                            seed=plan.suite.seed,
-                            note=audio_set.note,
-                        )
-                    )
-    return jobs
+def _describe(jobs: Sequence[DescribeEncoder | DescribeSystem], engine: Engine) -> list[Done]:
+    found: dict[int, Done] = {}
+
+    def keep(done: Done) -> None:
+        found[next(k for k, job in enumerate(jobs) if job is done.job)] = done
+
+    run_jobs(jobs, None, engine, on_finished=keep)
+    return [found[k] for k in range(len(jobs))]
 
 
-def planned_counts(plan: Plan, absent: Collection[str] = ()) -> Counter[tuple[str, str]]:
-    """How many jobs of each kind and system, those of the second phase too.
-
-    Parameters
-    ----------
-    plan : Plan
-    absent : collection of str
-        Labels of systems to be counted although they could not be loaded, as they would be after a download.
-    """
-    counts = Counter((job.kind, job.label) for job in plan.jobs)
-    slices = sum(-(-len(audio_set.items) // SLICE) for audio_set in plan.data)
-    for label in absent:
-        system = plan.unusable[label][0].system_class()
-        if hasattr(system, "reconstruct") and slices:
-            counts[ReconstructJob.kind, label] += slices
-        if hasattr(system, "encode") and plan.tasks:
-            counts[EncodeJob.kind, label] += len(_encode_jobs(plan.unusable[label][0], "", plan.tasks))
-    heard = [embedding for _, embedding in plan.set_metrics if embedding in plan.embeddings]
-    for kind, label in list(counts):
-        if kind == ReconstructJob.kind and label != REFERENCE_LABEL:
-            counts[DistanceJob.kind, label] += len(plan.data) * len(heard)
-        elif kind == EncodeJob.kind:
-            counts[ProbeJob.kind, label] += len(plan.tasks) * len(plan.suite.probes)
-    return +counts
+def _useless(facts: Mapping[str, Any], data: bool, tasks: bool, suite: Suite) -> str:
+    """Why a system cannot be used in this run, or empty."""
+    if (data and facts["reconstructs"]) or (tasks and facts["encodes"]) or not (data or tasks):
+        return ""
+    lacks = ["no reconstruct()"] * data + ["no encode()"] * tasks
+    return f"cannot be evaluated here: it has {' and '.join(lacks)}"
 
 
 def _find_sets(suite: Suite) -> tuple[tuple[AudioSet, ...], dict[str, str]]:
@@ -264,7 +355,7 @@ def _find_sets(suite: Suite) -> tuple[tuple[AudioSet, ...], dict[str, str]]:
     return tuple(found), missing
 
 
-def _find_tasks(suite: Suite) -> tuple[list[TaskSpec], dict[str, str]]:
+def _find_tasks(suite: Suite) -> tuple[tuple[TaskSpec, ...], dict[str, str]]:
     """The tasks whose data are there; and those whose data are not, with how to get them. An unknown name raises."""
     found, missing = [], {}
     for spec in suite.task_specs():
@@ -274,59 +365,4 @@ def _find_tasks(suite: Suite) -> tuple[list[TaskSpec], dict[str, str]]:
             found.append(spec)
         except MissingDataset as error:
             missing[spec.name] = " ".join(str(error).split())
-    return found, missing
-
-
-def find_embeddings(suite: Suite) -> tuple[dict[str, str], dict[str, str]]:
-    """Fingerprints of the embeddings that the metrics listen with; and those that cannot be loaded, with the reason."""
-    found, missing = {}, {}
-    metrics = (METRICS[name] for name in suite.metrics)
-    for name in sorted({metric.embedding for metric in metrics if isinstance(metric, SetMetric)}):
-        try:
-            found[name] = load_embedding(name).fingerprint
-        except (ValueError, ImportError, OSError) as error:
-            missing[name] = " ".join(str(error).split())
-    return found, missing
-
-
-def find_audio(name: str) -> AudioSet:
-    """An embedded set by its name, or the user's folder.
-
-    Raises
-    ------
-    AudioError
-        If it is neither, or an embedded file is not the one that its manifest names.
-    """
-    if Path(name).is_dir():
-        return from_folder(name)
-    if name in assets.FOLDERS:
-        assets.verify(name)
-        return from_folder(assets.folder(name), name=name)
-    raise AudioError(f"audio {name!r}: must be a folder or one of {', '.join(assets.FOLDERS)}")
-
-
-def left_out(plan: Plan, cards: Mapping[str, Card]) -> list[Item]:
-    """Records of what could not even be tried: systems and embeddings that cannot be loaded; `cards` by metric."""
-    missing = [(spec, "", name, reason) for spec, reason in plan.unusable.values() for name in plan.suite.metrics]
-    missing += [
-        (spec, fingerprint, metric, plan.unheard[embedding])
-        for spec, fingerprint in plan.rebuilders.values()
-        for metric, embedding in plan.set_metrics
-        if embedding in plan.unheard
-    ]
-    return [
-        Item(
-            system=spec.label,
-            fingerprint=fingerprint,
-            dataset=audio_set.name,
-            metric=metric,
-            card=cards[metric].hash,
-            seed=spec.seed,
-            item=item.id,
-            group=item.id,
-            reason=reason,
-        )
-        for spec, fingerprint, metric, reason in missing
-        for audio_set in plan.data
-        for item in audio_set.items
-    ]
+    return tuple(found), missing

@@ -1,37 +1,35 @@
-"""Run a suite: plan, run what is missing, summarise, write.
+"""Run a suite: plan, run what is missing, gather the records, write.
 
 The plan's hash names the run's folder, so that another request never overwrites this one's results.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from m2l_bench.audio import AudioError, info
 from m2l_bench.cards import Card
 from m2l_bench.files.disk import write_atomic
 from m2l_bench.files.untrusted import parse_json
-from m2l_bench.reconstruction.metrics import METRICS
-from m2l_bench.results import Item, Row, joined_notes, provenance, read_items, read_rows, write_run
-from m2l_bench.suite.clips import ClipJob, heard
+from m2l_bench.results import Item, Row, provenance, read_items, read_rows, write_run
 from m2l_bench.suite.data import AudioItem
-from m2l_bench.suite.engine import Done, Engine, Job, JobStore, Outcome, Workspace, run_jobs
-from m2l_bench.suite.forecast import Cost, cost_record
-from m2l_bench.suite.jobs import BIT_RATE, set_metric
-from m2l_bench.suite.journal import Journal
+from m2l_bench.suite.engine import Done, Engine, Job, Workspace, run_jobs
+from m2l_bench.suite.jobs.clip import ClipJob, read_clips
 from m2l_bench.suite.local import local_unless
-from m2l_bench.suite.plan import Plan, distance_jobs, left_out, make_plan, planned_counts, probe_jobs
+from m2l_bench.suite.plan import Plan, make_plan, second_jobs
+from m2l_bench.suite.records import all_records
+from m2l_bench.suite.status import RunLock
 from m2l_bench.suite.suite import Suite
-from m2l_bench.suite.summary import summarise
-from m2l_bench.systems.registry import caveat
-from m2l_bench.tasks.scoring import METRICS as TASK_METRICS
 
 
 @dataclass(frozen=True)
@@ -42,27 +40,45 @@ class RunResult:
     ----------
     folder : Path
     plan : Plan
-    rows, items : list of Row and of Item
-    cards : dict of str to Card
-        By metric name.
+    rows : list of Row
+    n_failed : int
+        Items without a number, and data that were not there.
     fresh : bool
         Whether anything was computed.
     workspace : Workspace
-        Where finished jobs and latents lie.
+        Where finished jobs lie.
     """
 
     folder: Path
     plan: Plan
     rows: list[Row]
-    items: list[Item]
-    cards: dict[str, Card]
+    n_failed: int
     fresh: bool
     workspace: Workspace
 
     @property
-    def n_failed(self) -> int:
-        """Records that hold a reason in place of a number, and tasks that could not be tried."""
-        return sum(bool(item.reason) for item in self.items) + len(self.plan.missing)
+    def cards(self) -> dict[str, Card]:
+        """The cards of everything that was measured, by metric name."""
+        return dict(self.plan.cards)
+
+    @cached_property
+    def items(self) -> list[Item]:
+        """The items, read from the run's folder."""
+        return read_items(self.folder)
+
+
+@dataclass
+class _Cost:
+    """What jobs of one kind and system took: jobs, their seconds, and seconds of audio that they went over."""
+
+    jobs: int = 0
+    seconds: float = 0.0
+    audio_seconds: float = 0.0
+
+    def add(self, done: Done) -> None:
+        self.jobs += 1
+        self.seconds += done.seconds
+        self.audio_seconds += audio_seconds(done.job)
 
 
 def run_suite(
@@ -73,8 +89,7 @@ def run_suite(
     retry_failed: bool = False,
     mirror: str | None = None,
     on_plan: Callable[[Plan], None] = lambda plan: None,
-    on_jobs: Callable[[int], None] = lambda n: None,
-    on_finished: Callable[[Job, float | None], None] = lambda job, seconds: None,
+    on_finished: Callable[[str, float | None], None] = lambda label, seconds: None,
 ) -> RunResult:
     """Run a suite, or find it finished.
 
@@ -87,11 +102,12 @@ def run_suite(
     engine : Engine, optional
         Where jobs run; one process of this machine by default.
     retry_failed : bool
-        Run those jobs again that left a file without a number, and write the results anew.
+        Run those jobs again that left a number out, and write the results anew.
     mirror : str, optional
-        URL of a copy of the finished jobs and latents, for machines that share no file system: any that fsspec can open.
-    on_plan, on_jobs, on_finished : callable
-        For progress: called with the plan, with how many jobs follow from the first phase, and with every job.
+        URL of a copy of the finished jobs, for machines that share no file system: any that fsspec can open.
+    on_plan, on_finished : callable
+        For progress: called with the plan, and for each job with the label of its system and its seconds, None where it was
+        found finished.
 
     Returns
     -------
@@ -104,112 +120,117 @@ def run_suite(
     EngineError
         If the run could not go on; what is finished is kept, and the same call goes on from there.
     """
-    plan = make_plan(suite)
-    on_plan(plan)
-    if not (plan.data or plan.tasks):
-        raise ValueError("; ".join(plan.missing.values()) or "audio, tasks: one of them must name something")
-    if not plan.systems:
-        raise ValueError("; ".join(reason for _, reason in plan.unusable.values()) or "systems: must name at least one")
-    runs = Path("results") / "runs"
-    folder = out or runs / f"{suite.name}-{plan.hash}"
-    cards = plan_cards(plan)
-    found = _finished_plan(folder)
-    if found is not None and found != plan.hash:
-        raise ValueError(
-            f"{folder}: holds the run of another plan ({found}, this one is {plan.hash}); choose another --out"
-        )
     started = time.time()
-    costs: dict[tuple[str, str], Cost] = {}
-    store = JobStore(Workspace(folder / "store" if out else runs / ".store", mirror))
-    with Journal(folder, plan.hash, planned_counts(plan)) as journal, local_unless(engine) as chosen:
+    with local_unless(engine) as chosen:
+        plan = make_plan(suite, chosen)
+        on_plan(plan)
+        if not (plan.data or plan.tasks):
+            raise ValueError("; ".join(plan.missing.values()) or "audio, tasks: one of them must name something")
+        if not plan.systems:
+            raise ValueError("; ".join(plan.unusable.values()) or "systems: must name at least one")
+        runs = Path("results") / "runs"
+        folder = out or runs / f"{suite.name}-{plan.hash}"
+        found = _finished(folder)
+        if found is not None and found["plan"] != plan.hash:
+            raise ValueError(
+                f"{folder}: holds the run of another plan ({found['plan']}, this one is {plan.hash}); choose another --out"
+            )
+        workspace = Workspace((folder / "store" if out else runs / ".store").absolute(), mirror)
+        store = workspace.store
+        costs: dict[tuple[str, str], _Cost] = {}
 
         def finished(done: Done) -> None:
-            journal.finished(done)
-            if done.seconds is not None:
-                costs.setdefault((done.job.kind, done.job.label), Cost()).add(done.job, done.seconds)
-            on_finished(done.job, done.seconds)
+            costs.setdefault((done.job.kind, done.job.label), _Cost()).add(done)
+            on_finished(done.job.label, done.seconds)
 
-        def outcomes(jobs: Sequence[Job]) -> list[Outcome]:
-            return run_jobs(
+        def run_all(jobs: Iterable[Job]) -> None:
+            run_jobs(
                 jobs,
-                store,
+                workspace,
                 chosen,
                 retry_failed=retry_failed,
-                on_started=journal.started,
+                on_found=lambda job: on_finished(job.label, None),
                 on_finished=finished,
             )
 
-        first = outcomes(plan.jobs)
-        records = [record for outcome in first for record in outcome.items]
-        following: list[Job] = [*distance_jobs(plan, records), *probe_jobs(plan, first)]
-        on_jobs(len(following))
-        second = outcomes(following)
-        if found is not None and not costs:
-            return RunResult(folder, plan, read_rows(folder), read_items(folder), cards, False, store.workspace)
-        journal.begin()
-        rows = [row for outcome in second for row in outcome.rows]
-        items = [record for record in records if record.metric in cards] + left_out(plan, cards)
-        rows += _summaries(plan, items, {(row.dataset, row.system, row.metric) for row in rows})
-        items += [record for outcome in second for record in outcome.items]
-        caveats = {label: caveat(spec.spelling) for label, (spec, _) in plan.systems.items() if spec.checkpoint is None}
-        rows = [replace(row, note=joined_notes(row.note, caveats.get(row.system, ""))) for row in rows]
-        described = {card.hash: asdict(card) for card in cards.values()}
-        write_atomic(folder / "cards.json", (json.dumps(described, indent=2, sort_keys=True) + "\n").encode())
-        done = [*zip(plan.jobs, first, strict=True), *zip(following, second, strict=True)]
-        used = store.files(done)
-        record = _run_record(plan, started, costs, chosen) | {
-            "store": Path(os.path.relpath(store.workspace.folder, folder)).as_posix(),
-            "jobs": len(done),
-            "bytes": sum(path.stat().st_size for path in used),
-        }
-        write_run(folder, rows, items, record, others=[folder / "cards.json", *used])
-    return RunResult(folder, plan, rows, items, cards, True, store.workspace)
+        with RunLock(folder) as lock:
+            lock.list_plan(plan, workspace)
+            run_all(plan.first_jobs())
+            second = list(second_jobs(plan, store))
+            lock.list_jobs(2, second)
+            run_all(second)
+            if found is not None and not costs:
+                n_failed = int(found["failed"]) + len(plan.missing)
+                return RunResult(folder, plan, read_rows(folder), n_failed, False, workspace)
+            described = {card.hash: asdict(card) for card in plan.cards.values()}
+            write_atomic(folder / "cards.json", (json.dumps(described, indent=2, sort_keys=True) + "\n").encode())
+            record = _run_record(plan, started, costs, chosen) | {
+                "store": Path(os.path.relpath(workspace.folder, folder.absolute())).as_posix(),
+                "outcomes": outcomes_digest(plan, workspace, second),
+            }
+            rows: list[Row] = []
+
+            def items() -> Iterator[Item]:
+                for records in all_records(plan, store):
+                    rows.extend(records.rows)
+                    for several in records.items:
+                        yield from several
+
+            write_run(folder, rows, items(), record, others=[folder / "cards.json"])
+    return RunResult(folder, plan, rows, int(record["failed"]) + len(plan.missing), True, workspace)
 
 
-def plan_cards(plan: Plan) -> dict[str, Card]:
-    """The cards of everything a run measures, by metric name."""
-    cards = {name: METRICS[name].card for name in plan.suite.metrics} | {BIT_RATE.name: BIT_RATE}
-    cards |= {name: set_metric(name).card for name, embedding in plan.set_metrics if embedding in plan.embeddings}
-    return cards | {name: TASK_METRICS[name].card for spec in plan.tasks for name in spec.load().metrics}
+def outcomes_digest(plan: Plan, workspace: Workspace, second: Sequence[Job]) -> str:
+    """SHA-256 over the content of all outcomes that a run rests on, in the order of the jobs; their arrays included."""
+    digest = hashlib.sha256()
+    for jobs in (plan.first_jobs(), second):
+        for job in jobs:
+            digest.update(workspace.store.digest(job.id))
+    return digest.hexdigest()
 
 
-def _summaries(plan: Plan, items: Sequence[Item], covered: set[tuple[str, str, str]]) -> list[Row]:
-    """Rows of everything that is a mean over files; what the second phase gave a row for is covered."""
-    rows = []
-    for audio_set in plan.data:
-        open_items = (
-            item
-            for item in items
-            if item.dataset == audio_set.name and (item.dataset, item.system, item.metric) not in covered
-        )
-        rows += summarise(open_items, audio_set, seed=plan.suite.seed)
-    return rows
+def audio_seconds(job: Job) -> float:
+    """Seconds of audio that a job goes over; 0 for one that reads no audio, or a file that cannot be read."""
+    try:
+        return info(job.path).duration if job.path else 0.0
+    except AudioError:  # the job says so
+        return 0.0
 
 
-def _finished_plan(folder: Path) -> str | None:
-    """Hash of the plan whose results lie in `folder`; None where there are none."""
+def _finished(folder: Path) -> dict[str, Any] | None:
+    """The record of the run whose results lie in `folder`; None where there are none."""
     path = folder / "run.json"
     if not path.is_file():
         return None
     try:
-        return str(parse_json(path.read_text(encoding="utf-8"))["plan"])
+        record = parse_json(path.read_text(encoding="utf-8"))
+        return {"plan": str(record["plan"]), "failed": int(record["failed"])}
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: must be a run's provenance in JSON ({error})") from error
 
 
-def _run_record(plan: Plan, started: float, costs: dict[tuple[str, str], Cost], engine: Engine) -> dict[str, Any]:
+def _run_record(plan: Plan, started: float, costs: dict[tuple[str, str], _Cost], engine: Engine) -> dict[str, Any]:
     return {
         "plan": plan.hash,
         "suite": plan.suite.model_dump(mode="json"),
         "data": {audio_set.name: {"hash": audio_set.hash, "files": len(audio_set.items)} for audio_set in plan.data},
         "tasks": {spec.name: {"items": len(spec.audio()), "data": spec.load().about.version} for spec in plan.tasks},
-        "unusable_systems": {label: reason for label, (_, reason) in plan.unusable.items()},
-        "unusable_embeddings": dict(plan.unheard),
+        "unusable_systems": dict(plan.unusable),
+        "unusable_encoders": dict(plan.missing_encoders),
         "missing_data": dict(plan.missing),
         "engine": repr(engine),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
         "wall_seconds": round(time.time() - started, 3),
-        "costs": cost_record(costs),
+        "costs": [
+            {
+                "kind": kind,
+                "system": system,
+                "jobs": cost.jobs,
+                "seconds": round(cost.seconds, 3),
+                "audio_seconds": round(cost.audio_seconds, 3),
+            }
+            for (kind, system), cost in sorted(costs.items())
+        ],
         "provenance": provenance(),
     }
 
@@ -217,7 +238,7 @@ def _run_record(plan: Plan, started: float, costs: dict[tuple[str, str], Cost], 
 def render_clips(
     result: RunResult, dataset: str, ids: Sequence[str], *, engine: Engine | None = None
 ) -> Iterator[tuple[AudioItem, int, np.ndarray, dict[str, np.ndarray]]]:
-    """Make clips of a finished run again, to be listened to.
+    """Make clips of a finished run again, for the listening page.
 
     Parameters
     ----------
@@ -230,19 +251,19 @@ def render_clips(
     Yields
     ------
     tuple
-        As :func:`m2l_bench.suite.clips.heard`.
+        As :func:`m2l_bench.suite.jobs.clip.read_clips`.
     """
     wanted = {item.id: item for audio_set in result.plan.data if audio_set.name == dataset for item in audio_set.items}
     jobs = [
         ClipJob(
-            system=spec,
-            fingerprint=fingerprint,
+            spec=system.spec,
+            fingerprint=system.fingerprint,
             item=wanted[name],
             max_length_difference=result.plan.suite.max_length_difference,
         )
-        for spec, fingerprint in result.plan.rebuilders.values()
+        for system in result.plan.codecs.values()
         for name in ids
     ]
     with local_unless(engine) as chosen:
-        run_jobs(jobs, JobStore(result.workspace), chosen)
-    yield from heard(jobs, result.workspace)
+        run_jobs(jobs, result.workspace, chosen)
+    yield from read_clips(jobs, result.workspace.store)

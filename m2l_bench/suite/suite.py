@@ -15,17 +15,20 @@ A suite is TOML::
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from m2l_bench.files.untrusted import ALLOW_OUTSIDE, OutsideError, faults, outside_allowed, read_toml
 from m2l_bench.probes import PROBES
-from m2l_bench.suite.jobs import SystemSpec
-from m2l_bench.suite.probing import TaskSpec
+from m2l_bench.suite.data import TaskSpec
+from m2l_bench.systems.base import System
+from m2l_bench.systems.registry import load, needs_download
 
 EMBEDDED_SYSTEMS = (
     "identity",
@@ -52,8 +55,20 @@ EMBEDDED_METRICS = (
 )
 
 
-class SystemEntry(BaseModel):
-    """One system of a suite."""
+class SystemSpec(BaseModel):
+    """One system of a suite, and how to load it in any process or on any machine.
+
+    Attributes
+    ----------
+    system : str
+        Registry name, ``path/to/file.py:Class``, or ``folder``.
+    label : str
+        Its name in the tables; the registry name by default.
+    checkpoint, device : str or None
+    seed : int
+    options : dict
+        Constructor options; strings, numbers and truth values only.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -64,16 +79,34 @@ class SystemEntry(BaseModel):
     seed: int = 0
     options: dict[str, str | int | float | bool] = Field(default_factory=dict)
 
-    def spec(self) -> SystemSpec:
-        """As the jobs take it."""
-        return SystemSpec(
-            label=self.label or self.system.rpartition("/")[2],
-            spelling=self.system,
-            checkpoint=self.checkpoint,
-            device=self.device,
-            seed=self.seed,
-            options=self.options,
-        )
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, values: Any) -> Any:
+        """Give it a label, and make the paths that it names absolute: the run may be verified from another folder."""
+        if not isinstance(values, dict) or not isinstance(values.get("system"), str):
+            return values
+        system, checkpoint = values["system"], values.get("checkpoint")
+        path, sign, name = system.rpartition(":")
+        if path.endswith(".py"):
+            system = f"{Path(path).absolute()}{sign}{name}"
+        if checkpoint and Path(checkpoint).exists():
+            checkpoint = str(Path(checkpoint).absolute())
+        label = values.get("label") or system.rpartition("/")[2]
+        return values | {"system": system, "label": label, "checkpoint": checkpoint}
+
+    def load(self) -> System:
+        """Load the system; ValueError, ImportError or OSError says in one line why it cannot be."""
+        return _load_cached(self.model_dump_json(exclude={"label"}))
+
+    def would_download(self) -> bool:
+        """Whether it is loaded from a checkpoint on the hub."""
+        return self.checkpoint is None and needs_download(self.system)
+
+
+@lru_cache(maxsize=2)  # a worker meets a few systems one after the other; large ones must not pile up
+def _load_cached(spec: str) -> System:
+    given = json.loads(spec)
+    return load(given["system"], given["checkpoint"], device=given["device"], seed=given["seed"], **given["options"])
 
 
 class Suite(BaseModel):
@@ -82,7 +115,7 @@ class Suite(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = "embedded"
-    systems: tuple[SystemEntry, ...] = tuple(SystemEntry(system=name) for name in EMBEDDED_SYSTEMS)
+    systems: tuple[SystemSpec, ...] = tuple(SystemSpec(system=name) for name in EMBEDDED_SYSTEMS)
     audio: tuple[str, ...] = EMBEDDED_AUDIO
     metrics: tuple[str, ...] = EMBEDDED_METRICS
     tasks: tuple[str, ...] = EMBEDDED_TASKS
@@ -90,6 +123,7 @@ class Suite(BaseModel):
     probe_seeds: tuple[int, ...] = (0, 1, 2)
     train_items: tuple[PositiveInt, ...] = ()
     seed: int = Field(default=0, ge=0)
+    device: str | None = None
     max_length_difference: float = Field(default=0.0, ge=0.0)
 
     @field_validator("name")
@@ -110,12 +144,18 @@ class Suite(BaseModel):
 
     @field_validator("systems")
     @classmethod
-    def _labels_differ(cls, value: tuple[SystemEntry, ...]) -> tuple[SystemEntry, ...]:
-        labels = [entry.spec().label for entry in value]
+    def _labels_differ(cls, value: tuple[SystemSpec, ...]) -> tuple[SystemSpec, ...]:
+        labels = [spec.label for spec in value]
         twice = sorted({label for label in labels if labels.count(label) > 1})
         if twice:
             raise ValueError(f"labels must differ, got {', '.join(twice)} more than once (LABEL=SYSTEM names one)")
         return value
+
+    @field_validator("audio", "tasks")
+    @classmethod
+    def _absolute(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """Folders and files by their absolute paths."""
+        return tuple(_absolute(text) for text in value)
 
     @field_validator("metrics")
     @classmethod
@@ -133,6 +173,10 @@ class Suite(BaseModel):
             if name not in PROBES:
                 raise ValueError(f"probe must be one of {', '.join(PROBES)}, got {name!r}")
         return value
+
+    def system_specs(self) -> list[SystemSpec]:
+        """The systems, each on the suite's device unless it names one of its own."""
+        return [spec if spec.device else spec.model_copy(update={"device": self.device}) for spec in self.systems]
 
     def task_specs(self) -> list[TaskSpec]:
         """The tasks as the jobs take them; ``NAME=DIR`` says where the data lie."""
@@ -156,7 +200,7 @@ def read_suite(path: str | Path) -> Suite:
 
 def _refuse_code(suite: Suite, path: Path) -> None:
     """A suite file may come from anybody: it names no code to be run."""
-    code = [name for name in (*(entry.system for entry in suite.systems), *suite.tasks) if ".py:" in name]
+    code = [name for name in (*(spec.system for spec in suite.systems), *suite.tasks) if ".py:" in name]
     if code and not outside_allowed():
         raise OutsideError(
             f"{path}: {code[0]!r} would run that file's code; name it on the command line, or set {ALLOW_OUTSIDE}=1"
@@ -174,8 +218,7 @@ def make_suite(content: dict[str, Any], *, source: str = "suite") -> Suite:
 def default_metrics(audio: Sequence[str]) -> tuple[tuple[str, ...], str]:
     """The embedded suite's metrics, without those of whole sets where a folder is too small; and what was left out."""
     from m2l_bench.audio import list_audio
-    from m2l_bench.cards import SetMetric
-    from m2l_bench.reconstruction.metrics import METRICS
+    from m2l_bench.reconstruction.metrics import METRICS, SetMetric
     from m2l_bench.reconstruction.sets.distribution import MINIMUM_FILES
 
     small = [name for name in audio if Path(name).is_dir() and len(list_audio(name)) < MINIMUM_FILES]
@@ -196,6 +239,17 @@ def folder_entry(text: str) -> dict[str, Any]:
     return {"system": "folder", "label": label, "options": {"directory": str(Path(directory).resolve())}}
 
 
-def _from_spelling(text: str) -> SystemEntry:
+def _absolute(text: str) -> str:
+    """``NAME``, ``FOLDER``, ``NAME=FOLDER``, ``labels.csv`` or ``file.py:NAME`` with an absolute path where it has one."""
+    name, sign, place = text.partition("=")
+    file, colon, attribute = text.rpartition(":")
+    if sign:
+        return f"{name}={Path(place).absolute()}"
+    if file.endswith(".py"):
+        return f"{Path(file).absolute()}{colon}{attribute}"
+    return str(Path(text).absolute()) if Path(text).exists() else text
+
+
+def _from_spelling(text: str) -> SystemSpec:
     label, _, system = text.rpartition("=")
-    return SystemEntry(system=system, label=label)
+    return SystemSpec(system=system, label=label)

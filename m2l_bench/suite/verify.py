@@ -1,14 +1,14 @@
-"""Whether a finished run is still what it was: its files hashed, and a sample of its rows computed again.
+"""Whether a finished run is still what it was: its files and outcomes checked, and a sample of its rows computed again.
 
-A row of a whole set, or of a probe, is computed again from the stored latents. A mean or median is summarised again from the
-stored scores of single files, and one slice of those files, drawn by the seed, goes through its system and metrics again.
+All rows are built again from the stored outcomes. Of the rows that a sample is drawn of, the jobs behind are run again too: a
+row of a whole set, or of a probe, over the stored windows and latents; a mean or median over one of its files.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from math import isclose, isnan
 from pathlib import Path
@@ -17,13 +17,16 @@ from typing import Any
 import numpy as np
 
 from m2l_bench.files.disk import sha256
-from m2l_bench.results import ROW_KEY, Item, Row, read_checksums, read_items, read_rows
-from m2l_bench.suite.engine import Engine, Job, JobStore, Outcome, Workspace, run_jobs
-from m2l_bench.suite.jobs import ReconstructJob
+from m2l_bench.results import ROW_KEY, Row, read_checksums, read_rows
+from m2l_bench.suite.engine import Engine, Job, Workspace, run_jobs
+from m2l_bench.suite.jobs.distance import DistanceJob
+from m2l_bench.suite.jobs.probe import ProbeJob
 from m2l_bench.suite.local import local_unless
-from m2l_bench.suite.plan import Plan, distance_jobs, make_plan, probe_jobs
+from m2l_bench.suite.plan import Plan, make_plan, second_jobs
+from m2l_bench.suite.records import all_records
+from m2l_bench.suite.run import outcomes_digest
+from m2l_bench.suite.store import Outcome, require
 from m2l_bench.suite.suite import make_suite
-from m2l_bench.suite.summary import summarise
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class RowCheck:
 
 @dataclass
 class Verification:
-    """What was found.
+    """The result of :func:`verify`.
 
     Attributes
     ----------
@@ -97,37 +100,52 @@ def verify(
     if found.files:
         found.obstacle = "mend the files first (a run repeated into another folder does)" if sample else ""
         return found
-    if sample:
-        with local_unless(engine) as chosen:
-            _check_rows(found, folder, sample, np.random.default_rng(seed), tolerance, chosen)
+    with local_unless(engine) as chosen:
+        _check_outcomes(found, folder, sample, np.random.default_rng(seed), tolerance, chosen)
     return found
 
 
-def _check_rows(
+def _check_outcomes(
     found: Verification, folder: Path, sample: int, rng: np.random.Generator, tolerance: float, engine: Engine
 ) -> None:
-    record = json.loads((folder / "run.json").read_text())
-    plan = make_plan(make_suite(record["suite"]))
+    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    plan = make_plan(make_suite(record["suite"]), engine)
     if plan.hash != record["plan"]:
-        found.obstacle = _what_changed(plan, record)
+        found.obstacle = _difference(plan, record)
         return
-    rows, items = read_rows(folder), read_items(folder)
-    chosen = [rows[place] for place in sorted(rng.permutation(len(rows))[:sample])]
-    store = JobStore(Workspace(folder / record["store"]))
-    following = _following(plan, store) if any(row.statistic in _OF_SETS for row in chosen) else {}
-    jobs = [_job_behind(row, plan, following, rng) for row in chosen]
-    of_sets = [job for job in jobs if job and job.kind != "reconstruct"]
-    slices = [job for job in jobs if job and job.kind == "reconstruct"]
-    made = _outcomes(slices, engine) | _outcomes(of_sets, engine, store.workspace.folder / "latents")
+    workspace = Workspace((folder / record["store"]).absolute())
+    store = workspace.store
+    store.refresh()
+    try:
+        for job in plan.first_jobs():
+            require(store, job.id)
+        second = list(second_jobs(plan, store))
+        for job in second:
+            require(store, job.id)
+        if outcomes_digest(plan, workspace, second) != record["outcomes"]:
+            found.files[record["store"]] = "changed"
+            found.obstacle = "the stored outcomes are not those that the rows were made of"
+            return
+        again = {_key(row): row for records in all_records(plan, store) for row in records.rows}
+    except OSError as error:
+        found.files[record["store"]] = "changed"
+        found.obstacle = f"{error.strerror}; the run repeated into another folder computes it again"
+        return
+    rows = read_rows(folder)
+    found.rows = [check for row in rows if not (check := _compare(row, again.get(_key(row)), tolerance)).agrees]
+    differing = {_key(check.row) for check in found.rows}
+    chosen = [
+        rows[place] for place in sorted(rng.permutation(len(rows))[:sample]) if _key(rows[place]) not in differing
+    ]
+    jobs = [_job_behind(row, plan, second, rng) for row in chosen]
     for row, job in zip(chosen, jobs, strict=True):
-        outcome = made[job.id] if job else None
-        if row.statistic in _OF_SETS and (job or row.n_scored):
-            found.rows.append(_check_of_set(row, outcome, tolerance))
-        else:
-            found.rows.append(_check_summary(row, outcome, job, items, plan, tolerance))
+        check = RowCheck(row, True, repr(row.value))
+        if job is not None:
+            check = _run_again(check, job, workspace, engine, tolerance)
+        found.rows.append(check)
 
 
-def _what_changed(plan: Plan, record: dict[str, Any]) -> str:
+def _difference(plan: Plan, record: dict[str, Any]) -> str:
     """Why a run's suite is another plan today."""
     from m2l_bench import __version__
 
@@ -138,80 +156,95 @@ def _what_changed(plan: Plan, record: dict[str, Any]) -> str:
     changes += [f"{name} is not there" for name in plan.missing if name not in record["missing_data"]]
     changes += [
         f"{label} cannot be loaded ({reason})"
-        for label, (_, reason) in plan.unusable.items()
+        for label, reason in plan.unusable.items()
         if label not in record["unusable_systems"]
     ]
     return "; ".join(changes) or "a system, a task's data or the code is not the one that made it"
 
 
-_OF_SETS = ("pooled", "score")
-_SUMMARISED = ("system", "fingerprint", "dataset", "metric", "card", "seed")
+def _job_behind(row: Row, plan: Plan, second: Sequence[Job], rng: np.random.Generator) -> Job | None:
+    """The job that gives a row of a set or a probe, or one of those whose files a mean is over; None where there is none."""
+    if row.task:
+        for job in second:
+            if isinstance(job, ProbeJob) and (job.task.load().name, job.probe) == (row.task, row.probe):
+                system = plan.probed.get(row.system)
+                if system and plan.probed[job.label].fingerprint == system.fingerprint:
+                    return job
+        return None
+    if row.system not in plan.codecs:
+        return None
+    items = next(data.items for data in plan.data if data.name == row.dataset)
+    if row.statistic == "pooled":
+        sides = {plan.scorings[row.system].job(item).id for item in items}
+        found = (job for job in second if isinstance(job, DistanceJob) and job.metric == row.metric)
+        return next((job for job in found if sides.issuperset(job.estimates)), None)
+    return plan.scorings[row.system].job(items[rng.integers(len(items))])
 
 
-def _following(plan: Plan, store: JobStore) -> dict[tuple[Any, ...], Job]:
-    """The job of the second phase behind each row that one gave."""
-    outcomes = [store.read(job) or Outcome() for job in plan.jobs]
-    records = [record for outcome in outcomes for record in outcome.items]
-    jobs: list[Job] = [*distance_jobs(plan, records), *probe_jobs(plan, outcomes)]
-    return {_key(row, ROW_KEY): job for job in jobs for row in (store.read(job) or Outcome()).rows}
+def _run_again(check: RowCheck, job: Job, workspace: Workspace, engine: Engine, tolerance: float) -> RowCheck:
+    """Run a job in a store of its own, with the outcomes that it rests on, and compare what it gives."""
+    stored = require(workspace.store, job.id)
+    with tempfile.TemporaryDirectory() as folder:
+        fresh = Workspace(Path(folder))
+        for key in _rests_on(job):
+            fresh.store.put(key, require(workspace.store, key))
+        run_jobs([job], fresh, engine)
+        made = require(fresh.store, job.id)
+        fresh.store.close()
+    if _same(stored, made, tolerance):
+        name = getattr(getattr(job, "item", None), "id", "")
+        return RowCheck(check.row, True, f"{check.found}{f', {name} scored again' if name else ''}")
+    return RowCheck(
+        check.row, False, f"the {job.kind} job behind it gives {_first_difference(stored, made, tolerance)}"
+    )
 
 
-def _job_behind(row: Row, plan: Plan, following: dict[tuple[Any, ...], Job], rng: np.random.Generator) -> Job | None:
-    """The job that gives a row of a set, or one of those whose files a mean is over; None where there is none."""
-    if row.statistic in _OF_SETS:
-        return following.get(_key(row, ROW_KEY))
-    wanted = (row.system, row.dataset)
-    jobs = [job for job in plan.jobs if isinstance(job, ReconstructJob) and (job.label, job.dataset) == wanted]
-    return jobs[rng.integers(len(jobs))] if jobs else None
+def _rests_on(job: Job) -> Iterator[str]:
+    if isinstance(job, DistanceJob):
+        yield from (*job.references, *job.estimates)
+    elif isinstance(job, ProbeJob):
+        yield from (key for _, key in job.latents)
 
 
-def _outcomes(jobs: Sequence[Job], engine: Engine, latents: Path | None = None) -> dict[str, Outcome]:
-    """Run jobs in an empty store, over given latents where they need any."""
-    with tempfile.TemporaryDirectory() as fresh:
-        if latents is not None and latents.is_dir():
-            (Path(fresh) / "latents").symlink_to(latents.resolve(), target_is_directory=True)
-        outcomes = run_jobs(jobs, JobStore(Workspace(Path(fresh))), engine)
-        return {job.id: outcome for job, outcome in zip(jobs, outcomes, strict=True)}
+def _same(stored: Outcome, made: Outcome, tolerance: float) -> bool:
+    return not _first_difference(stored, made, tolerance) and stored.arrays.keys() == made.arrays.keys()
 
 
-def _check_of_set(row: Row, outcome: Outcome | None, tolerance: float) -> RowCheck:
-    rows = outcome.rows if outcome else ()
-    made = next((other for other in rows if _key(other, ROW_KEY) == _key(row, ROW_KEY)), None)
-    return _compare(row, made, tolerance)
+def _first_difference(stored: Outcome, made: Outcome, tolerance: float) -> str:
+    """Where two outcomes differ, such as ``scores.si_sdr: 1.0 in place of 2.0``; empty where they do not."""
+    for name, a, b in _pairs("", stored.value, made.value):
+        if not _close(a, b, tolerance):
+            return f"{name}: {b!r} in place of {a!r}"
+    for name, array in stored.arrays.items():
+        other = made.arrays.get(name)
+        if other is None or other.shape != array.shape:
+            return f"{name} of another shape"
+        if not np.allclose(array, other, rtol=tolerance, atol=tolerance * float(np.abs(array).max(initial=0.0))):
+            return f"other {name}"
+    return ""
 
 
-def _check_summary(
-    row: Row, outcome: Outcome | None, job: Job | None, items: Sequence[Item], plan: Plan, tolerance: float
-) -> RowCheck:
-    mine = [item for item in items if _key(item, _SUMMARISED) == _key(row, _SUMMARISED)]
-    data = next(data for data in plan.data if data.name == row.dataset)
-    rows = summarise(mine, data, seed=plan.suite.seed)
-    check = _compare(row, next((made for made in rows if made.statistic == row.statistic), None), tolerance)
-    if not check.agrees or outcome is None or not isinstance(job, ReconstructJob):
-        return check
-    names = {item.id for item in job.items}
-    stored = {item.item: item for item in mine if item.item in names}
-    made = {item.item: item for item in outcome.items if _key(item, _SUMMARISED) == _key(row, _SUMMARISED)}
-    for name in sorted(stored.keys() | made.keys()):
-        if not (name in stored and name in made and _equal(stored[name], made[name], tolerance)):
-            values = [repr(scores[name].value) if name in scores else "nothing" for scores in (stored, made)]
-            return RowCheck(row, False, f"{name}: stored {values[0]}, now {values[1]}")
-    return RowCheck(row, True, f"{check.found}, {len(made)} of {row.n_planned} files scored again")
+def _pairs(name: str, a: Any, b: Any) -> Iterator[tuple[str, Any, Any]]:
+    """The values of two JSON objects at each place."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        for key in sorted(a.keys() | b.keys()):
+            yield from _pairs(f"{name}.{key}".lstrip("."), a.get(key), b.get(key))
+    elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        for k, (one, other) in enumerate(zip(a, b, strict=True)):
+            yield from _pairs(f"{name}[{k}]", one, other)
+    else:
+        yield name, a, b
 
 
 def _compare(row: Row, made: Row | None, tolerance: float) -> RowCheck:
-    if made is None or not _equal(row, made, tolerance):
+    stored, again = asdict(row), asdict(made) if made else {}
+    if not all(_close(value, again.get(name), tolerance) for name, value in stored.items()):
         return RowCheck(row, False, f"stored {row.value!r}, now {made.value if made else 'nothing'!r}")
-    return RowCheck(row, True, repr(made.value))
+    return RowCheck(row, True, repr(row.value))
 
 
-def _key(record: Row | Item, names: Sequence[str]) -> tuple[Any, ...]:
-    return tuple(getattr(record, name) for name in names)
-
-
-def _equal(a: Row | Item, b: Row | Item, tolerance: float) -> bool:
-    stored, made = asdict(a), asdict(b)
-    return all(_close(stored[name], made[name], tolerance) for name in stored)
+def _key(row: Row) -> tuple[Any, ...]:
+    return tuple(getattr(row, name) for name in ROW_KEY)
 
 
 def _close(a: Any, b: Any, tolerance: float) -> bool:

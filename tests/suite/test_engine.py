@@ -15,24 +15,25 @@ from pathlib import Path
 
 import psutil
 import pytest
-from toy_jobs import ThreadsJob, ToyJob
+from toy_jobs import BatchedJob, GpuJob, ThreadsJob, ToyJob, values_of
 
-from m2l_bench.suite.engine import EngineError, JobStore, Workspace, run_jobs
+from m2l_bench.suite.engine import EngineError
 from m2l_bench.suite.local import LocalEngine, _serve, _Worker
+from m2l_bench.suite.store import Store
 
 TOY_RUN = """
 import sys
 from contextlib import closing
 from pathlib import Path
 sys.path[:0] = {path!r}
-from toy_jobs import ToyJob
-from m2l_bench.suite.engine import JobStore, Workspace, run_jobs
+from toy_jobs import BatchedJob
+from m2l_bench.suite.engine import Workspace, run_jobs
 from m2l_bench.suite.local import LocalEngine
 if __name__ == "__main__":
     engine = LocalEngine(workers=2, on_stopping=lambda n: print("stopping", n, flush=True))
-    jobs = [ToyJob(n, seconds={seconds}) for n in range(6)]
+    jobs = [BatchedJob(n, seconds={seconds}) for n in range(12)]
     try:
-        run_jobs(jobs, JobStore(Workspace(Path({store!r}))), engine, on_started=lambda job: print("started", flush=True))
+        run_jobs(jobs, Workspace(Path({store!r})), engine)
     except KeyboardInterrupt:
         sys.exit(130)
 """
@@ -40,8 +41,7 @@ if __name__ == "__main__":
 
 def _values(jobs: list[ToyJob], folder: Path, **options) -> list[float | str]:
     with closing(LocalEngine(**options)) as engine:
-        outcomes = run_jobs(jobs, JobStore(Workspace(folder)), engine)
-    return [item.reason or item.value for outcome in outcomes for item in outcome.items]
+        return values_of(jobs, folder, engine)
 
 
 def _attempts(folder: Path, number: int) -> list[str]:
@@ -108,7 +108,7 @@ def test_a_job_that_takes_too_much_memory_is_killed_and_the_rest_goes_on(tmp_pat
 def test_memory_that_a_job_leaves_behind_is_not_the_next_ones_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_Worker, "_gibibytes", lambda worker: 0.5 if worker.job else 5.0)
+    monkeypatch.setattr(_Worker, "_gibibytes", lambda worker: 0.5 if worker.jobs else 5.0)
     assert _values([ToyJob(0), ToyJob(1)], tmp_path, workers=1, memory=1.0) == [0, 1]
     assert _attempts(tmp_path, 0) != _attempts(tmp_path, 1)  # each in a process of its own
 
@@ -119,13 +119,25 @@ def test_what_a_job_raises_is_its_reason(tmp_path: Path) -> None:
 
 def test_failed_jobs_stay_failed_until_they_are_retried(tmp_path: Path) -> None:
     jobs = [ToyJob(0, "raise", times=1), ToyJob(1)]
-    store = JobStore(Workspace(tmp_path))
     with closing(LocalEngine()) as engine:
-        assert run_jobs(jobs, store, engine)[0].failures
-        assert run_jobs(jobs, store, engine)[0].failures
-        assert not run_jobs(jobs, store, engine, retry_failed=True)[0].failures
+        assert values_of(jobs, tmp_path, engine) == ["KeyError: 'no such thing'", 1]
+        assert values_of(jobs, tmp_path, engine) == ["KeyError: 'no such thing'", 1]
+        assert values_of(jobs, tmp_path, engine, retry_failed=True) == [0, 1]
     assert len(set(_attempts(tmp_path, 0))) == 1, "the same process"
     assert (len(_attempts(tmp_path, 0)), len(_attempts(tmp_path, 1))) == (2, 1)
+
+
+def test_of_a_batch_only_the_job_that_kills_its_worker_fails(tmp_path: Path) -> None:
+    jobs = [BatchedJob(0), BatchedJob(1, "die"), BatchedJob(2), BatchedJob(3), BatchedJob(4)]
+    first, reason, *others = _values(jobs, tmp_path)
+    assert (first, others) == (0, [2, 3, 4])
+    assert str(reason).endswith("2 times")
+    assert [len(_attempts(tmp_path, n)) for n in range(5)] == [1, 2, 1, 1, 1]
+
+
+def test_each_worker_sees_one_gpu(tmp_path: Path) -> None:
+    jobs = [GpuJob(n, seconds=1.0) for n in range(4)]
+    assert sorted(_values(jobs, tmp_path, workers=2, gpus=("3", "5"))) == [3, 3, 5, 5]
 
 
 def test_a_full_disk_stops_the_run_blames_no_file_and_loses_nothing(tmp_path: Path) -> None:
@@ -146,13 +158,17 @@ def _toy_run(folder: Path, seconds: float) -> subprocess.Popen[str]:
     script = folder / "toy_run.py"
     script.write_text(TOY_RUN.format(path=sys.path, seconds=seconds, store=str(folder / "store")))
     process = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "started\n"
+    deadline = time.monotonic() + 60
+    while not list((folder / "store").glob("tries-*")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.01)
     return process
 
 
 def _finished(folder: Path) -> int:
-    return len(list((folder / "store" / "jobs").rglob("*.items.parquet")))
+    store = Store(folder / "store")
+    store.refresh()
+    return sum(store.failed(ToyJob(n).id) is not None for n in range(12))
 
 
 def test_the_first_interrupt_lets_running_jobs_finish(tmp_path: Path) -> None:
@@ -161,7 +177,9 @@ def test_the_first_interrupt_lets_running_jobs_finish(tmp_path: Path) -> None:
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "stopping" in out
-    assert 1 <= _finished(tmp_path) < 6
+    begun = len(list((tmp_path / "store").glob("tries-*")))
+    assert _finished(tmp_path) == begun, "what was under way is finished"
+    assert 1 <= begun < 8, "the rest of the batches is left"
 
 
 def test_the_second_interrupt_kills(tmp_path: Path) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from m2l_bench.cli import app
-from m2l_bench.suite.engine import Done, Outcome
+from m2l_bench.suite.engine import Workspace
 from m2l_bench.suite.forecast import forecast
-from m2l_bench.suite.journal import Journal, read_status
+from m2l_bench.suite.local import LocalEngine
 from m2l_bench.suite.plan import make_plan
 from m2l_bench.suite.run import run_suite
+from m2l_bench.suite.status import RunLock, read_status
+from m2l_bench.suite.store import Outcome
 from m2l_bench.suite.suite import EMBEDDED_SYSTEMS, Suite, make_suite, read_suite
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -27,16 +30,15 @@ def _suite(folder: Path, systems: list[str], **more: object) -> Suite:
     return make_suite(content | more)
 
 
-def test_nothing_is_known_before_the_first_run_and_time_and_disk_after_it(music_folder: Path, tmp_path: Path) -> None:
+def test_nothing_is_known_before_the_first_run_and_time_after_it(music_folder: Path, tmp_path: Path) -> None:
     suite = _suite(music_folder, ["identity"])
-    before = forecast(suite, runs=tmp_path)
-    assert before.planned == {("reconstruct", "identity"): 1}
-    assert (before.seconds, before.disk_bytes, before.basis) == ({}, None, ())
+    before = forecast(suite, out=tmp_path / "new")
+    assert before.planned == {("reconstruct", "identity"): 3}
+    assert (before.seconds, before.basis) == ({}, ())
     run_suite(suite, out=tmp_path / "run")
-    after = forecast(_suite(music_folder, ["identity", "lowpass-7k"]), runs=tmp_path)
+    after = forecast(_suite(music_folder, ["identity", "lowpass-7k"]), out=tmp_path / "new")
     assert set(after.seconds) == {("reconstruct", "identity")}
     assert 0 < after.seconds["reconstruct", "identity"] < 60
-    assert after.disk_bytes is not None and 1_000 < after.disk_bytes < 1_000_000
     assert after.basis == (str(tmp_path / "run"),)
 
 
@@ -44,10 +46,10 @@ def test_the_second_phase_is_planned_too(music_folder: Path, tmp_path: Path) -> 
     suite = _suite(
         music_folder, ["identity", "mfcc-chroma"], metrics=["fad:musicnn"], tasks=["pitch/tonejs"], probes=["linear"]
     )
-    planned = forecast(suite, runs=tmp_path).planned
-    assert planned["reconstruct", "identity"] == planned["reconstruct", "reference"] == 1
+    planned = forecast(suite, out=tmp_path / "new").planned
+    assert planned["reconstruct", "identity"] == planned["reconstruct", "reference"] == 3
     assert planned["distance", "identity"] == 1
-    assert planned["encode", "mfcc-chroma"] == 14  # 443 notes
+    assert planned["encode", "mfcc-chroma"] == 443
     assert planned["probe", "mfcc-chroma"] == 1
 
 
@@ -59,13 +61,13 @@ def test_missing_weights_and_data_are_named_and_nothing_is_fetched(
         hub.patch(monkeypatch, tmp_path)
         found = forecast(
             _suite(music_folder, ["identity", "music2latent:published"], tasks=[f"genre/gtzan={tmp_path}/nowhere"]),
-            runs=tmp_path,
+            out=tmp_path / "new",
         )
         assert hub.downloads() == []
     states = {who: state for who, _, state in found.downloads}
     assert states == {"SonyCSLParis/music2latent": "needed", "genre/gtzan": "missing"}
     assert "233 MB" in found.downloads[0][1]
-    assert found.planned["reconstruct", "music2latent:published"] == 1
+    assert found.planned["reconstruct", "music2latent:published"] == 3
     assert not found.unusable
 
 
@@ -116,36 +118,31 @@ def test_status_counts_and_names_failures_and_a_retry_mends_them(music_folder: P
     assert CliRunner().invoke(app, ["run", *arguments]).exit_code == 2
     shown = CliRunner().invoke(app, ["status", str(tmp_path / "run")])
     assert shown.exit_code == 2
-    assert "finished: 2 planned, 1 done, 0 running, 1 failed" in shown.stdout
-    assert "failed: flaky, reconstruct: a.wav: RuntimeError: out of luck" in shown.stdout
+    assert "finished: 6 planned, 3 done, 3 failed" in shown.stdout
+    assert "failed: flaky, reconstruct, 3 jobs: RuntimeError: out of luck" in shown.stdout
     (tmp_path / "mended").touch()
     assert CliRunner().invoke(app, ["run", *arguments]).exit_code == 2, "unasked, nothing is tried again"
     assert CliRunner().invoke(app, ["run", *arguments, "--retry-failed"]).exit_code == 0
     again = CliRunner().invoke(app, ["status", str(tmp_path / "run")])
-    assert (again.exit_code, "2 done, 0 running, 0 failed" in again.stdout) == (0, True)
+    assert (again.exit_code, "6 done, 0 failed" in again.stdout) == (0, True)
 
 
-def test_a_journal_says_whether_its_run_is_alive(music_folder: Path, tmp_path: Path) -> None:
-    first, second, third = make_plan(_suite(music_folder, ["identity", "lowpass-7k", "mp3"])).jobs
-    planned = {("reconstruct", "identity"): 1, ("reconstruct", "lowpass-7k"): 1, ("reconstruct", "mp3"): 1}
-    with Journal(tmp_path / "run", "abc", planned) as journal:
-        journal.finished(Done(first, Outcome(), None))
-        journal.started(second)
-        journal.finished(Done(second, second.failed("no luck"), 1.0))
-        journal.started(third)
+def test_a_status_says_whether_its_run_is_alive(music_folder: Path, tmp_path: Path) -> None:
+    suite = _suite(music_folder, ["identity", "lowpass-7k"])
+    with closing(LocalEngine()) as engine:
+        plan = make_plan(suite, engine)
+    workspace = Workspace(tmp_path / "run" / "store")
+    with RunLock(tmp_path / "run") as lock:
+        lock.list_plan(plan, workspace)
+        first, second, *_ = plan.first_jobs()
+        workspace.store.put(first.id, Outcome())
+        workspace.store.put(second.id, second.failed("no luck"))
         status = read_status(tmp_path / "run")
         assert status.state == "running"
-        assert [counts.total() for counts in (status.planned, status.done, status.failed, status.running)] == [
-            3,
-            1,
-            1,
-            1,
-        ]
+        assert [counts.total() for counts in (status.planned, status.done, status.failed)] == [6, 1, 1]
+        assert status.reasons == {("reconstruct", "identity", "no luck"): 1}
         with pytest.raises(ValueError, match="another process is running there"):
-            Journal(tmp_path / "run", "abc", planned)
-    with (tmp_path / "run" / "jobs.csv").open("a") as file:
-        file.write("started,recon")  # killed in the middle of a line
-    status = read_status(tmp_path / "run")
-    assert (status.state, status.running.total()) == ("stopped", 0)
+            RunLock(tmp_path / "run")
+    assert read_status(tmp_path / "run").state == "stopped"
     with pytest.raises(ValueError, match=r"without plan\.json"):
         read_status(tmp_path)

@@ -14,6 +14,7 @@ import numpy as np
 
 from m2l_bench import audio
 from m2l_bench.files.untrusted import ALLOW_OUTSIDE
+from m2l_bench.suite.status import read_status
 
 REPOSITORY = Path(__file__).parents[2]
 ENCODER = '''
@@ -84,22 +85,21 @@ def _kill_when(run: subprocess.Popen, reached: Callable[[], bool]) -> None:
 def test_killed_twice_and_resumed_gives_the_rows_of_an_undisturbed_run(tmp_path: Path) -> None:
     folder, out, calls = _tones(tmp_path), tmp_path / "killed", tmp_path / "bands.calls"
     wait = tmp_path / "bands.wait"
-    jobs = out / "store" / "jobs"
 
     def finished() -> int:
-        return len(list(jobs.rglob("*.items.parquet")))
+        return sum((status := read_status(out)).done.values()) + sum(status.failed.values())
 
     wait.touch()
     _kill_when(_start(folder, out), lambda: calls.exists() and calls.stat().st_size == 40)
-    assert finished() == 1, "one slice of 32 was stored, the second was under way"
+    assert finished() == 39, "each file was stored as it was done"
     wait.unlink()
 
-    _kill_when(_start(folder, out), lambda: finished() == 4)  # three slices and the linear probe: the MLP's grid is on
-    assert calls.stat().st_size == 40 + 64, "the stored slice was not encoded again"
+    _kill_when(_start(folder, out), lambda: finished() == 97)  # every file and the linear probe: the MLP's grid is on
+    assert calls.stat().st_size == 40 + 57, "the stored files were not encoded again"
     assert not (out / "rows.csv").exists()
 
     assert _start(folder, out).wait(120) == 0
-    assert calls.stat().st_size == 40 + 64, "the killed grid left every latent"
+    assert calls.stat().st_size == 40 + 57, "the killed grid left every latent"
     assert _start(folder, tmp_path / "undisturbed").wait(120) == 0
     for name in ("rows.csv", "rows.parquet", "items.parquet", "failures.csv", "cards.json"):
         assert (out / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes(), name

@@ -9,14 +9,10 @@ import pytest
 import soundfile
 
 from m2l_bench.files.mirror import Mirror
-from m2l_bench.latents import DamagedShardWarning, LatentStore, latent_key
 from m2l_bench.suite.engine import EngineError
 from m2l_bench.suite.on_ray import RayEngine
 from m2l_bench.suite.run import RunResult, run_suite
 from m2l_bench.suite.suite import make_suite
-
-KEY = latent_key("ab12", "00ff")
-LATENTS = np.arange(6, dtype=np.float32).reshape(1, 2, 3)
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -43,38 +39,6 @@ def test_an_unknown_protocol_is_refused_by_name() -> None:
         Mirror("gopher9://x")
 
 
-def test_a_failing_mirror_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(OSError, match="NotADirectoryError") as caught:
-        Mirror(f"file://{tmp_path}/file/below").push(tmp_path / "file", "x/a")
-    assert caught.value.filename == f"file://{tmp_path}/file/below"
-
-
-def test_latents_are_found_by_another_machine(mirror: Mirror, tmp_path: Path) -> None:
-    early = latent_key("cd34", "00ff")
-    LatentStore(tmp_path / "one").put(early, LATENTS)  # before there was a mirror
-    one, two = (LatentStore(tmp_path / name, mirror=mirror) for name in ("one", "two"))
-    one.put(KEY, LATENTS)
-    np.testing.assert_array_equal(two.get(KEY), LATENTS)
-    np.testing.assert_array_equal(two.get(early), LATENTS)
-    assert two.keys() == sorted([KEY, early])
-    assert two.prune(lambda key: key == early) == 1
-    assert LatentStore(tmp_path / "three", mirror=mirror).keys() == [early]
-
-
-def test_a_shard_damaged_there_is_no_data(mirror: Mirror, tmp_path: Path) -> None:
-    one = LatentStore(tmp_path / "one", mirror=mirror)
-    one.put(KEY, LATENTS)
-    (shard,) = one.shards([KEY])
-    (tmp_path / "torn").write_bytes(shard.read_bytes()[:-20])
-    mirror.push(tmp_path / "torn", f"float32/00ff/{shard.name}")
-    two = LatentStore(tmp_path / "two", mirror=mirror)
-    with pytest.warns(DamagedShardWarning, match=shard.name):
-        assert KEY not in two
-    two.put(KEY, LATENTS)
-    np.testing.assert_array_equal(two.get(KEY), LATENTS)
-
-
 @pytest.fixture
 def music(tmp_path: Path) -> Path:
     """Long enough for musicnn to hear a window in each, and enough of them for a distance of sets."""
@@ -95,7 +59,7 @@ def _run(folder: Path, out: Path, mirror: str | None, **more) -> tuple[RunResult
             "tasks": [],
         }
     )
-    return run_suite(suite, out=out, mirror=mirror, on_finished=lambda job, s: seconds.append(s), **more), seconds
+    return run_suite(suite, out=out, mirror=mirror, on_finished=lambda label, s: seconds.append(s), **more), seconds
 
 
 def test_another_machine_goes_on_where_one_stopped(music: Path, tmp_path: Path) -> None:
@@ -130,6 +94,6 @@ def test_workers_of_a_cluster_that_see_only_the_mirror(
         engine.close()
     alone, _ = _run(music, tmp_path / "alone", None)
     assert (result.folder / "rows.csv").read_bytes() == (alone.folder / "rows.csv").read_bytes()
-    theirs = {path.name for path in (tmp_path / "theirs").rglob("*.parquet")}
-    ours = {path.name for path in (result.folder / "store").rglob("*.parquet")}
+    theirs = {path.name for path in (tmp_path / "theirs").rglob("*.seg")}
+    ours = {path.name for path in (result.folder / "store").rglob("*.seg")}
     assert theirs and ours == theirs

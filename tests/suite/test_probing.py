@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from m2l_bench import audio
@@ -75,7 +75,7 @@ def test_a_task_gets_rows_predictions_and_encodes_once(pitches: Path, tmp_path: 
     predictions = [item for item in read_items(result.folder) if item.system == "bands" and item.metric == "accuracy"]
     assert {(item.target, item.prediction) for item in predictions} == {("low", "low"), ("high", "high")}
     assert (pitches / "bands.calls").read_text() == "x" * 36
-    assert "is probed" in result.plan.unusable["identity"][1]
+    assert "cannot be evaluated here: it has no encode()" in result.plan.unusable["identity"]
     cards = {card.hash for card in result.cards.values()}
     assert {row.card for row in result.rows} <= cards
 
@@ -96,27 +96,36 @@ def test_a_learning_curve_is_rows_and_a_figure(pitches: Path, tmp_path: Path) ->
 def test_a_run_of_a_probe_with_other_settings_is_another(pitches: Path, tmp_path: Path, monkeypatch) -> None:
     def probed(folder: Path) -> set[str]:
         run_suite(_suite(pitches), out=folder)
-        lines = csv.DictReader((folder / "jobs.csv").read_text().splitlines())
-        return {line["job"] for line in lines if line["kind"] == "probe"}
+        listed = pq.read_table(folder / "jobs-2.parquet").to_pylist()
+        return {line["job"] for line in listed if line["kind"] == "probe"}
 
     before = probed(tmp_path / "run")
     assert before and probed(tmp_path / "run") == before
-    monkeypatch.setattr("m2l_bench.suite.probing.load_probe", lambda name: LinearProbe(max_iter=7))
+    monkeypatch.setattr("m2l_bench.suite.jobs.probe.load_probe", lambda name: LinearProbe(max_iter=7))
     with pytest.raises(ValueError, match="holds the run of another plan"):
         probed(tmp_path / "run")
     assert not before & probed(tmp_path / "other")
 
 
-def test_lost_latents_are_made_again_and_rows_are_equal(pitches: Path, tmp_path: Path) -> None:
+def test_lost_outcomes_are_made_again_and_rows_are_equal(pitches: Path, tmp_path: Path) -> None:
     run_suite(_suite(pitches), out=tmp_path / "run")
     expected = (tmp_path / "run" / "rows.csv").read_bytes()
-    shutil.rmtree(tmp_path / "run" / "store" / "latents")
-    for file in (tmp_path / "run" / "store" / "jobs").rglob("*.items.parquet"):
-        if b"accuracy" in file.read_bytes():  # the probe's outcome, so that it must read latents again
-            file.unlink()
+    shutil.rmtree(tmp_path / "run" / "store")
     run_suite(_suite(pitches), out=tmp_path / "run")
     assert (tmp_path / "run" / "rows.csv").read_bytes() == expected
     assert (pitches / "bands.calls").read_text() == "x" * 72
+
+
+def test_a_task_that_cannot_be_evaluated_names_every_test_item_and_the_reason(pitches: Path, tmp_path: Path) -> None:
+    task = pitches / "pitches.csv"
+    task.write_text(task.read_text().replace(",low,", ",one,").replace(",high,", ",one,"))
+    result = run_suite(_suite(pitches), out=tmp_path / "run")
+    failed = {item.item: item.reason for item in result.items if item.system == "bands" and item.reason}
+    assert set(failed) == {f"tones/{k:02d}.wav" for k in range(24, 36)}
+    (reason,) = set(failed.values())
+    (note,) = {row.note for row in result.rows if row.system == "bands"}
+    assert reason and reason in note
+    assert all((row.n_scored, row.n_failed) == (0, 12) for row in result.rows if row.system == "bands")
 
 
 def test_damaged_audio_is_counted_and_named(pitches: Path, tmp_path: Path) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from toy_jobs import ToyJob
+from toy_jobs import BatchedJob, ToyJob, values_of
 
-from m2l_bench.suite.engine import EngineError, JobStore, Workspace, run_jobs
+from m2l_bench.suite import on_ray
+from m2l_bench.suite.engine import EngineError
 from m2l_bench.suite.on_ray import RayEngine
 from m2l_bench.suite.run import run_suite
 from m2l_bench.suite.suite import make_suite
@@ -32,8 +34,7 @@ def cluster() -> Iterator[None]:
 
 
 def _values(jobs: list[ToyJob], folder: Path, **options) -> list[float | str]:
-    outcomes = run_jobs(jobs, JobStore(Workspace(folder)), RayEngine(workers=2, **options))
-    return [item.reason or item.value for outcome in outcomes for item in outcome.items]
+    return values_of(jobs, folder, RayEngine(workers=2, **options))
 
 
 def test_outcomes_come_in_order_and_lost_workers_are_tried_once_more(tmp_path: Path) -> None:
@@ -42,6 +43,22 @@ def test_outcomes_come_in_order_and_lost_workers_are_tried_once_more(tmp_path: P
     assert (first, second, fourth) == (0, 1, 3)
     assert str(reason).startswith("its worker process was lost") and str(reason).endswith("2 times")
     assert raised == "KeyError: 'no such thing'"
+
+
+def test_of_a_batch_only_the_job_that_kills_its_worker_fails(tmp_path: Path) -> None:
+    first, reason, third = _values([BatchedJob(0), BatchedJob(1, "die"), BatchedJob(2)], tmp_path)
+    assert (first, third) == (0, 2)
+    assert str(reason).startswith("its worker process was lost")
+
+
+def test_an_address_where_nothing_listens_is_one_error_within_half_a_minute() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    for spelling in (address, f"ray://{address}"):
+        with pytest.raises(EngineError, match=f"Ray at {spelling} cannot be reached: Connection refused"):
+            on_ray._require_reachable(spelling)
+    assert on_ray.CONNECT_SECONDS <= 30
 
 
 def test_a_hanging_job_is_killed(tmp_path: Path) -> None:

@@ -12,12 +12,11 @@ import soundfile
 
 from m2l_bench import audio
 from m2l_bench.results import read_items, read_rows
-from m2l_bench.suite.data import AudioItem, from_folder, read_ahead
-from m2l_bench.suite.jobs import ReconstructJob
+from m2l_bench.suite.data import find_audio, from_folder, read_ahead
 from m2l_bench.suite.local import LocalEngine
-from m2l_bench.suite.plan import find_audio, make_plan
+from m2l_bench.suite.plan import Plan, make_plan
 from m2l_bench.suite.run import run_suite
-from m2l_bench.suite.suite import make_suite
+from m2l_bench.suite.suite import Suite, make_suite
 
 METRICS = ["si_sdr", "mel_distance"]
 
@@ -26,6 +25,11 @@ def _suite(folder: Path, systems: list, **more):
     return make_suite(
         {"name": "t", "systems": systems, "audio": [str(folder)], "metrics": METRICS, "tasks": [], **more}
     )
+
+
+def _plan(suite: Suite) -> Plan:
+    with closing(LocalEngine()) as engine:
+        return make_plan(suite, engine)
 
 
 def test_rows_hold_what_the_items_say(music_folder: Path, tmp_path: Path) -> None:
@@ -51,7 +55,7 @@ def test_second_run_computes_and_writes_nothing(music_folder: Path, tmp_path: Pa
     first = run_suite(suite, out=tmp_path / "run")
     before = {path: path.stat().st_mtime_ns for path in first.folder.rglob("*") if path.is_file()}
     durations: list[float | None] = []
-    second = run_suite(suite, out=tmp_path / "run", on_finished=lambda job, seconds: durations.append(seconds))
+    second = run_suite(suite, out=tmp_path / "run", on_finished=lambda label, seconds: durations.append(seconds))
     assert (first.fresh, second.fresh) == (True, False)
     assert set(durations) == {None}
     assert second.rows == first.rows
@@ -71,13 +75,46 @@ def test_a_lost_job_is_made_again_and_a_damaged_one_too(music_folder: Path, tmp_
     suite = _suite(music_folder, ["lowpass-7k", "identity"])
     run_suite(suite, out=tmp_path / "run")
     expected = (tmp_path / "run" / "rows.csv").read_bytes()
-    kept, *_ = jobs = sorted((tmp_path / "run" / "store" / "jobs").rglob("*.items.parquet"))
-    assert len(jobs) == 2
-    kept.write_bytes(kept.read_bytes()[:100])
+    (segment,) = (tmp_path / "run" / "store" / "segments").glob("*.seg")
+    segment.write_bytes(segment.read_bytes()[:-20])
     durations: list[float | None] = []
-    run_suite(suite, out=tmp_path / "run", on_finished=lambda job, seconds: durations.append(seconds))
-    assert sorted(seconds is None for seconds in durations) == [False, True]
+    run_suite(suite, out=tmp_path / "run", on_finished=lambda label, seconds: durations.append(seconds))
+    assert sorted(seconds is None for seconds in durations) == [False] + [True] * 5
     assert (tmp_path / "run" / "rows.csv").read_bytes() == expected
+
+
+def test_a_file_that_was_done_is_found_again_whatever_lies_beside_it(
+    music_folder: Path, tmp_path: Path, music, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_suite(_suite(music_folder, ["identity"]))
+    audio.write(music_folder / "0_first.wav", music(seed=9), 44100)
+    durations: list[float | None] = []
+    run_suite(_suite(music_folder, ["identity"]), on_finished=lambda label, seconds: durations.append(seconds))
+    assert sorted(seconds is None for seconds in durations) == [False] + [True] * 3
+
+
+def test_two_labels_of_one_system_share_its_jobs(music_folder: Path, tmp_path: Path) -> None:
+    labels: list[str] = []
+    result = run_suite(
+        _suite(music_folder, ["one=identity", "two=identity"]),
+        out=tmp_path / "run",
+        on_finished=lambda label, seconds: labels.append(label),
+    )
+    assert labels == ["one"] * 3
+    assert {row.system for row in result.rows} == {"one", "two"}
+
+
+def test_the_bit_rate_of_a_set_is_all_bits_over_all_seconds(music_folder: Path, tmp_path: Path, music) -> None:
+    """One file of a few samples, whose container alone makes its own rate enormous, moves it by nothing to speak of."""
+    audio.write(music_folder / "tiny.wav", music(n_samples=48), 48000)
+    result = run_suite(_suite(music_folder, ["opus:32k"], metrics=["lag"]), out=tmp_path / "run")
+    rates = {item.item: item.value for item in result.items if item.metric == "bit_rate"}
+    seconds = {name: audio.info(music_folder / name).duration for name in rates}
+    (row,) = (row for row in result.rows if (row.metric, row.statistic) == ("bit_rate", "mean"))
+    assert row.value == pytest.approx(sum(rates[n] * seconds[n] for n in rates) / sum(seconds.values()))
+    assert rates["tiny.wav"] > 1000 > row.value
+    assert row.ci_low <= row.value <= row.ci_high
 
 
 def test_another_plan_does_not_overwrite_a_run(music_folder: Path, tmp_path: Path) -> None:
@@ -95,18 +132,18 @@ def test_default_folder_shares_finished_jobs(
     first = run_suite(_suite(music_folder, ["identity"]))
     durations: list[float | None] = []
     second = run_suite(
-        _suite(music_folder, ["identity", "lowpass-7k"]), on_finished=lambda job, seconds: durations.append(seconds)
+        _suite(music_folder, ["identity", "lowpass-7k"]), on_finished=lambda label, seconds: durations.append(seconds)
     )
     assert first.folder != second.folder
     assert first.folder.parent == second.folder.parent == Path("results/runs")
-    assert sorted(seconds is None for seconds in durations) == [False, True]
+    assert sorted(seconds is None for seconds in durations) == [False] * 3 + [True] * 3
 
 
 def test_changed_content_is_another_plan(music_folder: Path, music) -> None:
     suite = _suite(music_folder, ["identity"])
-    before = make_plan(suite).hash
+    before = _plan(suite).hash
     audio.write(music_folder / "a.wav", music(seed=5), 44100)
-    assert make_plan(suite).hash != before
+    assert _plan(suite).hash != before
 
 
 def _spoil(folder: Path, music) -> dict[str, str]:
@@ -199,19 +236,36 @@ def test_a_system_that_raises_or_returns_nonsense_is_counted(music_folder: Path,
     assert reasons["Raises"] == "RuntimeError: out of luck"
     assert "must have its input's shape (2, 22050), got (2, 22049)" in reasons["Shorter"]
     assert "must be finite" in reasons["Nan"]
-    assert "has not what this run needs" in reasons["NoDecoder"]
+    assert "cannot be evaluated here: it has no reconstruct()" in reasons["NoDecoder"]
+
+
+def test_a_system_that_cannot_be_loaded_is_counted_for_each_task(tmp_path: Path) -> None:
+    suite = make_suite(
+        {"systems": ["majority", "mfcc-chromaa"], "audio": [], "tasks": ["pitch/tonejs"], "probes": ["linear"]}
+    )
+    result = run_suite(suite, out=tmp_path / "run")
+    lost = [row for row in result.rows if row.system == "mfcc-chromaa"]
+    assert {(row.metric, row.seed) for row in lost} == {
+        (row.metric, row.seed) for row in result.rows if row.system == "majority"
+    }
+    assert all(row.n_failed == row.n_planned > 0 and np.isnan(row.value) for row in lost)
+    assert all("unknown system 'mfcc-chromaa'" in row.note for row in lost)
+    assert result.n_failed == lost[0].n_planned
+    assert "mfcc-chromaa" in (tmp_path / "run" / "failures.csv").read_text()
 
 
 def test_job_identity_follows_what_the_result_depends_on(music_folder: Path) -> None:
-    job = make_plan(_suite(music_folder, ["identity"])).jobs[0]
-    assert isinstance(job, ReconstructJob)
+    def first(suite: Suite) -> str:
+        return next(_plan(suite).first_jobs()).id
+
     changed = [
-        make_plan(_suite(music_folder, ["lowpass-7k"])).jobs[0],
-        make_plan(make_suite({"systems": ["identity"], "audio": [str(music_folder)], "metrics": ["si_sdr"]})).jobs[0],
-        make_plan(_suite(music_folder, ["identity"], max_length_difference=0.5)).jobs[0],
-        make_plan(_suite(music_folder, ["other=identity"])).jobs[0],
+        _suite(music_folder, ["identity"]),
+        _suite(music_folder, ["lowpass-7k"]),
+        _suite(music_folder, ["identity"], metrics=["si_sdr"]),
+        _suite(music_folder, ["identity"], max_length_difference=0.5),
     ]
-    assert len({job.id, *(other.id for other in changed)}) == 5
+    assert len({first(suite) for suite in changed}) == 4
+    assert first(_suite(music_folder, ["other=identity"])) == first(changed[0]), "a label changes no number"
 
 
 def test_embedded_audio_is_found_and_unknown_audio_is_named() -> None:
@@ -237,20 +291,22 @@ def test_suite_mistakes_name_key_constraint_and_value(content: dict, message: st
 
 def test_the_next_file_is_decoded_ahead_and_no_further(music_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In order, each error where its file stands, and never more than one file more than was asked for."""
-    items = from_folder(music_folder).items
-    damaged = AudioItem("damaged.wav", str(music_folder / "absent.wav"), "")
+    items = [item.path for item in from_folder(music_folder).items]
+    damaged = str(music_folder / "absent.wav")
     asked: list[str] = []
     load = audio.load
     monkeypatch.setattr(audio, "load", lambda path: asked.append(path) or load(path))
-    reader = read_ahead([items[0], damaged, items[1], items[2]])
-    for position, expected in enumerate([items[0], damaged, items[1], items[2]]):
-        item, read = next(reader)
-        assert item is expected
-        if item is damaged:
+    paths = [items[0], damaged, None, items[1], items[2]]
+    reader = read_ahead(paths)
+    for position, path in enumerate(paths):
+        read = next(reader)
+        if path is None:
+            assert read is None
+        elif path is damaged:
             with pytest.raises(audio.AudioError, match=r"absent\.wav"):
                 read()
         else:
-            np.testing.assert_array_equal(read()[0], load(item.path)[0])
+            np.testing.assert_array_equal(read()[0], load(path)[0])
         assert len(asked) <= position + 2
     assert next(reader, None) is None
     assert list(read_ahead([])) == []

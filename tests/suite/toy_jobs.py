@@ -8,12 +8,13 @@ import os
 import signal
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from m2l_bench.latents import LatentKey
-from m2l_bench.results import Item
-from m2l_bench.suite.engine import Outcome, Workspace, failure_reason
+from m2l_bench.suite.data import Read
+from m2l_bench.suite.engine import Workspace, failure_reason, run_jobs
+from m2l_bench.suite.store import Outcome, Store
 
 
 @dataclass(frozen=True)
@@ -27,26 +28,29 @@ class ToyJob:
 
     kind = "toy"
     label = "toys"
+    path = None
+    batch = 1
 
     @property
     def id(self) -> str:
         return hashlib.sha256(f"{self.number}".encode()).hexdigest()
 
-    def kept(self, outcome: Outcome) -> list[LatentKey]:
-        return []
-
     def failed(self, reason: str) -> Outcome:
-        return Outcome([self._item(float("nan"), reason)])
+        return Outcome(reason=reason)
 
-    def run(self, workspace: Workspace) -> Outcome:
-        tries = workspace.folder / f"tries-{self.number}"
-        workspace.folder.mkdir(parents=True, exist_ok=True)
+    def run(self, store: Store, read: Read | None) -> Outcome:
+        folder = store.folder.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        tries = folder / f"tries-{self.number}"
         with tries.open("a") as file:
             file.write(f"{os.getpid()}\n")
         if len(tries.read_text().split()) <= self.times:
             self._do()
         time.sleep(self.seconds)
-        return Outcome([self._item(float(self.number))])
+        return Outcome({"value": self.value()})
+
+    def value(self) -> float:
+        return float(self.number)
 
     def _do(self) -> None:
         if self.deed == "die":
@@ -65,26 +69,37 @@ class ToyJob:
             except Exception as error:
                 failure_reason(error)
 
-    def _item(self, value: float, reason: str = "") -> Item:
-        return Item(
-            system="toys",
-            fingerprint="f",
-            dataset="d",
-            metric="m",
-            card="c",
-            item=f"{self.number:03d}",
-            value=value,
-            reason=reason,
-        )
+
+@dataclass(frozen=True)
+class BatchedJob(ToyJob):
+    """Four of these go to a worker at once."""
+
+    batch = 4
 
 
 @dataclass(frozen=True)
 class ThreadsJob(ToyJob):
     """Scores with the most threads that any library of the process would use."""
 
-    def run(self, workspace: Workspace) -> Outcome:
+    def value(self) -> float:
         import threadpoolctl
         import torch
 
         limits = [pool["num_threads"] for pool in threadpoolctl.threadpool_info()]
-        return Outcome([self._item(float(max([torch.get_num_threads(), *limits])))])
+        return float(max([torch.get_num_threads(), *limits]))
+
+
+@dataclass(frozen=True)
+class GpuJob(ToyJob):
+    """Scores with the number of the GPU that its process sees."""
+
+    def value(self) -> float:
+        return float(os.environ["CUDA_VISIBLE_DEVICES"])
+
+
+def values_of(jobs: list[ToyJob], folder: Path, engine, **how) -> list[float | str]:
+    """Run the jobs; the value of each, or its reason."""
+    workspace = Workspace(folder)
+    run_jobs(jobs, workspace, engine, **how)
+    found = [workspace.store.get(job.id) for job in jobs]
+    return [outcome.reason or outcome.value["value"] for outcome in found if outcome]

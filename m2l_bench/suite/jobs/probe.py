@@ -1,0 +1,200 @@
+"""Probe one system's pooled latents on one task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+from m2l_bench import audio as audio_io
+from m2l_bench.probes import load_probe
+from m2l_bench.suite.data import Read, TaskSpec
+from m2l_bench.suite.engine import failure_reason
+from m2l_bench.suite.jobs import identity
+from m2l_bench.suite.store import Outcome, Store, require
+from m2l_bench.systems.apply import encode
+from m2l_bench.systems.base import System
+from m2l_bench.systems.registry import load
+from m2l_bench.tasks import evaluate, load_task
+from m2l_bench.tasks.base import Task
+from m2l_bench.tasks.outcome import Result
+from m2l_bench.tasks.protocol import planned_hash
+from m2l_bench.tasks.scoring import METRICS
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeJob:
+    """Probe one system's pooled latents on one task, all seeds together.
+
+    Its outcome has ``rows``: one number each, with ``split``, ``metric``, ``seed``, ``value``, ``ci_low``, ``ci_high``, counts,
+    ``note`` and ``data_hash``; ``items``: predictions and what each item adds; and ``failed``: test items without latents, with
+    the reason.
+
+    Attributes
+    ----------
+    label : str
+        The system's name in the tables.
+    task : TaskSpec
+    latents : tuple of (str, str)
+        Item -> identity of the job that kept its latents, of the items that have any.
+    missing : tuple of (str, str)
+        The other items, and why they have none.
+    probe : str
+    seeds : tuple of int
+    train_items : tuple of int
+        Smaller training splits to probe too: rows of the splits ``test@N``, which make a learning curve with the whole.
+    """
+
+    label: str
+    task: TaskSpec
+    latents: tuple[tuple[str, str], ...]
+    missing: tuple[tuple[str, str], ...]
+    probe: str
+    seeds: tuple[int, ...]
+    train_items: tuple[int, ...] = ()
+
+    kind: ClassVar[str] = "probe"
+    batch: ClassVar[int] = 1
+    path: ClassVar[None] = None
+
+    @cached_property
+    def id(self) -> str:
+        """SHA-256 of everything the outcome depends on."""
+        task = self.task.load()
+        return identity(
+            self.kind,
+            task=[task.name, task.kind, task.labels, task.pooling, task.clip_seconds, task.caveat],
+            splits=[(item.id, item.split, item.group) for item in task.items()],
+            latents=self.latents,
+            missing=self.missing,
+            cards=[METRICS[name].card.hash for name in task.metrics],
+            probe=self.probe,
+            settings=probe_settings(self.probe),
+            seeds=self.seeds,
+            train_items=self.train_items,
+        )
+
+    def failed(self, reason: str) -> Outcome:
+        """The task as a whole could not be evaluated: every test item counts as failed."""
+        return failed_task(self.task.load(), self.seeds, reason)
+
+    def run(self, store: Store, read: Read | None) -> Outcome:
+        """Rows and predictions; items without latents are counted as failed."""
+        task = self.task.load()
+        features = {item: require(store, key).arrays["pooled"] for item, key in self.latents}
+        try:
+            probe = load_probe(self.probe)
+            result = evaluate(task, features, probe, seeds=self.seeds)
+            curve = {
+                n: evaluate(task, features, probe, seeds=self.seeds, train_items=n)
+                for n in self.train_items
+                if n < result.n_train
+            }
+        except ValueError as error:
+            return self.failed(failure_reason(error))
+        rows = _rows(result, "test")
+        if self.train_items:
+            curve[result.n_train] = result
+            rows += [row for n, part in curve.items() for row in _rows(part, f"test@{n}")]
+        reasons = dict(self.missing)
+        lost = [[name, reasons.get(name, why)] for name, why in result.failures]
+        return Outcome({"rows": rows, "items": _items(result), "failed": lost}, reason=lost[0][1] if lost else "")
+
+
+def failed_task(task: Task, seeds: Sequence[int], reason: str) -> Outcome:
+    """The outcome of a task that could not be evaluated at all: no numbers, every test item failed."""
+    names = [item.id for item in task.items() if item.split == "test"]
+    counts = {"n_planned": len(names), "n_scored": 0, "n_failed": len(names)}
+    row = {
+        "split": "test",
+        "value": float("nan"),
+        "ci_low": float("nan"),
+        "ci_high": float("nan"),
+        "note": f"{task.name}: {reason}",
+        "data_hash": planned_hash(task, task.split_labels("test")),
+        **counts,
+    }
+    rows = [row | {"metric": metric, "seed": seed} for metric in task.metrics for seed in seeds]
+    return Outcome({"rows": rows, "items": [], "failed": [[name, reason] for name in names]}, reason=reason)
+
+
+def _rows(result: Result, split: str) -> list[dict[str, Any]]:
+    counts = {
+        "n_planned": len(result.items) + len(result.failures),
+        "n_scored": len(result.items),
+        "n_failed": len(result.failures),
+    }
+    return [
+        {
+            "split": split,
+            "metric": metric,
+            "seed": seed.seed,
+            "value": seed.scores[metric],
+            "ci_low": seed.intervals[metric][0],
+            "ci_high": seed.intervals[metric][1],
+            "note": result.note,
+            "data_hash": result.data_hash,
+            **counts,
+        }
+        for metric in result.task.metrics
+        for seed in result.seeds
+    ]
+
+
+def _items(result: Result) -> list[list[Any]]:
+    """Metric, seed, item, group, value, target and prediction; the last two in the records of the main metric alone."""
+    main = result.task.main_metric
+    return [
+        [metric, seed.seed, item.id, item.group, float(value)]
+        + ([result.names(target), result.names(result.decide(logits))] if metric == main else ["", ""])
+        for seed in result.seeds
+        for metric in result.task.metrics
+        for item, value, target, logits in zip(
+            result.items, result.item_values(metric, seed), result.targets, seed.logits, strict=True
+        )
+    ]
+
+
+def probe(system: System | str, task: Task | str, probe: str = "linear", *, seeds: Sequence[int] = (0, 1, 2)) -> Result:
+    """Probe a system's latents on a task, in this process; :func:`m2l_bench.suite.run.run_suite` keeps its results.
+
+    Parameters
+    ----------
+    system : System or str
+        An encoder or autoencoder, or its registry name.
+    task : Task or str
+        Such as ``"key/tunes"``.
+    probe : {"linear", "mlp"}
+    seeds : sequence of int
+
+    Returns
+    -------
+    Result
+        Scores with intervals and spread, predictions, confusion.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, the dataset is missing, or an item cannot be encoded.
+
+    Examples
+    --------
+    >>> probe("majority", "instrument/tonejs", seeds=[0]).mean("accuracy") < 0.2
+    True
+    """
+    if isinstance(system, str):
+        system = load(system)
+    if isinstance(task, str):
+        task = load_task(task)
+    features = {}
+    for item in task.items():
+        signal, rate = audio_io.load(item.path)
+        features[item.id] = task.pool(*encode(system, signal, rate))
+    return evaluate(task, features, load_probe(probe), seeds=seeds)
+
+
+def probe_settings(name: str) -> dict[str, Any]:
+    """All that a probe of this name is made with, for identities: other settings are other results."""
+    settings: dict[str, Any] = load_probe(name).get_params()
+    return settings

@@ -1,0 +1,153 @@
+"""Pass one file through one system and score the pair; keep the windows that set metrics compare."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+
+from m2l_bench import audio as audio_io
+from m2l_bench.cards import Card
+from m2l_bench.reconstruction.checks import Unscorable
+from m2l_bench.reconstruction.metrics import METRICS, score_pair
+from m2l_bench.suite.data import AudioItem, Read
+from m2l_bench.suite.engine import failure_reason
+from m2l_bench.suite.jobs import identity
+from m2l_bench.suite.store import Outcome, Store
+from m2l_bench.suite.suite import SystemSpec
+from m2l_bench.suite.systems import load_encoder
+from m2l_bench.systems.apply import reconstruct
+from m2l_bench.systems.encoders.windows import refusal
+
+REFERENCE = "reference"
+
+BIT_RATE = Card(
+    name="bit_rate",
+    title="bit rate",
+    unit="kbit/s",
+    higher_is_better=False,
+    formula="8 * encoded bytes / duration / 1000, all channels together, container included; mean of a set: all bits over "
+    "all seconds",
+    rate_rule="of the file as given",
+    channel_rule="all channels together",
+    source="measured from the encoded bytes",
+    version=2,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """What is done to every file of a system.
+
+    Attributes
+    ----------
+    spec : SystemSpec or None
+        None: the references themselves, of which only the windows are kept.
+    fingerprint : str
+        Empty for the references.
+    metrics : tuple of str
+        Names of pair metrics.
+    encoders : tuple of (str, str)
+        Name and fingerprint of each encoder whose windows are kept for set metrics.
+    max_length_difference : float
+        Seconds by which ready-made reconstructions may differ in length (both are then cut to the shorter); 0 refuses.
+    """
+
+    spec: SystemSpec | None
+    fingerprint: str
+    metrics: tuple[str, ...] = ()
+    encoders: tuple[tuple[str, str], ...] = ()
+    max_length_difference: float = 0.0
+
+    @cached_property
+    def id(self) -> str:
+        """SHA-256 of everything but the file."""
+        return identity(
+            "reconstruct",
+            fingerprint=self.fingerprint,
+            cards={name: METRICS[name].card.hash for name in self.metrics} | {BIT_RATE.name: BIT_RATE.hash},
+            encoders=self.encoders,
+            max_length_difference=self.max_length_difference,
+        )
+
+    def job(self, item: AudioItem) -> ReconstructJob:
+        """The job of one file."""
+        return ReconstructJob(scoring=self, item=item)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReconstructJob:
+    """Reconstruct one file with one system and score the pair.
+
+    Its outcome has ``scores``: metric -> number, or the reason why there is none; ``windows``: encoder -> how many, or the
+    reason; and ``seconds``, the duration. Its arrays are the windows, ``(dim, windows)`` float32 by encoder.
+    """
+
+    scoring: Scoring
+    item: AudioItem
+
+    kind: ClassVar[str] = "reconstruct"
+    batch: ClassVar[int] = 4
+
+    @property
+    def label(self) -> str:
+        """The system's name in the tables."""
+        return self.scoring.spec.label if self.scoring.spec else REFERENCE
+
+    @property
+    def path(self) -> str:
+        """The audio file."""
+        return self.item.path
+
+    @property
+    def id(self) -> str:
+        """SHA-256 of everything the outcome depends on."""
+        return hashlib.sha256(f"{self.scoring.id}\t{self.item.sha256}\t{self.item.stem}".encode()).hexdigest()
+
+    def failed(self, reason: str) -> Outcome:
+        """Every metric, with the reason."""
+        scores = dict.fromkeys(self.scoring.metrics, reason)
+        windows = {name: reason for name, _ in self.scoring.encoders}
+        return Outcome({"scores": scores, "windows": windows, "seconds": 0.0}, reason=reason)
+
+    def run(self, store: Store, read: Read | None) -> Outcome:
+        """Score the file; a metric that is not defined for it gets the reason."""
+        scoring, item = self.scoring, self.item
+        try:
+            assert read is not None
+            reference, rate = read()
+            estimate, kbps = reference, None
+            if scoring.spec:
+                system, allowed = scoring.spec.load(), scoring.max_length_difference
+                estimate, kbps = reconstruct(system, reference, rate, item.stem, max_length_difference=allowed)
+            found = score_pair(reference[:, : estimate.shape[-1]], estimate, rate, scoring.metrics)
+            scores: dict[str, float | str] = {name: _plain(score) for name, score in found.items()}
+            if kbps is not None:
+                scores[BIT_RATE.name] = kbps
+            arrays: dict[str, np.ndarray] = {}
+            windows = {name: _windows(name, estimate, rate, arrays) for name, _ in scoring.encoders}
+        # A system may be anybody's code: whatever it raises becomes this file's reason, and the run goes on.
+        except Exception as error:
+            return self.failed(failure_reason(error))
+        reasons: Iterator[str] = (v for v in (*scores.values(), *windows.values()) if isinstance(v, str))
+        value = {"scores": scores, "windows": windows, "seconds": reference.shape[-1] / rate}
+        return Outcome(value, arrays, next(reasons, ""))
+
+
+def _windows(name: str, audio: np.ndarray, rate: int, arrays: dict[str, np.ndarray]) -> int | str:
+    """How many windows of one encoder a file has, which are put among the arrays; or why it has none."""
+    encoder = load_encoder(name)
+    resampled = audio_io.resample(audio, rate, encoder.sample_rate)
+    if reason := refusal(encoder, resampled):
+        return reason
+    windows = encoder.embed([resampled])[0]
+    arrays[name] = windows.T
+    return len(windows)
+
+
+def _plain(score: float | Unscorable) -> float | str:
+    return str(score) if isinstance(score, Unscorable) else float(score)
