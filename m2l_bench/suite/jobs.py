@@ -20,10 +20,10 @@ import numpy as np
 
 from m2l_bench import __version__
 from m2l_bench import audio as audio_io
-from m2l_bench.cards import Card, SetMetric, Unscorable
+from m2l_bench.cards import Card
 from m2l_bench.latents import LatentKey, LatentStore, latent_key
-from m2l_bench.reconstruction.metrics import METRICS, score_pair
-from m2l_bench.reconstruction.sets.distribution import heard_through
+from m2l_bench.reconstruction.checks import Unscorable
+from m2l_bench.reconstruction.metrics import METRICS, SetMetric, score_pair, with_encoder
 from m2l_bench.results import Item, Row, data_hash, joined_notes
 from m2l_bench.suite.data import AudioItem, read_ahead
 from m2l_bench.suite.engine import Outcome, Workspace, failure_reason
@@ -108,7 +108,7 @@ def set_metric(name: str) -> SetMetric:
     metric = METRICS[name]
     if not isinstance(metric, SetMetric):
         raise ValueError(f"{name} must be a metric of sets, got one of pairs")
-    return heard_through(metric, load_embedding(metric.embedding))
+    return with_encoder(metric, load_embedding(metric.embedding))
 
 
 def identity(kind: str, **parts: Any) -> str:

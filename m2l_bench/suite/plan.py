@@ -11,8 +11,8 @@ from pathlib import Path
 
 from m2l_bench import assets
 from m2l_bench.audio import AudioError
-from m2l_bench.cards import Card, PairMetric, SetMetric
-from m2l_bench.reconstruction.metrics import METRICS
+from m2l_bench.cards import Card
+from m2l_bench.reconstruction.metrics import METRICS, PairMetric, SetMetric
 from m2l_bench.results import Item
 from m2l_bench.suite.data import AudioSet, from_folder
 from m2l_bench.suite.engine import Outcome

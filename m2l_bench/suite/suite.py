@@ -174,8 +174,7 @@ def make_suite(content: dict[str, Any], *, source: str = "suite") -> Suite:
 def default_metrics(audio: Sequence[str]) -> tuple[tuple[str, ...], str]:
     """The embedded suite's metrics, without those of whole sets where a folder is too small; and what was left out."""
     from m2l_bench.audio import list_audio
-    from m2l_bench.cards import SetMetric
-    from m2l_bench.reconstruction.metrics import METRICS
+    from m2l_bench.reconstruction.metrics import METRICS, SetMetric
     from m2l_bench.reconstruction.sets.distribution import MINIMUM_FILES
 
     small = [name for name in audio if Path(name).is_dir() and len(list_audio(name)) < MINIMUM_FILES]

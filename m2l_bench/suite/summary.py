@@ -7,8 +7,7 @@ from itertools import groupby
 
 import numpy as np
 
-from m2l_bench.cards import SetMetric
-from m2l_bench.reconstruction.metrics import METRICS
+from m2l_bench.reconstruction.metrics import METRICS, SetMetric
 from m2l_bench.results import Item, Row
 from m2l_bench.statistics import bootstrap_interval
 from m2l_bench.suite.data import AudioSet
