@@ -53,14 +53,14 @@ def test_a_lag_that_drops_the_attack_must_earn_it(music: np.ndarray, coded: np.n
 def test_undoing_the_lag_gives_back_what_the_delay_cost(music: np.ndarray, coded: np.ndarray, lag: int) -> None:
     moved = delayed(coded, lag)
     assert (si_sdr(music, moved) < si_sdr(music, coded) - 0.5).all()
-    np.testing.assert_allclose(si_sdr_aligned(music, moved, 44_100), si_sdr(music, coded), atol=0.1)
-    assert si_sdr_aligned(music, delayed(music, lag), 44_100).tolist() == [100.0, 100.0]
+    assert si_sdr_aligned(music, moved, 44_100) == pytest.approx(np.mean(si_sdr(music, coded)), abs=0.1)
+    assert si_sdr_aligned(music, delayed(music, lag), 44_100) == 100.0
 
 
 def test_the_edges_without_partner_are_dropped(music: np.ndarray, coded: np.ndarray) -> None:
     late = delayed(coded, 22)
     assert align(music, late, 44_100).lag == 22
-    assert (si_sdr_aligned(music, late, 44_100) == si_sdr(music[:, :-22], coded[:, :-22])).all()
+    assert si_sdr_aligned(music, late, 44_100) == np.mean(si_sdr(music[:, :-22], coded[:, :-22]))
     reference, estimate = undo_lag(np.arange(10), np.arange(10), -3)
     assert reference.tolist() == [3, 4, 5, 6, 7, 8, 9] and estimate.tolist() == [0, 1, 2, 3, 4, 5, 6]
 
@@ -127,7 +127,7 @@ def test_uncorrelated_signals_have_no_gain() -> None:
     reference = np.stack([left, left])
     with pytest.raises(Unscorable, match="uncorrelated"):
         align(reference, np.stack([left, -left]), 8000)
-    assert si_sdr_aligned(reference, np.stack([left, -left]), 8000) == 0.0
+    assert si_sdr_aligned(reference, np.stack([left, -left]), 8000) == 100.0
 
 
 def test_too_short_for_50_ms_to_either_side(music: np.ndarray) -> None:
@@ -135,8 +135,3 @@ def test_too_short_for_50_ms_to_either_side(music: np.ndarray) -> None:
     with pytest.raises(Unscorable, match="at least 4411 samples, got 4410"):
         align(short, short, 44_100)
     assert str(si_sdr_aligned(short, short, 44_100)) == "needs at least 4411 samples, got 4410"
-
-
-def test_leading_dimensions(music: np.ndarray, coded: np.ndarray) -> None:
-    assert isinstance(si_sdr_aligned(music[0], coded[0], 44_100), float)
-    assert si_sdr_aligned(music[None], coded[None], 44_100).shape == (1, 2)

@@ -61,7 +61,8 @@ def align(reference: ArrayLike, estimate: ArrayLike, sample_rate: int) -> Alignm
     Alignment
         The lag within +-50 ms with the largest ``|sum_c sum_t r_c[t] e_c[t + lag]|`` over channels c, where r and e
         have zero mean over time; of equal peaks the one nearest 0 counts, then the positive. The sum is not
-        normalised: channels and passages are weighted by their energy. With the lag undone and means removed again, ``a = sum_c <e_c, r_c> / sum_c <r_c, r_c>``.
+        normalised: channels and passages are weighted by their energy. With the lag undone and
+        means removed again, ``a = sum_c <e_c, r_c> / sum_c <r_c, r_c>``.
 
     Raises
     ------
