@@ -79,7 +79,8 @@ def align(reference: ArrayLike, estimate: ArrayLike, sample_rate: int) -> Alignm
     Alignment(lag=3, gain=-6.02..., polarity=-1)
     """
     reference, estimate = check_pair(reference, estimate, min_samples=min_samples(sample_rate))
-    return _align(*(x.reshape(-1, x.shape[-1]) for x in (reference, estimate)), sample_rate)
+    n_samples = reference.shape[-1]
+    return _align(reference.reshape(-1, n_samples), estimate.reshape(-1, n_samples), sample_rate)
 
 
 def scores(
