@@ -1,11 +1,12 @@
-"""Intervals and tests over tracks: seeded bootstrap, sign-flip test of two systems, Holm's correction.
+"""Intervals and tests over tracks: cluster bootstrap, sign-flip test of two systems, Holm's correction.
 
 Conventions
 -----------
-The unit of chance is the track. Items of one track (frames, clips, channels) are told by equal labels in ``groups``
-and are drawn, or flipped, all together; without groups every value is its own track. All draws come from one seed, so
-a number never changes between runs. Two systems are compared on the same tracks, through their differences: the
-interval of a difference is ``bootstrap_interval(a - b, groups=groups)``.
+Tracks are the resampling unit. Items of one track (frames, clips, channels) have equal labels in ``groups`` and are
+drawn, or flipped, together; without groups every value is its own track. Every bootstrap of this package takes its
+draws from :func:`cluster_draws`: 2,000 of them, seeded, so that a number is the same in every run. Two systems are
+compared on the same tracks through their differences: the interval of a difference is
+``bootstrap_interval(a - b, groups=groups)``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,67 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import ArrayLike
 
+N_DRAWS = 2000
 _BLOCK = 1 << 20  # values held at once
+
+
+def cluster_draws(
+    n_clusters: int, *, n_draws: int = N_DRAWS, seed: int = 0, block: int | None = None
+) -> Iterator[np.ndarray]:
+    """Bootstrap draws of clusters (tracks, files, groups), with replacement.
+
+    Parameters
+    ----------
+    n_clusters : int
+        Number of clusters, and of picks in a draw.
+    n_draws : int
+    seed : int
+    block : int, optional
+        Draws at a time; by default as many as make about a million picks. It does not change the draws.
+
+    Yields
+    ------
+    np.ndarray of int64, shape (block, n_clusters)
+        Indices of the drawn clusters.
+
+    Examples
+    --------
+    >>> [picks.shape for picks in cluster_draws(3, block=1500)]
+    [(1500, 3), (500, 3)]
+    """
+    rng = np.random.default_rng(seed)
+    for n in _block_sizes(n_draws, max(_BLOCK // n_clusters, 1) if block is None else block):
+        yield rng.integers(n_clusters, size=(n, n_clusters))
+
+
+def draw_counts(picks: np.ndarray) -> np.ndarray:
+    """Count how often each draw of :func:`cluster_draws` holds each cluster: (draws, clusters) -> float64, same shape."""
+    n_draws, n_clusters = picks.shape
+    offsets = n_clusters * np.arange(n_draws)[:, None]
+    counts = np.bincount((picks + offsets).ravel(), minlength=n_draws * n_clusters)
+    return counts.reshape(n_draws, n_clusters).astype(np.float64)
+
+
+def centred_interval(value: float, draws: np.ndarray, *, lowest: float = -np.inf) -> tuple[float, float]:
+    """95 % percentile interval of bootstrap draws, shifted so that the mean of the draws equals the value.
+
+    A resampled set holds fewer distinct files than the set itself, so a distance of sets is biased upwards on it; without
+    the shift the interval of a good system would not contain its value.
+
+    Parameters
+    ----------
+    value : float
+        The number of the whole set.
+    draws : np.ndarray, (draws,)
+    lowest : float
+        Smallest possible value of the number; both ends are raised to it.
+
+    Returns
+    -------
+    low, high : float
+    """
+    low, high = np.quantile(draws, [0.025, 0.975]) - draws.mean() + value
+    return max(lowest, float(low)), max(lowest, float(high))
 
 
 def bootstrap_interval(
@@ -24,7 +85,7 @@ def bootstrap_interval(
     *,
     groups: ArrayLike | None = None,
     statistic: Callable[..., np.ndarray] = np.mean,
-    n_draws: int = 2000,
+    n_draws: int = N_DRAWS,
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[float, float]:
@@ -47,7 +108,7 @@ def bootstrap_interval(
     -------
     low, high : float
         The ``(1 - level) / 2`` and ``(1 + level) / 2`` quantiles of the statistic over draws of as many tracks as
-        there are, with replacement. NaN for a single track: its spread over tracks is unknown.
+        there are, with replacement. NaN for a single track, whose spread over tracks is unknown.
 
     Raises
     ------
@@ -73,10 +134,9 @@ def bootstrap_interval(
     if len(tracks) == 1:
         return np.nan, np.nan
     draw = _drawer(tracks, statistic)
-    rows = max(_BLOCK // sum(len(track) for track in tracks), 1)
-    rng = np.random.default_rng(seed)
+    block = max(_BLOCK // sum(len(track) for track in tracks), 1)
     drawn = np.concatenate(
-        [draw(rng.integers(len(tracks), size=(n, len(tracks)))) for n in _block_sizes(n_draws, rows)]
+        [draw(picks) for picks in cluster_draws(len(tracks), n_draws=n_draws, seed=seed, block=block)]
     )
     low, high = np.quantile(drawn, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
     return float(low), float(high)
@@ -85,9 +145,9 @@ def bootstrap_interval(
 def sign_flip_test(
     a: ArrayLike, b: ArrayLike, *, groups: ArrayLike | None = None, n_draws: int = 10_000, seed: int = 0
 ) -> float:
-    """Two-sided test that two systems score alike on the same tracks.
+    """Two-sided test of the hypothesis that two systems score equally on the same tracks.
 
-    Under the hypothesis a track's difference is as likely to be d as -d.
+    Under the hypothesis, the difference of a track is as likely to be d as -d.
 
     Parameters
     ----------
@@ -96,15 +156,15 @@ def sign_flip_test(
     groups : array_like, shape (n,), optional
         Track label of each item; a track's differences are flipped together.
     n_draws : int
-        Sign patterns to draw, at least 1000. With m tracks and ``2^m <= n_draws`` all patterns are taken instead and
-        the p-value is exact; the seed then plays no part.
+        Sign patterns to draw, at least 1000. With m tracks and ``2^m <= n_draws``, all patterns are used instead: the
+        p-value is exact and does not depend on the seed.
     seed : int
 
     Returns
     -------
     float
-        p-value in (0, 1]: the share of sign patterns whose mean difference is at least as far from 0 as the one seen
-        (of drawn patterns, with the one seen counted among them).
+        p-value in (0, 1]: the share of sign patterns whose mean difference is at least as far from 0 as the observed one
+        (which is counted as one of the drawn patterns).
 
     Raises
     ------
@@ -126,7 +186,7 @@ def sign_flip_test(
     if a.shape != b.shape:
         raise ValueError(f"a and b must be of the same items, got shapes {a.shape} and {b.shape}")
     sums = np.array([track.sum() for track in _split(a - b, groups, "a - b")])
-    # A hair of slack, so that patterns that tie with the one seen are not lost to rounding.
+    # A small tolerance, so that rounding does not exclude patterns equal to the observed one.
     threshold = abs(sums.sum()) - 1e-12 * np.abs(sums).sum()
     if 2 ** len(sums) <= n_draws:
         signs = np.array(list(itertools.product((1.0, -1.0), repeat=len(sums))))
@@ -140,11 +200,11 @@ def sign_flip_test(
 
 
 def contributions(value: float, left_out: ArrayLike) -> np.ndarray:
-    """What each track adds to a number of the whole set: the jackknife's pseudo-values, moved so that their mean is it.
+    """Contribution of each track to a number of the whole set: jackknife pseudo-values, shifted to have it as their mean.
 
-    With them, systems can be paired track by track in a number that no single track has (a distance of sets, an area
-    under a curve): the difference of two systems' contributions has the difference of the numbers as its mean, and as
-    its spread the jackknife's estimate of that difference's.
+    They allow a paired comparison, track by track, of a number that a single track does not have (a distance of sets,
+    an area under a curve): the differences of two systems' contributions have the difference of the numbers as their
+    mean, and the jackknife's estimate of its spread as their spread.
 
     Parameters
     ----------
@@ -217,7 +277,7 @@ def holm(p_values: ArrayLike) -> np.ndarray:
 
 
 def _split(values: ArrayLike, groups: ArrayLike | None, name: str) -> list[np.ndarray]:
-    """The values of each track, tracks in the order of their first appearance."""
+    """Split values by track, in order of first appearance."""
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or not values.size:
         raise ValueError(f"{name} must have shape (n,) with n >= 1, got {values.shape}")
@@ -230,7 +290,7 @@ def _split(values: ArrayLike, groups: ArrayLike | None, name: str) -> list[np.nd
         raise ValueError(f"groups must have one label a value, shape {values.shape}, got {labels.shape}")
     _, first, inverse, counts = np.unique(labels, return_index=True, return_inverse=True, return_counts=True)
     sorted_tracks = np.split(values[np.argsort(inverse, kind="stable")], np.cumsum(counts)[:-1])
-    # Labels are names, not numbers: renaming the tracks must not change the draws.
+    # In order of appearance, so that renaming tracks does not change the draws.
     return [sorted_tracks[i] for i in np.argsort(first)]
 
 

@@ -1,4 +1,4 @@
-"""Probes: what a small classifier on top of frozen features can read. They know nothing of audio."""
+"""Probes: small classifiers trained on frozen features, independent of audio."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks: what a frozen latent is asked, each with its data, split, kind and metrics."""
+"""Tasks: what is predicted from frozen latents, each with its data, splits, kind and metrics."""
 
 from __future__ import annotations
 
@@ -69,10 +69,10 @@ def _known() -> dict[str, Task]:
 
 def _own_folder(table: Path) -> Task:
     from m2l_bench.tasks.base import Task
-    from m2l_bench.tasks.sources.folder import Folder
+    from m2l_bench.tasks.sources.folder import LabelTable
     from m2l_bench.tasks.tonality import KEYS
 
-    source = Folder(table=table)
+    source = LabelTable(table=table)
     labels = KEYS if source.kind == "key" else source.tags
     return Task(name=f"own/{table.stem}", kind=source.kind, source=source, labels=labels, group="group")
 
@@ -84,7 +84,7 @@ def _from_file(name: str) -> Task:
 
     path, _, attribute = name.rpartition(":")
     if not Path(path).is_file():
-        raise ValueError(f"{path}: must be a Python file with a task, nothing of that kind there")
+        raise ValueError(f"{path}: must be a Python file with a task, no such file")
     found = runpy.run_path(path).get(attribute)
     if not isinstance(found, Task):
         raise ValueError(f"{path}: {attribute} must be a Task, got {type(found).__name__}")

@@ -33,7 +33,6 @@ def evaluate(
     probe: Probe,
     *,
     seeds: Sequence[int] = (0, 1, 2),
-    n_draws: int = 1000,
     train_items: int | None = None,
 ) -> Result:
     """Probe frozen features on a task.
@@ -47,8 +46,6 @@ def evaluate(
     probe : Probe
         Left as it is; its scoring is replaced by the task's main metric.
     seeds : sequence of int
-    n_draws : int
-        Of the bootstrap, at least 1000.
     train_items : int, optional
         Train on so many items only, the labels in the same proportions; a larger choice holds every smaller one. The
         whole training split by default.
@@ -94,7 +91,7 @@ def evaluate(
     test = _part(task, items, features, "test")
     logits = [test.average(_widen(model.logits(test.clips), model.classes_, len(table))) for model in fitted]
     # Everything is predicted: only now may the test labels be seen.
-    return _score(task, type(probe).__name__, table, test, seeds, logits, fitted, n_draws, train, valid)
+    return _score(task, type(probe).__name__, table, test, seeds, logits, fitted, train, valid)
 
 
 @dataclass(frozen=True)
@@ -187,7 +184,6 @@ def _score(
     seeds: Sequence[int],
     logits: list[np.ndarray],
     fitted: list[Probe],
-    n_draws: int,
     train: _Part,
     valid: _Part,
 ) -> Result:
@@ -205,7 +201,7 @@ def _score(
         own = np.full((len(rows), len(table)), -np.inf)
         own[:, : every.shape[1]] = every[rows]
         prepared = [METRICS[metric].prepare(targets, own) for metric in task.metrics]
-        intervals = group_bootstrap(prepared, groups, n_draws=n_draws)
+        intervals = group_bootstrap(prepared, groups)
         results.append(
             SeedResult(
                 seed=seed,

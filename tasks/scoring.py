@@ -4,8 +4,8 @@ Conventions
 -----------
 Predictions are logits ``(items, labels)``; targets are label positions ``(items,)`` or, of tags, 0 and 1
 ``(items, tags)``. A metric is *prepared* once for its targets and logits and then gives its value for any item weights
-``(items,)``: with ones it is the score itself, with counts of how often an item was drawn it is one draw of the
-bootstrap. So a draw costs a pass over the data and no sorting.
+``(items,)``: with ones, the score; with counts of how often each item was drawn, one draw of the bootstrap. A draw
+therefore needs no sorting.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from m2l_bench.cards import Card
-from m2l_bench.statistics import contributions
+from m2l_bench.statistics import N_DRAWS, cluster_draws, contributions, draw_counts
 from m2l_bench.tasks.tonality import score_table
 
 Weighted = Callable[[np.ndarray], float]
@@ -80,17 +80,13 @@ def roc_auc(targets: np.ndarray, logits: np.ndarray) -> Weighted:
 
     By ranks (Mann and Whitney 1947), all tags at once. Tags that no item or every item has are left out.
     """
-    order, first, last = _sorted_ties(logits)
-    present = np.take_along_axis(targets, order, axis=0).astype(bool)
+    order, present, tag, item, first, last = _ranked(targets, logits)
 
     def weigh(weights: np.ndarray) -> float:
-        sorted_weights = weights[order]
-        absent = _running(np.where(present, 0.0, sorted_weights))
-        positive = np.where(present, sorted_weights, 0.0)
-        below, upto = np.take_along_axis(absent, first, axis=0), np.take_along_axis(absent, last, axis=0)
-        pairs = positive.sum(axis=0) * absent[-1]
-        wins = (positive * (below + upto)).sum(axis=0) / 2
-        return _mean_where(wins, pairs)
+        absent = _running(weights[order] * ~present)  # (tags, items + 1)
+        positive = weights[item]
+        wins = np.bincount(tag, positive * (absent[tag, first] + absent[tag, last]), minlength=len(order)) / 2
+        return _mean_where(wins, np.bincount(tag, positive, minlength=len(order)) * absent[:, -1])
 
     return weigh
 
@@ -100,24 +96,22 @@ def average_precision(targets: np.ndarray, logits: np.ndarray) -> Weighted:
 
     Tags that no item or every item has are left out.
     """
-    order, _, last = _sorted_ties(-logits)
-    present = np.take_along_axis(targets, order, axis=0).astype(bool)
+    order, present, tag, item, _, last = _ranked(targets, -logits)
 
     def weigh(weights: np.ndarray) -> float:
-        sorted_weights = weights[order]
-        positive = np.where(present, sorted_weights, 0.0)
-        total = _running(sorted_weights)
+        ordered, positive = weights[order], weights[item]
+        total, hits = _running(ordered), _running(ordered * present)
         with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0 before the first drawn item
-            precision = np.take_along_axis(_running(positive) / total, last, axis=0)
-        positives = positive.sum(axis=0)
-        defined = np.where(positives < total[-1], positives, 0.0)
-        return _mean_where(np.where(positive > 0, positive * precision, 0.0).sum(axis=0), defined)
+            precision = hits[tag, last] / total[tag, last]
+        summed = np.bincount(tag, np.where(positive > 0, positive * precision, 0.0), minlength=len(order))
+        positives = np.bincount(tag, positive, minlength=len(order))
+        return _mean_where(summed, np.where(positives < total[:, -1], positives, 0.0))
 
     return weigh
 
 
 def group_bootstrap(
-    metrics: list[Weighted], groups: np.ndarray, *, n_draws: int = 1000, seed: int = 0, level: float = 0.95
+    metrics: list[Weighted], groups: np.ndarray, *, n_draws: int = N_DRAWS, seed: int = 0, level: float = 0.95
 ) -> np.ndarray:
     """Percentile bootstrap intervals of several scores of the same items, drawing whole groups.
 
@@ -144,7 +138,9 @@ def group_bootstrap(
     return np.nanquantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=1).T
 
 
-def bootstrap_draws(metrics: list[Weighted], groups: np.ndarray, *, n_draws: int = 1000, seed: int = 0) -> np.ndarray:
+def bootstrap_draws(
+    metrics: list[Weighted], groups: np.ndarray, *, n_draws: int = N_DRAWS, seed: int = 0
+) -> np.ndarray:
     """The draws themselves, (metrics, n_draws)."""
     if n_draws < 1000:
         raise ValueError(f"n_draws must be at least 1000, got {n_draws}")
@@ -152,19 +148,15 @@ def bootstrap_draws(metrics: list[Weighted], groups: np.ndarray, *, n_draws: int
     n_groups = int(member.max()) + 1
     if n_groups == 1:
         return np.full((len(metrics), n_draws), np.nan)
-    rng = np.random.default_rng(seed)
-    out = np.empty((len(metrics), n_draws))
-    for draw in range(n_draws):
-        counts = np.bincount(rng.integers(n_groups, size=n_groups), minlength=n_groups)
-        weights = counts[member].astype(np.float64)
-        out[:, draw] = [metric(weights) for metric in metrics]
-    return out
+    draws = cluster_draws(n_groups, n_draws=n_draws, seed=seed)
+    weights = (counts[member] for picks in draws for counts in draw_counts(picks))
+    return np.array([[metric(w) for metric in metrics] for w in weights]).T
 
 
 def group_contributions(metric: Weighted, groups: np.ndarray) -> np.ndarray:
-    """What each item adds to a score of all, (items,): its group's jackknife contribution; their mean is the score.
+    """Contribution of each item to a score of all, (items,), from the jackknife over groups; their mean is the score.
 
-    A group's deviation from the score is dealt out evenly over its items. NaN where the score is undefined without one
+    A group's deviation from the score is spread evenly over its items. NaN where the score is undefined without one
     of the groups, or there is a single group.
     """
     _, member, sizes = np.unique(groups, return_inverse=True, return_counts=True)
@@ -176,23 +168,38 @@ def group_contributions(metric: Weighted, groups: np.ndarray) -> np.ndarray:
     return value + (deviations * len(groups) / (len(sizes) * sizes))[member]
 
 
-def _sorted_ties(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Ascending order of each column; and where, in it, each entry's run of ties begins and ends (exclusive)."""
-    order = np.argsort(scores, axis=0, kind="stable")
-    ordered = np.take_along_axis(scores, order, axis=0)
+def _ranked(targets: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Sort the items of each tag by score, and locate the present items and their ties in that order.
+
+    Returns
+    -------
+    order : np.ndarray of int, (tags, items)
+        Ascending.
+    present : np.ndarray of bool, (tags, items)
+        Whether the item at a place of `order` has the tag.
+    tag, item : np.ndarray of int, (present,)
+        Of each present item, in the order of tags and places.
+    first, last : np.ndarray of int, (present,)
+        Where its run of equal scores begins and ends (exclusive).
+    """
+    order = np.argsort(scores.T, axis=1, kind="stable")
+    ordered = np.take_along_axis(scores.T, order, axis=1)
+    present = np.take_along_axis(targets.T, order, axis=1).astype(bool)
     n = len(scores)
-    starts = np.ones(scores.shape, bool)
-    starts[1:] = ordered[1:] != ordered[:-1]
-    place = np.arange(n)[:, None]
-    first = np.maximum.accumulate(np.where(starts, place, 0), axis=0)
-    ends = np.concatenate([starts[1:], np.ones((1, scores.shape[1]), bool)])
-    last = np.minimum.accumulate(np.where(ends, place + 1, n)[::-1], axis=0)[::-1]
-    return order, first, last
+    edges = ordered[:, 1:] != ordered[:, :-1]
+    ends = np.ones((len(order), 1), bool)
+    places = np.arange(n)
+    first = np.maximum.accumulate(np.where(np.hstack([ends, edges]), places, 0), axis=1)
+    last = np.minimum.accumulate(np.where(np.hstack([edges, ends]), places + 1, n)[:, ::-1], axis=1)[:, ::-1]
+    tag, _ = np.nonzero(present)
+    return order, present, tag, order[present], first[present], last[present]
 
 
 def _running(values: np.ndarray) -> np.ndarray:
-    """Running sums with a zero before them: entry i is the sum of the first i rows."""
-    return np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0)])
+    """Running sums along the last axis, with a zero before them: entry i is the sum of the first i values."""
+    sums = np.zeros((len(values), values.shape[1] + 1))
+    np.cumsum(values, axis=1, out=sums[:, 1:])
+    return sums
 
 
 def _mean_where(numerator: np.ndarray, denominator: np.ndarray) -> float:
@@ -207,7 +214,7 @@ def _card(name: str, title: str, formula: str, source: str) -> Card:
         higher_is_better=True,
         formula=formula,
         rate_rule="none: scored on predictions",
-        channel_rule="the mean of the channels is encoded; clip logits are averaged over an item",
+        channel_rule="latents are averaged over the streams (channels), logits over the clips of an item",
         source=source,
     )
 

@@ -57,19 +57,6 @@ def parse_key(text: str) -> str:
     return KEYS[(_LETTERS[match[1].upper()] + shift) % 12 + 12 * _MODES[match[3].lower()]]
 
 
-def spell_key(key: str, *, sharps: bool) -> str:
-    """Spell a key with sharps or with flats only, as ``"C# minor"`` or ``"Db minor"``; mir_eval reads both.
-
-    Examples
-    --------
-    >>> spell_key("Gb major", sharps=True), spell_key("Gb major", sharps=False)
-    ('F# major', 'Gb major')
-    """
-    index = KEYS.index(parse_key(key))
-    names = "C C# D D# E F F# G G# A A# B" if sharps else "C Db D Eb E F Gb G Ab A Bb B"
-    return f"{names.split()[index % 12]} {'minor' if index >= 12 else 'major'}"
-
-
 def key_score(reference: str, estimate: str, *, rule: str = "mirex") -> float:
     """MIREX's weighted score of an estimated key.
 

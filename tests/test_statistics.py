@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m2l_bench import statistics
-from m2l_bench.statistics import bootstrap_interval, contributions, holm, sign_flip_test
+from m2l_bench.statistics import (
+    bootstrap_interval,
+    centred_interval,
+    cluster_draws,
+    contributions,
+    draw_counts,
+    holm,
+    sign_flip_test,
+)
 
 
 def coverage(intervals: list[tuple[float, float]], truth: float) -> float:
@@ -207,3 +215,18 @@ def test_contributions_of_a_smooth_number_have_it_as_mean_and_its_spread() -> No
     assert found.mean() == pytest.approx(values.mean() ** 2, rel=1e-12)
     # Delta method: the standard error of mean^2 is 2 mean times that of the mean.
     assert found.std(ddof=1) == pytest.approx(2 * values.mean() * values.std(ddof=1), rel=0.02)
+
+
+def test_every_bootstrap_has_the_same_two_thousand_draws_in_blocks_of_any_size() -> None:
+    whole = np.random.default_rng(3).integers(7, size=(2000, 7))
+    for block in (None, 1, 333):
+        assert (np.concatenate(list(cluster_draws(7, seed=3, block=block))) == whole).all()
+    counts = draw_counts(whole)
+    assert (counts == np.stack([np.bincount(row, minlength=7) for row in whole])).all()
+
+
+def test_a_centred_interval_contains_its_value_although_the_draws_are_biased() -> None:
+    draws = np.array([2.0, 3.0, 4.0])
+    low, high = centred_interval(1.5, draws)
+    assert low <= 1.5 <= high
+    assert centred_interval(0.1, draws, lowest=0.0)[0] == 0.0

@@ -1,4 +1,4 @@
-"""Reconstruction evaluators: how far an estimate lies from its reference."""
+"""Reconstruction metrics: distances of an estimate from its reference."""
 
 from __future__ import annotations
 

@@ -1,29 +1,32 @@
-"""The border: what a reference and an estimate must be before they are compared.
+"""Input checks shared by the pair metrics.
 
 Conventions
 -----------
-Signals are floating-point arrays ``(..., samples)`` on one scale (full scale is 1.0), the reference first. A difference
-in shape is an error of the caller and never trimmed or padded away; a pair that is alike in shape but that no number
-can be given to (too short, NaN) is :class:`~m2l_bench.cards.Unscorable`. A channel is silent when it
-does not change over time: a constant offset carries no sound.
+Signals are floating-point arrays ``(..., samples)`` on one scale (full scale is 1.0), the reference first. Signals of
+different shape are an error of the caller; nothing is trimmed or padded. A pair of one shape for which the metric is
+not defined (too short, NaN) raises :class:`Unscorable`. A channel is silent when it is constant over time.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike
 
-from m2l_bench.cards import Unscorable
+
+class Unscorable(ValueError):
+    """A metric is not defined for this pair or set (silent reference, too short, ...); the message is the reason."""
 
 
 def check_pair(reference: ArrayLike, estimate: ArrayLike, *, min_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Return both signals as arrays, or say what is wrong with them.
+    """Check a pair and return it as arrays.
 
     Parameters
     ----------
     reference, estimate : array_like of float, shape (..., samples)
     min_samples : int
-        Fewest samples that the caller's definition can be computed on.
+        Smallest number of samples that the metric is defined for.
 
     Returns
     -------
@@ -49,8 +52,7 @@ def check_pair(reference: ArrayLike, estimate: ArrayLike, *, min_samples: int = 
         raise ValueError(
             f"estimate must have the reference's shape {arrays[0].shape}, got {arrays[1].shape}: nothing is trimmed"
         )
-    if arrays[0].shape[-1] < min_samples:
-        raise Unscorable(f"needs at least {min_samples} samples, got {arrays[0].shape[-1]}")
+    require_samples(arrays[0], min_samples)
     for name, array in zip(("reference", "estimate"), arrays, strict=True):
         if not np.isfinite(array).all():
             raise Unscorable(f"{name} has {np.count_nonzero(~np.isfinite(array))} NaN or infinite samples")
@@ -63,13 +65,32 @@ def check_sample_rate(sample_rate: int) -> None:
         raise ValueError(f"sample_rate must be positive, got {sample_rate!r} Hz")
 
 
+def require_samples(signal: np.ndarray, min_samples: int) -> None:
+    """Raise Unscorable if a signal ``(..., samples)`` is shorter than the metric needs."""
+    if signal.shape[-1] < min_samples:
+        raise Unscorable(f"needs at least {min_samples} samples, got {signal.shape[-1]}")
+
+
+def by_channel(
+    function: Callable[[np.ndarray, np.ndarray], float], reference: np.ndarray, estimate: np.ndarray
+) -> np.ndarray | float:
+    """Apply a function of two ``(samples,)`` channels to each channel of ``(..., samples)`` signals.
+
+    One channel at a time, so that float64 copies stay small.
+    """
+    values = np.empty(reference.shape[:-1])
+    for index in np.ndindex(values.shape):
+        values[index] = function(reference[index], estimate[index])
+    return values if values.ndim else float(values)
+
+
 def is_silent(signal: np.ndarray) -> np.ndarray:
     """Whether each channel of ``(..., samples)`` is constant over time."""
     return np.asarray(signal.max(axis=-1) == signal.min(axis=-1))
 
 
 def require_sound(signal: np.ndarray, name: str) -> None:
-    """Raise Unscorable naming the channels of ``(channels, samples)`` that are silent."""
+    """Raise Unscorable if channels of ``(channels, samples)`` are silent; the message names them."""
     silent = np.flatnonzero(is_silent(signal))
     if silent.size:
         which = "" if signal.shape[0] == 1 else f" in channel {', '.join(str(i + 1) for i in silent)}"
@@ -78,7 +99,7 @@ def require_sound(signal: np.ndarray, name: str) -> None:
 
 def _as_floating(signal: ArrayLike, name: str) -> np.ndarray:
     array = np.asarray(signal)
-    # Integer samples are on another scale (int16: 32768), which every distance but SI-SDR would take at face value.
+    # Integer samples are on another scale (int16: 32768); every distance but SI-SDR depends on the scale.
     if array.dtype not in (np.float32, np.float64):
         raise ValueError(f"{name} must be float32 or float64 with full scale 1.0, got {array.dtype}")
     if array.ndim == 0 or 0 in array.shape[:-1]:

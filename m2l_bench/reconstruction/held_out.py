@@ -1,7 +1,7 @@
-"""What a training measures on its held-out excerpts, all at once: means of pair metrics and FAD-musicnn.
+"""Scores of held-out excerpts during training: means of pair metrics, and FAD-musicnn.
 
-A training is watched by trends: its excerpts are few and short, so that FAD-musicnn is far more biased here than in a run,
-and is not to be set beside a run's.
+The excerpts are few and short, so FAD-musicnn is much more biased than in a run: use it to follow one training, not to
+compare with a run.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _fad(references: Sequence[np.ndarray], estimates: Sequence[np.ndarray], samp
     embedding = load("musicnn")
     sides = []
     for side in (references, estimates):
-        heard = [resample(audio[None], sample_rate, embedding.sample_rate) for audio in side]
-        vectors, _ = windows.embed_files(embedding, heard)
+        resampled = [resample(audio[None], sample_rate, embedding.sample_rate) for audio in side]
+        vectors, _ = windows.embed_files(embedding, resampled)
         sides.append(np.concatenate(vectors))
     return frechet_distance(*sides) if min(map(len, sides)) >= MINIMUM_WINDOWS else float("nan")

@@ -1,41 +1,124 @@
-"""The reconstruction metrics by name, each with its card.
+"""Table of the reconstruction metrics, each with its card.
 
 Conventions
 -----------
-A metric of a pair takes float32 ``(channels, samples)`` arrays of one shape at the reference's sample rate and gives
-one number: channels are scored alone and averaged, unless the card says otherwise. Where the number is not defined (a
-silent channel in the reference, a clip too short, NaN) it raises :class:`~m2l_bench.cards.Unscorable`:
-the pair is counted as not scored, with that reason, and never enters a mean unseen. :func:`score_pair` gives several
-metrics of one pair and shares their transforms.
+A pair metric takes float32 ``(channels, samples)`` arrays of one shape at the reference's sample rate and gives one
+number: the mean over channels, unless the card says otherwise. Where it is not defined (a silent channel in the
+reference, a clip too short, NaN) it raises :class:`~m2l_bench.reconstruction.checks.Unscorable`: the pair is counted as
+not scored, with that reason, and no mean includes it. :func:`score_pair` computes several metrics of one pair, each
+shared transform once. A set metric compares two sets of files through the vectors of an encoder.
+
+To add a pair metric, write its function in a module of :mod:`m2l_bench.reconstruction.pair` and add an entry to
+:data:`METRICS`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from m2l_bench.cards import Card, PairMetric, SetMetric, Unscorable
-from m2l_bench.reconstruction.checks import check_pair, check_sample_rate, require_sound
-from m2l_bench.reconstruction.pair import alignment, mel, stft
-from m2l_bench.reconstruction.pair.si_sdr import LIMIT, si_sdr
-from m2l_bench.reconstruction.sets.distribution import DISTRIBUTION_METRICS
+from m2l_bench.cards import Card
+from m2l_bench.files.hub import CheckpointError, offline
+from m2l_bench.reconstruction.checks import Unscorable, check_pair, check_sample_rate
+from m2l_bench.reconstruction.pair import alignment, mel, si_sdr, stft, visqol
+from m2l_bench.reconstruction.sets import distribution, frechet, kernel
+from m2l_bench.reconstruction.sets.distribution import Files, SetScore
+from m2l_bench.statistics import N_DRAWS
+from m2l_bench.systems import encoders
+from m2l_bench.systems.encoders import EMBEDDINGS
+from m2l_bench.systems.encoders.windows import TAIL_RULE, Embedding
 
 Scores = dict[str, "float | Unscorable"]
-# Metrics that share transforms: (reference, estimate, sample_rate, names) -> a score for each name.
-Family = Callable[[np.ndarray, np.ndarray, int, Sequence[str]], Scores]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairMetric:
+    """A metric of one reference and one estimate.
+
+    Attributes
+    ----------
+    card : Card
+    score : callable, optional
+        ``(reference, estimate, sample_rate) -> float`` for two checked float32 arrays (channels, samples) of one shape;
+        raises :class:`Unscorable`.
+    scores : callable, optional
+        ``(reference, estimate, sample_rate, names) -> Scores`` in place of `score`, for metrics that share
+        transforms: they have the same function.
+    default : bool
+        Part of the embedded suite.
+    headline : bool
+        A column of the table that a run prints.
+    slow : bool
+        Computed only where a suite names it.
+    """
+
+    card: Card
+    score: Callable[[np.ndarray, np.ndarray, int], float] | None = None
+    scores: Callable[[np.ndarray, np.ndarray, int, Sequence[str]], Scores] | None = None
+    default: bool = False
+    headline: bool = False
+    slow: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetMetric:
+    """A metric of a set of references and a set of estimates, through the vectors of an encoder.
+
+    Attributes
+    ----------
+    card : Card
+    embedding : str
+        Name in :mod:`m2l_bench.systems.encoders`; the windows of a file are computed once for all set metrics.
+    score : callable
+        ``(references, estimates, seed) -> SetScore``; both are sequences with one float32 array (windows, dim) a file,
+        in the same file order; raises :class:`Unscorable` (too few files or windows).
+    default, headline : bool
+        As in :class:`PairMetric`.
+    """
+
+    card: Card
+    embedding: str
+    score: Callable[[Files, Files, int], SetScore]
+    default: bool = False
+    headline: bool = False
 
 
 def get_metric(name: str) -> PairMetric | SetMetric:
-    """Return the metric of a name, or raise ValueError listing the known ones."""
+    """Return the metric of a name, or raise ValueError with the known names."""
     if name not in METRICS:
         raise ValueError(f"unknown metric {name!r}; known: {', '.join(METRICS)}")
     return METRICS[name]
 
 
+def with_encoder(metric: SetMetric, encoder: Embedding) -> SetMetric:
+    """Return the metric with the fingerprint of its loaded encoder in the card, as it stands in the rows of a run."""
+    model = f"{metric.card.model}; {encoder.name} {encoder.fingerprint}"
+    return replace(metric, card=replace(metric.card, model=model))
+
+
+def card_of_rows(name: str) -> Card | None:
+    """Return the card that the rows of a metric have; None if its encoder must be downloaded or installed first.
+
+    Examples
+    --------
+    >>> card_of_rows("fad:musicnn").model
+    'musicnn 0.1.0 MTT_musicnn, SHA-256 c278acc460e4..., penultimate layer; musicnn ...'
+    """
+    metric = get_metric(name)
+    if isinstance(metric, PairMetric):
+        return metric.card
+    try:
+        with offline():
+            return with_encoder(metric, encoders.load(metric.embedding)).card
+    except (CheckpointError, ImportError, OSError):
+        return None
+
+
 def score_pair(reference: np.ndarray, estimate: np.ndarray, sample_rate: int, names: Sequence[str]) -> Scores:
-    """Several metrics of one pair; what they have in common is computed once.
+    """Compute several metrics of one pair.
 
     Parameters
     ----------
@@ -43,17 +126,17 @@ def score_pair(reference: np.ndarray, estimate: np.ndarray, sample_rate: int, na
     sample_rate : int
         Hz.
     names : sequence of str
-        Metrics of pairs in :data:`METRICS`.
+        Pair metrics in :data:`METRICS`.
 
     Returns
     -------
     dict
-        For each name, in the order asked for, its score, or the :class:`Unscorable` that says why there is none.
+        For each name, in the given order, its score, or the :class:`Unscorable` with the reason why there is none.
 
     Raises
     ------
     ValueError
-        If a name is unknown or of a metric of sets, the shapes differ, or a signal is not floating point.
+        If a name is unknown or belongs to a set metric, the shapes differ, or a signal is not floating point.
 
     Examples
     --------
@@ -62,206 +145,275 @@ def score_pair(reference: np.ndarray, estimate: np.ndarray, sample_rate: int, na
     >>> score_pair(noise, noise, 44100, ["si_sdr", "mel_distance", "lag"])
     {'si_sdr': 100.0, 'mel_distance': 0.0, 'lag': 0.0}
     """
-    metrics = {name: _pair_metric(name) for name in names}
+    groups: dict[Callable[..., Scores | float] | None, list[PairMetric]] = {}
+    for name in dict.fromkeys(names):
+        metric = get_metric(name)
+        if not isinstance(metric, PairMetric):
+            raise ValueError(f"{name!r} is a metric of sets, not of pairs")
+        groups.setdefault(metric.scores or metric.score, []).append(metric)
     check_sample_rate(sample_rate)
     try:
-        reference, estimate = _channels(reference, estimate)
+        reference, estimate = check_pair(reference, estimate)
     except Unscorable as reason:
         return dict.fromkeys(names, reason)
-    scores: Scores = {}
-    for name, metric in metrics.items():
-        if name not in scores:
-            family = _FAMILIES.get(name) or _alone(metric)
-            together = [other for other in names if _FAMILIES.get(other) is family] or [name]
-            scores |= _or_reason(family, reference, estimate, sample_rate, together)
-    return {name: scores[name] for name in names}
-
-
-def _pair_metric(name: str) -> PairMetric:
-    metric = get_metric(name)
-    if not isinstance(metric, PairMetric):
-        raise ValueError(f"{name!r} is a metric of sets, not of pairs")
-    return metric
-
-
-def _alone(metric: PairMetric) -> Family:
-    return lambda reference, estimate, sample_rate, names: {
-        metric.card.name: metric.score(reference, estimate, sample_rate)
-    }
-
-
-def _or_reason(
-    family: Family, reference: np.ndarray, estimate: np.ndarray, sample_rate: int, names: Sequence[str]
-) -> Scores:
-    try:
-        return family(reference, estimate, sample_rate, names)
-    except Unscorable as reason:
-        return dict.fromkeys(names, reason)
-
-
-def _channels(reference: np.ndarray, estimate: np.ndarray, min_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    reference, estimate = check_pair(reference, estimate, min_samples=min_samples)
     if reference.ndim != 2:
         raise ValueError(f"a metric takes (channels, samples) arrays, got shape {reference.shape}")
-    return reference, estimate
-
-
-def _waveform_scores(reference: np.ndarray, estimate: np.ndarray, sample_rate: int, names: Sequence[str]) -> Scores:
-    reference, estimate = _channels(reference, estimate, min_samples=2)
-    require_sound(reference, "reference")
-    return {"si_sdr": float(np.mean(si_sdr(reference, estimate)))}
-
-
-def _mel_scores(reference: np.ndarray, estimate: np.ndarray, sample_rate: int, names: Sequence[str]) -> Scores:
-    definitions = {name: name.partition(":")[2] or "dac-eval" for name in names}
-    reference, estimate = _channels(reference, estimate, min_samples=mel.MIN_SAMPLES)
-    channels = [
-        mel.distances(r, e, sample_rate, list(definitions.values())) for r, e in zip(reference, estimate, strict=True)
-    ]
-    return {name: float(np.mean([c[definition] for c in channels])) for name, definition in definitions.items()}
-
-
-def _stft_scores(reference: np.ndarray, estimate: np.ndarray, sample_rate: int, names: Sequence[str]) -> Scores:
-    reference, estimate = _channels(reference, estimate, min_samples=stft.MIN_SAMPLES)
-    values = np.array([stft.distance(r, e) for r, e in zip(reference, estimate, strict=True)])
-    zeros = [str(i + 1) for i in np.flatnonzero(np.isnan(values))]
-    if zeros:
-        raise Unscorable(f"reference is all zeros in channel {', '.join(zeros)}")
-    return {"stft_distance": float(values.mean())}
-
-
-def _alignment_scores(reference: np.ndarray, estimate: np.ndarray, sample_rate: int, names: Sequence[str]) -> Scores:
-    reference, estimate = _channels(reference, estimate, min_samples=alignment.min_samples(sample_rate))
-    lag = 0
-    scores: Scores
-    try:
-        found = alignment.align(reference, estimate, sample_rate)
-        scores = {"lag": float(found.lag), "gain": found.gain, "polarity": float(found.polarity)}
-        lag = found.lag
-    except Unscorable as reason:
-        scores = {"lag": reason, "gain": reason, "polarity": reason}
-    if "si_sdr_aligned" in names:
-        parts = alignment.undo_lag(reference, estimate, lag)
-        scores |= _or_reason(_waveform_scores, *parts, sample_rate, ["si_sdr"])
-        scores["si_sdr_aligned"] = scores.pop("si_sdr")
+    scores: Scores = {}
+    for metrics in groups.values():
+        together = [metric.card.name for metric in metrics]
+        try:
+            if metrics[0].scores:
+                scores |= metrics[0].scores(reference, estimate, sample_rate, together)
+            elif metrics[0].score:
+                scores[together[0]] = metrics[0].score(reference, estimate, sample_rate)
+        except Unscorable as reason:
+            scores |= dict.fromkeys(together, reason)
     return {name: scores[name] for name in names}
 
 
-def _metric(card: Card) -> PairMetric:
-    def score(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) -> float:
-        value = _FAMILIES[card.name](reference, estimate, sample_rate, [card.name])[card.name]
-        if isinstance(value, Unscorable):
-            raise value
-        return value
-
-    return PairMetric(card=card, score=score)
-
-
-_FAMILIES: dict[str, Family] = {
-    "si_sdr": _waveform_scores,
-    "si_sdr_aligned": _alignment_scores,
-    "mel_distance": _mel_scores,
-    "mel_distance:dac-train": _mel_scores,
-    "mel_distance:audiocodecbench": _mel_scores,
-    "stft_distance": _stft_scores,
-    "lag": _alignment_scores,
-    "gain": _alignment_scores,
-    "polarity": _alignment_scores,
-}
-
 _SI_SDR_SOURCE = "Le Roux, Wisdom, Erdogan, Hershey 2019, equation 4"
-_SI_SDR_CONSTANTS = {"limit_db": LIMIT, "zero_mean": True, "dtype": "float64"}
+_SI_SDR_CONSTANTS = {"limit_db": si_sdr.LIMIT, "zero_mean": True, "dtype": "float64"}
 _ALIGNMENT_CONSTANTS = {"max_lag_seconds": alignment.MAX_LAG, "tie": alignment.TIE, "zero_mean": True}
 _ONE_FOR_ALL = "one value for all channels, which weigh by their energy"
 
 
-def _mel_card(definition: str, title: str, formula: str, source: str) -> Card:
+def _mel_card(definition: str, title: str, meaning: str, source: str) -> Card:
     return Card(
         name="mel_distance" if definition == "dac-eval" else f"mel_distance:{definition}",
         title=title,
         higher_is_better=False,
-        formula=formula,
-        constants={"definition": definition, "hop": "window / 4", **asdict(mel.DEFINITIONS[definition])},
+        formula="sum over windows of log_weight mean|ln max(m_r, clamp) - ln max(m_e, clamp)| "
+        f"+ raw_weight mean|m_r - m_e|, means over bands and frames, m = mel filters times |X|^power; {meaning}",
+        constants={
+            "definition": definition,
+            "window": "periodic Hann",
+            "hop": "window / 4",
+            "padding": "reflection by window / 2",
+            "frequency_range": "0 Hz to half the sample rate",
+            "min_samples": mel.MIN_SAMPLES,
+            **asdict(mel.DEFINITIONS[definition]),
+        },
         source=source,
     )
 
 
-CARDS: tuple[Card, ...] = (
-    Card(
-        name="si_sdr",
-        title="SI-SDR",
-        unit="dB",
-        higher_is_better=True,
-        formula="10 log10(|s|^2 / |e - s|^2), s = (<e, r> / <r, r>) r, r and e zero-mean over time; silent reference: "
-        "not scored, silent estimate: -100",
-        constants=_SI_SDR_CONSTANTS,
-        source=_SI_SDR_SOURCE,
+_PAIR_METRICS = (
+    PairMetric(
+        card=Card(
+            name="si_sdr",
+            title="SI-SDR",
+            unit="dB",
+            higher_is_better=True,
+            formula="10 log10(|s|^2 / |e - s|^2), s = (<e, r> / <r, r>) r, r and e zero-mean over time; silent "
+            "reference: not scored, silent estimate: -100",
+            constants=_SI_SDR_CONSTANTS,
+            source=_SI_SDR_SOURCE,
+        ),
+        score=si_sdr.score,
+        default=True,
+        headline=True,
     ),
-    Card(
-        name="si_sdr_aligned",
-        title="SI-SDR aligned",
-        unit="dB",
-        higher_is_better=True,
-        formula="SI-SDR of the samples that overlap once the lag is undone (0 where there is none)",
-        constants=_SI_SDR_CONSTANTS | _ALIGNMENT_CONSTANTS,
-        source=_SI_SDR_SOURCE,
+    PairMetric(
+        card=Card(
+            name="si_sdr_aligned",
+            title="SI-SDR aligned",
+            unit="dB",
+            higher_is_better=True,
+            formula="SI-SDR of the samples that overlap once the lag is undone (0 where there is none)",
+            constants=_SI_SDR_CONSTANTS | _ALIGNMENT_CONSTANTS,
+            source=_SI_SDR_SOURCE,
+        ),
+        scores=alignment.scores,
+        default=True,
     ),
-    _mel_card(
-        "dac-eval",
-        "Mel distance",
-        "sum over windows of mean|log10 max(m_r, c)^2 - log10 max(m_e, c)^2| + mean|m_r - m_e|, m: mel magnitudes",
-        "Kumar et al. 2023; descript-audio-codec, evaluation script",
+    PairMetric(
+        card=_mel_card(
+            "dac-eval",
+            "Mel distance",
+            "log_weight = 2 / ln 10, for log10 of the squared magnitude",
+            "Kumar et al. 2023; descript-audio-codec, evaluation script",
+        ),
+        scores=mel.scores,
+        default=True,
+        headline=True,
     ),
-    _mel_card(
-        "dac-train",
-        "Mel distance (DAC training)",
-        "sum over windows of mean|log10 max(m_r, c) - log10 max(m_e, c)|, m: mel magnitudes",
-        "Kumar et al. 2023, section 3.4; descript-audio-codec, 44 kHz configuration",
+    PairMetric(
+        card=_mel_card(
+            "dac-train",
+            "Mel distance (DAC training)",
+            "log_weight = 1 / ln 10, for log10 of the magnitude",
+            "Kumar et al. 2023, section 3.4; descript-audio-codec, 44 kHz configuration",
+        ),
+        scores=mel.scores,
     ),
-    _mel_card(
-        "audiocodecbench",
-        "Mel distance (AudioCodecBench)",
-        "mean over windows of mean|ln max(m_r, c) - ln max(m_e, c)|, m: mel powers",
-        "AudioCodecBench, reconstruction evaluation",
+    PairMetric(
+        card=_mel_card(
+            "audiocodecbench",
+            "Mel distance (AudioCodecBench)",
+            "log_weight = 1 / 7, for the mean over seven windows",
+            "AudioCodecBench, reconstruction evaluation",
+        ),
+        scores=mel.scores,
     ),
-    Card(
-        name="stft_distance",
-        title="STFT distance",
-        higher_is_better=False,
-        formula="mean over resolutions of ||R - E||_F / ||R||_F + mean|ln R - ln E|, R and E from clamped powers; "
-        "all-zero reference: not scored",
-        constants={"n_fft_hop_window": stft.RESOLUTIONS, "min_power": stft.MIN_POWER, "window": "periodic Hann"},
-        source="Yamamoto, Song, Kim 2020, equations 4 to 7; auraloss MultiResolutionSTFTLoss",
+    PairMetric(
+        card=Card(
+            name="stft_distance",
+            title="STFT distance",
+            higher_is_better=False,
+            formula="mean over resolutions of ||R - E||_F / ||R||_F + mean|ln R - ln E|, R and E from clamped powers; "
+            "all-zero reference: not scored",
+            constants={"n_fft_hop_window": stft.RESOLUTIONS, "min_power": stft.MIN_POWER, "window": "periodic Hann"},
+            source="Yamamoto, Song, Kim 2020, equations 4 to 7; auraloss MultiResolutionSTFTLoss",
+        ),
+        score=stft.score,
+        default=True,
+        headline=True,
     ),
-    Card(
-        name="lag",
-        title="Lag",
-        unit="samples",
-        higher_is_better=None,
-        formula="k within +-50 ms of the largest |sum r[t] e[t + k]|, r and e zero-mean; positive: estimate is late",
-        channel_rule=_ONE_FOR_ALL,
-        constants=_ALIGNMENT_CONSTANTS,
-        source="m2l_bench",
+    PairMetric(
+        card=Card(
+            name="lag",
+            title="Lag",
+            unit="samples",
+            higher_is_better=None,
+            formula="k within +-50 ms of the largest |sum r[t] e[t + k]|, r and e zero-mean; positive: estimate is late",
+            channel_rule=_ONE_FOR_ALL,
+            constants=_ALIGNMENT_CONSTANTS,
+            source="m2l_bench",
+        ),
+        scores=alignment.scores,
+        default=True,
     ),
-    Card(
-        name="gain",
-        title="Gain",
-        unit="dB",
-        higher_is_better=None,
-        formula="20 log10 |a|, a = <e, r> / <r, r> with the lag undone, r and e zero-mean",
-        channel_rule=_ONE_FOR_ALL,
-        constants=_ALIGNMENT_CONSTANTS,
-        source="m2l_bench",
+    PairMetric(
+        card=Card(
+            name="gain",
+            title="Gain",
+            unit="dB",
+            higher_is_better=None,
+            formula="20 log10 |a|, a = <e, r> / <r, r> with the lag undone, r and e zero-mean",
+            channel_rule=_ONE_FOR_ALL,
+            constants=_ALIGNMENT_CONSTANTS,
+            source="m2l_bench",
+        ),
+        scores=alignment.scores,
+        default=True,
     ),
-    Card(
-        name="polarity",
-        title="Polarity",
-        higher_is_better=None,
-        formula="sign of a = <e, r> / <r, r> with the lag undone, r and e zero-mean",
-        channel_rule=_ONE_FOR_ALL,
-        constants=_ALIGNMENT_CONSTANTS,
-        source="m2l_bench",
+    PairMetric(
+        card=Card(
+            name="polarity",
+            title="Polarity",
+            higher_is_better=None,
+            formula="sign of a = <e, r> / <r, r> with the lag undone, r and e zero-mean",
+            channel_rule=_ONE_FOR_ALL,
+            constants=_ALIGNMENT_CONSTANTS,
+            source="m2l_bench",
+        ),
+        scores=alignment.scores,
+        default=True,
+    ),
+    PairMetric(
+        card=Card(
+            name="visqol",
+            title="ViSQOL",
+            unit="MOS-LQO",
+            higher_is_better=True,
+            formula="support-vector map of gammatone spectrogram similarity, audio mode, reference first",
+            rate_rule="both resampled to 48000 Hz (soxr VHQ)",
+            channel_rule="mean of the channels",
+            constants={"shortest_seconds": visqol.SHORTEST},
+            model="visqol-python 3.8, libsvm_nu_svr_model.txt",
+            source="Chinen et al., 2020",
+        ),
+        score=visqol.visqol,
+        slow=True,
     ),
 )
 
-METRICS: dict[str, PairMetric | SetMetric] = {**{card.name: _metric(card) for card in CARDS}, **DISTRIBUTION_METRICS}
+_FAD = "|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), means and unbiased covariances of the pooled windows"
+_MINIMUM = {"minimum_files": distribution.MINIMUM_FILES, "minimum_windows": distribution.MINIMUM_WINDOWS}
+_BOOTSTRAP = {"interval": "paired percentile bootstrap over files, centred on the value", "draws": N_DRAWS}
+_INF: dict[str, Any] = {
+    "minimum_files": distribution.MINIMUM_FILES_INF,
+    "sizes": frechet.N_SIZES,
+    "repeats": frechet.REPEATS,
+    "smallest_share": frechet.SMALLEST_SHARE,
+    "drawn": "files, without replacement, the same of both sides",
+    "interval": "Student's t of the intercept",
+}
+_BANDWIDTH = (
+    f"median distance of the reference's windows (of {kernel.MEDIAN_WINDOWS} evenly spaced ones if there are more)"
+)
+
+
+# name -> (title, formula, constants, source, score, version)
+_KINDS: dict[str, tuple[str, str, dict[str, Any], str, Callable[[Files, Files, int], SetScore], int]] = {
+    "fad": ("FAD", _FAD, _MINIMUM | _BOOTSTRAP, "Kilgour et al., 2019, eq. 1", distribution.fad, 2),
+    "fad_inf": (
+        "FAD-inf",
+        f"intercept at 1/n = 0 of: {_FAD}",
+        _INF,
+        "Gui et al., 2024, section 2.3",
+        distribution.fad_inf,
+        1,
+    ),
+    "kad": (
+        "KAD",
+        "100 MMD^2, unbiased, over windows of different files; k = exp(-|x - y|^2 / 2 s^2)",
+        _MINIMUM | _BOOTSTRAP | {"bandwidth": _BANDWIDTH},
+        "Chung et al., 2025, eq. 5",
+        distribution.kad,
+        2,
+    ),
+}
+
+
+def _set_metric(kind: str, embedding: str) -> SetMetric:
+    title, formula, constants, source, score, version = _KINDS[kind]
+    entry = EMBEDDINGS[embedding]
+    card = Card(
+        name=f"{kind}:{embedding}",
+        title=f"{title}-{embedding}",
+        higher_is_better=False,
+        formula=formula,
+        rate_rule=f"both resampled to {entry.sample_rate} Hz (soxr VHQ)",
+        channel_rule="mean of the channels",
+        constants=constants | {"window": entry.window, "hop": entry.hop, "tail": TAIL_RULE},
+        model=entry.model,
+        source=f"{source}; {entry.source}",
+        version=version,
+    )
+    default = card.name in ("fad:musicnn", "kad:musicnn")
+    return SetMetric(card=card, embedding=embedding, score=score, default=default, headline=card.name == "fad:musicnn")
+
+
+def _as_released(
+    kind: str, mode: str, rule: str, score: Callable[[Files, Files, int], SetScore], embedding: str = "vggish"
+) -> SetMetric:
+    plain, entry = _set_metric(kind, embedding).card, EMBEDDINGS[embedding]
+    card = replace(
+        plain,
+        name=f"{plain.name}:{mode}",
+        title=f"{plain.title} ({mode})",
+        constants={"window": entry.window, "hop": entry.hop, "tail": TAIL_RULE, "mode": mode, "rule": rule},
+        source=f"{mode} as released; {entry.source}",
+        version=1,
+    )
+    return SetMetric(card=card, embedding=embedding, score=score)
+
+
+_METRICS: tuple[PairMetric | SetMetric, ...] = (
+    *_PAIR_METRICS,
+    *(_set_metric(kind, embedding) for embedding in EMBEDDINGS for kind in _KINDS),
+    _as_released("fad", "fadtk", "float16 windows and file means, statistics merged by file", distribution.fadtk),
+    _as_released(
+        "fad_inf", "fadtk", "float16; 25 sizes from 500 windows, drawn with replacement", distribution.fadtk_inf
+    ),
+    _as_released(
+        "fad", "frechet-audio-distance", "float32 mean of pooled windows", distribution.frechet_audio_distance
+    ),
+)
+METRICS: dict[str, PairMetric | SetMetric] = {metric.card.name: metric for metric in _METRICS}
+"""Every metric by name, in the order of tables."""
+DEFAULT_METRICS = tuple(name for name, metric in METRICS.items() if metric.default)
+"""Metrics of the embedded suite."""
+HEADLINE_METRICS = tuple(name for name, metric in METRICS.items() if metric.headline)
+"""Columns of the table that a run prints, after the bit rate."""

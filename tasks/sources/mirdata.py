@@ -9,9 +9,11 @@ is said here, and every label is validated here, for mirdata passes on what it f
 
 from __future__ import annotations
 
+import logging
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -93,14 +95,16 @@ class Mirdata:
         found = {}
         for track, (where, _) in self._places.items():
             if (self.only or where) == split:
-                label = self._adaptor.label(self._loaded.track(track))
+                with _quiet():
+                    label = self._adaptor.label(self._loaded.track(track))
                 if label is not None:
                     found[track] = label
         return found  # type: ignore[return-value]
 
     def verify(self) -> None:
         """Compare every file with the MD5 that mirdata pins."""
-        absent, changed = self._loaded.validate(verbose=False)
+        with _quiet():
+            absent, changed = self._loaded.validate(verbose=False)
         for what, found in (("missing", absent), ("changed", changed)):
             names = sorted(name for tracks in found.values() for names in tracks.values() for name in names)
             if names:
@@ -122,8 +126,8 @@ class Mirdata:
 
     @cached_property
     def _loaded(self) -> Any:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ImportWarning)  # of cloud packages that mirdata pulls in and nobody uses
+        with warnings.catch_warnings(), _quiet():
+            warnings.simplefilter("ignore", ImportWarning)  # from cloud packages that mirdata imports
             import mirdata
 
             dataset = mirdata.initialize(self.dataset, data_home=str(self._home))
@@ -137,9 +141,21 @@ class Mirdata:
     @cached_property
     def _places(self) -> dict[str, tuple[str, str]]:
         try:
-            return self._adaptor.place(self._loaded, self.fold)
+            with _quiet():
+                return self._adaptor.place(self._loaded, self.fold)
         except FileNotFoundError as error:
             raise missing(self.about, self._home) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Mute log lines of mirdata and the libraries below it: one a missing file; our error says it once."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _hashed(group: Callable[[Any], str], shares: dict[str, float]) -> Callable[[Any, int], dict[str, tuple[str, str]]]:

@@ -21,7 +21,7 @@ import soundfile
 
 import m2l_bench
 from m2l_bench import audio as audio_io
-from m2l_bench.reconstruction.pair.visqol import visqol_pairs
+from m2l_bench.reconstruction.pair.visqol import visqol
 from m2l_bench.reconstruction.sets.distribution import fad, fad_inf, kad
 from m2l_bench.report.figures import rate_quality
 from m2l_bench.report.style import Interval, Point, save
@@ -89,7 +89,7 @@ def main(*, short: bool, folder: Path | None) -> None:
             scores = (score(references, estimates, 0) for score in (fad, fad_inf, kad))
             of_sets = [Interval(score.value, score.ci_low, score.ci_high) for score in scores]
             several = list(zip(sources, results, strict=True))[: 2 if short else VISQOL_FILES]
-            mos = [score for score, _ in visqol_pairs([(x, y, rate) for (x, rate), (y, _) in several], workers=2)]
+            mos = [visqol(x, y, rate) for (x, rate), (y, _) in several]
             lines.append(Line(codec, kbps, *of_sets, Interval(float(np.mean(mos)), *bootstrap_interval(mos))))
             told = zip(("FAD", "FAD-inf", "KAD", "ViSQOL"), lines[-1][2:], strict=True)
             print(

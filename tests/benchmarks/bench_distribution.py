@@ -1,6 +1,6 @@
-"""Set metrics against the released formulae, musicnn's speed, ViSQOL's throughput: ratios measured in one run.
+"""Set metrics against the released formulae, musicnn's speed: ratios measured in one run.
 
-    python tests/benchmarks/bench_distribution.py [--short] [trace] [songs] [bootstrap] [musicnn] [visqol]
+    python tests/benchmarks/bench_distribution.py [--short] [trace] [bootstrap] [musicnn]
 
 ``--short`` takes the smallest sizes and one run each, to see that it works; only whole runs are to be quoted.
 Every ratio is the median over interleaved runs of peer and ours. The peer is the formula that released tools share
@@ -22,7 +22,7 @@ import m2l_bench
 from m2l_bench import audio as audio_io
 from m2l_bench.reconstruction.sets import frechet
 from m2l_bench.reconstruction.sets.frechet import Gaussian
-from m2l_bench.reconstruction.sets.frechet_draws import fixed_reference_draws, paired_draws
+from m2l_bench.reconstruction.sets.frechet_draws import paired_draws
 
 SHORT = "--short" in sys.argv
 
@@ -76,32 +76,13 @@ def trace() -> None:
         )
 
 
-def songs() -> None:
-    """Per-song FAD: 50 songs of 8 windows against a reference of 4,000; the peer runs on two songs."""
-    rng = np.random.default_rng(0)
-    for dim in (128,) if SHORT else (128, 200, 512):
-        x = correlated(rng, 4000, dim)
-        files = [correlated(rng, 8, dim) for _ in range(50)]
-        mean, covariance = x.mean(axis=0), np.cov(x, rowvar=False)
-
-        def peer(mean=mean, covariance=covariance, files=files) -> None:
-            for file in files[:2]:
-                released_from(mean, covariance, file.mean(axis=0), np.cov(file, rowvar=False))
-
-        reference = Gaussian.of(x)
-        compare(
-            f"per-song FAD, 50 songs, d = {dim}", peer, lambda r=reference, f=files: frechet.per_song(r, f), scale=25
-        )
-
-
 def bootstrap() -> None:
-    """1,000 draws over files; the peer runs five of them."""
+    """2,000 draws over files; the peer runs five of them."""
     rng = np.random.default_rng(0)
     sizes = ((200, 25, 5), (200, 200, 5), (128, 200, 10))
     for dim, n_files, n_windows in sizes[: 1 if SHORT else None]:
         x = [correlated(rng, n_windows, dim) for _ in range(n_files)]
         y = [file + 0.1 * rng.standard_normal(file.shape) for file in x]
-        reference = Gaussian.of(np.concatenate(x))
 
         def peer(x=x, y=y) -> None:
             whole = np.concatenate(x)
@@ -111,9 +92,7 @@ def bootstrap() -> None:
                 released_from(mean, covariance, drawn.mean(axis=0), np.cov(drawn, rowvar=False))
 
         label = f"{n_files} files x {n_windows}, d = {dim}"
-        fixed = lambda r=reference, y=y: fixed_reference_draws(r, y)
-        compare(f"1,000 draws, fixed reference, {label}", peer, fixed, scale=200, runs=1)
-        compare(f"1,000 draws, paired, {label}", peer, lambda x=x, y=y: paired_draws(x, y), scale=200, runs=1)
+        compare(f"2,000 draws, paired, {label}", peer, lambda x=x, y=y: paired_draws(x, y), scale=400, runs=1)
 
 
 def excerpts() -> list[tuple[np.ndarray, int]]:
@@ -134,24 +113,7 @@ def musicnn() -> None:
         print(f"musicnn: {seconds / wall:.1f}x real time by the clock, {seconds / cpu:.1f}x per busy core", flush=True)
 
 
-def visqol() -> None:
-    """Pairs a minute with one and two workers."""
-    from m2l_bench.reconstruction.pair.visqol import visqol_pairs
-
-    rng = np.random.default_rng(0)
-    files = excerpts()[: 2 if SHORT else 8]
-    pairs = [(x, (x + 0.003 * rng.standard_normal(x.shape)).astype(np.float32), rate) for x, rate in files]
-    for workers in (1, 2):
-        visqol_pairs(pairs[:1], workers=workers)
-        start = time.perf_counter()
-        visqol_pairs(pairs, workers=workers)
-        seconds = (time.perf_counter() - start) / len(pairs)
-        print(
-            f"ViSQOL, {workers} workers: {seconds:.2f} s a pair of 10 s, {60 / seconds:.0f} pairs a minute", flush=True
-        )
-
-
-PARTS = {"trace": trace, "songs": songs, "bootstrap": bootstrap, "musicnn": musicnn, "visqol": visqol}
+PARTS = {"trace": trace, "bootstrap": bootstrap, "musicnn": musicnn}
 
 if __name__ == "__main__":
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, NumPy {np.__version__}, SciPy {scipy.__version__}")

@@ -32,7 +32,7 @@ from m2l_bench.suite.suite import read_suite
 from m2l_bench.systems.files import file_decoder
 from m2l_bench.systems.musika.keras_weights import read_layers
 from m2l_bench.systems.pca import Pca
-from m2l_bench.tasks.sources.folder import Folder
+from m2l_bench.tasks.sources.folder import LabelTable
 from m2l_bench.training.music2latent.recipe import read_recipe
 
 SECONDS, BYTES = 10.0, 2 << 30  # a case that takes more of either is a finding
@@ -164,7 +164,7 @@ def _read_shard(path: Path) -> None:
 
 
 def _read_table(path: Path) -> None:
-    source = Folder(table=path)
+    source = LabelTable(table=path)
     _ = source.kind, source.tags
     source.items()
     for split in ("train", "valid", "test"):

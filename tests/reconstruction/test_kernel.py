@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial.distance import cdist, pdist
 
 from m2l_bench.reconstruction.sets import kernel
-from m2l_bench.reconstruction.sets.kernel import kernel_distance, kernel_distance_variance
+from m2l_bench.reconstruction.sets.kernel import kernel_distance
 
 
 def oracle(x, y, bandwidth):
@@ -46,27 +46,15 @@ def test_rotation_shift_and_scale_of_both_sets_change_nothing():
     assert kernel_distance(7 * x @ rotation - 2, 7 * y @ rotation - 2) == pytest.approx(kernel_distance(x, y), rel=1e-9)
 
 
-def test_the_mean_over_draws_of_one_distribution_is_zero_and_its_variance_is_foretold():
-    values, variances = [], []
+def test_the_mean_over_draws_of_one_distribution_is_zero():
+    values = []
     for seed in range(200):
         rng = np.random.default_rng(seed)
         x, y = rng.standard_normal((60, 4)), rng.standard_normal((50, 4))
         values.append(kernel_distance(x, y, bandwidth=2.5))
-        variances.append(kernel_distance_variance(x, y, bandwidth=2.5))
     error = np.std(values) / np.sqrt(len(values))
     assert abs(np.mean(values)) < 3 * error
     assert min(values) < 0  # unbiased means: sometimes negative, and printed so
-    assert 0.5 < np.mean(variances) / np.var(values) < 3
-
-
-def test_the_variance_of_a_true_difference_is_foretold():
-    values, variances = [], []
-    for seed in range(200):
-        rng = np.random.default_rng(seed)
-        x, y = rng.standard_normal((60, 4)), rng.standard_normal((50, 4)) + 1
-        values.append(kernel_distance(x, y, bandwidth=2.5))
-        variances.append(kernel_distance_variance(x, y, bandwidth=2.5))
-    assert np.mean(variances) == pytest.approx(np.var(values), rel=0.3)
 
 
 def paired_files(rng, noise, n_files=12, dim=5):
@@ -131,8 +119,3 @@ def test_draws_spread_like_fresh_samples():
 def test_bad_input_is_named(reference, options, message):
     with pytest.raises(ValueError, match=message):
         kernel_distance(reference, np.eye(3), **options)
-
-
-def test_variance_needs_three_windows():
-    with pytest.raises(ValueError, match="at least 3 windows"):
-        kernel_distance_variance(np.eye(2), np.eye(2))

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from m2l_bench.cards import Unscorable
 from m2l_bench.reconstruction import mel_distance
+from m2l_bench.reconstruction.checks import Unscorable
 from m2l_bench.reconstruction.pair.mel import DEFINITIONS, distances, mel_filters
 
 NAMES = tuple(DEFINITIONS)

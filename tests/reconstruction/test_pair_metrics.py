@@ -9,9 +9,9 @@ import sys
 import numpy as np
 import pytest
 
-from m2l_bench.cards import PairMetric, Unscorable
 from m2l_bench.reconstruction import mel_distance, metrics, si_sdr, stft_distance
-from m2l_bench.reconstruction.metrics import CARDS, METRICS, get_metric, score_pair
+from m2l_bench.reconstruction.checks import Unscorable
+from m2l_bench.reconstruction.metrics import METRICS, PairMetric, card_of_rows, get_metric, score_pair
 
 PAIR_METRICS = [name for name, metric in METRICS.items() if isinstance(metric, PairMetric) and not metric.slow]
 DISTANCES = ["mel_distance", "mel_distance:dac-train", "mel_distance:audiocodecbench", "stft_distance"]
@@ -20,16 +20,17 @@ RATE = 44_100
 
 
 def score(name: str, reference: np.ndarray, estimate: np.ndarray) -> float:
-    metric = get_metric(name)
-    assert isinstance(metric, PairMetric)
-    return metric.score(reference, estimate, RATE)
+    value = score_pair(reference, estimate, RATE, [name])[name]
+    if isinstance(value, Unscorable):
+        raise value
+    return value
 
 
 def test_names() -> None:
-    assert [card.name for card in CARDS] == [
+    assert [
         *["si_sdr", "si_sdr_aligned", "mel_distance", "mel_distance:dac-train", "mel_distance:audiocodecbench"],
         *["stft_distance", "lag", "gain", "polarity"],
-    ]
+    ] == PAIR_METRICS
 
 
 def test_unknown_name_lists_the_known_ones() -> None:
@@ -186,3 +187,33 @@ def test_mel_definitions_asked_for_together_take_each_stft_once(
 def test_importing_the_registry_does_not_import_torch() -> None:
     code = "import sys, m2l_bench.reconstruction.metrics; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_pair_is_checked_once(music: np.ndarray, coded: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    original = metrics.check_pair
+
+    def counted(*pair: np.ndarray, **options: int):  # type: ignore[no-untyped-def]
+        calls.append(1)
+        return original(*pair, **options)
+
+    for module in (metrics, metrics.si_sdr, metrics.mel, metrics.stft, metrics.alignment):
+        monkeypatch.setattr(module, "check_pair", counted)
+    score_pair(music, coded, RATE, PAIR_METRICS)
+    assert len(calls) == 1
+
+
+def test_the_card_of_rows_names_the_loaded_encoder() -> None:
+    from m2l_bench.systems.encoders import load
+
+    card = card_of_rows("fad:musicnn")
+    assert card is not None and card.model.endswith(load("musicnn").fingerprint)
+    assert card_of_rows("si_sdr") == METRICS["si_sdr"].card
+
+
+def test_the_card_of_rows_of_an_encoder_that_is_not_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> None:
+        raise OSError("not in the cache")
+
+    monkeypatch.setattr(metrics.encoders, "load", absent)
+    assert card_of_rows("fad:vggish") is None

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio as torchmetrics_si_sdr
 
-from m2l_bench.cards import Unscorable
 from m2l_bench.reconstruction import si_sdr
+from m2l_bench.reconstruction.checks import Unscorable
 
 
 def orthogonal_noise(reference: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -7,8 +7,8 @@ import pytest
 import torch
 from auraloss.freq import MultiResolutionSTFTLoss
 
-from m2l_bench.cards import Unscorable
 from m2l_bench.reconstruction import stft_distance
+from m2l_bench.reconstruction.checks import Unscorable
 
 
 def auraloss_of(reference: np.ndarray, estimate: np.ndarray, dtype: torch.dtype) -> float:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from m2l_bench.audio import resample
-from m2l_bench.cards import Unscorable
+from m2l_bench.reconstruction.checks import Unscorable
 from m2l_bench.reconstruction.pair import visqol as module
-from m2l_bench.reconstruction.pair.visqol import visqol, visqol_pairs
+from m2l_bench.reconstruction.pair.visqol import visqol
 
 RATE = 48000
 
@@ -64,22 +64,6 @@ def test_what_has_no_score_is_refused_with_its_reason(music, noisy, spoil, reaso
 def test_shapes_must_agree(music):
     with pytest.raises(ValueError, match="must have one shape"):
         visqol(music, music[:, :-1], RATE)
-
-
-def test_two_workers_give_the_scores_of_one_in_order_and_count_failures(music, noisy):
-    pairs = [(music, noisy, RATE), (music, 0 * noisy, RATE), (music, music, RATE)]
-    done = []
-    parallel = visqol_pairs(pairs, workers=2, on_progress=done.append)
-    assert done == [1, 2, 3]
-    assert [reason for _, reason in parallel] == ["", "estimate is silent", ""]
-    alone = visqol_pairs(pairs)
-    np.testing.assert_allclose([s for s, _ in parallel], [s for s, _ in alone], rtol=1e-12)
-    assert np.isnan(parallel[1][0])
-
-
-def test_no_workers_are_refused():
-    with pytest.raises(ValueError, match="workers must be at least 1, got 0"):
-        visqol_pairs([], workers=0)
 
 
 def test_a_missing_extra_is_named(music, monkeypatch):

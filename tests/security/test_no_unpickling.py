@@ -21,7 +21,6 @@ from m2l_bench.files.hub import CheckpointError
 from m2l_bench.files.weights import read_weights
 from m2l_bench.latents import DamagedShardWarning, LatentStore, latent_key
 from m2l_bench.music2latent.checkpoint import load_checkpoint
-from m2l_bench.reconstruction.sets.moments import load_moments
 from m2l_bench.results import read_rows
 from m2l_bench.systems.encoders.clap import _folder
 from m2l_bench.systems.encoders.musicnn import Musicnn
@@ -137,7 +136,6 @@ READERS = {
     "musicnn.safetensors": Musicnn,
     "enc.h5": read_layers,
     "basis.safetensors": load_basis,
-    "statistics.npz": load_moments,
 }
 
 

@@ -17,7 +17,7 @@ from m2l_bench.files.untrusted import ALLOW_OUTSIDE, OutsideError, inside
 from m2l_bench.report.clips import read_manifest
 from m2l_bench.suite.suite import make_suite, read_suite
 from m2l_bench.systems.folder import Folder as ReadyMade
-from m2l_bench.tasks.sources.folder import Folder
+from m2l_bench.tasks.sources.folder import LabelTable
 from m2l_bench.tasks.sources.giantsteps_mtg import GiantStepsMtg
 from m2l_bench.tasks.sources.magnatagatune import TAGS, IncompleteSplit, MagnaTagATune
 from m2l_bench.tasks.sources.nsynth import NSynth
@@ -52,16 +52,16 @@ def test_a_circle_of_links_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "circle").symlink_to(tmp_path / "circle")
     (tmp_path / "labels.csv").write_text("path,label\ncircle/a.wav,x\n")
     with pytest.raises(ValueError, match=r"labels\.csv: path must"):
-        Folder(table=tmp_path / "labels.csv").items()
+        LabelTable(table=tmp_path / "labels.csv").items()
 
 
 def test_own_table(secret: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = secret.parent / "inner" / "labels.csv"
     table.write_text("path,label\n../secret.wav,a\n")
     with pytest.raises(OutsideError, match=r"labels\.csv: path must stay below"):
-        Folder(table=table).items()
+        LabelTable(table=table).items()
     monkeypatch.setenv(ALLOW_OUTSIDE, "1")
-    assert len(Folder(table=table).items()) == 1
+    assert len(LabelTable(table=table).items()) == 1
 
 
 def test_tables_of_datasets(tmp_path: Path) -> None:

@@ -9,7 +9,14 @@ from sklearn import metrics
 
 from m2l_bench.tasks import key_score
 from m2l_bench.tasks.scoring import METRICS, bootstrap_draws, group_bootstrap, group_contributions, macro_f1
-from m2l_bench.tasks.tonality import KEYS, parse_key, score_table, spell_key
+from m2l_bench.tasks.tonality import KEYS, parse_key, score_table
+
+
+def spell_key(key: str, *, sharps: bool) -> str:
+    """A key spelled with sharps or with flats only, such as ``"C# minor"`` or ``"Db minor"``; mir_eval reads both."""
+    index = KEYS.index(parse_key(key))
+    names = "C C# D D# E F F# G G# A A# B" if sharps else "C Db D Eb E F Gb G Ab A Bb B"
+    return f"{names.split()[index % 12]} {'minor' if index >= 12 else 'major'}"
 
 
 def tags(n: int = 200, t: int = 6, *, ties: bool = False) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import warnings
@@ -18,7 +19,7 @@ from m2l_bench.tasks import evaluate, load_task, task_names
 from m2l_bench.tasks.base import Task
 from m2l_bench.tasks.sources.magnatagatune import IncompleteSplit
 from m2l_bench.tasks.sources.manifests import MANIFESTS, fault_filtered
-from m2l_bench.tasks.sources.mirdata import beatport_id, one_key
+from m2l_bench.tasks.sources.mirdata import ADAPTORS, Mirdata, beatport_id, one_key
 from m2l_bench.tasks.sources.source import SPLITS, MissingDataset, hashed_split, ids_checksum, linked_groups
 
 PROBE = LinearProbe(l2=(1e-2,))
@@ -116,6 +117,24 @@ def test_a_missing_dataset_says_how_to_get_it(name: str, tmp_path: Path) -> None
     assert any(verb in message for verb in ("Run python", "Clone", "From https"))
 
 
+def test_log_lines_of_other_libraries_are_not_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def talkative(*_: object) -> dict[str, tuple[str, str]]:
+        for name in ("mirdata", "smart_open", "root"):
+            logging.getLogger(name).error("a file is missing")
+        raise FileNotFoundError
+
+    (tmp_path / "index.json").write_text("{}")
+    source = Mirdata(dataset="irmas", data_home=tmp_path, index=tmp_path / "index.json")
+    monkeypatch.setitem(ADAPTORS, "irmas", replace(ADAPTORS["irmas"], place=talkative))
+    with pytest.raises(MissingDataset, match=r"irmas 1\.0 must lie in"):
+        source.items()
+    assert not caplog.records
+    logging.getLogger("mirdata").error("again")
+    assert len(caplog.records) == 1
+
+
 def test_half_a_dataset_is_a_missing_dataset(homes: dict[str, Path], tmp_path: Path) -> None:
     home = LAYOUTS["instrument/tinysol"][0](tmp_path / "tinysol")
     (home / "annotation" / "TinySOL_metadata.csv").unlink()
@@ -149,9 +168,8 @@ class TestOwnFolder:
 
     def test_what_is_wrong_is_named(self, tmp_path: Path) -> None:
         path = self.make(tmp_path, ["key"], lambda k: ["C dorian"], n=3)
-        with pytest.raises(ValueError, match=r"label of 'music/.\.wav': key must be a tonic .* got 'C dorian'"):
-            for split in ("train", "valid", "test"):
-                load_task(str(path)).split_labels(split)
+        with pytest.raises(ValueError, match=r"labels.csv, row 2, column key: key must be a tonic .* got 'C dorian'"):
+            load_task(str(path)).items()
         for content, message in (
             ("path,label\nnothing.wav,a\n", "path must be a file beside it, got 'nothing.wav'"),
             ("path,label\n", "must have items, got none"),
@@ -159,13 +177,17 @@ class TestOwnFolder:
             ("path,label,calm\nmusic/0.wav,a,1\n", "must have a column label or key, or columns of tags"),
             ("path\nmusic/0.wav\n", "must have a column label or key, or columns of tags"),
             ("path,label\nmusic/0.wav\n", "line 2: must have 2 fields"),
-            ("path,label\nmusic/0.wav,a\nmusic/0.wav,b\n", "each path must stand once, got 1 more often"),
-            ("path,calm,split\nmusic/0.wav,yes,train\n", "calm must be 0 or 1, got 'yes'"),
+            ("path,label\nmusic/0.wav,a\nmusic/0.wav,b\n", "each path must occur once, got 1 repetitions"),
+            ("path,calm,split\nmusic/0.wav,1,train\nx,yes,test\n", "row 3, column calm: must be 0 or 1 .* got 'yes'"),
+            (
+                "path,label,split\nmusic/0.wav,a,dev\n",
+                "row 2, column split: must be one of train, valid, test, got 'dev'",
+            ),
         ):
             text(path, content)
             with pytest.raises(ValueError, match=message):
                 load_task(str(path)).split_labels("train")
-        with pytest.raises(ValueError, match="must be a CSV with the column path, nothing there"):
+        with pytest.raises(ValueError, match="must be a CSV with the column path, no such file"):
             load_task(str(tmp_path / "none.csv"))
 
 

@@ -1,1 +1,1 @@
-"""Metrics of one reference and one estimate, one a module."""
+"""Metrics of one reference and one estimate, one per module."""

@@ -1,35 +1,35 @@
 """Lag, gain and polarity of an estimate against its reference, and SI-SDR once the lag is undone.
 
-A codec that answers 22 samples late loses 11 dB of SI-SDR without sounding any worse, so these stand beside its scores.
+A codec whose output is 22 samples late loses 11 dB of SI-SDR without sounding worse, so these accompany its scores.
 
 Conventions
 -----------
 Signals are ``(..., samples)``, the reference first; all leading dimensions are channels of one recording. One lag,
-gain and polarity describe the pair: what a system does to time and level it does to all its channels. A positive lag
-says that the estimate is late: ``estimate[t + lag] ~ a reference[t]``. Undoing the lag drops, at either end, the
-|lag| samples that have no partner; nothing is padded, and means are taken over what remains.
+gain and polarity describe all channels of a pair. A positive lag means that the estimate is late:
+``estimate[t + lag] ~ a reference[t]``. Undoing the lag drops the |lag| samples at either end that have no counterpart;
+nothing is padded, and means are taken over the remaining samples.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike
 
-from m2l_bench.cards import Unscorable
-from m2l_bench.reconstruction.checks import check_pair, check_sample_rate, is_silent
-from m2l_bench.reconstruction.pair.si_sdr import si_sdr
+from m2l_bench.reconstruction.checks import Unscorable, check_pair, check_sample_rate, is_silent, require_samples
+from m2l_bench.reconstruction.pair import si_sdr
 
 MAX_LAG = 0.05  # seconds, to either side
-TIE = 1e-9  # correlations this close (relative) are one peak: rounding must not choose between them
+TIE = 1e-9  # correlations this close (relative) count as equal, so that rounding does not choose between them
 _SEGMENT = 1 << 15  # samples of the reference per transform
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """How an estimate sits on its reference.
+    """Lag, gain and polarity of an estimate against its reference.
 
     Attributes
     ----------
@@ -61,8 +61,8 @@ def align(reference: ArrayLike, estimate: ArrayLike, sample_rate: int) -> Alignm
     Alignment
         The lag within +-50 ms with the largest ``|sum_c sum_t r_c[t] e_c[t + lag]|`` over channels c, where r and e
         have zero mean over time; of equal peaks the one nearest 0 counts, then the positive. The sum is not
-        normalised: channels and moments weigh by their energy, and a lag that would drop the attack must earn it.
-        With the lag undone and means removed again, ``a = sum_c <e_c, r_c> / sum_c <r_c, r_c>``.
+        normalised: channels and passages are weighted by their energy. With the lag undone and
+        means removed again, ``a = sum_c <e_c, r_c> / sum_c <r_c, r_c>``.
 
     Raises
     ------
@@ -79,7 +79,36 @@ def align(reference: ArrayLike, estimate: ArrayLike, sample_rate: int) -> Alignm
     Alignment(lag=3, gain=-6.02..., polarity=-1)
     """
     reference, estimate = check_pair(reference, estimate, min_samples=min_samples(sample_rate))
-    reference, estimate = (x.reshape(-1, x.shape[-1]) for x in (reference, estimate))
+    n_samples = reference.shape[-1]
+    return _align(reference.reshape(-1, n_samples), estimate.reshape(-1, n_samples), sample_rate)
+
+
+def scores(
+    reference: np.ndarray, estimate: np.ndarray, sample_rate: int, names: Sequence[str]
+) -> dict[str, float | Unscorable]:
+    """Lag, gain, polarity and SI-SDR with the lag undone, of a checked pair ``(channels, samples)``, by name.
+
+    Gain and polarity are not undone, because SI-SDR does not depend on them. An estimate that is silent or uncorrelated
+    has no lag, gain or polarity; its SI-SDR is taken at lag 0.
+    """
+    require_samples(reference, min_samples(sample_rate))
+    found: dict[str, float | Unscorable]
+    lag = 0
+    try:
+        alignment = _align(reference, estimate, sample_rate)
+        lag = alignment.lag
+        found = {name: float(value) for name, value in asdict(alignment).items()}
+    except Unscorable as reason:
+        found = dict.fromkeys(("lag", "gain", "polarity"), reason)
+    if "si_sdr_aligned" in names:
+        try:
+            found["si_sdr_aligned"] = si_sdr.score(*undo_lag(reference, estimate, lag), sample_rate)
+        except Unscorable as reason:
+            found["si_sdr_aligned"] = reason
+    return {name: found[name] for name in names}
+
+
+def _align(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) -> Alignment:
     for name, signal in (("reference", reference), ("estimate", estimate)):
         if is_silent(signal).all():
             raise Unscorable(f"{name} is silent: no lag, gain or polarity")
@@ -94,38 +123,8 @@ def align(reference: ArrayLike, estimate: ArrayLike, sample_rate: int) -> Alignm
     return Alignment(lag, float(20.0 * np.log10(abs(product) / energy)), 1 if product > 0 else -1)
 
 
-def si_sdr_aligned(reference: ArrayLike, estimate: ArrayLike, sample_rate: int) -> np.ndarray | float:
-    """SI-SDR of each channel once the pair's lag is undone.
-
-    Parameters
-    ----------
-    reference, estimate : array_like of float, shape (..., samples)
-        At least 100 ms.
-    sample_rate : int
-        Hz.
-
-    Returns
-    -------
-    float or np.ndarray of float64, shape (...)
-        dB in [-100, 100]: :func:`~m2l_bench.reconstruction.pair.si_sdr.si_sdr` of ``reference[..., :n - lag]`` and
-        ``estimate[..., lag:]`` for a lag >= 0 (:func:`align`), and the other way round for a lag < 0. Gain and polarity
-        need no undoing: SI-SDR does not see them. An estimate that is silent or uncorrelated has lag 0.
-
-    Raises
-    ------
-    ValueError, Unscorable
-        As :func:`align`, except for a silent or uncorrelated estimate.
-    """
-    reference, estimate = check_pair(reference, estimate, min_samples=min_samples(sample_rate))
-    try:
-        lag = align(reference, estimate, sample_rate).lag
-    except Unscorable:
-        lag = 0
-    return si_sdr(*undo_lag(reference, estimate, lag))
-
-
 def min_samples(sample_rate: int) -> int:
-    """Fewest samples to seek a lag of +-50 ms in: just over 100 ms."""
+    """Smallest number of samples in which a lag of +-50 ms can be found: just over 100 ms."""
     check_sample_rate(sample_rate)
     return 2 * round(MAX_LAG * sample_rate) + 1
 

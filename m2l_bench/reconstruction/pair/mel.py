@@ -1,16 +1,16 @@
-"""Mel distance, in the three meanings that released tools give the name (lower is better).
+"""Mel distance, in the three definitions of released tools (lower is better).
 
 Conventions
 -----------
 Signals are ``(..., samples)``, the reference first, each channel alone, at one sample rate. Spectra as in
-:mod:`m2l_bench.reconstruction.pair.spectra`, hop = window / 4. The definitions are named after the tool whose number they
-give:
+:mod:`m2l_bench.reconstruction.pair.spectra`, hop = window / 4. Each definition is named after
+the tool whose number it gives:
 
-- ``dac-eval`` (default): what the evaluation script of descript-audio-codec prints.
+- ``dac-eval`` (default): the evaluation script of descript-audio-codec.
 - ``dac-train``: the training loss of descript-audio-codec (its 44 kHz configuration).
 - ``audiocodecbench``: the mel distance of AudioCodecBench.
 
-Numbers under different names are different quantities and never compared.
+Numbers of different definitions are different quantities and must not be compared.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike
 
-from m2l_bench.reconstruction.checks import check_pair, check_sample_rate
+from m2l_bench.reconstruction.checks import Unscorable, by_channel, check_pair, check_sample_rate, require_samples
 from m2l_bench.reconstruction.pair.spectra import min_samples, power_spectra
 
 
 @dataclass(frozen=True, kw_only=True)
 class MelDefinition:
-    """Everything one meaning of "mel distance" depends on.
+    """Parameters of one definition of mel distance.
 
     Attributes
     ----------
@@ -117,16 +117,25 @@ def mel_distance(
         raise ValueError(f"definition must be one of {', '.join(DEFINITIONS)}, got {definition!r}")
     check_sample_rate(sample_rate)
     reference, estimate = check_pair(reference, estimate, min_samples=MIN_SAMPLES)
-    values = np.empty(reference.shape[:-1])
-    for index in np.ndindex(values.shape):
-        values[index] = distances(reference[index], estimate[index], sample_rate, [definition])[definition]
-    return values if values.ndim else float(values)
+    return by_channel(lambda r, e: distances(r, e, sample_rate, [definition])[definition], reference, estimate)
+
+
+def scores(
+    reference: np.ndarray, estimate: np.ndarray, sample_rate: int, names: Sequence[str]
+) -> dict[str, float | Unscorable]:
+    """Mean distances over the channels of a checked pair, by name of the metric."""
+    require_samples(reference, MIN_SAMPLES)
+    definitions = {name: name.partition(":")[2] or "dac-eval" for name in names}
+    channels = [
+        distances(r, e, sample_rate, list(definitions.values())) for r, e in zip(reference, estimate, strict=True)
+    ]
+    return {name: float(np.mean([c[definition] for c in channels])) for name, definition in definitions.items()}
 
 
 def distances(
     reference: np.ndarray, estimate: np.ndarray, sample_rate: int, definitions: Sequence[str]
 ) -> dict[str, float]:
-    """Distances of one checked channel ``(samples,)`` under several definitions; each window's STFT is taken once."""
+    """Distances of one checked channel ``(samples,)`` for several definitions; each window's STFT is taken once."""
     totals = dict.fromkeys(definitions, 0.0)
     for window in sorted({window for name in definitions for window in DEFINITIONS[name].windows}):
         wanted = {name: DEFINITIONS[name] for name in definitions if window in DEFINITIONS[name].windows}
@@ -152,7 +161,7 @@ def _apply(groups: list[tuple[slice, np.ndarray]], spectra: np.ndarray) -> np.nd
 
 @lru_cache(maxsize=64)
 def _groups(sample_rate: int, n_fft: int, n_mels: int, scale: str) -> list[tuple[slice, np.ndarray]]:
-    """Filters as groups of neighbouring bands, each with the bins it spans: multiplies few of the many zeros."""
+    """Filters as groups of neighbouring bands, each with the bins it spans, which skips most multiplications by 0."""
     groups = []
     for filters in np.array_split(mel_filters(sample_rate, n_fft, n_mels, scale), max(n_mels // _GROUP, 1)):
         used = np.flatnonzero(filters.any(axis=0))

@@ -1,10 +1,10 @@
-"""Scale-invariant signal-to-distortion ratio, in decibels: the headline of waveform fidelity.
+"""Scale-invariant signal-to-distortion ratio (SI-SDR), in decibels.
 
 Conventions
 -----------
 Signals are ``(..., samples)``, the reference first; higher is better. Computed in float64 on signals made zero-mean
-over time, each channel alone. An exact copy (up to a gain) scores 100.0 dB, never infinity; tools that print the
-negative (audiotools, auraloss) print a loss.
+over time, each channel alone. An exact copy (up to a gain) scores 100.0 dB, never infinity. audiotools and auraloss
+return the negative, as a loss.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from m2l_bench.reconstruction.checks import check_pair, is_silent
+from m2l_bench.reconstruction.checks import by_channel, check_pair, is_silent, require_samples, require_sound
 
-LIMIT = 100.0  # dB; float32 copies lie beyond it, and a mean over tracks stays finite
+LIMIT = 100.0  # dB; reached by float32 copies; keeps the mean over tracks finite
+MIN_SAMPLES = 2
 
 
 def si_sdr(reference: ArrayLike, estimate: ArrayLike, sample_rate: int | None = None) -> np.ndarray | float:
@@ -25,7 +26,7 @@ def si_sdr(reference: ArrayLike, estimate: ArrayLike, sample_rate: int | None = 
     reference, estimate : array_like of float, shape (..., samples)
         At least 2 samples.
     sample_rate : int, optional
-        Hz. Not used: there so that all distances are called alike.
+        Hz. Not used; accepted so that all distances have one signature.
 
     Returns
     -------
@@ -52,11 +53,14 @@ def si_sdr(reference: ArrayLike, estimate: ArrayLike, sample_rate: int | None = 
     >>> round(si_sdr(r, 0.5 * r + np.array([0.05, 0.05, -0.05, -0.05])), 6)
     20.0
     """
-    reference, estimate = check_pair(reference, estimate, min_samples=2)
-    values = np.empty(reference.shape[:-1])
-    for index in np.ndindex(values.shape):  # a channel at a time: the float64 copies stay small
-        values[index] = ratio(reference[index], estimate[index])
-    return values if values.ndim else float(values)
+    return by_channel(ratio, *check_pair(reference, estimate, min_samples=MIN_SAMPLES))
+
+
+def score(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) -> float:
+    """Mean SI-SDR over the channels of a checked pair; Unscorable if a channel of the reference is silent."""
+    require_samples(reference, MIN_SAMPLES)
+    require_sound(reference, "reference")
+    return float(np.mean(by_channel(ratio, reference, estimate)))
 
 
 def ratio(reference: np.ndarray, estimate: np.ndarray) -> float:
@@ -71,7 +75,7 @@ def ratio(reference: np.ndarray, estimate: np.ndarray) -> float:
     e -= e.mean()
     scale = (e @ r) / (r @ r)
     r *= scale  # now the target s
-    e -= r  # now the residual e - s: taken sample by sample, as a difference of energies would cancel
+    e -= r  # now the residual e - s, sample by sample: a difference of energies would lose precision
     with np.errstate(divide="ignore"):
         decibels = 10.0 * (np.log10(r @ r) - np.log10(e @ e)) if scale else -LIMIT
     return float(np.clip(decibels, -LIMIT, LIMIT))

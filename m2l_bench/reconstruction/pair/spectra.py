@@ -1,12 +1,12 @@
-"""Power spectra of a pair, block by block: the STFT that the mel and STFT distances share.
+"""Power spectra of a pair in blocks of frames, for the mel and STFT distances.
 
 Conventions
 -----------
 The STFT is that of ``torch.stft`` and librosa with ``center=True``: the signal is reflected by n_fft / 2 at both ends,
 frame k is centred on sample ``k * hop``, there are ``1 + samples // hop`` frames, the window is a periodic Hann, and
-nothing is normalised. Spectra come in blocks of frames, so that memory stays flat in the length of the signals and a
-block stays in the processor's cache. They are float64: rounding a tone's transform to float32 puts a floor of noise
-under its partials, which a logarithm makes as loud as the music (the distance of two pure tones is then wrong by 5%).
+nothing is normalised. Spectra are computed in blocks of frames, so that memory does not grow with the length of the
+signals and a block fits the processor's cache. They are float64: in float32, rounding adds a noise floor below the
+partials of a tone, which the logarithm amplifies (the distance of two pure tones is then wrong by 5%).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _BLOCK = 1 << 16  # samples per signal and block; 0.5 MB of float64
 
 
 def min_samples(n_fft: int) -> int:
-    """Fewest samples that can be reflected by n_fft / 2."""
+    """Smallest number of samples that can be reflected by n_fft / 2."""
     return n_fft // 2 + 1
 
 
@@ -36,13 +36,13 @@ def power_spectra(
     n_fft, hop_length : int
         Samples.
     window_length : int, optional
-        Samples, at most n_fft (the default); a shorter window stands in the middle of the frame.
+        Samples, at most n_fft (the default); a shorter window is centred in the frame.
 
     Yields
     ------
     list of two np.ndarray of float64, shape (frames, n_fft // 2 + 1)
-        ``|X|^2`` of the reference and of the estimate; frames differs from block to block. Equal signals give equal
-        bits: both take the same path through the transform.
+        ``|X|^2`` of the reference and of the estimate; the number of frames differs between blocks. Equal signals
+        give bit-identical spectra.
     """
     width = window_length or n_fft
     window = hann(width)
@@ -50,7 +50,7 @@ def power_spectra(
     padded = [np.pad(signal, n_fft // 2, mode="reflect") for signal in (reference, estimate)]
     n_frames = 1 + reference.shape[-1] // hop_length
     rows = min(max(_BLOCK // n_fft, 1), n_frames)
-    # Only samples under the window matter; moving them to the frame's start turns phases alone. The rest stays 0.
+    # Only samples under the window matter; moving them to the start of the frame changes phases only. The rest is 0.
     samples = np.zeros((2, (rows - 1) * hop_length + width))
     windows = np.lib.stride_tricks.sliding_window_view(samples, width, axis=-1)[:, ::hop_length]
     frames = np.zeros((2, rows, n_fft))

@@ -4,7 +4,7 @@ Conventions
 -----------
 Signals are ``(..., samples)``, the reference first, each channel alone. Spectra as in
 :mod:`m2l_bench.reconstruction.pair.spectra`. Hops and windows are in samples, so the number depends on the sample rate at
-which the pair is given. The three resolutions, and every constant, are those of auraloss's
+which the pair is given. The three resolutions and all constants are those of auraloss's
 ``MultiResolutionSTFTLoss``.
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from m2l_bench.reconstruction.checks import check_pair, check_sample_rate
+from m2l_bench.reconstruction.checks import Unscorable, by_channel, check_pair, check_sample_rate, require_samples
 from m2l_bench.reconstruction.pair.spectra import min_samples, power_spectra
 
 RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))  # n_fft, hop, window
@@ -36,7 +36,7 @@ def stft_distance(reference: ArrayLike, estimate: ArrayLike, sample_rate: int) -
     float or np.ndarray of float64, shape (...)
         At least 0; 0.0 exactly for an exact copy. The mean over three resolutions of
         ``||R - E||_F / ||R||_F + mean|ln R - ln E|``, where R and E are magnitudes ``sqrt(max(|X|^2, 1e-8))``. NaN
-        where every sample of the reference is 0: the first term would divide by the clamp alone.
+        where every sample of the reference is 0, because the first term would then be divided by the clamp.
 
     Raises
     ------
@@ -58,11 +58,17 @@ def stft_distance(reference: ArrayLike, estimate: ArrayLike, sample_rate: int) -
     (0.0, True)
     """
     check_sample_rate(sample_rate)
-    reference, estimate = check_pair(reference, estimate, min_samples=MIN_SAMPLES)
-    values = np.empty(reference.shape[:-1])
-    for index in np.ndindex(values.shape):
-        values[index] = distance(reference[index], estimate[index])
-    return values if values.ndim else float(values)
+    return by_channel(distance, *check_pair(reference, estimate, min_samples=MIN_SAMPLES))
+
+
+def score(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) -> float:
+    """Mean distance over the channels of a checked pair; Unscorable if a channel of the reference is all zeros."""
+    require_samples(reference, MIN_SAMPLES)
+    values = np.asarray(by_channel(distance, reference, estimate))
+    zeros = [str(i + 1) for i in np.flatnonzero(np.isnan(values))]
+    if zeros:
+        raise Unscorable(f"reference is all zeros in channel {', '.join(zeros)}")
+    return float(values.mean())
 
 
 def distance(reference: np.ndarray, estimate: np.ndarray) -> float:

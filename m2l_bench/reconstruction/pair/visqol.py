@@ -1,11 +1,11 @@
-"""ViSQOL in audio mode: perceived similarity of a reconstruction to its reference, as MOS-LQO.
+"""ViSQOL in audio mode: perceptual similarity of an estimate to its reference, as MOS-LQO.
 
 Conventions
 -----------
-Reference first (the score is not symmetric). 48 kHz, mean of the channels, resampled with soxr VHQ; nothing is written
-to disk. The scale runs from 1 to about 4.73; an exact copy gives 4.73. The package `visqol-python` computes it with the
-support-vector model it ships; it answers 4.73 to a *silent reference* and NaN to a silent estimate, so that both are
-refused here: :class:`Unscorable`, with the reason.
+Reference first (the score is not symmetric). The channels are averaged and resampled to 48 kHz (soxr VHQ). The scale
+runs from 1 to about 4.73, which an exact copy scores. The package `visqol-python` computes the score with the
+support-vector model that it ships. It returns 4.73 for a silent reference and NaN for a silent estimate; both raise
+:class:`Unscorable` here.
 
 References
 ----------
@@ -15,23 +15,17 @@ Metric", QoMEX 2020.
 
 from __future__ import annotations
 
-import os
 import warnings
-from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
 
 from m2l_bench.audio import resample
-from m2l_bench.cards import Unscorable
+from m2l_bench.reconstruction.checks import Unscorable
 
 SAMPLE_RATE = 48000
-SHORTEST = 1.0  # seconds: ViSQOL compares patches of 0.6 s between half-overlapping frames, and needs a few
-
-Pair = tuple[np.ndarray, np.ndarray, int]
+SHORTEST = 1.0  # seconds; ViSQOL compares several patches of 0.6 s
 
 
 def visqol(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) -> float:
@@ -74,54 +68,11 @@ def visqol(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) -> flo
         _prepared(name, audio, sample_rate) for name, audio in (("reference", reference), ("estimate", estimate))
     ]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of NumPy, inside the package, on digital silence in parts
+        warnings.simplefilter("ignore")  # NumPy warns inside the package where a part of a signal is silent
         score = float(_api().measure_from_arrays(*signals, SAMPLE_RATE).moslqo)
     if not np.isfinite(score):
-        raise Unscorable(f"ViSQOL answers {score}")
+        raise Unscorable(f"ViSQOL returned {score}")
     return score
-
-
-def visqol_pairs(
-    pairs: Iterable[Pair], *, workers: int = 1, on_progress: Callable[[int], None] | None = None
-) -> list[tuple[float, str]]:
-    """Score many pairs, in parallel over files.
-
-    Parameters
-    ----------
-    pairs : iterable of (reference, estimate, sample_rate)
-    workers : int
-        Processes; each computes on one thread.
-    on_progress : callable, optional
-        Called with the number of finished pairs after each.
-
-    Returns
-    -------
-    list of (float, str)
-        Score and empty reason; or NaN and the reason why there is none. In the order of `pairs`.
-    """
-    if workers < 1:
-        raise ValueError(f"workers must be at least 1, got {workers}")
-    if workers == 1:
-        return _collected(map(_score, pairs), on_progress)
-    # Spawned, not forked: a fork copies locks that torch's or NumPy's threads may hold.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
-        return _collected(pool.map(_score, pairs), on_progress)
-
-
-def _collected(scores: Iterable[Any], on_progress: Callable[[int], None] | None) -> list[tuple[float, str]]:
-    results: list[tuple[float, str]] = []
-    for score in scores:
-        results.append(score)
-        if on_progress is not None:
-            on_progress(len(results))
-    return results
-
-
-def _score(pair: Pair) -> tuple[float, str]:
-    try:
-        return visqol(*pair), ""
-    except Unscorable as error:
-        return float("nan"), str(error)
 
 
 def _prepared(name: str, audio: np.ndarray, sample_rate: int) -> np.ndarray:
@@ -131,11 +82,6 @@ def _prepared(name: str, audio: np.ndarray, sample_rate: int) -> np.ndarray:
     if not signal.any():
         raise Unscorable(f"{name} is silent")
     return resample(signal, sample_rate, SAMPLE_RATE).astype(np.float64)
-
-
-def _one_thread() -> None:
-    # Read when the libraries are first imported, which in a fresh process is later.
-    os.environ.update({"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
 
 
 @lru_cache(maxsize=1)

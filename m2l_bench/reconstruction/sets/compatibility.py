@@ -1,9 +1,9 @@
-"""What released FAD tools print, so that older papers can be matched: our distance under their documented switches.
+"""FAD as released tools compute it, for comparison with older papers.
 
 Conventions
 -----------
-Files are ``(windows, dim)``, reference side first. Each mode says what the tool does to the statistics *before* the
-distance, which is ours (theirs differ from it by rounding alone on full-rank sets):
+Files are ``(windows, dim)``, reference side first. A mode states how the tool computes the statistics; the distance
+itself is that of :mod:`.frechet` (on full-rank sets the tools differ from it by rounding only):
 
 - ``fadtk`` (1.1.0) stores windows as float16 and takes each file's mean in float16; a set's statistics are merged file
   by file, and a file of one window makes them NaN, for the whole set. Its FAD-inf pools the evaluation's windows, draws
@@ -31,12 +31,12 @@ INF_SIZES, INF_SMALLEST = 25, 500
 
 @dataclass(frozen=True)
 class Mode:
-    """How a tool gets from windows to statistics.
+    """How a tool computes statistics from windows.
 
     Attributes
     ----------
     dtype : str
-        Windows are stored, and means taken, in this precision.
+        Precision of stored windows and of means.
     per_file : bool
         Statistics of each file are merged; else all windows are pooled first.
     """
@@ -51,7 +51,7 @@ MODES = {"fadtk": Mode("float16", per_file=True), "frechet-audio-distance": Mode
 def compatible_frechet_distance(
     references: Sequence[np.ndarray], estimates: Sequence[np.ndarray], *, mode: str
 ) -> float:
-    """Fréchet distance as a released tool prints it.
+    """Fréchet distance as a released tool computes it.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def compatible_frechet_distance(
     Returns
     -------
     float
-        NaN where the tool prints NaN.
+        NaN where the tool gives NaN.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def compatible_frechet_distance(
 def fadtk_frechet_distance_inf(
     references: Sequence[np.ndarray], estimates: Sequence[np.ndarray], *, seed: int = 0
 ) -> float:
-    """FAD-inf as fadtk prints it after ``numpy.random.seed(seed)``; biased upwards, see :mod:`.frechet`.
+    """FAD-inf as fadtk computes it after ``numpy.random.seed(seed)``; biased upwards, see :mod:`.frechet`.
 
     Raises
     ------

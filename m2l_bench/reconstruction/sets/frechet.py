@@ -1,4 +1,4 @@
-"""Fréchet distance between two sets of embedding windows: FAD, FAD-inf, per song, with intervals.
+"""Fréchet distance between two sets of embedding windows: FAD and FAD-inf.
 
 Conventions
 -----------
@@ -8,8 +8,8 @@ its covariance, C = F'F: the centred windows themselves where n <= dim, else a C
     FAD = |m1 - m2|^2 + |F1|^2 + |F2|^2 - 2 |F1 F2'|_*
 
 because the trace of the square root of C1 C2 is the nuclear norm (sum of singular values) of F1 F2'. No matrix square
-root is ever formed, so the result is real and non-negative by construction for sets of any rank; what rounding leaves
-below zero is returned as 0. A file is the unit of every resampling: the windows of one file are not independent.
+root is formed, so the result is real for sets of any rank; a result that rounding leaves below zero is returned as 0.
+Files are the resampling unit, because the windows of one file are not independent.
 
 References
 ----------
@@ -19,7 +19,6 @@ Gui, Gamper, Braun, Emmanouilidou, "Adapting Fréchet Audio Distance for Generat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -36,12 +35,12 @@ SMALLEST_SHARE = 0.5  # the smallest subset, as a share of the set
 
 @dataclass(frozen=True)
 class Gaussian:
-    """A set as the Fréchet distance sees it.
+    """Mean and covariance factor of a set of windows.
 
     Attributes
     ----------
     n : int
-        Windows it was estimated from.
+        Number of windows.
     mean : np.ndarray, float64, (dim,)
     factor : np.ndarray, float64, (k, dim)
         ``factor.T @ factor`` is the covariance.
@@ -67,16 +66,10 @@ class Gaussian:
         return cls(moments.n, moments.mean, covariance_factor(moments.covariance))
 
     @property
-    def spectrum(self) -> np.ndarray:
-        """Eigenvalues of the covariance, largest first, without the zeros that ``k < dim`` implies."""
-        return _singular_values(self.factor) ** 2
-
-    def health(self) -> dict[str, float]:
-        """Windows, dimension, rank and smallest eigenvalue: a rank below `dim` means a biased distance."""
-        spectrum, dim = self.spectrum, self.mean.size
-        rank = int((spectrum > spectrum[:1] * dim * np.finfo(float).eps).sum())
-        smallest = float(spectrum[-1]) if rank == dim else 0.0
-        return {"n": self.n, "dim": dim, "rank": rank, "smallest_eigenvalue": smallest}
+    def rank(self) -> int:
+        """Rank of the covariance; the distance is biased where it is below the dimension."""
+        eigenvalues = _singular_values(self.factor) ** 2
+        return int((eigenvalues > eigenvalues[:1] * self.mean.size * np.finfo(float).eps).sum())
 
 
 class Extrapolation(NamedTuple):
@@ -126,27 +119,11 @@ def frechet_distance(reference: np.ndarray, estimate: np.ndarray) -> float:
 
 
 def distance(reference: Gaussian, estimate: Gaussian) -> float:
-    """Fréchet distance between two summarised sets; a summarised reference serves any number of estimates."""
+    """Fréchet distance between two summarised sets."""
     shift = reference.mean - estimate.mean
     trace = float(np.sum(reference.factor**2) + np.sum(estimate.factor**2))
     overlap = _nuclear_norm(estimate.factor @ reference.factor.T)
     return max(0.0, float(shift @ shift) + trace - 2.0 * overlap)
-
-
-def per_song(reference: Gaussian, files: Sequence[np.ndarray]) -> np.ndarray:
-    """Distance of each file alone from the reference set: finds outliers.
-
-    Parameters
-    ----------
-    reference : Gaussian
-    files : sequence of np.ndarray, (windows, dim)
-
-    Returns
-    -------
-    np.ndarray, float64, (files,)
-        NaN for a file without windows, and for that file alone; one window is enough (its covariance is zero).
-    """
-    return np.array([distance(reference, Gaussian.of(file)) if len(file) else np.nan for file in files])
 
 
 def frechet_distance_inf(
@@ -222,7 +199,7 @@ def covariance_factor(covariance: np.ndarray) -> np.ndarray:
     """F with F'F = C, for a symmetric C without negative eigenvalues of any rank: (dim, dim) -> (k, dim)."""
     try:
         return np.linalg.cholesky(covariance).T
-    except np.linalg.LinAlgError:  # rank-deficient: duplicates, or dimensions that never fire
+    except np.linalg.LinAlgError:  # rank-deficient: duplicates, or dimensions that are constant
         values, vectors = np.linalg.eigh(covariance)
         kept = values > values[-1] * len(values) * np.finfo(float).eps
         return (vectors[:, kept] * np.sqrt(values[kept])).T
@@ -235,7 +212,7 @@ def _nuclear_norm(matrix: np.ndarray) -> float:
 def _singular_values(matrix: np.ndarray) -> np.ndarray:
     try:
         return scipy.linalg.svdvals(matrix, check_finite=False)
-    except np.linalg.LinAlgError:  # divide and conquer gave up: the slower, surer driver
+    except np.linalg.LinAlgError:  # no convergence: use the slower, more robust driver
         return scipy.linalg.svd(matrix, compute_uv=False, check_finite=False, lapack_driver="gesvd")
 
 

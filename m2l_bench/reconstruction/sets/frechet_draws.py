@@ -1,10 +1,10 @@
-"""Bootstrap draws of the Fréchet distance over files, and the interval they give.
+"""Fréchet distance of resampled sets of files: bootstrap draws and jackknife.
 
 Conventions
 -----------
-A file is drawn whole: its windows are not independent. Files are float64 or float32 (windows, dim). Moments of a draw
-are sums of the drawn files' moments, so that no draw touches the windows themselves; see :mod:`.frechet` for the
-distance.
+Whole files are drawn, because the windows of one file are not independent. Files are float64 or float32 (windows, dim).
+The moments of a draw are sums of the moments of its files, so that the cost of a draw does not depend on the number of
+windows. See :mod:`.frechet` for the distance.
 """
 
 from __future__ import annotations
@@ -12,51 +12,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import scipy.linalg
 
 from m2l_bench.reconstruction.sets.frechet import Gaussian, covariance_factor, distance
+from m2l_bench.statistics import N_DRAWS, cluster_draws, draw_counts
 
 _CHUNK = 1 << 23  # values of the matrices held at once
 
 
-def fixed_reference_draws(
-    reference: Gaussian, files: Sequence[np.ndarray], *, n_draws: int = 1000, seed: int = 0
-) -> np.ndarray:
-    """Bootstrap over the files of the estimate, against a reference that stays as it is.
-
-    The reference is factorised once: each draw costs one symmetric eigenvalue problem of the reference's rank.
-
-    Parameters
-    ----------
-    reference : Gaussian
-    files : sequence of np.ndarray, (windows, dim)
-    n_draws : int
-    seed : int
-
-    Returns
-    -------
-    np.ndarray, float64, (n_draws,)
-        Distances; their mean lies above the distance of the set itself, see :func:`interval`.
-    """
-    lengths, counts = np.array([len(file) for file in files]), _file_counts(len(files), n_draws, seed)
-    centred = np.concatenate(files).astype(np.float64) - reference.mean
-    seen = centred @ reference.factor.T  # (n, k): the windows in the reference's own coordinates
-    trace = float(np.sum(reference.factor**2))
-    totals = counts @ lengths
-    shifts = counts @ _file_sums(centred, lengths) / totals[:, None]
-    squares = counts @ _file_sums(np.sum(centred**2, axis=1)[:, None], lengths)[:, 0]
-    spreads = (squares - totals * np.sum(shifts**2, axis=1)) / (totals - 1)
-    overlaps = [
-        np.sqrt(scipy.linalg.eigvalsh(covariance, check_finite=False).clip(0)).sum()
-        for _, covariance in _drawn_moments(seen, lengths, counts)
-    ]
-    return np.maximum(0.0, np.sum(shifts**2, axis=1) + trace + spreads - 2.0 * np.array(overlaps))
-
-
 def paired_draws(
-    references: Sequence[np.ndarray], estimates: Sequence[np.ndarray], *, n_draws: int = 1000, seed: int = 0
+    references: Sequence[np.ndarray], estimates: Sequence[np.ndarray], *, n_draws: int = N_DRAWS, seed: int = 0
 ) -> np.ndarray:
-    """Bootstrap over files drawn on both sides at once: file i of `estimates` reconstructs file i of `references`.
+    """Distances of bootstrap draws over files, where file i of `estimates` is the reconstruction of file i of `references`.
 
     Parameters
     ----------
@@ -69,56 +35,41 @@ def paired_draws(
     -------
     np.ndarray, float64, (n_draws,)
     """
-    return _paired(references, estimates, _file_counts(len(references), n_draws, seed))
+    draws = cluster_draws(len(references), n_draws=n_draws, seed=seed)
+    return np.concatenate([_paired(references, estimates, draw_counts(picks)) for picks in draws])
 
 
 def left_out(references: Sequence[np.ndarray], estimates: Sequence[np.ndarray]) -> np.ndarray:
-    """Distances of the set without each of its files: float64 (files,); see :func:`m2l_bench.statistics.contributions`."""
+    """Distances of the set without each of its files, float64 (files,), for :func:`m2l_bench.statistics.contributions`."""
     return _paired(references, estimates, 1.0 - np.eye(len(references)))
 
 
 def _paired(references: Sequence[np.ndarray], estimates: Sequence[np.ndarray], counts: np.ndarray) -> np.ndarray:
-    """Distance of each draw, given how often it takes each file: (draws, files) -> (draws,)."""
+    """Distance of each draw, from how often it holds each file: (draws, files) -> (draws,)."""
     lengths = np.array([len(file) for file in references])
     left, right = (np.concatenate(side).astype(np.float64) for side in (references, estimates))
-    if len(left) <= left.shape[1]:  # few windows: their rows are smaller than covariances
+    if len(left) <= left.shape[1]:  # the windows are smaller than their covariances
         weights = (np.repeat(row, lengths) for row in counts)
         return np.array([distance(_weighted(left, row), _weighted(right, row)) for row in weights])
     draws = zip(*(_drawn_moments(side - left.mean(axis=0), lengths, counts) for side in (left, right)), strict=True)
-    # How many windows a draw has does not enter the distance, only its mean and covariance do.
+    # The distance depends on the mean and covariance of a draw, not on its number of windows.
     return np.array([distance(*(Gaussian(0, mean, covariance_factor(cov)) for mean, cov in sides)) for sides in draws])
 
 
-def interval(value: float, draws: np.ndarray, *, lowest: float = 0.0) -> tuple[float, float]:
-    """95 % percentile interval of bootstrap draws, moved so that the draws' mean falls on the value.
-
-    A resampled set holds fewer distinct files than the set, so its distance is biased upwards; without the move the
-    interval of a good system would not hold its own value.
-    """
-    low, high = np.quantile(draws, [0.025, 0.975]) - draws.mean() + value
-    return max(lowest, float(low)), max(lowest, float(high))
-
-
 def _weighted(windows: np.ndarray, weights: np.ndarray) -> Gaussian:
-    """A set in which each window counts `weights` times."""
+    """Summary of a set that holds each window `weights` times."""
     windows, weights = windows[weights > 0], weights[weights > 0]
     n = weights.sum()
     mean = weights @ windows / n
     return Gaussian(int(n), mean, (windows - mean) * np.sqrt(weights / max(n - 1, 1))[:, None])
 
 
-def _file_counts(n_files: int, n_draws: int, seed: int) -> np.ndarray:
-    """How often each draw takes each file: float64 (n_draws, n_files)."""
-    drawn = np.random.default_rng(seed).integers(n_files, size=(n_draws, n_files))
-    return np.stack([np.bincount(row, minlength=n_files) for row in drawn]).astype(np.float64)
-
-
 def _drawn_moments(
     windows: np.ndarray, lengths: np.ndarray, counts: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Mean and covariance of each draw, from one scatter matrix a file.
+    """Mean and covariance of each draw, from one scatter matrix per file.
 
-    The windows should lie around the origin: uncentred second moments are subtracted.
+    The windows should be centred on the origin, because uncentred second moments are subtracted.
     """
     dim = windows.shape[1]
     files, sums = np.split(windows, np.cumsum(lengths)[:-1]), _file_sums(windows, lengths)

@@ -3,9 +3,8 @@
 Conventions
 -----------
 Windows are ``(n, dim)``, reference first; float64 throughout, in blocks, so that memory stays linear in n. The kernel
-is ``k(x, y) = exp(-|x - y|^2 / (2 s^2))`` with s the median distance between windows of the *reference*, so that every
-system is measured with one yardstick. The estimator has no bias and may therefore be slightly negative: it is
-returned so.
+is ``k(x, y) = exp(-|x - y|^2 / (2 s^2))`` with s the median distance between windows of the *reference*, so that it is
+the same for every system. The estimator is unbiased and may therefore be slightly negative.
 
 References
 ----------
@@ -16,13 +15,13 @@ Gretton, Borgwardt, Rasch, Schölkopf, Smola, "A Kernel Two-Sample Test", JMLR 2
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from scipy.spatial.distance import pdist
 
 from m2l_bench.reconstruction.sets.frechet import check_pair
 from m2l_bench.reconstruction.sets.moments import check_windows
+from m2l_bench.statistics import N_DRAWS, cluster_draws, draw_counts
 
 SCALE = 100.0
 MEDIAN_WINDOWS = 4000  # beyond this the median distance is taken over evenly spaced windows
@@ -61,38 +60,12 @@ def kernel_distance(reference: np.ndarray, estimate: np.ndarray, *, bandwidth: f
     >>> round(kernel_distance(near, far), 4)
     160.6531
     """
-    within_x, within_y, across = _row_sums(*_prepared(reference, estimate, bandwidth))
-    n, m = len(within_x), len(within_y)
-    return float(_value(within_x.sum(), within_y.sum(), across.sum(), n, m))
-
-
-def kernel_distance_variance(reference: np.ndarray, estimate: np.ndarray, *, bandwidth: float | None = None) -> float:
-    """Sampling variance of :func:`kernel_distance`, by the two-sample jackknife at a fixed bandwidth.
-
-    Parameters
-    ----------
-    reference : np.ndarray, (n, dim), n >= 3
-    estimate : np.ndarray, (m, dim), m >= 3
-    bandwidth : float, optional
-        As in :func:`kernel_distance`.
-
-    Returns
-    -------
-    float
-        Squared unit of the distance; counts each window as independent.
-
-    References
-    ----------
-    Arvesen, "Jackknifing U-statistics", Annals of Mathematical Statistics, 1969, section 5.
-    """
-    check_pair(reference, estimate, minimum=3)
     x, y, bandwidth = _prepared(reference, estimate, bandwidth)
-    within_x, within_y, across = _row_sums(x, y, bandwidth)
-    across_y = _kernel_sums(y, x, bandwidth)
-    sum_x, sum_y, sum_across, n, m = within_x.sum(), within_y.sum(), across.sum(), len(x), len(y)
-    without_x = _value(sum_x - 2 * within_x, sum_y, sum_across - across, n - 1, m)
-    without_y = _value(sum_x, sum_y - 2 * within_y, sum_across - across_y, n, m - 1)
-    return float((n - 1) * np.var(without_x) + (m - 1) * np.var(without_y))
+    n, m = len(x), len(y)
+    # A window is not paired with itself, where k = 1.
+    within_x, within_y = ((_kernel_sums(side, side, bandwidth) - 1.0).sum() for side in (x, y))
+    across = _kernel_sums(x, y, bandwidth).sum()
+    return float(SCALE * (within_x / (n * (n - 1)) + within_y / (m * (m - 1)) - 2.0 * across / (n * m)))
 
 
 def median_distance(windows: np.ndarray) -> float:
@@ -111,8 +84,8 @@ def paired_sums(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Kernel sums between different files, where file i of `estimates` reconstructs file i of `references`.
 
-    A reconstruction is anything but independent of its reference, so pairs of windows within one file are left out of
-    all three means: the estimate is unbiased over files, and an identical copy gives exactly 0.
+    A reconstruction depends on its reference, so pairs of windows within one file are left out of all three means: the
+    estimate is unbiased over files, and an identical copy gives exactly 0.
 
     Parameters
     ----------
@@ -144,24 +117,22 @@ def paired_distance(sums: np.ndarray, counts: np.ndarray) -> float:
     return float(SCALE * sums.sum() / counts.sum())
 
 
-def paired_kernel_draws(sums: np.ndarray, counts: np.ndarray, *, n_draws: int = 1000, seed: int = 0) -> np.ndarray:
-    """Bootstrap over files, from :func:`paired_sums` alone: (n_draws,).
+def paired_kernel_draws(sums: np.ndarray, counts: np.ndarray, *, n_draws: int = N_DRAWS, seed: int = 0) -> np.ndarray:
+    """Distances of bootstrap draws over files, from :func:`paired_sums`: (n_draws,).
 
-    Copies of one file are not paired with one another, so that the draws stay unbiased.
+    Copies of one file are not paired with each other, so that the draws stay unbiased.
     """
-    n_files = len(sums)
-    drawn = np.random.default_rng(seed).integers(n_files, size=(n_draws, n_files))
-    weights = np.stack([np.bincount(row, minlength=n_files) for row in drawn]).astype(np.float64)
-    return _weighted(sums, counts, weights)
+    draws = cluster_draws(len(sums), n_draws=n_draws, seed=seed)
+    return np.concatenate([_weighted(sums, counts, draw_counts(picks)) for picks in draws])
 
 
 def paired_left_out(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Distances of the set without each of its files, from :func:`paired_sums` alone: (files,)."""
+    """Distances of the set without each of its files, from :func:`paired_sums`: (files,)."""
     return _weighted(sums, counts, 1.0 - np.eye(len(sums)))
 
 
 def _weighted(sums: np.ndarray, counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(sets, files) how often each set holds each file -> (sets,)."""
+    """Distance of each set, from how often it holds each file: (sets, files) -> (sets,)."""
     return SCALE * np.sum(weights @ sums * weights, axis=1) / np.sum(weights @ counts * weights, axis=1)
 
 
@@ -172,17 +143,8 @@ def _prepared(
     bandwidth = median_distance(x) if bandwidth is None else float(bandwidth)
     if not bandwidth > 0:
         raise ValueError(f"bandwidth must be positive, got {bandwidth} (are the reference's windows all equal?)")
-    centre = x.mean(axis=0)  # squared distances by the binomial formula lose fewer digits near the origin
+    centre = x.mean(axis=0)  # near the origin the binomial formula of squared distances loses fewer digits
     return x - centre, y - centre, bandwidth
-
-
-def _row_sums(x: np.ndarray, y: np.ndarray, bandwidth: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Row sums within x, within y (a window with itself left out) and across."""
-    return (
-        _kernel_sums(x, x, bandwidth) - 1.0,
-        _kernel_sums(y, y, bandwidth) - 1.0,
-        _kernel_sums(x, y, bandwidth),
-    )
 
 
 def _kernel_sums(x: np.ndarray, y: np.ndarray, bandwidth: float) -> np.ndarray:
@@ -207,8 +169,3 @@ def _kernel(x: np.ndarray, y: np.ndarray, bandwidth: float) -> np.ndarray:
 
 def _blocks(windows: np.ndarray) -> list[np.ndarray]:
     return [windows[i : i + _BLOCK] for i in range(0, len(windows), _BLOCK)]
-
-
-def _value(within_x: Any, within_y: Any, across: Any, n: int, m: int) -> Any:
-    """The estimate from its three sums: floats, or arrays of sums (the jackknife's)."""
-    return SCALE * (within_x / (n * (n - 1)) + within_y / (m * (m - 1)) - 2.0 * across / (n * m))
