@@ -233,8 +233,8 @@ def train(
     with bad_input():
         from m2l_bench.reconstruction.held_out import held_out_scores
         from m2l_bench.systems.small.recipes import read_recipe
+        from m2l_bench.systems.small.recipes import train as train_model
         from m2l_bench.training.loop import Interrupted, NonFiniteError
-        from m2l_bench.training.loop import train as train_model
 
         try:
             typer.echo(train_model(read_recipe(recipe), out, resume=resume, score=held_out_scores))

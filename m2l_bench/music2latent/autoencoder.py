@@ -17,10 +17,9 @@ batch, and however many windows are computed at once.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -32,6 +31,7 @@ from m2l_bench.audio import AudioError
 from m2l_bench.files.fingerprint import fingerprint
 from m2l_bench.music2latent.checkpoint import load_checkpoint
 from m2l_bench.music2latent.consistency import sampling_levels
+from m2l_bench.music2latent.device import pick_device
 from m2l_bench.music2latent.inference import Draft, Engine
 from m2l_bench.music2latent.representation import max_samples
 
@@ -111,7 +111,7 @@ class Music2Latent:
         self.sample_rate, self.latent_rate = config.sample_rate, config.latent_rate
         self.latent_dim, self.features_dim = config.latent_dim, config.features_dim
         self.seed, self.num_steps, self.compatible = seed, num_steps, compatible
-        self.device = torch.device(device) if device is not None else _best_device()
+        self.device = pick_device(device)
         self.network = loaded.network().eval().requires_grad_(False).to(self.device)
         batch = batch_size or _BATCH_SIZES.get(self.device.type, 1)
         self._engine = Engine(self.network, self.device, window, batch, _PRECISIONS[precision], seed)
@@ -142,10 +142,6 @@ class Music2Latent:
     def features(self, audio: Array, *, sample_rate: int | None = None) -> Array:
         """Features to probe, (..., features_dim, frames): the encoder's map before its bottleneck. Else as `encode`."""
         return self._analyse(audio, sample_rate, self._engine.features)
-
-    def encode_many(self, audios: Sequence[Array]) -> list[Array]:
-        """What `encode` gives for each array, of any lengths; equal shapes are computed together."""
-        return _together(audios, self.encode)
 
     def encode_file(self, path: str | Path) -> np.ndarray:
         """Latents (channels, latent_dim, frames) of an audio file, read window by window with bounded memory.
@@ -215,10 +211,6 @@ class Music2Latent:
         )
         return _like(torch.from_numpy(back), audio)
 
-    def reconstruct_many(self, audios: Sequence[Array]) -> list[Array]:
-        """What `reconstruct` gives for each array, of any lengths; equal shapes are computed together."""
-        return _together(audios, self.reconstruct)
-
     def _analyse(self, audio: Array, sample_rate: int | None, compute: Callable[[Tensor], Tensor]) -> Array:
         tensor = _checked_audio(audio)
         if sample_rate is not None and sample_rate != self.sample_rate:
@@ -269,22 +261,6 @@ def _padded(read: Callable[[int, int], Tensor], n_samples: int) -> Callable[[int
     return padded
 
 
-def _together(arrays: Sequence[Array], compute: Callable[[Array], Array]) -> list[Array]:
-    """Compute arrays of equal shape as one batch; results in the arrays' order."""
-    groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
-    for index, array in enumerate(arrays):
-        groups[tuple(array.shape)].append(index)
-    results: dict[int, Array] = {}
-    for indices in groups.values():
-        group = [arrays[index] for index in indices]
-        results.update(zip(indices, compute(_stack(group)), strict=True))
-    return [results[index] for index in range(len(arrays))]
-
-
-def _stack(arrays: Sequence[Any]) -> Any:
-    return np.stack(arrays) if isinstance(arrays[0], np.ndarray) else torch.stack(list(arrays))
-
-
 def _checked_audio(audio: Array) -> Tensor:
     tensor = _tensor(audio)
     shape = tuple(tensor.shape)
@@ -317,12 +293,6 @@ def _numpy(array: np.ndarray | Tensor) -> np.ndarray:
 def _like(tensor: Tensor, array: Array) -> Array:
     """A tensor where the user gave one, on the same device; else an array."""
     return tensor.to(array.device) if isinstance(array, Tensor) else tensor.detach().cpu().numpy()
-
-
-def _best_device() -> torch.device:
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 def _require(condition: bool, name: str, constraint: str, value: object) -> None:

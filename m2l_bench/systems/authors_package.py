@@ -24,6 +24,7 @@ from m2l_bench.audio import fit_length
 from m2l_bench.files.fingerprint import fingerprint
 from m2l_bench.files.weights import fill
 from m2l_bench.music2latent.checkpoint import read_published
+from m2l_bench.music2latent.device import pick_device
 from m2l_bench.systems import framing, repository
 from m2l_bench.systems.packages import load_package
 from m2l_bench.systems.repository import Repository
@@ -64,7 +65,7 @@ class AuthorsMusic2Latent:
             raise ValueError(f"num_steps must be at least 1, got {num_steps}")
         package = load_package("music2latent.inference", extra="authors", licence="CC BY-NC 4.0")
         self.name, self.seed, self.num_steps = "music2latent-authors", seed, num_steps
-        self.device = framing.pick_device(device)
+        self.device = pick_device(device)
         paths = repository.find(checkpoint, PUBLISHED)
         self.model = package.models.UNet().eval().requires_grad_(False)
         weights = read_published(paths[0])  # may hold more than the network, as in the package itself

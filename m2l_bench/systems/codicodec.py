@@ -27,6 +27,7 @@ from m2l_bench.audio import fit_length
 from m2l_bench.files.fingerprint import fingerprint
 from m2l_bench.files.weights import fill
 from m2l_bench.music2latent.checkpoint import read_published
+from m2l_bench.music2latent.device import pick_device
 from m2l_bench.systems import bits, framing, repository
 from m2l_bench.systems.packages import load_package
 from m2l_bench.systems.repository import Repository
@@ -75,7 +76,7 @@ class CoDiCodec:
         package = load_package("codicodec.inference", extra="codicodec", licence="CC BY-NC 4.0")
         self.name = f"codicodec:{self._variant}"
         self.seed, self.num_steps = seed, num_steps
-        self.device = framing.pick_device(device)
+        self.device = pick_device(device)
         paths = repository.find(checkpoint, PUBLISHED)
         self.model = package.models.UNet().eval().requires_grad_(False)
         fill(self.model, read_published(paths[0]), paths[0])

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from m2l_bench.audio import fit_length
 from m2l_bench.files.fingerprint import fingerprint
+from m2l_bench.music2latent.device import pick_device
 from m2l_bench.systems import bits, framing, pretrained, repository
 from m2l_bench.systems.repository import Repository
 
@@ -45,7 +46,7 @@ class ContinuousDac:
     ) -> None:
         self.name = "dac:44khz-continuous"
         self.seed = seed
-        self.device = framing.pick_device(device)
+        self.device = pick_device(device)
         paths = repository.find(checkpoint, PUBLISHED)
         self.model = pretrained.load("transformers", "DacModel", paths[0].parent).to(self.device)
         config = self.model.config

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from m2l_bench.audio import fit_length
 from m2l_bench.files.fingerprint import fingerprint
+from m2l_bench.music2latent.device import pick_device
 from m2l_bench.systems import bits, framing, pretrained, repository
 from m2l_bench.systems.repository import Repository
 
@@ -62,7 +63,7 @@ class ContinuousEncodec:
             raise ValueError(f"variant must be one of {sorted(PUBLISHED)}, got {variant!r}")
         self.name = f"encodec:{variant}-continuous"
         self.seed = seed
-        self.device = framing.pick_device(device)
+        self.device = pick_device(device)
         paths = repository.find(checkpoint, PUBLISHED[variant])
         self.model = pretrained.load("transformers", "EncodecModel", paths[0].parent).to(self.device)
         config = self.model.config

@@ -178,7 +178,7 @@ class RandomInit:
         from m2l_bench.music2latent.inference import Engine
         from m2l_bench.music2latent.network import Music2LatentNetwork
         from m2l_bench.systems.framing import seeded
-        from m2l_bench.training.music2latent.recipe import read_recipe
+        from m2l_bench.systems.small.recipes import read_recipe
 
         if layer not in LAYERS:
             raise ValueError(f"layer must be one of {', '.join(LAYERS)}, got {layer!r}")

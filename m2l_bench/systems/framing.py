@@ -70,11 +70,6 @@ def pad_to_multiple(audio: np.ndarray, multiple: int) -> np.ndarray:
     return fit_length(audio, -(-audio.shape[-1] // multiple) * multiple)
 
 
-def pick_device(device: str | torch.device | None) -> torch.device:
-    """The device that was asked for; CUDA where there is one and none was."""
-    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-
-
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Let code that draws from PyTorch's global generators draw from a seed; their own state is put back."""

@@ -26,6 +26,7 @@ from m2l_bench.audio import fit_length
 from m2l_bench.files.fingerprint import fingerprint
 from m2l_bench.files.hub import CheckpointError
 from m2l_bench.files.weights import fill, read_weights, tensors_of
+from m2l_bench.music2latent.device import pick_device
 from m2l_bench.music2latent.windows import join, plan
 from m2l_bench.systems import framing, repository
 from m2l_bench.systems.packages import load_package
@@ -87,7 +88,7 @@ class LinCae:
             raise ValueError(f"num_steps must be at least 1, got {num_steps}")
         package = load_package("linear_cae", extra="lin-cae", licence="Apache-2.0")
         self.name, self.seed = f"lin-cae:{variant}", seed
-        self.device = framing.pick_device(device)
+        self.device = pick_device(device)
         paths = repository.find(checkpoint, PUBLISHED[variant])
         try:
             # Under its name the package knows how large latents come out, and scales them to about 1.

@@ -1,23 +1,21 @@
-"""The systems by name: the table (:mod:`~m2l_bench.systems.catalogue`), the user's own files, and the entry points of
-installed packages.
+"""Load systems by name: from the table (:mod:`~m2l_bench.systems.catalogue`), a user's file, or an installed package.
 
-A spelling is ``name``, ``name:variant``, or ``path/to/file.py:ClassName``; ``name=`` before it relabels it in the tables
-on the command line. Loading is lazy: a system's module is imported when it is asked for, never to list it.
+A system is spelled ``name``, ``name:variant``, or ``path/to/file.py:ClassName``; on the command line, ``label=`` before it
+sets its name in the tables. A system's module is imported when the system is loaded, not when it is listed.
 """
 
 from __future__ import annotations
 
-import hashlib
+import difflib
 import importlib
-import importlib.util
 import inspect
-import sys
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from m2l_bench.systems.base import System
 from m2l_bench.systems.catalogue import SYSTEMS
+from m2l_bench.systems.user_files import construct, import_class
 
 ENTRY_POINT_GROUP = "m2l_bench.systems"
 
@@ -38,49 +36,55 @@ def load(
     name : str
         ``"music2latent:small"``, ``"opus:32k"``, ``"path/to/file.py:ClassName"``, ...; ``m2l-bench list systems`` lists them.
     checkpoint : path-like, optional
-        The system's weights, where it has any.
+        The system's weights: a file or folder.
     device : str, optional
-        Such as ``"cuda"``; the best one available by default, for systems that use one.
+        ``"cpu"``, ``"cuda"`` or ``"cuda:N"``; by default CUDA where there is one, else the CPU. Ignored by systems that do
+        not compute with PyTorch.
     seed : int
-        Seeds what is random in it.
+        Random seed.
     **options
         The system's own constructor options.
 
     Returns
     -------
     System
-        See :mod:`m2l_bench.systems.base` for what it can do.
+        Its methods are those of the protocols in :mod:`m2l_bench.systems.base`.
 
     Raises
     ------
     ValueError
-        If the name, the variant or an option is unknown; the message lists the known ones.
+        If the name, the variant or an option is unknown (the message lists the known ones), or a user's class cannot be
+        used.
 
     Examples
     --------
     >>> load("opus:32k").sample_rate
     48000
     """
-    cls, given = _resolve(name, has_checkpoint=checkpoint is not None)
-    clash = sorted(set(given) & set(options))
+    found = _resolve(name, has_checkpoint=checkpoint is not None)
+    clash = sorted(set(found.options) & set(options))
     if clash:
         raise ValueError(f"{name}: the variant already sets {', '.join(clash)}; leave it out")
-    given.update(options)
-    accepted = _accepted(cls)
-    given["seed"] = seed
+    given = {**found.options, **options}
+    parameters = inspect.signature(found.cls).parameters.values()
+    accepted = {p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
     if checkpoint is not None:
         given["checkpoint"] = checkpoint
     if device is not None and "device" in accepted:
         given["device"] = device
-    unknown = sorted(set(given) - accepted)
-    if unknown:
-        raise ValueError(f"{name}: takes the options {', '.join(sorted(accepted)) or 'none'}, got {', '.join(unknown)}")
-    return cls(**given)
+    lacking = {p.name for p in parameters if p.name in accepted and p.default is p.empty} - set(given) - {"seed"}
+    for verb, wrong in (("got", set(given) - accepted), ("needs", lacking)):
+        if wrong:
+            takes = ", ".join(sorted(accepted)) or "none"
+            raise ValueError(f"{name}: takes the options {takes}, {verb} {', '.join(sorted(wrong))}")
+    if found.sources is not None:
+        return construct(name, found.cls, given, seed=seed, sources=found.sources, takes_seed="seed" in accepted)
+    return found.cls(**given, seed=seed)
 
 
 def system_class(name: str) -> Any:
     """The class behind a registry name, nothing loaded; ValueError where there is none."""
-    return _resolve(name, has_checkpoint=False)[0]
+    return _resolve(name, has_checkpoint=False).cls
 
 
 def known_names() -> list[str]:
@@ -92,7 +96,7 @@ def known_names() -> list[str]:
 
 
 def caveat(name: str) -> str:
-    """What must stand under every table that has a system of this registry name; mostly nothing."""
+    """Note that is printed under every table with a system of this registry name; empty for most."""
     base, _, variant = name.partition(":")
     entry = SYSTEMS.get(base)
     return entry.caveats.get(variant or entry.default, "") if entry else ""
@@ -105,19 +109,24 @@ def needs_download(name: str) -> bool:
     return entry is not None and (variant or entry.default) in entry.download
 
 
-def _resolve(name: str, *, has_checkpoint: bool) -> tuple[Any, dict[str, Any]]:
-    """Spelling -> class and the options that its variant means."""
+class _Found(NamedTuple):
+    """A class, the options that its variant sets, and of a user's class what its code is identified by."""
+
+    cls: Any
+    options: dict[str, Any]
+    sources: dict[str, str] | None = None
+
+
+def _resolve(name: str, *, has_checkpoint: bool) -> _Found:
     if ".py:" in name:
         path, _, attribute = name.rpartition(":")
-        return _from_file(Path(path), attribute), {}
+        cls, sources = import_class(Path(path), attribute)
+        return _Found(cls, {}, sources)
     base, _, variant = name.partition(":")
     entry = SYSTEMS.get(base)
     if entry is None:
-        plugin = entry_points(group=ENTRY_POINT_GROUP)
-        if name in plugin.names:
-            return plugin[name].load(), {}
-        raise ValueError(f"unknown system {name!r}; known are {', '.join([*SYSTEMS, *sorted(plugin.names)])}")
-    # A checkpoint given apart stands in the default variant's place.
+        return _from_entry_point(name)
+    # A checkpoint of the user's own takes the place of the default variant.
     variant = variant or ("" if has_checkpoint and not entry.variants else entry.default)
     options = dict(entry.options)
     if variant in entry.variants:
@@ -127,31 +136,20 @@ def _resolve(name: str, *, has_checkpoint: bool) -> tuple[Any, dict[str, Any]]:
     elif variant:
         raise ValueError(f"{base} has the variants {', '.join(entry.variants) or 'none'}, got {variant!r}")
     attribute = options.pop("attribute", entry.attribute)
-    return getattr(importlib.import_module(entry.module), attribute), options
+    return _Found(getattr(importlib.import_module(entry.module), attribute), options)
 
 
-def _from_file(path: Path, attribute: str) -> Any:
-    if not path.is_file():
-        raise ValueError(f"{path}: must be a Python file with a system, got nothing of that kind there")
-    module_name = f"m2l_bench_user_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
-    if module_name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(module_name, path)
-        if spec is None or spec.loader is None:
-            raise ValueError(f"{path}: cannot be imported as Python")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[module_name] = module
-        try:
-            spec.loader.exec_module(module)
-        except Exception as error:
-            del sys.modules[module_name]
-            raise ValueError(f"{path}: importing it raised {type(error).__name__}: {error}") from error
-    found = getattr(sys.modules[module_name], attribute, None)
-    if not inspect.isclass(found):
-        classes = [key for key, value in vars(sys.modules[module_name]).items() if inspect.isclass(value)]
-        raise ValueError(f"{path}: must define the class {attribute}, got {', '.join(classes) or 'no class'}")
-    return found
-
-
-def _accepted(cls: Any) -> set[str]:
-    parameters = inspect.signature(cls).parameters.values()
-    return {parameter.name for parameter in parameters if parameter.kind is not inspect.Parameter.VAR_KEYWORD}
+def _from_entry_point(name: str) -> _Found:
+    plugins = entry_points(group=ENTRY_POINT_GROUP)
+    if name not in plugins.names:
+        known = [*SYSTEMS, *sorted(plugins.names)]
+        nearest = difflib.get_close_matches(name.partition(":")[0], known, 1)
+        hint = f" (did you mean {nearest[0]}?)" if nearest else ""
+        raise ValueError(f"unknown system {name!r}{hint}; known are {', '.join(known)}")
+    plugin = plugins[name]
+    try:
+        cls = plugin.load()
+    except Exception as error:  # a user's code may raise anything
+        raise ValueError(f"{name}: importing {plugin.value} raised {type(error).__name__}: {error}") from error
+    distribution = f"{plugin.dist.name} {plugin.dist.version}" if plugin.dist else "unknown"
+    return _Found(cls, {}, {"entry point": plugin.value, "distribution": distribution})

@@ -29,6 +29,7 @@ from m2l_bench.files.fingerprint import fingerprint
 from m2l_bench.files.hub import CheckpointError
 from m2l_bench.files.untrusted import parse_json
 from m2l_bench.files.weights import read_weights, tensors_of
+from m2l_bench.music2latent.device import pick_device
 from m2l_bench.systems import bits, framing, repository
 from m2l_bench.systems.packages import load_package
 from m2l_bench.systems.repository import Repository
@@ -54,7 +55,7 @@ class Snac:
         self, *, checkpoint: str | Path | None = None, device: str | torch.device | None = None, seed: int = 0
     ) -> None:
         self.name, self.seed = "snac", seed
-        self.device = framing.pick_device(device)
+        self.device = pick_device(device)
         paths = repository.find(checkpoint, PUBLISHED)
         self.model = _load(*paths).to(self.device)
         self.sample_rate: int = self.model.sampling_rate

@@ -21,6 +21,7 @@ import torch
 
 from m2l_bench.audio import fit_length
 from m2l_bench.files.fingerprint import fingerprint
+from m2l_bench.music2latent.device import pick_device
 from m2l_bench.systems import framing, pretrained, repository
 from m2l_bench.systems.repository import Repository
 
@@ -50,7 +51,7 @@ class StableAudio:
     ) -> None:
         self.name = "stable-audio"
         self.seed = seed
-        self.device = framing.pick_device(device)
+        self.device = pick_device(device)
         paths = repository.find(checkpoint, PUBLISHED)
         self.model = pretrained.load("diffusers", "AutoencoderOobleck", paths[0].parent).to(self.device)
         self.sample_rate = self.model.config.sampling_rate

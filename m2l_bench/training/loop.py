@@ -13,7 +13,7 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -27,7 +27,7 @@ from m2l_bench.files.disk import write_atomic
 from m2l_bench.training.crops import Crops, Examples, batches, scan
 from m2l_bench.training.log import append_row, cut_log, progress_bar
 from m2l_bench.training.memory import keep_freed_memory
-from m2l_bench.training.objective import Losses
+from m2l_bench.training.objective import Losses, Objective
 from m2l_bench.training.optimization import AveragedWeights, learning_rate
 from m2l_bench.training.recipe import Recipe, require_same
 from m2l_bench.training.state import Totals, checkpoints, load_state, load_weights, read_json, save_state
@@ -49,6 +49,7 @@ class Interrupted(Exception):
 
 def train(
     recipe: Recipe,
+    objective: Callable[[Recipe], Objective],
     out: str | Path,
     *,
     resume: bool = False,
@@ -59,8 +60,9 @@ def train(
 
     Parameters
     ----------
-    recipe : Recipe or path-like
-        Path of a TOML file: see :mod:`m2l_bench.training.recipe`.
+    recipe : Recipe
+    objective : callable
+        Makes the network of the recipe, with random weights, and its losses.
     out : path-like
         Folder of the run; must hold no checkpoints unless `resume`.
     resume : bool
@@ -89,7 +91,7 @@ def train(
         After saving, when told to stop.
     """
     keep_freed_memory()
-    trainer = Trainer(recipe, Path(out), score=score)
+    trainer = Trainer(recipe, objective, Path(out), score=score)
     trainer.start(resume=resume)
     trainer.run(progress=progress)
     return trainer.out / WEIGHTS
@@ -101,16 +103,19 @@ class Trainer:
     Parameters
     ----------
     recipe : Recipe
+    objective : callable
     out : Path
     score : callable or None
     """
 
-    def __init__(self, recipe: Recipe, out: Path, *, score: Score | None) -> None:
+    def __init__(
+        self, recipe: Recipe, objective: Callable[[Recipe], Objective], out: Path, *, score: Score | None
+    ) -> None:
         if recipe.run.threads:
             torch.set_num_threads(recipe.run.threads)
         self.recipe, self.out = recipe, out
         torch.manual_seed(recipe.seed)
-        self.objective = recipe.objective()
+        self.objective = objective(recipe)
         self.accelerator = _accelerator(recipe, out, has_stages=self.objective.has_stages)
         self.batch = _share(recipe.optimization.batch, self.accelerator.num_processes)
         self.crops = make_crops(recipe)

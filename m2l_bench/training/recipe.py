@@ -18,7 +18,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from m2l_bench.files.untrusted import faults, read_toml
 from m2l_bench.training.crops import Folder
-from m2l_bench.training.objective import Objective
 
 
 class Section(BaseModel):
@@ -179,10 +178,6 @@ class Recipe(Section, ABC):
     @abstractmethod
     def noise_shape(self) -> tuple[int, ...]:
         """Shape of the normal numbers that come with a crop."""
-
-    @abstractmethod
-    def objective(self) -> Objective:
-        """Network with random weights, and its losses."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -32,8 +32,8 @@ from m2l_bench.suite.suite import read_suite
 from m2l_bench.systems.files import file_decoder
 from m2l_bench.systems.musika.keras_weights import read_layers
 from m2l_bench.systems.pca import Pca
+from m2l_bench.systems.small.recipes import read_recipe
 from m2l_bench.tasks.sources.folder import LabelTable
-from m2l_bench.training.music2latent.recipe import read_recipe
 
 SECONDS, BYTES = 10.0, 2 << 30  # a case that takes more of either is a finding
 AUDIO = {

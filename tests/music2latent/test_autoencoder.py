@@ -89,13 +89,6 @@ def test_channels_get_noise_of_their_own(system: Music2Latent) -> None:
     assert np.array_equal(*system.encode(audio)) and not np.array_equal(*back)
 
 
-def test_many_files_of_different_lengths(system: Music2Latent) -> None:
-    audios = [_noise(2, 300), _noise(1, 700), _noise(2, 300)[:, ::-1].copy(), _noise(2, 5)]
-    for array, latents, back in zip(audios, system.encode_many(audios), system.reconstruct_many(audios), strict=True):
-        assert np.array_equal(latents, system.encode(array))
-        assert np.array_equal(back, system.reconstruct(array))
-
-
 def test_decoding_is_seeded(system: Music2Latent, tiny_file: Path) -> None:
     audio = _noise(1, 1000)
     assert np.array_equal(system.reconstruct(audio), system.reconstruct(audio))

@@ -27,7 +27,7 @@ from m2l_bench.systems.features import MfccChroma
 from m2l_bench.systems.files import file_decoder
 from m2l_bench.systems.musika.keras_weights import read_layers
 from m2l_bench.systems.pca import Pca
-from m2l_bench.training.music2latent.recipe import read_recipe
+from m2l_bench.systems.small.recipes import read_recipe
 
 ROOT = Path(__file__).parents[2]
 MEASURE = """

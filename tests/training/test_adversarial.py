@@ -13,9 +13,9 @@ from tiny_families import FAMILIES, family_recipe
 from tiny_training import chord
 
 from m2l_bench.systems.small.adversarial import SIZES, AdversarialLoss, compressed
-from m2l_bench.systems.small.recipes import AdversarialRecipe, FamilyRecipe
+from m2l_bench.systems.small.recipes import AdversarialRecipe, FamilyRecipe, objective_of, train
 from m2l_bench.training.crops import batches
-from m2l_bench.training.loop import Trainer, train
+from m2l_bench.training.loop import Trainer
 from m2l_bench.training.state import checkpoints
 
 ADVERSARIAL = [family for family in FAMILIES if isinstance(family_recipe(family, Path("music")), AdversarialRecipe)]
@@ -39,7 +39,7 @@ def _recipe(family: str, music: Path, **sections: dict) -> FamilyRecipe:
 
 def _three_steps(recipe: FamilyRecipe, out: Path) -> Trainer:
     """The beginning of a training, saved."""
-    trainer = Trainer(recipe, out, score=None)
+    trainer = Trainer(recipe, objective_of, out, score=None)
     trainer.start(resume=False)
     for examples in batches(trainer.crops, first=0, last=3, batch=2):
         trainer.step(examples)
@@ -131,8 +131,8 @@ def test_quiet_bins_count_with_a_finite_gradient_at_silence() -> None:
 @pytest.mark.parametrize("family", ADVERSARIAL)
 def test_validation_leaves_the_discriminators_out(family: str) -> None:
     """Held-out losses are comparable with those of a training without."""
-    adversarial = _recipe(family, Path("music")).objective()
-    plain = family_recipe(family, Path("music")).objective()
+    adversarial = objective_of(_recipe(family, Path("music")))
+    plain = objective_of(family_recipe(family, Path("music")))
     plain.network.load_state_dict(adversarial.network.state_dict())
     excerpts = torch.from_numpy(np.concatenate([chord(0.5, seed) for seed in (0, 1)]))
     with torch.no_grad():

@@ -12,7 +12,7 @@ from tiny_families import FAMILIES, family_recipe
 from tiny_training import chord
 
 from m2l_bench.systems.mousai.network import Network
-from m2l_bench.systems.registry import SYSTEMS
+from m2l_bench.systems.registry import SYSTEMS, load
 from m2l_bench.systems.small.dac import DacLoss, DacStyleConfig
 from m2l_bench.systems.small.family import FamilyLoss, inside
 from m2l_bench.systems.small.mousai import MousaiLoss, MousaiStyle, MousaiStyleConfig
@@ -226,3 +226,24 @@ def test_spectral_distances_are_zero_at_home_and_hear_phase_where_they_should() 
 def test_impossible_sizes_are_refused(family: str, model: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         RECIPES[family].model_validate({"model": model, "data": {"folders": [{"path": "x"}]}})
+
+
+def test_dac_style_gives_what_transformers_gives() -> None:
+    transformers = pytest.importorskip("transformers")
+    system = load("dac-style:small")
+    own, config = system.network, system.network.config
+    sizes = transformers.DacConfig(
+        **{name: value for name, value in config.to_dict().items() if name not in ("sample_rate", "latent_dim")}
+    )
+    sizes.hidden_size = config.latent_dim
+    theirs = transformers.DacModel(sizes).eval()
+    theirs.load_state_dict(own.state_dict())
+    audio = torch.from_numpy(np.stack([chord(2.0, seed) for seed in (0, 1)]).reshape(2, -1)[:, : 20 * 4096])
+    with torch.no_grad():
+        before, quantised = own.unquantised(audio), own.quantizer(own.unquantised(audio))
+        expected = theirs.quantizer(theirs.encoder(audio[:, None]))
+        assert torch.equal(before, theirs.encoder(audio[:, None]))
+        for ours, other in zip(quantised, (expected[0], expected[1], expected[3], expected[4]), strict=True):
+            assert torch.equal(ours.expand_as(other), other)
+        assert torch.equal(own.from_codes(quantised.codes), theirs.quantizer.from_codes(expected[1])[0])
+        assert torch.equal(own.decoder(before), theirs.decoder(before))

@@ -17,9 +17,9 @@ from tiny_families import FAMILIES, family_recipe
 from tiny_training import chord
 
 from m2l_bench.systems.registry import load
-from m2l_bench.systems.small.recipes import read_recipe
+from m2l_bench.systems.small.recipes import objective_of, read_recipe, train
 from m2l_bench.training.crops import batches
-from m2l_bench.training.loop import Interrupted, NonFiniteError, Trainer, train
+from m2l_bench.training.loop import Interrupted, NonFiniteError, Trainer
 from m2l_bench.training.state import checkpoints
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path])}
@@ -27,12 +27,12 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.jo
 CHILD = """
 import json, sys
 from pathlib import Path
-from m2l_bench.systems.small.recipes import RECIPES
+from m2l_bench.systems.small.recipes import RECIPES, objective_of
 from m2l_bench.training.crops import batches
 from m2l_bench.training.loop import Trainer
 for text in sys.argv[1:]:
     family = json.loads(text)["family"]
-    trainer = Trainer(RECIPES[family].model_validate_json(text), Path(family), score=None)
+    trainer = Trainer(RECIPES[family].model_validate_json(text), objective_of, Path(family), score=None)
     trainer.start(resume=False)
     rank, world = trainer.accelerator.process_index, trainer.accelerator.num_processes
     own = batches(trainer.crops, first=0, last=6, batch=trainer.batch, process=rank, processes=world)
@@ -53,7 +53,7 @@ def test_stopped_and_resumed_is_bit_for_bit_the_same(family: str, pieces: Path, 
     validation = {"folders": [{"path": str(pieces)}], "every": 4, "clips": 2, "seconds": 0.3, "samples": 0}
     recipe = family_recipe(family, pieces, validation=validation)
     train(recipe, tmp_path / "whole", progress=False)
-    trainer = Trainer(recipe, tmp_path / "parts", score=None)
+    trainer = Trainer(recipe, objective_of, tmp_path / "parts", score=None)
     trainer.start(resume=False)
     step = trainer.step
 
@@ -73,7 +73,7 @@ def test_stopped_and_resumed_is_bit_for_bit_the_same(family: str, pieces: Path, 
     with (tmp_path / "parts" / "validation.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows] == [4, 8]
-    assert all(np.isfinite(float(row[name])) for row in rows for name in recipe.objective().loss.stages)
+    assert all(np.isfinite(float(row[name])) for row in rows for name in objective_of(recipe).loss.stages)
 
     system = load(f"{family}:small", checkpoint=weights)
     assert (system.name, system.sample_rate) == (f"{family}:weights", 8000)
@@ -90,7 +90,7 @@ def test_two_processes_train_as_one(pieces: Path, tmp_path: Path) -> None:
     done = subprocess.run([*command, *texts], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     for family, recipe in zip(FAMILIES, recipes, strict=True):
-        trainer = Trainer(recipe, tmp_path / "one" / family, score=None)
+        trainer = Trainer(recipe, objective_of, tmp_path / "one" / family, score=None)
         trainer.start(resume=False)
         losses = [trainer.step(e) for e in batches(trainer.crops, first=0, last=6, batch=4)]
         trainer.save()
@@ -106,7 +106,7 @@ def test_two_processes_train_as_one(pieces: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_is_not_finite_stops_the_run(family: str, pieces: Path, tmp_path: Path) -> None:
-    trainer = Trainer(family_recipe(family, pieces), tmp_path, score=None)
+    trainer = Trainer(family_recipe(family, pieces), objective_of, tmp_path, score=None)
     trainer.start(resume=False)
     first = next(trainer.network.parameters())
     first.register_hook(lambda gradient: gradient * torch.nan)

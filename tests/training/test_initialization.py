@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from m2l_bench.music2latent.config import Config
 from m2l_bench.music2latent.network import Music2LatentNetwork
+from m2l_bench.systems.small.recipes import train
 from m2l_bench.training.music2latent.initialisation import give_unit_variance
-from m2l_bench.training.music2latent.train import train
 from m2l_bench.training.state import checkpoints
 
 

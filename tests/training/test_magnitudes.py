@@ -13,8 +13,8 @@ from tiny_training import MODEL, RATE, chord, tiny_recipe
 from m2l_bench.music2latent.config import Config
 from m2l_bench.music2latent.network import Music2LatentNetwork
 from m2l_bench.music2latent.representation import to_spectrogram
+from m2l_bench.systems.small.recipes import train
 from m2l_bench.training.music2latent.magnitudes import MagnitudeLoss, prepare, teach
-from m2l_bench.training.music2latent.train import train
 from m2l_bench.training.state import checkpoints, read_json
 
 

@@ -12,7 +12,7 @@ from m2l_bench.music2latent.checkpoint import load_checkpoint
 from m2l_bench.music2latent.network import Music2LatentNetwork
 from m2l_bench.music2latent.representation import from_spectrogram, to_spectrogram
 from m2l_bench.reconstruction import si_sdr
-from m2l_bench.training.music2latent.train import train
+from m2l_bench.systems.small.recipes import train
 
 
 def test_one_clip_is_learnt_by_heart(tmp_path: Path) -> None:

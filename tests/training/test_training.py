@@ -18,20 +18,22 @@ from safetensors.torch import load_file
 from tiny_training import MODEL, RATE, tiny_recipe
 
 from m2l_bench.music2latent.config import Config
+from m2l_bench.systems.small.recipes import objective_of, train
+from m2l_bench.training.loop import Interrupted, NonFiniteError, Trainer
 from m2l_bench.training.music2latent.recipe import Recipe
-from m2l_bench.training.music2latent.train import Interrupted, NonFiniteError, Trainer, train
 from m2l_bench.training.state import checkpoints, read_json
 
 # A run of its own, slow enough to be killed in the middle; argv: recipe as JSON, out, seconds to sleep each step.
 CHILD = """
 import sys, time
 from m2l_bench.training.music2latent.recipe import Recipe
-from m2l_bench.training.music2latent import train as training
-step = training.Trainer.step
+from m2l_bench.systems.small import recipes as training
+from m2l_bench.training import loop
+step = loop.Trainer.step
 def slow(self, examples):
     time.sleep(float(sys.argv[3]))
     return step(self, examples)
-training.Trainer.step = slow
+loop.Trainer.step = slow
 training.train(Recipe.model_validate_json(sys.argv[1]), sys.argv[2], resume=True, progress=False)
 """
 
@@ -122,14 +124,14 @@ def test_a_run_leaves_log_validation_samples_and_checkpoints(pieces: Path, tmp_p
 def test_a_training_may_start_from_weights(pieces: Path, tmp_path: Path) -> None:
     first = train(tiny_recipe(pieces, optimization={"steps": 4}), tmp_path / "first", progress=False)
     recipe = tiny_recipe(pieces).model_copy(update={"weights": first})
-    trainer = Trainer(recipe, tmp_path / "second", score=None)
+    trainer = Trainer(recipe, objective_of, tmp_path / "second", score=None)
     trainer.start(resume=False)
     weights = load_file(first)
     assert all(torch.equal(trainer.network.state_dict()[name], tensor) for name, tensor in weights.items())
     assert all(torch.equal(trainer.average.tensors[name], tensor) for name, tensor in weights.items())
     wider = tiny_recipe(pieces, model={**MODEL, "width": 8}).model_copy(update={"weights": first})
     with pytest.raises(ValueError, match="must hold the weights of this very network"):
-        Trainer(wider, tmp_path / "third", score=None).start(resume=False)
+        Trainer(wider, objective_of, tmp_path / "third", score=None).start(resume=False)
 
 
 def test_weights_hold_their_config(pieces: Path, tmp_path: Path) -> None:
@@ -166,7 +168,7 @@ def test_a_damaged_checkpoint_says_so(pieces: Path, tmp_path: Path) -> None:
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run(pieces: Path, tmp_path: Path) -> None:
-    trainer = Trainer(tiny_recipe(pieces), tmp_path, score=None)
+    trainer = Trainer(tiny_recipe(pieces), objective_of, tmp_path, score=None)
     trainer.start(resume=False)
     gain = trainer.network.encoder.gain
     gain.register_hook(lambda gradient: gradient * torch.nan)
@@ -180,7 +182,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run(pieces: Path, tmp_path: Pat
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(pieces: Path, tmp_path: Path) -> None:
-    trainer = Trainer(tiny_recipe(pieces), tmp_path, score=None)
+    trainer = Trainer(tiny_recipe(pieces), objective_of, tmp_path, score=None)
     trainer.start(resume=False)
     with torch.no_grad():
         trainer.network.unet.conv_in.weight[0] = torch.inf
@@ -190,7 +192,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(pieces: Path, tmp_path: Path) -
 
 
 def test_a_stop_from_outside_is_heard(pieces: Path, tmp_path: Path) -> None:
-    trainer = Trainer(tiny_recipe(pieces), tmp_path, score=None)
+    trainer = Trainer(tiny_recipe(pieces), objective_of, tmp_path, score=None)
     trainer.start(resume=False)
     trainer.stop.set()
     with pytest.raises(Interrupted, match="stopped at step 1"):

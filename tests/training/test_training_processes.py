@@ -14,8 +14,9 @@ import torch
 from safetensors.torch import load_file
 from tiny_training import tiny_recipe
 
+from m2l_bench.systems.small.recipes import objective_of
 from m2l_bench.training.crops import batches
-from m2l_bench.training.music2latent.train import Trainer
+from m2l_bench.training.loop import Trainer
 from m2l_bench.training.state import checkpoints
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path])}
@@ -24,9 +25,10 @@ import json, sys
 from pathlib import Path
 from m2l_bench.training.crops import batches
 from m2l_bench.training.music2latent.recipe import Recipe
-from m2l_bench.training.music2latent.train import Trainer
+from m2l_bench.systems.small.recipes import objective_of
+from m2l_bench.training.loop import Trainer
 recipe, out = Recipe.model_validate_json(sys.argv[1]), Path(sys.argv[2])
-trainer = Trainer(recipe, out, score=None)
+trainer = Trainer(recipe, objective_of, out, score=None)
 trainer.start(resume=False)
 rank, world = trainer.accelerator.process_index, trainer.accelerator.num_processes
 last = min(4, recipe.optimization.steps)
@@ -47,7 +49,7 @@ def test_two_processes_train_as_one(pieces: Path, tmp_path: Path) -> None:
         [*command, recipe.model_dump_json(), "two"], cwd=tmp_path, env=ENVIRONMENT, check=True, capture_output=True
     )
     results = [json.loads((tmp_path / "two" / f"losses-{rank}.json").read_text()) for rank in (0, 1)]
-    trainer = Trainer(recipe, tmp_path / "one", score=None)
+    trainer = Trainer(recipe, objective_of, tmp_path / "one", score=None)
     trainer.start(resume=False)
     losses = [trainer.step(e) for e in batches(trainer.crops, first=0, last=4, batch=4)]
     trainer.save()
@@ -81,7 +83,10 @@ def test_half_precision_trains_too(pieces: Path, tmp_path: Path) -> None:
     )
     _, losses = json.loads((tmp_path / "half" / "losses-0.json").read_text())
     trainer = Trainer(
-        recipe.model_copy(update={"run": recipe.run.model_copy(update={"precision": "no"})}), tmp_path, score=None
+        recipe.model_copy(update={"run": recipe.run.model_copy(update={"precision": "no"})}),
+        objective_of,
+        tmp_path,
+        score=None,
     )
     whole = [trainer.step(examples)[0] for examples in batches(trainer.crops, first=0, last=3, batch=2)]
     rounded = [loss for loss, _ in losses]

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from m2l_bench.music2latent.config import Config
-from m2l_bench.training.music2latent.recipe import Recipe, read_recipe
+from m2l_bench.systems.small.recipes import read_recipe
+from m2l_bench.training.music2latent.recipe import Recipe
 
 MINIMAL = '[data]\nfolders = [{path = "music"}]\n'
 

@@ -10,6 +10,7 @@ import torch
 from tiny_training import RATE, tiny_recipe
 
 from m2l_bench import audio as audio_io
+from m2l_bench.systems.small.recipes import objective_of
 from m2l_bench.training.crops import Folder
 from m2l_bench.training.optimization import AveragedWeights
 from m2l_bench.training.validation import Validation, held_out, picture, using
@@ -18,7 +19,7 @@ from m2l_bench.training.validation import Validation, held_out, picture, using
 def _validation(pieces: Path, **changes: object) -> Validation:
     section = {"folders": [{"path": str(pieces)}], "clips": 3, "seconds": 0.4, "samples": 0, **changes}
     recipe = tiny_recipe(pieces, validation=section)
-    return Validation.of(recipe, recipe.objective(), None)
+    return Validation.of(recipe, objective_of(recipe), None)
 
 
 def test_excerpts_spread_over_all_files(tmp_path: Path) -> None:

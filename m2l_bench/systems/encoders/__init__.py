@@ -29,11 +29,11 @@ class Entry:
     sample_rate: int
     window: int
     hop: int
-    load: Callable[[str | Path | None, str], Embedding]
+    load: Callable[[str | Path | None, str | None], Embedding]
     source: str
 
 
-def load(name: str, *, checkpoint: str | Path | None = None, device: str = "cpu") -> Embedding:
+def load(name: str, *, checkpoint: str | Path | None = None, device: str | None = None) -> Embedding:
     """Load an embedding.
 
     Parameters
@@ -42,8 +42,8 @@ def load(name: str, *, checkpoint: str | Path | None = None, device: str = "cpu"
         A key of :data:`EMBEDDINGS`.
     checkpoint : path-like, optional
         Weights to use in place of the published ones.
-    device : str
-        torch device.
+    device : str, optional
+        CUDA where there is one, else the CPU, by default.
 
     Returns
     -------
@@ -68,31 +68,31 @@ def load(name: str, *, checkpoint: str | Path | None = None, device: str = "cpu"
     return EMBEDDINGS[name].load(checkpoint, device)
 
 
-def _musicnn(checkpoint: str | Path | None, device: str) -> Embedding:
+def _musicnn(checkpoint: str | Path | None, device: str | None) -> Embedding:
     from m2l_bench.systems.encoders.musicnn import Musicnn
 
     return Musicnn(checkpoint, device=device)
 
 
-def _vggish(checkpoint: str | Path | None, device: str) -> Embedding:
+def _vggish(checkpoint: str | Path | None, device: str | None) -> Embedding:
     from m2l_bench.systems.encoders.vggish import Vggish
 
     return Vggish(checkpoint, device=device)
 
 
-def _vggish_relu(checkpoint: str | Path | None, device: str) -> Embedding:
+def _vggish_relu(checkpoint: str | Path | None, device: str | None) -> Embedding:
     from m2l_bench.systems.encoders.vggish import Vggish
 
     return Vggish(checkpoint, relu=True, device=device)
 
 
-def _clap(checkpoint: str | Path | None, device: str) -> Embedding:
+def _clap(checkpoint: str | Path | None, device: str | None) -> Embedding:
     from m2l_bench.systems.encoders.clap import Clap
 
     return Clap("clap", checkpoint, device=device)
 
 
-def _clap_htsat(checkpoint: str | Path | None, device: str) -> Embedding:
+def _clap_htsat(checkpoint: str | Path | None, device: str | None) -> Embedding:
     from m2l_bench.systems.encoders.clap import Clap
 
     return Clap("clap:htsat-unfused", checkpoint, device=device)

@@ -24,6 +24,7 @@ import torch
 from m2l_bench.files.fingerprint import fingerprint
 from m2l_bench.files.hub import CheckpointError, HubFile, fetch
 from m2l_bench.files.weights import check_pickle
+from m2l_bench.music2latent.device import pick_device
 from m2l_bench.systems.encoders import windows as framing
 
 MODELS = {"clap": "laion/larger_clap_music", "clap:htsat-unfused": "laion/clap-htsat-unfused"}
@@ -39,8 +40,8 @@ class Clap:
     checkpoint : path-like, optional
         A folder with ``config.json``, ``preprocessor_config.json`` and the weights, or another hub repository; the
         model of `name` by default.
-    device : str
-        torch device.
+    device : str, optional
+        CUDA where there is one, else the CPU, by default.
 
     Raises
     ------
@@ -54,7 +55,7 @@ class Clap:
     window = 480000
     hop = 240000
 
-    def __init__(self, name: str = "clap", checkpoint: str | Path | None = None, *, device: str = "cpu") -> None:
+    def __init__(self, name: str = "clap", checkpoint: str | Path | None = None, *, device: str | None = None) -> None:
         try:
             from transformers import ClapFeatureExtractor, ClapModel
         except ImportError as error:
@@ -66,9 +67,9 @@ class Clap:
         if model.config.audio_config.enable_fusion:
             raise ValueError(f"{source}: must not fuse random crops, got enable_fusion = true")
         self.name = name
-        self.device = device
-        self.batch_size = 1 if device == "cpu" else 16
-        self.model = model.eval().requires_grad_(False).to(device)
+        self.device = pick_device(device)
+        self.batch_size = 1 if self.device.type == "cpu" else 16
+        self.model = model.eval().requires_grad_(False).to(self.device)
         self.dim = int(model.config.projection_dim)
         self.extractor = ClapFeatureExtractor.from_pretrained(source, truncation="rand_trunc", local_files_only=True)
         if (self.extractor.sampling_rate, self.extractor.nb_max_samples) != (self.sample_rate, self.window):

@@ -28,6 +28,7 @@ from torch.nn import functional
 from m2l_bench.files.disk import sha256
 from m2l_bench.files.fingerprint import fingerprint
 from m2l_bench.files.weights import fill, read_safetensors
+from m2l_bench.music2latent.device import pick_device
 from m2l_bench.systems.encoders import windows as framing
 
 SAMPLE_RATE = 16000
@@ -52,8 +53,8 @@ class Musicnn:
     ----------
     checkpoint : path-like, optional
         A safetensors file as ``scripts/convert_musicnn.py`` writes it; the one that ships by default.
-    device : str
-        torch device.
+    device : str, optional
+        CUDA where there is one, else the CPU, by default.
 
     Examples
     --------
@@ -70,14 +71,14 @@ class Musicnn:
     hop = 93 * HOP_LENGTH
     dim = 200
 
-    def __init__(self, checkpoint: str | Path | None = None, *, device: str = "cpu") -> None:
+    def __init__(self, checkpoint: str | Path | None = None, *, device: str | None = None) -> None:
         path = CHECKPOINT if checkpoint is None else Path(checkpoint)
-        self.device = device
+        self.device = pick_device(device)
         # On a processor one window at a time is fastest (its filter answers, 9 MB, stay in the cache).
-        self.batch_size = 1 if device == "cpu" else 32
+        self.batch_size = 1 if self.device.type == "cpu" else 32
         self.network = Network()
         fill(self.network, read_safetensors(path), path)
-        self.network.eval().requires_grad_(False).to(device)
+        self.network.eval().requires_grad_(False).to(self.device)
         config = {
             "layer": "penultimate",
             "window": self.window,

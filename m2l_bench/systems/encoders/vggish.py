@@ -28,6 +28,7 @@ from m2l_bench.files.disk import sha256
 from m2l_bench.files.fingerprint import fingerprint
 from m2l_bench.files.hub import CheckpointError, HubFile, refuse_offline
 from m2l_bench.files.weights import fill, read_safetensors, read_weights, tensors_of
+from m2l_bench.music2latent.device import pick_device
 from m2l_bench.systems.encoders import windows as framing
 
 SAMPLE_RATE = 16000
@@ -47,8 +48,8 @@ class Vggish:
         The published ``.pth`` state dict, or the same as safetensors. Fetched into the user's cache by default.
     relu : bool
         Keep the network's last ReLU.
-    device : str
-        torch device.
+    device : str, optional
+        CUDA where there is one, else the CPU, by default.
     """
 
     sample_rate = SAMPLE_RATE
@@ -56,15 +57,15 @@ class Vggish:
     hop = N_FRAMES * HOP_LENGTH
     dim = 128
 
-    def __init__(self, checkpoint: str | Path | None = None, *, relu: bool = False, device: str = "cpu") -> None:
+    def __init__(self, checkpoint: str | Path | None = None, *, relu: bool = False, device: str | None = None) -> None:
         path = _fetched() if checkpoint is None else Path(checkpoint)
         self.name = "vggish:relu" if relu else "vggish"
         self.relu = relu
-        self.device = device
-        self.batch_size = 4 if device == "cpu" else 64
+        self.device = pick_device(device)
+        self.batch_size = 4 if self.device.type == "cpu" else 64
         self.network = Network()
         fill(self.network, _state_dict(path), path)
-        self.network.eval().requires_grad_(False).to(device)
+        self.network.eval().requires_grad_(False).to(self.device)
         config = {
             "relu": relu,
             "pca": False,

@@ -20,6 +20,7 @@ from m2l_bench.files.fingerprint import fingerprint
 from m2l_bench.files.untrusted import parse_json
 from m2l_bench.files.weights import read_safetensors, read_weights, tensors_of
 from m2l_bench.music2latent.checkpoint import CheckpointError
+from m2l_bench.music2latent.device import pick_device
 from m2l_bench.music2latent.windows import join, plan
 from m2l_bench.systems import framing, repository
 from m2l_bench.systems.mousai import windows
@@ -84,7 +85,7 @@ class Mousai:
             raise ValueError(f"num_steps must be >= 1, got {num_steps}")
         self.name = f"mousai-{version}"
         self.num_steps, self.window, self.seed = num_steps, window, seed
-        self.device = framing.pick_device(device)
+        self.device = pick_device(device)
         self.network, digest = load_network(version, checkpoint)
         self.network.to(self.device).eval().requires_grad_(False)
         self.config = self.network.config

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from m2l_bench.files.fingerprint import fingerprint
+from m2l_bench.music2latent.device import pick_device
 from m2l_bench.systems import framing, repository
 from m2l_bench.systems.musika import network
 from m2l_bench.systems.musika.keras_weights import Layers, assign, read_layers
@@ -61,7 +62,7 @@ class Musika:
         self.name = "musika"
         self.compatible = compatible
         self.seed = seed
-        self.device = framing.pick_device(device)
+        self.device = pick_device(device)
         paths = repository.find(checkpoint, PUBLISHED)
         layers = [read_layers(path) for path in paths]
         self._hop, self.latent_dim = _sizes(layers[0], layers[1])

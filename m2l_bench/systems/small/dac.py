@@ -1,7 +1,7 @@
-"""dac-style: transformers' DAC with small sizes, trained with the multi-scale mel loss and its quantiser's losses.
+"""dac-style: DAC's network with small sizes, trained with the multi-scale mel loss and the quantiser's losses.
 
-Its discriminators are those of complex spectra alone (:mod:`~m2l_bench.systems.small.adversarial`), where the recipe
-asks for any.
+The parts, and the names of their weights, are those of transformers' ``DacModel``, and so are the results; a recipe may
+add discriminators, of complex spectra alone (:mod:`~m2l_bench.systems.small.adversarial`).
 
 Conventions
 -----------
@@ -15,10 +15,17 @@ Kumar, Seetharaman, Luebs, Kumar and Kumar, "High-Fidelity Audio Compression wit
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from itertools import pairwise
 from math import prod
+from operator import add
+from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from m2l_bench.systems.small.adversarial import AdversarialLoss, in_training
 from m2l_bench.systems.small.family import FamilyConfig, FamilyLoss, FamilyNetwork, inside, silent, without_noise
@@ -86,29 +93,11 @@ class DacStyle(FamilyNetwork):
 
     def __init__(self, config: DacStyleConfig) -> None:
         super().__init__()
-        try:
-            from transformers import DacConfig, DacModel
-        except ImportError as error:
-            raise ImportError("dac-style needs transformers: pip install 'm2l-bench[codecs]'") from error
         self.config = config
-        sizes = DacConfig(
-            encoder_hidden_size=config.encoder_hidden_size,
-            downsampling_ratios=list(config.downsampling_ratios),
-            decoder_hidden_size=config.decoder_hidden_size,
-            n_codebooks=config.n_codebooks,
-            codebook_size=config.codebook_size,
-            codebook_dim=config.codebook_dim,
-            sampling_rate=config.sample_rate,
-        )
-        sizes.hidden_size = config.latent_dim  # which DacConfig itself ties to the encoder's width
-        model = DacModel(sizes)
-        for module in model.modules():  # DAC's own start, standard deviation 0.02, loses the signal in layers so narrow
-            if isinstance(module, (nn.Conv1d, nn.ConvTranspose1d, nn.Embedding)):
-                module.reset_parameters()
-        self.encoder, self.quantizer, self.decoder = model.encoder, model.quantizer, model.decoder
+        self.encoder, self.quantizer, self.decoder = _Encoder(config), _ResidualQuantizer(config), _Decoder(config)
 
     def encode(self, audio: Tensor) -> Tensor:
-        return self.quantizer(self.unquantised(audio))[0]
+        return self.quantizer(self.unquantised(audio)).latents
 
     def synthesise(self, latents: Tensor, noise: Tensor) -> Tensor:
         return self.decoder(latents)[:, 0].float()
@@ -119,11 +108,166 @@ class DacStyle(FamilyNetwork):
 
     def quantise(self, latents: Tensor) -> Tensor:
         """(batch, latent_dim, frames) -> codes, whole numbers (batch, n_codebooks, frames)."""
-        return self.quantizer(latents)[1]
+        return self.quantizer(latents).codes
 
     def from_codes(self, codes: Tensor) -> Tensor:
         """(batch, n_codebooks, frames) -> quantised latents."""
-        return self.quantizer.from_codes(codes)[0]
+        return self.quantizer.from_codes(codes)
+
+
+class Quantised(NamedTuple):
+    """Result of the residual quantiser.
+
+    Attributes
+    ----------
+    latents : Tensor, (batch, latent_dim, frames)
+    codes : Tensor of int, (batch, n_codebooks, frames)
+    commitment, codebook : Tensor, ()
+        The two losses, summed over the codebooks.
+    """
+
+    latents: Tensor
+    codes: Tensor
+    commitment: Tensor
+    codebook: Tensor
+
+
+class _Snake(nn.Module):
+    """x + sin(alpha x)^2 / alpha, with an alpha for each channel."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.ones(1, channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + (self.alpha + 1e-9).reciprocal() * torch.sin(self.alpha * x).pow(2)
+
+
+class _Residual(nn.Module):
+    def __init__(self, channels: int, dilation: int) -> None:
+        super().__init__()
+        self.snake1 = _Snake(channels)
+        self.conv1 = nn.Conv1d(channels, channels, 7, dilation=dilation, padding=3 * dilation)
+        self.snake2 = _Snake(channels)
+        self.conv2 = nn.Conv1d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(self.snake2(self.conv1(self.snake1(x))))
+
+
+class _Level(nn.Module):
+    """Three residual units, of dilation 1, 3 and 9, at the higher rate of a change of rate."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.res_unit1, self.res_unit2, self.res_unit3 = (_Residual(channels, dilation) for dilation in (1, 3, 9))
+
+    def residual(self, x: Tensor) -> Tensor:
+        return self.res_unit3(self.res_unit2(self.res_unit1(x)))
+
+
+class _Down(_Level):
+    def __init__(self, channels: int, stride: int) -> None:
+        super().__init__(channels)
+        self.snake1 = _Snake(channels)
+        self.conv1 = nn.Conv1d(channels, 2 * channels, 2 * stride, stride=stride, padding=stride // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv1(self.snake1(self.residual(x)))
+
+
+class _Up(_Level):
+    def __init__(self, before: int, after: int, stride: int) -> None:
+        super().__init__(after)
+        self.snake1 = _Snake(before)
+        self.conv_t1 = nn.ConvTranspose1d(before, after, 2 * stride, stride=stride, padding=stride // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.residual(self.conv_t1(self.snake1(x)))
+
+
+class _Encoder(nn.Module):
+    def __init__(self, config: DacStyleConfig) -> None:
+        super().__init__()
+        width, ratios = config.encoder_hidden_size, config.downsampling_ratios
+        self.conv1 = nn.Conv1d(1, width, 7, padding=3)
+        self.block = nn.ModuleList(_Down(width * 2**level, ratio) for level, ratio in enumerate(ratios))
+        self.snake1 = _Snake(width * 2 ** len(ratios))
+        self.conv2 = nn.Conv1d(width * 2 ** len(ratios), config.latent_dim, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv1(x)
+        for block in self.block:
+            x = block(x)
+        return self.conv2(self.snake1(x))
+
+
+class _Decoder(nn.Module):
+    def __init__(self, config: DacStyleConfig) -> None:
+        super().__init__()
+        ratios = config.downsampling_ratios[::-1]
+        widths = [config.decoder_hidden_size // 2**level for level in range(len(ratios) + 1)]
+        self.conv1 = nn.Conv1d(config.latent_dim, widths[0], 7, padding=3)
+        levels = zip(pairwise(widths), ratios, strict=True)
+        self.block = nn.ModuleList(_Up(before, after, ratio) for (before, after), ratio in levels)
+        self.snake1 = _Snake(widths[-1])
+        self.conv2 = nn.Conv1d(widths[-1], 1, 7, padding=3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv1(x)
+        for block in self.block:
+            x = block(x)
+        return self.conv2(self.snake1(x)).tanh()
+
+
+class _Quantizer(nn.Module):
+    """One codebook: the nearest code by cosine similarity, in a space of few dimensions."""
+
+    def __init__(self, config: DacStyleConfig) -> None:
+        super().__init__()
+        self.in_proj = nn.Conv1d(config.latent_dim, config.codebook_dim, 1)
+        self.out_proj = nn.Conv1d(config.codebook_dim, config.latent_dim, 1)
+        self.codebook = nn.Embedding(config.codebook_size, config.codebook_dim)
+
+    def forward(self, x: Tensor) -> Quantised:
+        projected = self.in_proj(x)
+        codes = self.nearest(projected)
+        chosen = self.codebook(codes).transpose(1, 2)
+        commitment, codebook = F.mse_loss(projected, chosen.detach()), F.mse_loss(chosen, projected.detach())
+        through = projected + (chosen - projected).detach()  # the gradient passes by the choice
+        return Quantised(self.out_proj(through), codes, commitment, codebook)
+
+    def nearest(self, projected: Tensor) -> Tensor:
+        """(batch, codebook_dim, frames) -> codes, (batch, frames)."""
+        points = F.normalize(projected.transpose(1, 2).reshape(-1, projected.shape[1]))
+        book = F.normalize(self.codebook.weight)
+        distance = points.pow(2).sum(1, keepdim=True) - 2 * points @ book.t()
+        return (-distance + book.pow(2).sum(1)).argmax(1).reshape(len(projected), -1)
+
+
+class _ResidualQuantizer(nn.Module):
+    """Codebooks one after the other, each for what those before it left."""
+
+    def __init__(self, config: DacStyleConfig) -> None:
+        super().__init__()
+        self.quantizers = nn.ModuleList(_Quantizer(config) for _ in range(config.n_codebooks))
+
+    def forward(self, x: Tensor) -> Quantised:
+        steps = []
+        for quantizer in self.quantizers:
+            steps.append(quantizer(x))
+            x = x - steps[-1].latents
+        latents, codes, commitment, codebook = zip(*steps, strict=True)
+        return Quantised(_total(latents), torch.stack(codes, 1), _total(commitment), _total(codebook))
+
+    def from_codes(self, codes: Tensor) -> Tensor:
+        """(batch, n_codebooks, frames) -> quantised latents, (batch, latent_dim, frames)."""
+        books = zip(self.quantizers, codes.unbind(1), strict=True)
+        return _total([book.out_proj(book.codebook(code).transpose(1, 2)) for book, code in books])
+
+
+def _total(parts: Sequence[Tensor]) -> Tensor:
+    return reduce(add, parts)  # in the codebooks' order: sums of floats depend on it
 
 
 class DacLoss(FamilyLoss):
@@ -142,7 +286,7 @@ class DacLoss(FamilyLoss):
         self.adversarial = adversarial
 
     def forward(self, audio: Tensor, uniforms: Tensor, noise: Tensor, progress: float) -> Losses:
-        latents, _, _, commitment, codebook = self.network.quantizer(self.network.unquantised(audio))
+        latents, _, commitment, codebook = self.network.quantizer(self.network.unquantised(audio))
         estimate = self.network.decode(latents, silent(audio))
         x, y = inside(self.network, estimate, audio)
         mel = mel_distance(x, y, self.network.config.sample_rate)

@@ -9,6 +9,7 @@ is drawn once, from the recipe's seed.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -24,10 +25,13 @@ from m2l_bench.systems.small.family import FamilyConfig, FamilyLoss, FamilyNetwo
 from m2l_bench.systems.small.latmusic import LatmusicLoss, LatmusicStyle, LatmusicStyleConfig
 from m2l_bench.systems.small.mousai import MousaiLoss, MousaiStyle, MousaiStyleConfig
 from m2l_bench.systems.small.musika import MusikaLoss, MusikaStyle, MusikaStyleConfig
+from m2l_bench.training import loop
 from m2l_bench.training import recipe as base
 from m2l_bench.training.crops import Crops, Examples
+from m2l_bench.training.music2latent.objective import ConsistencyObjective
 from m2l_bench.training.music2latent.recipe import Recipe as Music2LatentRecipe
-from m2l_bench.training.objective import Losses, fixed_noise
+from m2l_bench.training.objective import Losses, Objective, fixed_noise
+from m2l_bench.training.validation import Score
 
 
 class FamilyRecipe(base.Recipe):
@@ -67,9 +71,6 @@ class FamilyRecipe(base.Recipe):
     @abstractmethod
     def loss(self) -> FamilyLoss:
         """The family's loss around its network, with random weights."""
-
-    def objective(self) -> FamilyObjective:
-        return FamilyObjective(self.loss(), self.seed)
 
 
 class LatmusicRecipe(FamilyRecipe):
@@ -153,18 +154,36 @@ class DacRecipe(AdversarialRecipe):
         return DacLoss(network, adversarial=self.adversarial_loss())
 
 
-RECIPES: dict[str, type[base.Recipe]] = {
-    "music2latent": Music2LatentRecipe,
-    "latmusic-style": LatmusicRecipe,
-    "musika-style": MusikaRecipe,
-    "mousai-style": MousaiRecipe,
-    "dac-style": DacRecipe,
+def _family_objective(recipe: Any) -> FamilyObjective:
+    return FamilyObjective(recipe.loss(), recipe.seed)
+
+
+# Family -> its recipe, and its objective with random weights.
+FAMILIES: dict[str, tuple[type[base.Recipe], Callable[[Any], Objective]]] = {
+    "music2latent": (Music2LatentRecipe, ConsistencyObjective),
+    "latmusic-style": (LatmusicRecipe, _family_objective),
+    "musika-style": (MusikaRecipe, _family_objective),
+    "mousai-style": (MousaiRecipe, _family_objective),
+    "dac-style": (DacRecipe, _family_objective),
 }
+RECIPES = {family: recipe for family, (recipe, _) in FAMILIES.items()}
 
 
 def read_recipe(path: str | Path) -> base.Recipe:
     """Read a recipe of any family: see :func:`m2l_bench.training.recipe.read_recipe`."""
     return base.read_recipe(path, RECIPES)
+
+
+def objective_of(recipe: base.Recipe) -> Objective:
+    """The network that a recipe describes, with random weights, and its losses."""
+    return FAMILIES[recipe.family][1](recipe)
+
+
+def train(
+    recipe: base.Recipe, out: str | Path, *, resume: bool = False, score: Score | None = None, progress: bool = True
+) -> Path:
+    """Train a model of any family: see :func:`m2l_bench.training.loop.train`."""
+    return loop.train(recipe, objective_of, out, resume=resume, score=score, progress=progress)
 
 
 class FamilyObjective:

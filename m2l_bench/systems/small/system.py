@@ -20,6 +20,7 @@ from m2l_bench.files.disk import sha256
 from m2l_bench.files.fingerprint import fingerprint
 from m2l_bench.files.hub import CheckpointError
 from m2l_bench.files.untrusted import parse_json
+from m2l_bench.music2latent.device import pick_device
 from m2l_bench.music2latent.windows import join, plan
 from m2l_bench.systems import bits, framing
 from m2l_bench.systems.small.dac import DacStyle, DacStyleConfig
@@ -68,7 +69,7 @@ class FamilySystem:
     ) -> None:
         path = ASSETS / f"{family}-small.safetensors" if checkpoint is None else Path(checkpoint)
         self.name = f"{family}:{'small' if checkpoint is None else path.stem}"
-        self.seed, self.device = seed, framing.pick_device(device)
+        self.seed, self.device = seed, pick_device(device)
         self.network = load_network(family, path).to(self.device)
         config = self.network.config
         self.sample_rate, self.latent_dim = config.sample_rate, config.latent_dim

@@ -7,17 +7,13 @@ As :mod:`m2l_bench.training.recipe` says. Defaults are the published training.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
 from m2l_bench.music2latent.config import Config
 from m2l_bench.training import recipe as base
 from m2l_bench.training.music2latent.loss import NoiseLevels
-
-if TYPE_CHECKING:
-    from m2l_bench.training.music2latent.objective import ConsistencyObjective
 
 
 class NoiseSection(base.Section):
@@ -109,13 +105,3 @@ class Recipe(base.Recipe):
     @property
     def noise_shape(self) -> tuple[int, ...]:
         return (2, self.config.bins, self.crop_frames)
-
-    def objective(self) -> ConsistencyObjective:
-        from m2l_bench.training.music2latent.objective import ConsistencyObjective
-
-        return ConsistencyObjective(self)
-
-
-def read_recipe(path: str | Path) -> Recipe:
-    """Read a recipe of Music2Latent: see :func:`m2l_bench.training.recipe.read_recipe`."""
-    return base.read_recipe(path, {"music2latent": Recipe})
