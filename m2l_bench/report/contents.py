@@ -101,7 +101,7 @@ def _reconstruction_tables(results: Results, pairs: Pairs, dataset: str) -> list
     if len(set(groups.values())) > 1:
         fields = [[system for system in results.systems if groups.get(system) == band] for band in bands_]
         bold = winners(pairs, rows, results.cards, whole, fields)
-        caption = _caption(whole, f"{_BOLD} system of its band of bit rates")
+        caption = _caption(results, pairs, whole, f"{_BOLD} system of its band of bit rates")
         by_rate = make_table(
             rows,
             results.cards,
@@ -115,12 +115,12 @@ def _reconstruction_tables(results: Results, pairs: Pairs, dataset: str) -> list
     return tables
 
 
-_BOLD = "Bold: better than every other"
+_BOLD = "Bold: significantly better than every other"
 
 
 def _table(results: Results, pairs: Pairs, columns: Sequence[Measurement], name: str, title: str) -> Table:
     bold = winners(pairs, results.rows, results.cards, columns, [results.systems])
-    caption = _caption(columns, f"{_BOLD} system")
+    caption = _caption(results, pairs, columns, f"{_BOLD} system")
     return make_table(
         results.rows,
         results.cards,
@@ -133,14 +133,32 @@ def _table(results: Results, pairs: Pairs, columns: Sequence[Measurement], name:
     )
 
 
-def _caption(columns: Sequence[Measurement], bold: str) -> list[str]:
+def _caption(results: Results, pairs: Pairs, columns: Sequence[Measurement], bold: str) -> list[str]:
     sentences = ["In brackets: 95% bootstrap interval over tracks"]
     if any(column.probe for column in columns):
         sentences[0] += "; after ±: standard deviation over seeds, where they differ"
     if any(column.statistic in RANKED for column in columns):
         anchors = f" ({', '.join(ANCHORS)} is not ranked)" if not all(column.task for column in columns) else ""
-        sentences.append(f"{bold}{anchors}, sign-flip test over tracks, Holm-corrected over this table, 5%")
+        sentences.append(f"{bold}{anchors} (p < 0.05, sign-flip test over tracks, Holm-corrected over this table)")
+    sentences += _different_files(results, pairs, [column for column in columns if column.statistic in RANKED])
     return [f"{sentence}." for sentence in sentences]
+
+
+def _different_files(results: Results, pairs: Pairs, columns: Sequence[Measurement]) -> list[str]:
+    """Name the metrics whose systems were scored on different items, and the number of items that tests rest on."""
+    found = {}
+    for column in columns:
+        common = pairs.uncommon(What(*column[:5]), results.systems)
+        if common:
+            fewest, most = common
+            count = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+            found[_label(results, column.metric, column.task, arrow=False)] = count
+    if not found:
+        return []
+    named = ", ".join(f"{label}: {count}" for label, count in found.items())
+    return [
+        f"Not all systems were scored on the same items; two systems are compared on those that both have ({named})"
+    ]
 
 
 def _metric_order(results: Results) -> dict[str, int]:
@@ -157,7 +175,7 @@ def _rate_figures(results: Results, dataset: str, metric: str) -> Iterator[Drawn
             results.rows, results.cards, dataset=dataset, metric=metric, against=against, systems=results.systems
         )
         if len(points) > 1:
-            x_label, y_label = _label(results, against).removesuffix(" ↓").removesuffix(" ↑"), _label(results, metric)
+            x_label, y_label = _label(results, against, arrow=False), _label(results, metric)
 
             def draw(points: Any = points, x_label: str = x_label, y_label: str = y_label) -> Figure:
                 return figures.rate_quality(points, x_label=x_label, y_label=y_label)
@@ -274,6 +292,7 @@ def _spectrogram_figure(results: Results, clips: Sequence[ClipFiles]) -> Iterato
     yield Drawn("spectrograms", f"{clip.dataset}, {clip.id}: spectrograms and differences from the original", draw)
 
 
-def _label(results: Results, metric: str, task: str = "") -> str:
+def _label(results: Results, metric: str, task: str = "", *, arrow: bool = True) -> str:
+    """Title, unit and, by default, the arrow of a metric."""
     card = next(results.cards[row.card] for row in results.rows if (row.metric, row.task) == (metric, task))
-    return heading(card["title"], card["unit"], card["higher_is_better"])
+    return heading(card["title"], card["unit"], card["higher_is_better"] if arrow else None)

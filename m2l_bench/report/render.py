@@ -10,18 +10,17 @@ the same bytes.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from m2l_bench.files.untrusted import printable
 from m2l_bench.report.store import Published
-from m2l_bench.report.tables import Cell, Line, Table
+from m2l_bench.report.tables import Cell, Line, Table, make_table, measurement_of
 from m2l_bench.report.templates import environment
+from m2l_bench.results import Row
 
 # A LaTeX column is as wide as a page allows with about this many characters at \footnotesize.
 LATEX_WIDTH = 104
@@ -43,7 +42,7 @@ def to_markdown(table: Table, *, width: int = 80) -> str:
     str
         The tables, then the caption, counts and notes.
     """
-    blocks = [_grid(part, counts=table.same_counts is None and not i) for i, part in enumerate(_parts(table, width))]
+    blocks = [_grid(part) for part in _parts(table, width)]
     blocks += ["\n".join(f"- {sentence}" for sentence in sentences(table, markdown=True))]
     if table.published:
         blocks += [
@@ -55,15 +54,56 @@ def to_markdown(table: Table, *, width: int = 80) -> str:
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
+def terminal_table(
+    rows: Sequence[Row],
+    cards: Mapping[str, Mapping[str, Any]],
+    metrics: Sequence[str],
+    *,
+    systems: Sequence[str],
+    statistic: str = "mean",
+    width: int = 80,
+) -> str:
+    """Format the rows of one dataset as a Markdown table for a terminal.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        Of one dataset.
+    cards : mapping of str to mapping
+        Card hash -> the card's fields.
+    metrics : sequence of str
+        Columns, in order; those without any row are left out.
+    systems : sequence of str
+        Lines, in order.
+    statistic : str
+        Rows of whole sets (``"pooled"``) are shown as well.
+    width : int
+        Characters; a table that is wider is cut into several with the same lines.
+
+    Returns
+    -------
+    str
+        The table, then planned / scored / failed files (by metric where they differ) and notes.
+
+    Raises
+    ------
+    ValueError
+        If one column would mix cards or data.
+    """
+    place = {metric: index for index, metric in enumerate(metrics)}
+    found = dict.fromkeys(
+        measurement_of(row) for row in rows if row.metric in place and row.statistic in (statistic, "pooled")
+    )
+    columns = sorted(found, key=lambda m: (place[m.metric], m))
+    return to_markdown(make_table(rows, cards, columns, systems=systems), width=width)
+
+
 def to_latex(table: Table) -> str:
     r"""A ``table*`` with booktabs rules; every number is a ``\num``, so that siunitx formats it where it is loaded.
 
     Needs ``\usepackage{booktabs}``; without siunitx ``\num`` sets its argument in math mode.
     """
-    tabulars = (
-        "\n".join(_tabular(part, counts=table.same_counts is None and not index))
-        for index, part in enumerate(_parts(table, LATEX_WIDTH))
-    )
+    tabulars = ("\n".join(_tabular(part)) for part in _parts(table, LATEX_WIDTH))
     body = "\\providecommand{\\num}[1]{\\ensuremath{#1}}\n" + "\n\\par\\medskip\n".join(tabulars)
     notes = " ".join(_tex_sentence(sentence) for sentence in sentences(table))
     caption = f"{_tex(table.title)}. " if table.title else ""
@@ -122,33 +162,24 @@ def records(table: Table) -> list[dict[str, Any]]:
 
 
 def to_csv(table: Table) -> str:
-    """:func:`records` as CSV."""
-    buffer = io.StringIO()
-    found = records(table)
-    writer = csv.DictWriter(buffer, list(found[0]) if found else ["origin", "system"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(found)
-    return buffer.getvalue()
+    """Write :func:`records` as CSV."""
+    import pandas as pd
+
+    return str(pd.DataFrame(records(table)).to_csv(index=False, lineterminator="\n"))
 
 
 def to_parquet(table: Table) -> bytes:
-    """The measured :func:`records` as Parquet, numbers as numbers."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    """Write the measured :func:`records` as Parquet, numbers as numbers."""
+    import pandas as pd
 
-    numbers = ("value", "ci_low", "ci_high", "seed_deviation")
-    found = [r | {name: float(r[name]) for name in numbers} for r in records(table) if r["origin"] == "measured"]
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(found), buffer)
-    return buffer.getvalue()
+    frame = pd.DataFrame([record for record in records(table) if record["origin"] == "measured"])
+    numbers = ["value", "ci_low", "ci_high", "seed_deviation"]
+    return bytes(frame.astype(dict.fromkeys(numbers, "float64")).to_parquet(index=False))
 
 
 def sentences(table: Table, *, markdown: bool = False) -> list[str]:
     """What stands under a table: how to read it, the counts where they are the same everywhere, the caveats."""
-    text = list(table.caption)
-    if counts := table.same_counts:
-        named = [f"{dataset} " * (len(counts) > 1) + " / ".join(map(str, found)) for dataset, found in counts.items()]
-        text.append(f"Items planned / scored / failed: {', '.join(named)} for every system.")
+    text = [*table.caption, *table.counts]
     text += table.common_notes
     text += [f"{mark}: {note}" for note, mark in table.footnotes.items()]
     return [markdown_text(sentence) for sentence in text] if markdown else text
@@ -190,11 +221,11 @@ def number_text(value: float, digits: int) -> str:
 
 
 def _parts(table: Table, width: int) -> list[Table]:
-    """Cut a table into tables that are at most `width` characters wide, each with all its lines; counts in the first."""
-    cells = _columns_of_text(table, counts=False)
+    """Cut a table into tables that are at most `width` characters wide, each with all its lines."""
+    cells = _columns_of_text(table)
     first = max(len(text) for text in cells[0]) + 4
     parts: list[list[int]] = [[]]
-    used = first + (len(_COUNTS) + 3 if table.same_counts is None else 0)
+    used = first
     for index, column in enumerate(cells[1:]):
         needed = max(len(text) for text in column) + 3
         if parts[-1] and used + needed > width:
@@ -212,21 +243,16 @@ def _parts(table: Table, width: int) -> list[Table]:
     ]
 
 
-_COUNTS = "plan/scored/fail"
-
-
-def _columns_of_text(table: Table, *, counts: bool) -> list[list[str]]:
-    """Heading and cells of each column as Markdown: the systems, the measurements and, where asked for, the counts."""
+def _columns_of_text(table: Table) -> list[list[str]]:
+    """Heading and cells of each column as Markdown: the systems, then the measurements."""
     columns = [["system", *(_system(table, line) for line in table.lines)]]
     for index, (column, digits) in enumerate(zip(table.columns, _digits(table), strict=True)):
         columns.append([markdown_text(column.heading), *(_md_cell(line.cells[index], digits) for line in table.lines)])
-    if counts:
-        columns.append([_COUNTS, *("/".join(str(n) for n in line.counts) for line in table.lines)])
     return columns
 
 
-def _grid(table: Table, *, counts: bool) -> str:
-    columns = _columns_of_text(table, counts=counts)
+def _grid(table: Table) -> str:
+    columns = _columns_of_text(table)
     lines: list[Sequence[str]] = [[column[0] for column in columns]]
     group = ""
     for index, line in enumerate(table.lines, start=1):
@@ -276,9 +302,9 @@ def markdown_text(text: str) -> str:
     return text.replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _tabular(table: Table, *, counts: bool) -> list[str]:
-    width = 1 + len(table.columns) + counts
-    headings = ["System", *(_tex(column.heading) for column in table.columns), *([_COUNTS] if counts else [])]
+def _tabular(table: Table) -> list[str]:
+    width = 1 + len(table.columns)
+    headings = ["System", *(_tex(column.heading) for column in table.columns)]
     lines = [rf"\begin{{tabular}}{{l{'r' * (width - 1)}}}", r"\toprule", " & ".join(headings) + r" \\"]
     lines.append(r"\midrule")
     group = ""
@@ -289,7 +315,6 @@ def _tabular(table: Table, *, counts: bool) -> list[str]:
         marks = _marks(table, line)
         cells = [_tex(line.system) + (rf"\textsuperscript{{{marks}}}" if marks else "")]
         cells += [_tex_cell(cell, digits) for cell, digits in zip(line.cells, _digits(table), strict=True)]
-        cells += ["/".join(str(n) for n in line.counts)] if counts else []
         lines.append(" & ".join(cells) + r" \\")
     return [*lines, r"\bottomrule", r"\end{tabular}"]
 

@@ -97,6 +97,14 @@ class Pairs:
         groups = tuple(self._groups[what.dataset, name] for name in names)
         return Pair(names, groups, np.array([first[n] for n in names]), np.array([second[n] for n in names]))
 
+    def uncommon(self, what: What, systems: Sequence[str]) -> tuple[int, int] | None:
+        """Fewest and most common items of two of the systems; None if all were scored on the same items."""
+        found = [set(scores) for system, scores in self.scores(what).items() if system in systems]
+        if all(names == found[0] for names in found):
+            return None
+        common = [len(one & other) for one, other in combinations(found, 2)]
+        return min(common), max(common)
+
     def p_value(self, what: What, a: str, b: str) -> float:
         """Two-sided sign-flip test, uncorrected; NaN where the two cannot be paired."""
         first, second = sorted((a, b))

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from m2l_bench.report import render
+from m2l_bench.report.render import terminal_table as markdown
 from m2l_bench.report.significance import Pairs, winners
 from m2l_bench.report.store import Published, read_published, read_results
 from m2l_bench.report.tables import (
@@ -20,7 +21,6 @@ from m2l_bench.report.tables import (
     bands,
     grouped,
     make_table,
-    markdown,
     measurement_of,
     with_published,
 )
@@ -98,7 +98,22 @@ def test_refuses_two_cards_and_names_both() -> None:
 
 def test_a_system_that_failed_on_an_item_does_not_stop_the_table() -> None:
     rows = [row("a", "si_sdr", 1.0), row("b", "si_sdr", 2.0, n_scored=7, n_failed=1)]
-    assert "8/7/1" in markdown(rows, CARDS_BY_HASH, ["si_sdr"], systems=["a", "b"])
+    text = markdown(rows, CARDS_BY_HASH, ["si_sdr"], systems=["a", "b"])
+    assert "Items planned / scored / failed, SI-SDR: 8 / 8 / 0 for a, 8 / 7 / 1 for b." in text
+
+
+def test_every_metric_shows_its_own_counts() -> None:
+    # Four files are too few for FAD: it fails for all, while SI-SDR lost one file of one system.
+    systems = ["a", "b", "c"]
+    rows = [row(s, "si_sdr", 1.0, n_planned=4, n_scored=3 if s == "b" else 4, n_failed=int(s == "b")) for s in systems]
+    lost = {"statistic": "pooled", "n_planned": 4, "n_scored": 0, "n_failed": 4}
+    rows += [row(s, "fad:musicnn", float("nan"), **lost) for s in systems]
+    text = markdown(rows, CARDS_BY_HASH, ["si_sdr", "fad:musicnn"], systems=systems)
+    assert "Items planned / scored / failed, SI-SDR: 4 / 3 / 1 for b, 4 / 4 / 0 for the others." in text
+    assert "Items planned / scored / failed, FAD-musicnn: 4 / 0 / 4 for every system." in text
+    same = [replace(r, n_scored=4, n_failed=0) for r in rows]
+    text = markdown(same, CARDS_BY_HASH, ["si_sdr", "fad:musicnn"], systems=systems)
+    assert "- Items planned / scored / failed: 4 / 4 / 0 for every system." in text
 
 
 def test_seeds_become_one_cell_with_their_spread_apart() -> None:
@@ -120,7 +135,7 @@ def test_failed_and_missing_are_told_apart() -> None:
         [lost, row("b", "si_sdr", 1.0), row("b", "lag", 2.0)], CARDS_BY_HASH, ["si_sdr", "lag"], systems=["a", "b"]
     )
     line = next(line for line in text.splitlines() if line.startswith("| a "))
-    assert re.split(r"\s*\|\s*", line.strip("| ")) == ["a", "failed", "-", "8/0/8"]
+    assert re.split(r"\s*\|\s*", line.strip("| ")) == ["a", "failed", "-"]
 
 
 def test_bold_only_what_survives() -> None:
@@ -318,3 +333,41 @@ def test_two_runs_must_agree(tmp_path: Path) -> None:
     (two / "cards.json").write_text((one / "cards.json").read_text())
     with pytest.raises(ValueError, match="two runs must agree about one measurement"):
         read_results([one, two])
+
+
+def test_a_system_that_could_not_be_loaded_has_a_line_with_its_reason(tmp_path: Path) -> None:
+    from m2l_bench.report.contents import all_figures, all_tables
+
+    folder = make_run(tmp_path / "run", systems=("identity", "opus:12k", "opus:48k"))
+    results = read_results([folder])
+    nan, reason = float("nan"), "no such module: lost_package"
+    lost = {
+        replace(r, system="lost", fingerprint="", seed=0, value=nan, ci_low=nan, ci_high=nan, n_scored=0,
+                n_failed=r.n_planned, note=reason)
+        for r in results.rows
+    }  # fmt: skip
+    results = replace(results, rows=(*results.rows, *lost), systems=(*results.systems, "lost"))
+    pairs = Pairs(results.items)
+    tables = {table.name: table for table in all_tables(results, pairs)}
+    for name in ("reconstruction-noise", "reconstruction-noise-by-bit-rate", "probes-linear", "probes-genre-noise"):
+        text = render.to_markdown(tables[name])
+        lines = [line for line in text.splitlines() if line.startswith("| lost")]
+        assert lines and all(set(re.findall(r"failed|[0-9]", line)) == {"failed"} for line in lines), name
+        assert re.search(rf"^- [a-z]: {reason}$", text, flags=re.MULTILINE), name
+    assert "/ 0 / 40 for lost" in render.to_markdown(tables["probes-linear"])
+    for spec in all_figures(results, pairs, ()):
+        figure = spec.draw()
+        shown = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+        assert "lost" not in shown, spec.name
+
+
+def test_systems_scored_on_different_files_are_compared_on_common_ones(tmp_path: Path) -> None:
+    from m2l_bench.report.contents import all_tables
+
+    results = read_results([make_run(tmp_path / "run", n_clips=16, probes=False)])  # one system lost a file in SI-SDR
+    table = next(t for t in all_tables(results, Pairs(results.items)) if t.name == "reconstruction-noise")
+    text = render.to_markdown(table)
+    assert "compared on those that both have (SI-SDR (dB): 15 to 16)." in text
+    whole = read_results([make_run(tmp_path / "whole", systems=("identity", "pca"), n_clips=16, probes=False)])
+    table = next(t for t in all_tables(whole, Pairs(whole.items)) if t.name == "reconstruction-noise")
+    assert "both have" not in render.to_markdown(table)
