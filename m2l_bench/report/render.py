@@ -2,10 +2,9 @@
 
 Conventions
 -----------
-The number of decimals is one a column: the last digit is at most half of the narrower intervals' half-width (their first
-quartile).
-Everything that comes from outside (labels, notes, published figures) is escaped in every format. The same table gives
-the same bytes.
+All cells of a column have the same number of decimals: the last digit is at most half of the narrower intervals'
+half-width (their first quartile). Text from outside the package (labels, notes, published figures) is escaped in every
+format. The same table gives the same bytes.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from m2l_bench.files.untrusted import printable
-from m2l_bench.report.store import Published
+from m2l_bench.report.runs import Published
 from m2l_bench.report.tables import Cell, Line, Table, make_table, measurement_of
 from m2l_bench.report.templates import environment
 from m2l_bench.results import Row
@@ -29,13 +28,13 @@ PUBLISHED_HEADING = "Published figures, not measured here: other data, other con
 
 
 def to_markdown(table: Table, *, width: int = 80) -> str:
-    """GitHub-flavoured Markdown that reads well as plain text.
+    """Write GitHub-flavoured Markdown that reads well as plain text.
 
     Parameters
     ----------
     table : Table
     width : int
-        Characters; what does not fit stands in further tables below, with the same lines.
+        Characters; columns that do not fit follow in further tables with the same lines.
 
     Returns
     -------
@@ -99,7 +98,7 @@ def terminal_table(
 
 
 def to_latex(table: Table) -> str:
-    r"""A ``table*`` with booktabs rules; every number is a ``\num``, so that siunitx formats it where it is loaded.
+    r"""Write a ``table*`` with booktabs rules; every number is a ``\num``, which siunitx formats if it is loaded.
 
     Needs ``\usepackage{booktabs}``; without siunitx ``\num`` sets its argument in math mode.
     """
@@ -115,7 +114,7 @@ def to_latex(table: Table) -> str:
 
 
 def to_html(table: Table) -> str:
-    """A page of its own, without scripts."""
+    """Write a self-contained HTML page without scripts."""
     shown = [
         [_texts(cell, digits) for cell, digits in zip(line.cells, _digits(table), strict=True)] for line in table.lines
     ]
@@ -127,7 +126,7 @@ def to_html(table: Table) -> str:
 
 
 def records(table: Table) -> list[dict[str, Any]]:
-    """One flat record a cell, then one a published figure (``origin`` tells them apart); full precision."""
+    """List one flat record for each cell, then one for each published figure (``origin`` tells them apart); full precision."""
     measured = [
         {
             "origin": "measured",
@@ -178,7 +177,7 @@ def to_parquet(table: Table) -> bytes:
 
 
 def sentences(table: Table, *, markdown: bool = False) -> list[str]:
-    """What stands under a table: how to read it, the counts where they are the same everywhere, the caveats."""
+    """Sentences under a table: how to read it, counts of items, caveats."""
     text = [*table.caption, *table.counts]
     text += table.common_notes
     text += [f"{mark}: {note}" for note, mark in table.footnotes.items()]
@@ -192,8 +191,8 @@ def _digits(table: Table) -> list[int]:
 
 
 def decimals(intervals: Sequence[tuple[float, float, float]]) -> int:
-    """How many decimals the (value, low, high) of one column deserve: 0 to 4."""
-    # An interval far below a thousandth of its value (a constant bit rate) must not give the whole column its digits.
+    """Number of decimals (0 to 4) for the (value, low, high) of one column."""
+    # An interval far below a thousandth of its value (a constant bit rate) must not decide the decimals of the whole column.
     halves = [half for value, low, high in intervals if (half := (high - low) / 2) > abs(value) / 1000]
     if halves:
         return min(4, max(0, math.ceil(-math.log10(sorted(halves)[len(halves) // 4] / 2))))
@@ -215,7 +214,7 @@ def _texts(cell: Cell | None, digits: int) -> tuple[str, str, str]:
 
 
 def number_text(value: float, digits: int) -> str:
-    """With so many decimals; never a negative zero."""
+    """Format a number with so many decimals; never a negative zero."""
     text = f"{value:.{digits}f}"
     return text.removeprefix("-") if float(text) == 0 else text
 
@@ -295,7 +294,7 @@ def _md_cell(cell: Cell | None, digits: int) -> str:
 
 
 def markdown_text(text: str) -> str:
-    """Escape what Markdown or HTML would act on, and keep a cell on one line."""
+    """Escape Markdown and HTML syntax, and keep the text on one line."""
     text = " ".join(printable(text).split())
     for sign in "\\`*[]|":
         text = text.replace(sign, f"\\{sign}")
@@ -335,7 +334,7 @@ def _tex_cell(cell: Cell | None, digits: int) -> str:
 
 
 def _published_table(table: Table) -> str:
-    """A float of its own: both together may be taller than a page."""
+    """A separate float: both tables together may be taller than a page."""
     begin = ["\\begin{table*}", r"\centering", rf"\caption{{{_tex_sentence(PUBLISHED_HEADING)}}}"]
     begin += [rf"\label{{tab:{_label(table.name)}-published}}", r"\footnotesize"]
     return "\n".join([*begin, *_published_tabular(table.published), "\\end{table*}\n"])

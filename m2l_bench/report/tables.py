@@ -1,11 +1,11 @@
-"""Tables as data: one line a system, one column a measurement, each cell a value with its interval.
+"""Tables as data: a line for each system, a column for each measurement; a cell is a value with its interval.
 
 Pure functions of rows and cards; :mod:`m2l_bench.report.render` writes them as Markdown, LaTeX, CSV, HTML and Parquet.
 
 Conventions
 -----------
-A column holds one metric of one dataset (of one task and probe) and therefore one card: a table that would mix
-definitions or data is refused. Rows that differ in their seed alone become one cell: mean of the values, mean of the
+A column holds one metric of one dataset (of one task and probe) and therefore one card: mixing definitions or
+data raises ValueError. Rows that differ in their seed alone become one cell: mean of the values, mean of the
 interval's ends, and the standard deviation over seeds beside them, never inside the interval.
 """
 
@@ -20,10 +20,10 @@ from statistics import stdev
 from typing import Any, NamedTuple
 
 from m2l_bench.report.caveats import name_datasets
-from m2l_bench.report.store import Published, refuse_mixtures
+from m2l_bench.report.runs import Published, refuse_mixtures
 from m2l_bench.results import Row
 
-# Shown, never ranked: the exact copy wins every column of reconstruction.
+# Shown but never ranked: an exact copy is best in every reconstruction metric.
 ANCHORS = ("identity",)
 ARROWS = {True: "↑", False: "↓", None: ""}
 _NAN = float("nan")
@@ -31,7 +31,7 @@ Counts = tuple[int, int, int]
 
 
 class Measurement(NamedTuple):
-    """What one column holds."""
+    """Identity of a column."""
 
     dataset: str
     task: str
@@ -53,7 +53,7 @@ class Column:
 
     @property
     def arrow(self) -> str:
-        """The direction of better, or nothing where the number only describes."""
+        """Arrow to the better end, or nothing for a metric that only describes."""
         return ARROWS[self.higher_is_better]
 
     @property
@@ -170,7 +170,7 @@ def make_table(
     winners: Collection[tuple[Measurement, str]] = (),
     caption: Sequence[str] = (),
 ) -> Table:
-    """Put rows into lines and columns.
+    """Arrange rows in lines and columns.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ def make_table(
         Lines, in order; those without any row are left out.
     name, title : str
     winners : collection of (Measurement, str)
-        Cells to set in bold: in that column, the system is better than every other beyond doubt.
+        Cells to set in bold: the system is significantly better than every other in that column.
     caption : sequence of str
 
     Returns
@@ -231,16 +231,16 @@ def heading(title: str, unit: str, higher_is_better: bool | None) -> str:
 
 
 def measurement_of(row: Row) -> Measurement:
-    """The column that a row belongs to."""
+    """Return the column that a row belongs to."""
     return Measurement(row.dataset, row.task, row.probe, row.split, row.metric, row.statistic)
 
 
 def grouped(
     table: Table, groups: Mapping[str, str], *, order: Sequence[str], winners: Collection[tuple[Measurement, str]] = ()
 ) -> Table:
-    """The same lines by group, groups in `order`; a system without a group comes last, under none of them.
+    """Sort the lines by group, groups in `order`; systems without a group come last.
 
-    `winners` replace the bold cells: who is best of all says nothing about the best of a group.
+    `winners` replace the bold cells: the best of all systems need not be the best of its group.
     """
     place = {group: index for index, group in enumerate(order)}
 
@@ -287,17 +287,17 @@ def bands(values: Mapping[str, float], edges: Sequence[float], unit: str) -> tup
 
 
 def with_published(table: Table, figures: Sequence[Published]) -> Table:
-    """The table with the published figures of its metrics below it.
+    """Add the published figures of the table's metrics below it.
 
-    A figure belongs under a table of reconstruction when the metric is the same, and under one of probes only when the
-    task is too: our embedded tasks are never set beside the public ones.
+    In reconstruction tables the metric must be the same, in probing tables the task too: embedded tasks are not
+    comparable with the public ones.
     """
     columns = {(column.measurement.task, column.measurement.metric) for column in table.columns}
     return replace(table, published=tuple(figure for figure in figures if (figure.task, figure.metric) in columns))
 
 
 def ranked(systems: Collection[str]) -> list[str]:
-    """The systems that compete: all but the anchors."""
+    """Return the systems that are ranked: all but the anchors."""
     return [system for system in systems if system.partition(" (")[0] not in ANCHORS]
 
 
