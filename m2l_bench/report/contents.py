@@ -109,27 +109,28 @@ def _reconstruction_tables(results: RunData, pairs: Pairs, dataset: str) -> list
     groups, bands_ = bands(rates, BIT_RATE_EDGES, "kbit/s")
     if len(set(groups.values())) > 1:
         fields = [[system for system in results.systems if groups.get(system) == band] for band in bands_]
-        bold = winners(pairs, rows, results.cards, whole, fields)
-        caption = _caption(results, pairs, whole, f"{_BOLD} system of its band of bit rates")
-        by_rate = make_table(
-            rows,
-            results.cards,
-            whole,
-            systems=results.systems,
-            name=f"{name}-by-bit-rate",
-            title=f"{dataset}: mean over files, by bit rate",
-            caption=caption,
+        title = f"{dataset}: mean over files, by bit rate"
+        by_rate = _table(
+            results, pairs, whole, f"{name}-by-bit-rate", title, fields=fields, field=" of its band of bit rates"
         )
-        tables.append(grouped(by_rate, groups, order=bands_, winners=bold))
+        tables.append(grouped(by_rate, groups, order=bands_))
     return tables
 
 
 _BOLD = "Bold: significantly better than every other"
 
 
-def _table(results: RunData, pairs: Pairs, columns: Sequence[Measurement], name: str, title: str) -> Table:
-    bold = winners(pairs, results.rows, results.cards, columns, [results.systems])
-    caption = _caption(results, pairs, columns, f"{_BOLD} system")
+def _table(
+    results: RunData,
+    pairs: Pairs,
+    columns: Sequence[Measurement],
+    name: str,
+    title: str,
+    *,
+    fields: Sequence[Sequence[str]] | None = None,
+    field: str = "",
+) -> Table:
+    """Make a table; bold marks the best of each of `fields`, which is all systems by default."""
     return make_table(
         results.rows,
         results.cards,
@@ -137,8 +138,8 @@ def _table(results: RunData, pairs: Pairs, columns: Sequence[Measurement], name:
         systems=results.systems,
         name=name,
         title=title,
-        winners=bold,
-        caption=caption,
+        winners=winners(pairs, results.rows, results.cards, columns, fields or [results.systems]),
+        caption=_caption(results, pairs, columns, f"{_BOLD} system{field}"),
     )
 
 

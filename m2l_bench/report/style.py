@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -157,6 +157,11 @@ def error_bars(axes: Axes, points: Sequence[Point], index: int, *, label: str, l
         capthick=0.7,
         label=label,
     )
+
+
+def grid_below(axes: Axes, axis: Literal["both", "y"] = "both") -> None:
+    axes.grid(True, axis=axis, linewidth=0.3, color="#CCCCCC")
+    axes.set_axisbelow(True)
 
 
 def plain_log_ticks(axis: Axis, values: Sequence[float]) -> None:

@@ -235,23 +235,10 @@ def measurement_of(row: Row) -> Measurement:
     return Measurement(row.dataset, row.task, row.probe, row.split, row.metric, row.statistic)
 
 
-def grouped(
-    table: Table, groups: Mapping[str, str], *, order: Sequence[str], winners: Collection[tuple[Measurement, str]] = ()
-) -> Table:
-    """Sort the lines by group, groups in `order`; systems without a group come last.
-
-    `winners` replace the bold cells: the best of all systems need not be the best of its group.
-    """
+def grouped(table: Table, groups: Mapping[str, str], *, order: Sequence[str]) -> Table:
+    """Sort the lines by group, groups in `order`; systems without a group come last."""
     place = {group: index for index, group in enumerate(order)}
-
-    def regrouped(line: Line) -> Line:
-        cells = tuple(
-            cell and replace(cell, best=(column.measurement, line.system) in winners)
-            for column, cell in zip(table.columns, line.cells, strict=True)
-        )
-        return replace(line, group=groups.get(line.system, ""), cells=cells)
-
-    lines = [regrouped(line) for line in table.lines]
+    lines = [replace(line, group=groups.get(line.system, "")) for line in table.lines]
     return replace(table, lines=tuple(sorted(lines, key=lambda line: place.get(line.group, len(place)))))
 
 
