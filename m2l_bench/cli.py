@@ -197,7 +197,7 @@ def report(
 ) -> None:
     """Rebuild tables, figures and the listening page from stored rows; of trainings, draw the curves."""
     from m2l_bench.report.build import build
-    from m2l_bench.report.training import draw_training
+    from m2l_bench.report.curves import draw_training
     from m2l_bench.results import add_checksums
 
     with bad_input():

@@ -132,7 +132,7 @@ def _duration(seconds: float) -> str:
 
 
 def print_result(result: RunResult) -> None:
-    from m2l_bench.report.tables import markdown
+    from m2l_bench.report.render import terminal_table
 
     cards: Mapping[str, Mapping[str, Any]] = {card.hash: asdict(card) for card in result.cards.values()}
     systems = [spec.label for spec in result.plan.suite.systems]
@@ -142,10 +142,10 @@ def print_result(result: RunResult) -> None:
         rows = [row for row in result.rows if row.dataset == dataset]
         if dataset in tasks:
             print(f"\n{dataset}: mean over seeds [95% bootstrap interval over test items]\n")
-            print(markdown(rows, cards, tasks[dataset].metrics, systems=systems, statistic="score", width=WIDTH))
+            print(terminal_table(rows, cards, tasks[dataset].metrics, systems=systems, statistic="score", width=WIDTH))
         else:
             print(f"\n{printable(dataset)}: mean over files [95% bootstrap interval]\n")
-            print(markdown(rows, cards, metrics, systems=systems, width=WIDTH))
+            print(terminal_table(rows, cards, metrics, systems=systems, width=WIDTH))
     reasons = sorted({(item.item, item.reason) for item in result.items if item.reason})
     for name, reason in reasons[:20]:
         print(printable(f"failed: {name}: {reason}"), file=sys.stderr)

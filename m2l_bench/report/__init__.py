@@ -1,1 +1,1 @@
-"""What people read: tables, figures and the listening page, as pure functions of stored results."""
+"""Reports: tables, figures and the listening page, as pure functions of stored results."""

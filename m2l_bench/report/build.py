@@ -1,9 +1,9 @@
-"""A run's report: every table, every figure that its rows allow, the listening page, and the index that ties them.
+"""Build a run's report: tables, figures, listening page, and an index that links them.
 
 Conventions
 -----------
 ``RUN/report/`` is a pure function of the run's rows, items, cards and clips: the same results give the same bytes. It is
-built beside the old one and takes its place when whole. What depends on time or place stays in ``run.json``.
+built in a temporary folder that replaces the old report once it is complete. Time and machine stay in ``run.json``.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ import m2l_bench
 from m2l_bench.files.disk import write_atomic
 from m2l_bench.report import render
 from m2l_bench.report.clips import MANIFEST, ClipFiles, read_manifest
-from m2l_bench.report.contents import Drawn, all_figures, all_tables
+from m2l_bench.report.contents import FigureSpec, all_figures, all_tables
 from m2l_bench.report.listening import merge_clips, write_page
+from m2l_bench.report.runs import RunData, read_published, read_runs
 from m2l_bench.report.significance import Pairs
-from m2l_bench.report.store import Results, read_published, read_results
 from m2l_bench.report.tables import Table, with_published
 from m2l_bench.report.templates import environment
 from m2l_bench.results import write_rows
 
-Named = TypeVar("Named", Table, Drawn)
+Named = TypeVar("Named", Table, FigureSpec)
 
 
 def build(
@@ -60,7 +60,7 @@ def build(
         If a folder holds no readable run, or the runs cannot be merged: one metric with two cards or on different data
         (both hashes are named), or two values for one measurement.
     """
-    results = read_results([Path(folder) for folder in run_folders])
+    results = read_runs([Path(folder) for folder in run_folders])
     figures = read_published(_published_folder()) if published else []
     clips = _clips(results)
     target = Path(out) if out is not None else _target(results)
@@ -90,7 +90,7 @@ def build(
 
 
 def _distinct(named: Sequence[Named]) -> list[Named]:
-    """Two names that became one file name are numbered."""
+    """Number the names that would otherwise give the same file name."""
     seen: dict[str, int] = {}
     result = []
     for thing in named:
@@ -110,18 +110,18 @@ def _write_table(folder: Path, table: Table) -> None:
     (folder / f"{table.name}.parquet").write_bytes(render.to_parquet(table))
 
 
-def _save(figure: Drawn, folder: Path) -> None:
+def _save(figure: FigureSpec, folder: Path) -> None:
     from m2l_bench.report.style import save
 
     save(figure.draw(), folder / figure.name)
 
 
-def _clips(results: Results) -> list[ClipFiles]:
+def _clips(results: RunData) -> list[ClipFiles]:
     folders = [run.folder / "audio" for run in results.runs]
     return merge_clips([read_manifest(folder)[1] for folder in folders if (folder / MANIFEST).is_file()])
 
 
-def _target(results: Results) -> Path:
+def _target(results: RunData) -> Path:
     first = results.runs[0].folder
     if len(results.runs) == 1:
         return first
@@ -130,7 +130,7 @@ def _target(results: Results) -> Path:
 
 
 def _replace(old: Path, fresh: Path) -> None:
-    """Put `fresh` in the place of `old`; the old one is out of sight before it is removed."""
+    """Put `fresh` in the place of `old`; the old one is renamed before it is removed."""
     if old.exists():
         retired = fresh.with_name(fresh.name + ".old")
         old.rename(retired)
@@ -140,12 +140,12 @@ def _replace(old: Path, fresh: Path) -> None:
         fresh.rename(old)
 
 
-def _name(results: Results) -> str:
+def _name(results: RunData) -> str:
     names = dict.fromkeys(str(run.record.get("suite", {}).get("name", run.folder.name)) for run in results.runs)
     return " + ".join(names)
 
 
-def _index(results: Results, tables: Sequence[Table], drawn: Sequence[Drawn], *, n_clips: int, own: bool) -> str:
+def _index(results: RunData, tables: Sequence[Table], drawn: Sequence[FigureSpec], *, n_clips: int, own: bool) -> str:
     fingerprints = {row.system: row.fingerprint for row in results.rows}
     used = dict.fromkeys(row.card for row in results.rows)
     return (
@@ -166,6 +166,6 @@ def _index(results: Results, tables: Sequence[Table], drawn: Sequence[Drawn], *,
 
 
 def _published_folder() -> Path:
-    """Of the checkout that the package runs from, else below the working directory."""
+    """Folder of published figures: in the checkout, else below the working directory."""
     checkout = Path(m2l_bench.__file__).resolve().parent.parent / "results" / "published"
     return checkout if checkout.is_dir() else Path("results") / "published"

@@ -1,4 +1,4 @@
-"""Whose caveat is it? In a table over several datasets, a dataset's own caveat says which dataset it speaks of."""
+"""Caveats in a table over several datasets: a dataset's caveat names the dataset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The clips that can be listened to: which to choose, how to write them, and the manifest that ties them together.
+"""Clips of the listening page: choose them, write them, and read their manifest.
 
 Conventions
 -----------
@@ -72,7 +72,7 @@ class ClipFiles:
 
 
 def choose_clips(items: Sequence[Item], *, dataset: str, metric: str, higher_is_better: bool, n: int = 9) -> list[str]:
-    """Clips from the worst to the best, evenly spread, so that the worst, the median and the best are among them.
+    """Choose clips evenly from the worst to the best, among them the worst, the median and the best.
 
     Parameters
     ----------
@@ -111,10 +111,10 @@ def choose_clips(items: Sequence[Item], *, dataset: str, metric: str, higher_is_
 
 
 def write_clips(folder: Path, clips: Iterable[Clip], *, systems: Sequence[str]) -> None:
-    """Write clips as 16-bit FLAC with their manifest (last, so that a folder with a manifest is whole).
+    """Write clips as 16-bit FLAC with their manifest (last, so that a folder with a manifest is complete).
 
     More than two channels are mixed to one. A signal that goes beyond full scale is scaled down as a whole and never
-    clipped: the page matches levels anyhow.
+    clipped: the page matches levels.
 
     Parameters
     ----------

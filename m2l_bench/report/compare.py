@@ -1,4 +1,4 @@
-"""Two systems of one run, metric by metric: paired difference, interval, test, and the clips that stand out."""
+"""Two systems of one run, metric by metric: paired difference, interval, test, and outlying clips."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from m2l_bench.report.render import decimals, markdown_grid, markdown_text, number_text
-from m2l_bench.report.significance import ALPHA, CONDITIONS, Pair, Pairs, What
-from m2l_bench.report.store import Results, read_results
+from m2l_bench.report.runs import RunData, read_runs
+from m2l_bench.report.significance import ALPHA, CONDITIONS, Pair, Pairs, ScoreKey
 from m2l_bench.report.tables import heading
 from m2l_bench.statistics import bootstrap_interval, holm
 
@@ -22,7 +22,7 @@ MOST_OUTLIERS = 5
 
 
 class Outlier(NamedTuple):
-    """An item on which the two systems differ unlike on the others."""
+    """An item whose difference lies far from those of the other items."""
 
     item: str
     a: float
@@ -36,7 +36,7 @@ class Difference:
 
     Attributes
     ----------
-    what : What
+    score_key : ScoreKey
     title, unit : str
     higher_is_better : bool or None
     n : int
@@ -46,12 +46,12 @@ class Difference:
     difference, low, high : float
         Mean of ``a - b`` and its bootstrap interval (95%, groups resampled together).
     p_value : float
-        Sign-flip test, Holm-corrected over the metrics of the comparison that judge; NaN for those that only describe.
+        Sign-flip test, Holm-corrected over the metrics that have a direction; NaN for those that only describe.
     outliers : tuple of Outlier
         Furthest first.
     """
 
-    what: What
+    score_key: ScoreKey
     title: str
     unit: str
     higher_is_better: bool | None
@@ -66,8 +66,8 @@ class Difference:
 
     @property
     def better(self) -> str:
-        """``"a"`` or ``"b"`` where one is better beyond doubt, else empty."""
-        if self.higher_is_better is None or not self.p_value < ALPHA:  # NaN where nothing is judged
+        """``"a"`` or ``"b"`` where one is significantly better (p < 0.05), else empty."""
+        if self.higher_is_better is None or not self.p_value < ALPHA:  # NaN where the metric only describes
             return ""
         return "a" if (self.difference > 0) == self.higher_is_better else "b"
 
@@ -100,7 +100,7 @@ def compare(run: Path, a: str, b: str) -> Comparison:
     ValueError
         If the run lacks one of the systems (those that it has are named), both are the same, or they share no scores.
     """
-    results = read_results([Path(run)])
+    results = read_runs([Path(run)])
     for label in (a, b):
         if label not in results.systems:
             raise ValueError(f"system must be one of {', '.join(results.systems)}, got {label!r}")
@@ -109,31 +109,36 @@ def compare(run: Path, a: str, b: str) -> Comparison:
     return compare_results(results, a, b)
 
 
-def compare_results(results: Results, a: str, b: str) -> Comparison:
-    """:func:`compare` of results in memory."""
+def compare_results(results: RunData, a: str, b: str) -> Comparison:
+    """Compare two systems of results in memory (see :func:`compare`)."""
     pairs = Pairs(item for item in results.items if item.system in (a, b))
     cards = {
-        What(row.dataset, row.task, row.probe, row.split, row.metric): results.cards[row.card] for row in results.rows
+        ScoreKey(row.dataset, row.task, row.probe, row.split, row.metric): results.cards[row.card]
+        for row in results.rows
     }
     differences = []
-    for what in pairs.measured():
-        pair = pairs.pair(what, a, b)
-        if pair is not None and what in cards:
-            differences.append(_difference(what, pair, cards[what], pairs.p_value(what, a, b)))
+    for score_key in pairs.measured():
+        pair = pairs.pair(score_key, a, b)
+        if pair is not None and score_key in cards:
+            differences.append(_difference(score_key, pair, cards[score_key], pairs.p_value(score_key, a, b)))
     if not differences:
         raise ValueError(f"{a} and {b} must have scores on at least two common items, got none")
-    judged = [d for d in differences if d.higher_is_better is not None and d.what.metric not in CONDITIONS]
-    adjusted = dict(zip((d.what for d in judged), holm([d.p_value for d in judged]), strict=True))
-    differences = [replace(d, p_value=float(adjusted.get(d.what, math.nan))) for d in differences]
+    tested = [d for d in differences if d.higher_is_better is not None and d.score_key.metric not in CONDITIONS]
+    adjusted = dict(zip((d.score_key for d in tested), holm([d.p_value for d in tested]), strict=True))
+    differences = [replace(d, p_value=float(adjusted.get(d.score_key, math.nan))) for d in differences]
     return Comparison(a=a, b=b, differences=tuple(differences))
 
 
 def comparison_markdown(comparison: Comparison) -> str:
-    """The comparison as Markdown: one table a dataset, then the clips that stand out."""
+    """Format the comparison as Markdown: one table for each dataset, then the outliers."""
     a, b = markdown_text(comparison.a), markdown_text(comparison.b)
     blocks = [f"{a} minus {b}: mean paired difference [95% bootstrap interval]; p: sign-flip test, Holm-corrected"]
-    for dataset in dict.fromkeys((d.what.dataset, d.what.task, d.what.probe) for d in comparison.differences):
-        several = [d for d in comparison.differences if (d.what.dataset, d.what.task, d.what.probe) == dataset]
+    for dataset in dict.fromkeys(
+        (d.score_key.dataset, d.score_key.task, d.score_key.probe) for d in comparison.differences
+    ):
+        several = [
+            d for d in comparison.differences if (d.score_key.dataset, d.score_key.task, d.score_key.probe) == dataset
+        ]
         blocks.append(f"{markdown_text(' '.join(part for part in dict.fromkeys(dataset) if part))}:")
         blocks.append(
             markdown_grid([("metric", "n", a, b, "difference", "p", "better"), *(_line(d, a, b) for d in several)])
@@ -141,12 +146,12 @@ def comparison_markdown(comparison: Comparison) -> str:
     for d in comparison.differences:
         for item, of_a, of_b, difference in d.outliers:
             values = ", ".join(f"{value:.4g}" for value in (of_a, of_b))
-            blocks.append(f"stands out in {d.title}: {markdown_text(item)} ({values}; difference {difference:.4g})")
+            blocks.append(f"outlier in {d.title}: {markdown_text(item)} ({values}; difference {difference:.4g})")
     return "\n\n".join(blocks) + "\n"
 
 
 def outliers(pair: Pair) -> tuple[Outlier, ...]:
-    """Items whose difference is further from the median difference than 3.5 scaled median absolute deviations."""
+    """Find items whose difference is more than 3.5 scaled median absolute deviations from the median difference."""
     difference = pair.a - pair.b
     distance = np.abs(difference - np.median(difference))
     spread = 1.4826 * float(np.median(distance))
@@ -158,10 +163,10 @@ def outliers(pair: Pair) -> tuple[Outlier, ...]:
     )
 
 
-def _difference(what: What, pair: Pair, card: Mapping[str, Any], p_value: float) -> Difference:
+def _difference(score_key: ScoreKey, pair: Pair, card: Mapping[str, Any], p_value: float) -> Difference:
     low, high = bootstrap_interval(pair.a - pair.b, groups=pair.groups)
     return Difference(
-        what=what,
+        score_key=score_key,
         title=card["title"],
         unit=card["unit"],
         higher_is_better=card["higher_is_better"],

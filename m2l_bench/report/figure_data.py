@@ -1,4 +1,4 @@
-"""The plain data behind each figure, taken from a run's results.
+"""Extract the plain data of each figure from a run's results.
 
 Conventions
 -----------
@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from m2l_bench.report.store import natural_key
+from m2l_bench.report.runs import natural_key
 from m2l_bench.report.style import Interval, Point
 from m2l_bench.report.tables import Cell, Measurement, Table, make_table, measurement_of
 from m2l_bench.results import Item, Row
 from m2l_bench.tasks.tonality import KEYS
 
-# Of each kind of task the metric that a figure shows: the first that there are rows of.
+# The metric that figures show for a task: the first of these that has rows.
 MAIN_METRICS = ("key_mirex", "roc_auc", "accuracy", "macro_f1", "average_precision")
 _CURVE = re.compile(r"@([0-9]+)$")
 
@@ -30,7 +30,7 @@ Cards = Mapping[str, Mapping[str, Any]]
 
 
 def family(system: str) -> str:
-    """What stands before the colon: codecs of one family at several rates make one line.
+    """Return the part before the colon; codecs of one family at several rates share a line.
 
     >>> family("opus:32k")
     'opus'
@@ -103,7 +103,7 @@ def confusion_counts(
         and ";" not in item.target + item.prediction
     }
     found = {label for pair in pairs.values() for label in pair}
-    # Keys along the circle of fifths, each major one before its relative minor: near keys stand near.
+    # Keys in the order of the circle of fifths, each major key before its relative minor: related keys are adjacent.
     by_fifths = [KEYS[tonic] for step in range(12) for tonic in (7 * step % 12, (7 * step + 9) % 12 + 12)]
     labels = [key for key in by_fifths if key in found] if found <= set(by_fifths) else sorted(found, key=natural_key)
     place = {label: index for index, label in enumerate(labels)}
@@ -127,7 +127,7 @@ def learning_curves(
 
 
 def spectrogram(audio: np.ndarray, *, frames: int = 400, bins: int = 256, n_fft: int = 2048) -> np.ndarray:
-    """Levels in dB of a short-time Fourier transform of all channels' mean, cut to few enough pixels for a picture.
+    """Levels in dB of a short-time Fourier transform of all channels' mean, reduced to the pixels of a picture.
 
     Parameters
     ----------

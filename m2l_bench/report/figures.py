@@ -23,6 +23,7 @@ from m2l_bench.report.style import (
     colour_bar,
     error_bars,
     error_lengths,
+    grid_below,
     legend,
     panel,
     panels,
@@ -53,8 +54,7 @@ def rate_quality(points: Sequence[Point], *, x_label: str, y_label: str) -> Figu
             error_bars(axes, several, index, label=family, line="-")
         plain_log_ticks(axes.xaxis, [point.x.value for point in points])
         axes.set(xlabel=x_label, ylabel=y_label)
-        axes.grid(True, which="major", linewidth=0.3, color="#CCCCCC")
-        axes.set_axisbelow(True)
+        grid_below(axes)
         legend(figure, axes)
     return figure
 
@@ -65,8 +65,7 @@ def tradeoff(points: Sequence[Point], *, x_label: str, y_label: str) -> Figure:
         for index, point in enumerate(points):
             error_bars(axes, [point], index, label=point.system, line="")
         axes.set(xlabel=x_label, ylabel=y_label)
-        axes.grid(True, linewidth=0.3, color="#CCCCCC")
-        axes.set_axisbelow(True)
+        grid_below(axes)
         legend(figure, axes)
     return figure
 
@@ -94,8 +93,7 @@ def probe_bars(groups: Mapping[str, Mapping[str, Interval]], *, y_label: str) ->
         axes.tick_params(axis="x", length=0)
         axes.set_ylabel(y_label)
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
-        axes.grid(True, axis="y", linewidth=0.3, color="#CCCCCC")
-        axes.set_axisbelow(True)
+        grid_below(axes, axis="y")
         legend(figure, axes)
     return figure
 
@@ -138,8 +136,7 @@ def learning_curves(curves: Mapping[str, Sequence[tuple[float, Interval]]], *, y
             error_bars(axes, several, index, label=system, line="-")
         plain_log_ticks(axes.xaxis, [n for curve in curves.values() for n, _ in curve])
         axes.set(xlabel="training items", ylabel=y_label)
-        axes.grid(True, which="major", linewidth=0.3, color="#CCCCCC")
-        axes.set_axisbelow(True)
+        grid_below(axes)
         legend(figure, axes)
     return figure
 
@@ -165,16 +162,10 @@ def spectrogram_grid(
     ):
         original = next(iter(spectrograms.values()))
         top = float(original.max())
-        extent = (0.0, duration, 0.0, max_frequency / 1000)
+        options = {"origin": "lower", "aspect": "auto", "interpolation": "nearest", "rasterized": True}
+        options["extent"] = (0.0, duration, 0.0, max_frequency / 1000)
         for row, (name, levels) in enumerate(spectrograms.items()):
             left, right = all_axes[row]
-            options = {
-                "origin": "lower",
-                "aspect": "auto",
-                "extent": extent,
-                "interpolation": "nearest",
-                "rasterized": True,
-            }
             shown = left.imshow(levels, cmap="magma", vmin=top - 80, vmax=top, **options)
             left.set_title(short(name, 30), loc="left", pad=2, fontsize=6.5)
             left.set_yticks([0, round(max_frequency / 2000), round(max_frequency / 1000)])
@@ -253,8 +244,7 @@ def training_curves(quantities: Mapping[str, Mapping[str, tuple[Sequence[float],
                 axes.set_yscale("log")
                 plain_log_ticks(axes.yaxis, [value for _, values in runs.values() for value in values])
             axes.set_ylabel(quantity)
-            axes.grid(True, linewidth=0.3, color="#CCCCCC")
-            axes.set_axisbelow(True)
+            grid_below(axes)
         figure.align_ylabels()
         all_axes[-1][0].set_xlabel("training step")
         most = max(range(len(quantities)), key=lambda row: len(list(quantities.values())[row]))

@@ -26,24 +26,24 @@ from m2l_bench import audio as audio_io
 from m2l_bench.report.clips import SUFFIXES, ClipFiles
 from m2l_bench.report.figure_data import spectrogram
 from m2l_bench.report.loudness import loudness
-from m2l_bench.report.significance import Pairs, What
-from m2l_bench.report.store import Results, natural_key
+from m2l_bench.report.runs import RunData, natural_key
+from m2l_bench.report.significance import Pairs, ScoreKey
 from m2l_bench.report.templates import environment
 
 # Levels that a picture shows, in dB below full scale.
 TOP, BOTTOM = -10.0, -100.0
-MOST_GAIN = 20.0  # dB: what is quieter than this is not the same music any more
+MOST_GAIN = 20.0  # dB; a larger difference is not corrected
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-def write_page(folder: Path, results: Results, clips: Sequence[ClipFiles], *, title: str) -> None:
+def write_page(folder: Path, results: RunData, clips: Sequence[ClipFiles], *, title: str) -> None:
     """Write the page of `clips` with the scores in `results`.
 
     Parameters
     ----------
     folder : Path
         Of the page.
-    results : Results
+    results : RunData
     clips : sequence of ClipFiles
     title : str
 
@@ -63,8 +63,8 @@ def write_page(folder: Path, results: Results, clips: Sequence[ClipFiles], *, ti
     (folder / "index.html").write_text(_render(data), encoding="utf-8")
 
 
-def page_data(results: Results, clips: Sequence[ClipFiles], systems: Sequence[str]) -> dict[str, Any]:
-    """What the page knows: systems, metrics, and every clip's scores, as JSON-serialisable values.
+def page_data(results: RunData, clips: Sequence[ClipFiles], systems: Sequence[str]) -> dict[str, Any]:
+    """Collect the page's data: systems, metrics, and every clip's scores, as JSON-serialisable values.
 
     Returns
     -------
@@ -73,8 +73,8 @@ def page_data(results: Results, clips: Sequence[ClipFiles], systems: Sequence[st
     """
     pairs = Pairs(item for item in results.items if not item.task)
     datasets = {clip.dataset for clip in clips}
-    names = dict.fromkeys(what.metric for what in pairs.measured() if what.dataset in datasets)
-    # What a clip adds to a number of the whole set is no score of the clip.
+    names = dict.fromkeys(score_key.metric for score_key in pairs.measured() if score_key.dataset in datasets)
+    # A clip's contribution to a number of the whole set is not a score of the clip.
     cards = {row.metric: results.cards[row.card] for row in results.rows if not row.task and row.statistic == "mean"}
     metrics = [name for name in _metric_order(names) if name in cards]
     return {
@@ -139,13 +139,13 @@ def matched_gains(levels: Sequence[float], peaks: Sequence[float]) -> list[float
 
 
 def _metric_order(names: Mapping[str, None]) -> list[str]:
-    """The usual ones first: the page opens with the first."""
+    """Put the usual metrics first; the page opens with the first one."""
     first = ("si_sdr", "mel_distance", "stft_distance")
     return sorted(names, key=lambda name: (first.index(name) if name in first else len(first), name))
 
 
 def _scores(pairs: Pairs, clip: ClipFiles, metric: str, systems: Sequence[str]) -> list[float | None]:
-    scores = pairs.scores(What(clip.dataset, "", "", "", metric))
+    scores = pairs.scores(ScoreKey(clip.dataset, "", "", "", metric))
     found = (scores.get(system, {}).get(clip.id) for system in systems)
     return [None if value is None else float(f"{value:.6g}") for value in found]
 
@@ -175,7 +175,7 @@ def _write_clip(folder: Path, index: int, clip: ClipFiles, systems: Sequence[str
 
 
 def _picture_of(samples: np.ndarray) -> bytes:
-    """As large as the page shows it, with no more columns than the clip has to tell."""
+    """Draw it as large as the page shows it, with at most one column for 256 samples."""
     frames = min(320, max(40, samples.shape[-1] // 256))
     return picture(spectrogram(samples, frames=frames, bins=128, n_fft=1024))
 
@@ -193,7 +193,7 @@ def picture(levels: np.ndarray) -> bytes:
 
 
 def _palette() -> list[int]:
-    """Magma, sampled at five places: brightness rises evenly, whatever colours the eye sees."""
+    """Magma, sampled at five places: brightness rises evenly, also for colour-blind readers."""
     stops = np.array([(0, 0, 4), (81, 18, 124), (183, 55, 121), (252, 137, 97), (252, 253, 191)], dtype=np.float64)
     places = np.linspace(0, len(stops) - 1, 256)
     colours = [np.interp(places, np.arange(len(stops)), stops[:, channel]) for channel in range(3)]

@@ -2,26 +2,24 @@
 
 Conventions
 -----------
-The number of decimals is one a column: the last digit is at most half of the narrower intervals' half-width (their first
-quartile).
-Everything that comes from outside (labels, notes, published figures) is escaped in every format. The same table gives
-the same bytes.
+All cells of a column have the same number of decimals: the last digit is at most half of the narrower intervals'
+half-width (their first quartile). Text from outside the package (labels, notes, published figures) is escaped in every
+format. The same table gives the same bytes.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from m2l_bench.files.untrusted import printable
-from m2l_bench.report.store import Published
-from m2l_bench.report.tables import Cell, Line, Table
+from m2l_bench.report.runs import Published
+from m2l_bench.report.tables import Cell, Line, Table, make_table, measurement_of
 from m2l_bench.report.templates import environment
+from m2l_bench.results import Row
 
 # A LaTeX column is as wide as a page allows with about this many characters at \footnotesize.
 LATEX_WIDTH = 104
@@ -30,20 +28,20 @@ PUBLISHED_HEADING = "Published figures, not measured here: other data, other con
 
 
 def to_markdown(table: Table, *, width: int = 80) -> str:
-    """GitHub-flavoured Markdown that reads well as plain text.
+    """Write GitHub-flavoured Markdown that reads well as plain text.
 
     Parameters
     ----------
     table : Table
     width : int
-        Characters; what does not fit stands in further tables below, with the same lines.
+        Characters; columns that do not fit follow in further tables with the same lines.
 
     Returns
     -------
     str
         The tables, then the caption, counts and notes.
     """
-    blocks = [_grid(part, counts=table.same_counts is None and not i) for i, part in enumerate(_parts(table, width))]
+    blocks = [_grid(part) for part in _parts(table, width)]
     blocks += ["\n".join(f"- {sentence}" for sentence in sentences(table, markdown=True))]
     if table.published:
         blocks += [
@@ -55,15 +53,56 @@ def to_markdown(table: Table, *, width: int = 80) -> str:
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
+def terminal_table(
+    rows: Sequence[Row],
+    cards: Mapping[str, Mapping[str, Any]],
+    metrics: Sequence[str],
+    *,
+    systems: Sequence[str],
+    statistic: str = "mean",
+    width: int = 80,
+) -> str:
+    """Format the rows of one dataset as a Markdown table for a terminal.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        Of one dataset.
+    cards : mapping of str to mapping
+        Card hash -> the card's fields.
+    metrics : sequence of str
+        Columns, in order; those without any row are left out.
+    systems : sequence of str
+        Lines, in order.
+    statistic : str
+        Rows of whole sets (``"pooled"``) are shown as well.
+    width : int
+        Characters; a table that is wider is cut into several with the same lines.
+
+    Returns
+    -------
+    str
+        The table, then planned / scored / failed files (by metric where they differ) and notes.
+
+    Raises
+    ------
+    ValueError
+        If one column would mix cards or data.
+    """
+    place = {metric: index for index, metric in enumerate(metrics)}
+    found = dict.fromkeys(
+        measurement_of(row) for row in rows if row.metric in place and row.statistic in (statistic, "pooled")
+    )
+    columns = sorted(found, key=lambda m: (place[m.metric], m))
+    return to_markdown(make_table(rows, cards, columns, systems=systems), width=width)
+
+
 def to_latex(table: Table) -> str:
-    r"""A ``table*`` with booktabs rules; every number is a ``\num``, so that siunitx formats it where it is loaded.
+    r"""Write a ``table*`` with booktabs rules; every number is a ``\num``, which siunitx formats if it is loaded.
 
     Needs ``\usepackage{booktabs}``; without siunitx ``\num`` sets its argument in math mode.
     """
-    tabulars = (
-        "\n".join(_tabular(part, counts=table.same_counts is None and not index))
-        for index, part in enumerate(_parts(table, LATEX_WIDTH))
-    )
+    tabulars = ("\n".join(_tabular(part)) for part in _parts(table, LATEX_WIDTH))
     body = "\\providecommand{\\num}[1]{\\ensuremath{#1}}\n" + "\n\\par\\medskip\n".join(tabulars)
     notes = " ".join(_tex_sentence(sentence) for sentence in sentences(table))
     caption = f"{_tex(table.title)}. " if table.title else ""
@@ -75,7 +114,7 @@ def to_latex(table: Table) -> str:
 
 
 def to_html(table: Table) -> str:
-    """A page of its own, without scripts."""
+    """Write a self-contained HTML page without scripts."""
     shown = [
         [_texts(cell, digits) for cell, digits in zip(line.cells, _digits(table), strict=True)] for line in table.lines
     ]
@@ -87,7 +126,7 @@ def to_html(table: Table) -> str:
 
 
 def records(table: Table) -> list[dict[str, Any]]:
-    """One flat record a cell, then one a published figure (``origin`` tells them apart); full precision."""
+    """List one flat record for each cell, then one for each published figure (``origin`` tells them apart); full precision."""
     measured = [
         {
             "origin": "measured",
@@ -122,33 +161,24 @@ def records(table: Table) -> list[dict[str, Any]]:
 
 
 def to_csv(table: Table) -> str:
-    """:func:`records` as CSV."""
-    buffer = io.StringIO()
-    found = records(table)
-    writer = csv.DictWriter(buffer, list(found[0]) if found else ["origin", "system"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(found)
-    return buffer.getvalue()
+    """Write :func:`records` as CSV."""
+    import pandas as pd
+
+    return str(pd.DataFrame(records(table)).to_csv(index=False, lineterminator="\n"))
 
 
 def to_parquet(table: Table) -> bytes:
-    """The measured :func:`records` as Parquet, numbers as numbers."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    """Write the measured :func:`records` as Parquet, numbers as numbers."""
+    import pandas as pd
 
-    numbers = ("value", "ci_low", "ci_high", "seed_deviation")
-    found = [r | {name: float(r[name]) for name in numbers} for r in records(table) if r["origin"] == "measured"]
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(found), buffer)
-    return buffer.getvalue()
+    frame = pd.DataFrame([record for record in records(table) if record["origin"] == "measured"])
+    numbers = ["value", "ci_low", "ci_high", "seed_deviation"]
+    return bytes(frame.astype(dict.fromkeys(numbers, "float64")).to_parquet(index=False))
 
 
 def sentences(table: Table, *, markdown: bool = False) -> list[str]:
-    """What stands under a table: how to read it, the counts where they are the same everywhere, the caveats."""
-    text = list(table.caption)
-    if counts := table.same_counts:
-        named = [f"{dataset} " * (len(counts) > 1) + " / ".join(map(str, found)) for dataset, found in counts.items()]
-        text.append(f"Items planned / scored / failed: {', '.join(named)} for every system.")
+    """Sentences under a table: how to read it, counts of items, caveats."""
+    text = [*table.caption, *table.counts]
     text += table.common_notes
     text += [f"{mark}: {note}" for note, mark in table.footnotes.items()]
     return [markdown_text(sentence) for sentence in text] if markdown else text
@@ -161,8 +191,8 @@ def _digits(table: Table) -> list[int]:
 
 
 def decimals(intervals: Sequence[tuple[float, float, float]]) -> int:
-    """How many decimals the (value, low, high) of one column deserve: 0 to 4."""
-    # An interval far below a thousandth of its value (a constant bit rate) must not give the whole column its digits.
+    """Number of decimals (0 to 4) for the (value, low, high) of one column."""
+    # An interval far below a thousandth of its value (a constant bit rate) must not decide the decimals of the whole column.
     halves = [half for value, low, high in intervals if (half := (high - low) / 2) > abs(value) / 1000]
     if halves:
         return min(4, max(0, math.ceil(-math.log10(sorted(halves)[len(halves) // 4] / 2))))
@@ -184,17 +214,17 @@ def _texts(cell: Cell | None, digits: int) -> tuple[str, str, str]:
 
 
 def number_text(value: float, digits: int) -> str:
-    """With so many decimals; never a negative zero."""
+    """Format a number with so many decimals; never a negative zero."""
     text = f"{value:.{digits}f}"
     return text.removeprefix("-") if float(text) == 0 else text
 
 
 def _parts(table: Table, width: int) -> list[Table]:
-    """Cut a table into tables that are at most `width` characters wide, each with all its lines; counts in the first."""
-    cells = _columns_of_text(table, counts=False)
+    """Cut a table into tables that are at most `width` characters wide, each with all its lines."""
+    cells = _columns_of_text(table)
     first = max(len(text) for text in cells[0]) + 4
     parts: list[list[int]] = [[]]
-    used = first + (len(_COUNTS) + 3 if table.same_counts is None else 0)
+    used = first
     for index, column in enumerate(cells[1:]):
         needed = max(len(text) for text in column) + 3
         if parts[-1] and used + needed > width:
@@ -212,21 +242,16 @@ def _parts(table: Table, width: int) -> list[Table]:
     ]
 
 
-_COUNTS = "plan/scored/fail"
-
-
-def _columns_of_text(table: Table, *, counts: bool) -> list[list[str]]:
-    """Heading and cells of each column as Markdown: the systems, the measurements and, where asked for, the counts."""
+def _columns_of_text(table: Table) -> list[list[str]]:
+    """Heading and cells of each column as Markdown: the systems, then the measurements."""
     columns = [["system", *(_system(table, line) for line in table.lines)]]
     for index, (column, digits) in enumerate(zip(table.columns, _digits(table), strict=True)):
         columns.append([markdown_text(column.heading), *(_md_cell(line.cells[index], digits) for line in table.lines)])
-    if counts:
-        columns.append([_COUNTS, *("/".join(str(n) for n in line.counts) for line in table.lines)])
     return columns
 
 
-def _grid(table: Table, *, counts: bool) -> str:
-    columns = _columns_of_text(table, counts=counts)
+def _grid(table: Table) -> str:
+    columns = _columns_of_text(table)
     lines: list[Sequence[str]] = [[column[0] for column in columns]]
     group = ""
     for index, line in enumerate(table.lines, start=1):
@@ -269,16 +294,16 @@ def _md_cell(cell: Cell | None, digits: int) -> str:
 
 
 def markdown_text(text: str) -> str:
-    """Escape what Markdown or HTML would act on, and keep a cell on one line."""
+    """Escape Markdown and HTML syntax, and keep the text on one line."""
     text = " ".join(printable(text).split())
     for sign in "\\`*[]|":
         text = text.replace(sign, f"\\{sign}")
     return text.replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _tabular(table: Table, *, counts: bool) -> list[str]:
-    width = 1 + len(table.columns) + counts
-    headings = ["System", *(_tex(column.heading) for column in table.columns), *([_COUNTS] if counts else [])]
+def _tabular(table: Table) -> list[str]:
+    width = 1 + len(table.columns)
+    headings = ["System", *(_tex(column.heading) for column in table.columns)]
     lines = [rf"\begin{{tabular}}{{l{'r' * (width - 1)}}}", r"\toprule", " & ".join(headings) + r" \\"]
     lines.append(r"\midrule")
     group = ""
@@ -289,7 +314,6 @@ def _tabular(table: Table, *, counts: bool) -> list[str]:
         marks = _marks(table, line)
         cells = [_tex(line.system) + (rf"\textsuperscript{{{marks}}}" if marks else "")]
         cells += [_tex_cell(cell, digits) for cell, digits in zip(line.cells, _digits(table), strict=True)]
-        cells += ["/".join(str(n) for n in line.counts)] if counts else []
         lines.append(" & ".join(cells) + r" \\")
     return [*lines, r"\bottomrule", r"\end{tabular}"]
 
@@ -310,7 +334,7 @@ def _tex_cell(cell: Cell | None, digits: int) -> str:
 
 
 def _published_table(table: Table) -> str:
-    """A float of its own: both together may be taller than a page."""
+    """A separate float: both tables together may be taller than a page."""
     begin = ["\\begin{table*}", r"\centering", rf"\caption{{{_tex_sentence(PUBLISHED_HEADING)}}}"]
     begin += [rf"\label{{tab:{_label(table.name)}-published}}", r"\footnotesize"]
     return "\n".join([*begin, *_published_tabular(table.published), "\\end{table*}\n"])

@@ -1,10 +1,10 @@
-"""Two systems on the same items: who is better, and is it beyond doubt?
+"""Paired comparison of systems on the same items, with significance tests.
 
 Conventions
 -----------
 Systems are paired item by item; an item that one of them failed on is left out of that pair. Repetitions with other
 seeds are averaged first. A difference is of means over items; its test flips the signs of whole groups (tracks). Where
-a metric has no score for a single item (FAD, ROC AUC, macro F1), an item's value is what it adds to the number of all
+a metric has no score for a single item (FAD, ROC AUC, macro F1), an item's value is its contribution to that number
 (:func:`m2l_bench.statistics.contributions`), so that the mean is the number and the same test applies. Where there is
 no such value either (FAD-inf), nothing is tested and nothing is set in bold.
 """
@@ -23,16 +23,16 @@ from m2l_bench.report.tables import Measurement, measurement_of, ranked
 from m2l_bench.results import Item, Row
 from m2l_bench.statistics import holm, sign_flip_test
 
-# Chance of any false claim in one table or figure.
+# Family-wise error rate of one table or figure.
 ALPHA = 0.05
-# What a system was given to work with; the least of it is no merit.
+# Properties of a system rather than results: never ranked.
 CONDITIONS = ("bit_rate", "compression_ratio")
 # Statistics whose items have the number as their mean; a median has none.
 RANKED = ("mean", "pooled", "score")
 
 
-class What(NamedTuple):
-    """What two systems are compared in."""
+class ScoreKey(NamedTuple):
+    """A metric on a dataset, the quantity in which two systems are compared."""
 
     dataset: str
     task: str
@@ -51,7 +51,7 @@ class Pair(NamedTuple):
 
 
 class Pairs:
-    """Per-item scores of a run, ready to be paired; p-values are computed once.
+    """Per-item scores of a run for paired tests; each p-value is computed once.
 
     Parameters
     ----------
@@ -60,49 +60,57 @@ class Pairs:
     """
 
     def __init__(self, items: Iterable[Item]) -> None:
-        seeds: dict[What, dict[str, dict[str, list[float]]]] = defaultdict(
+        seeds: dict[ScoreKey, dict[str, dict[str, list[float]]]] = defaultdict(
             lambda: defaultdict(lambda: defaultdict(list))
         )
         self._groups: dict[tuple[str, str], str] = {}
         for item in items:
             value = item_value(item)
             if math.isfinite(value):
-                what = What(item.dataset, item.task, item.probe, item.split, item.metric)
-                seeds[what][item.system][item.item].append(value)
+                score_key = ScoreKey(item.dataset, item.task, item.probe, item.split, item.metric)
+                seeds[score_key][item.system][item.item].append(value)
                 self._groups[item.dataset, item.item] = item.group or item.item
         self._scores = {
-            what: {
+            score_key: {
                 system: {name: sum(values) / len(values) for name, values in sorted(scores.items())}
                 for system, scores in systems.items()
             }
-            for what, systems in seeds.items()
+            for score_key, systems in seeds.items()
         }
-        self._p_values: dict[tuple[What, str, str], float] = {}
+        self._p_values: dict[tuple[ScoreKey, str, str], float] = {}
 
-    def measured(self) -> list[What]:
-        """Everything that has scores of single items."""
+    def measured(self) -> list[ScoreKey]:
+        """List the metrics and datasets that have scores of single items."""
         return sorted(self._scores)
 
-    def scores(self, what: What) -> Mapping[str, Mapping[str, float]]:
-        """System -> item -> score."""
-        return self._scores.get(what, {})
+    def scores(self, score_key: ScoreKey) -> Mapping[str, Mapping[str, float]]:
+        """Return system -> item -> score."""
+        return self._scores.get(score_key, {})
 
-    def pair(self, what: What, a: str, b: str) -> Pair | None:
+    def pair(self, score_key: ScoreKey, a: str, b: str) -> Pair | None:
         """Scores of `a` and `b` on their common items; None where they have fewer than two."""
-        scores = self.scores(what)
+        scores = self.scores(score_key)
         first, second = scores.get(a, {}), scores.get(b, {})
         names = tuple(name for name in first if name in second)
         if len(names) < 2:
             return None
-        groups = tuple(self._groups[what.dataset, name] for name in names)
+        groups = tuple(self._groups[score_key.dataset, name] for name in names)
         return Pair(names, groups, np.array([first[n] for n in names]), np.array([second[n] for n in names]))
 
-    def p_value(self, what: What, a: str, b: str) -> float:
+    def uncommon(self, score_key: ScoreKey, systems: Sequence[str]) -> tuple[int, int] | None:
+        """Fewest and most common items of two of the systems; None if all were scored on the same items."""
+        found = [set(scores) for system, scores in self.scores(score_key).items() if system in systems]
+        if all(names == found[0] for names in found):
+            return None
+        common = [len(one & other) for one, other in combinations(found, 2)]
+        return min(common), max(common)
+
+    def p_value(self, score_key: ScoreKey, a: str, b: str) -> float:
         """Two-sided sign-flip test, uncorrected; NaN where the two cannot be paired."""
         first, second = sorted((a, b))
-        key = (what, first, second)
+        key = (score_key, first, second)
         if key not in self._p_values:
-            pair = self.pair(what, first, second)
+            pair = self.pair(score_key, first, second)
             self._p_values[key] = sign_flip_test(pair.a, pair.b, groups=pair.groups) if pair else math.nan
         return self._p_values[key]
 
@@ -121,7 +129,7 @@ def winners(
     measurements: Sequence[Measurement],
     fields: Sequence[Sequence[str]],
 ) -> set[tuple[Measurement, str]]:
-    """Who is better than every other system of its field, corrected (Holm) over all comparisons of the table.
+    """Find systems significantly better than every other of their field, Holm-corrected over the whole table.
 
     Parameters
     ----------
@@ -143,8 +151,8 @@ def winners(
     claims: list[tuple[Measurement, str]] = []
     p_values: list[float] = []
     for measurement in measurements:
-        judged = direction.get(measurement) is not None and measurement.metric not in CONDITIONS
-        if not judged or measurement.statistic not in RANKED:
+        directed = direction.get(measurement) is not None and measurement.metric not in CONDITIONS
+        if not directed or measurement.statistic not in RANKED:
             continue
         sign = 1.0 if direction[measurement] else -1.0
         for field in fields:
@@ -162,9 +170,9 @@ def winners(
 
 
 def matrix(
-    pairs: Pairs, what: What, systems: Sequence[str], *, higher_is_better: bool
+    pairs: Pairs, score_key: ScoreKey, systems: Sequence[str], *, higher_is_better: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Every system against every other.
+    """Compare every system with every other.
 
     Returns
     -------
@@ -176,11 +184,11 @@ def matrix(
     n = len(systems)
     differences, p_values = np.full((n, n), np.nan), np.full((n, n), np.nan)
     for i, j in combinations(range(n), 2):
-        pair = pairs.pair(what, systems[i], systems[j])
+        pair = pairs.pair(score_key, systems[i], systems[j])
         if pair is not None:
             difference = float(np.mean(pair.a - pair.b)) * (1 if higher_is_better else -1)
             differences[i, j], differences[j, i] = difference, -difference
-            p_values[i, j] = pairs.p_value(what, systems[i], systems[j])
+            p_values[i, j] = pairs.p_value(score_key, systems[i], systems[j])
     known = np.isfinite(p_values)
     if known.any():
         p_values[known] = holm(p_values[known])
@@ -190,17 +198,17 @@ def matrix(
 def _tests(
     pairs: Pairs, measurement: Measurement, values: Mapping[str, float], sign: float
 ) -> list[tuple[tuple[Measurement, str], float]]:
-    """The claim that the best of `values` beats each other one, with its p-value (1 where it cannot be tested)."""
+    """For the best of `values`, the p-value against each other system (1 if it cannot be tested)."""
     if len(values) < 2:
         return []
     best = max(values, key=lambda system: values[system])
-    what = What(*measurement[:5])
+    score_key = ScoreKey(*measurement[:5])
     tests = []
     for other in values:
         if other != best:
-            pair = pairs.pair(what, best, other)
+            pair = pairs.pair(score_key, best, other)
             ahead = pair is not None and sign * float(np.mean(pair.a - pair.b)) > 0
-            p_value = pairs.p_value(what, best, other) if ahead else 1.0
+            p_value = pairs.p_value(score_key, best, other) if ahead else 1.0
             tests.append(((measurement, best), p_value))
     return tests
 

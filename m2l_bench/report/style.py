@@ -1,10 +1,10 @@
-"""How our figures look, and how they are written: settings, colours, axes, error bars, labels, legends.
+"""Style of the figures and how they are saved: settings, colours, axes, error bars, labels, legends.
 
 Conventions
 -----------
 Widths are those of a paper's column (3.35 in) or text (6.9 in); letters are 7 points at that size. Colours are Okabe and
-Ito's, which colour-blind readers tell apart, and never the only sign: markers and hatches say the same.
-The same figure gives the same bytes (no dates in the files), whatever the user's matplotlib settings are.
+Ito's, which colour-blind readers can distinguish; markers and hatches repeat the information.
+The same figure gives the same bytes (no dates in the files), independent of the user's matplotlib settings.
 
 References
 ----------
@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -94,7 +94,7 @@ def save(figure: Figure, stem: Path) -> None:
 
 
 def _fewer_colours(png: bytes) -> bytes:
-    """Lines and letters in 256 colours: a third of the size, and no eye sees it. A picture of many colours is left."""
+    """Reduce a picture of lines and letters to 256 colours, a third of the size. Photographic pictures stay as they are."""
     from PIL import Image
 
     buffer = io.BytesIO()
@@ -107,11 +107,11 @@ def _fewer_colours(png: bytes) -> bytes:
 
 @contextmanager
 def _style() -> Iterator[None]:
-    """Our settings over matplotlib's defaults, whatever the user's are."""
+    """Apply our settings over matplotlib's defaults, independent of the user's."""
     import matplotlib
 
     with matplotlib.rc_context(), warnings.catch_warnings():
-        # A sign that the font lacks is drawn as a box: no reason to fail on somebody's file name.
+        # A character that the font lacks is drawn as a box; a file name may hold one.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_STYLE)
@@ -157,6 +157,11 @@ def error_bars(axes: Axes, points: Sequence[Point], index: int, *, label: str, l
         capthick=0.7,
         label=label,
     )
+
+
+def grid_below(axes: Axes, axis: Literal["both", "y"] = "both") -> None:
+    axes.grid(True, axis=axis, linewidth=0.3, color="#CCCCCC")
+    axes.set_axisbelow(True)
 
 
 def plain_log_ticks(axis: Axis, values: Sequence[float]) -> None:

@@ -1,11 +1,11 @@
-"""Tables as data: one line a system, one column a measurement, each cell a value with its interval.
+"""Tables as data: a line for each system, a column for each measurement; a cell is a value with its interval.
 
 Pure functions of rows and cards; :mod:`m2l_bench.report.render` writes them as Markdown, LaTeX, CSV, HTML and Parquet.
 
 Conventions
 -----------
-A column holds one metric of one dataset (of one task and probe) and therefore one card: a table that would mix
-definitions or data is refused. Rows that differ in their seed alone become one cell: mean of the values, mean of the
+A column holds one metric of one dataset (of one task and probe) and therefore one card: mixing definitions or
+data raises ValueError. Rows that differ in their seed alone become one cell: mean of the values, mean of the
 interval's ends, and the standard deviation over seeds beside them, never inside the interval.
 """
 
@@ -20,17 +20,18 @@ from statistics import stdev
 from typing import Any, NamedTuple
 
 from m2l_bench.report.caveats import name_datasets
-from m2l_bench.report.store import Published, refuse_mixtures
+from m2l_bench.report.runs import Published, refuse_mixtures
 from m2l_bench.results import Row
 
-# Shown, never ranked: the exact copy wins every column of reconstruction.
+# Shown but never ranked: an exact copy is best in every reconstruction metric.
 ANCHORS = ("identity",)
 ARROWS = {True: "↑", False: "↓", None: ""}
 _NAN = float("nan")
+Counts = tuple[int, int, int]
 
 
 class Measurement(NamedTuple):
-    """What one column holds."""
+    """Identity of a column."""
 
     dataset: str
     task: str
@@ -52,7 +53,7 @@ class Column:
 
     @property
     def arrow(self) -> str:
-        """The direction of better, or nothing where the number only describes."""
+        """Arrow to the better end, or nothing for a metric that only describes."""
         return ARROWS[self.higher_is_better]
 
     @property
@@ -76,6 +77,11 @@ class Cell:
     notes: tuple[str, ...] = ()
     best: bool = False
 
+    @property
+    def counts(self) -> Counts:
+        """Planned, scored and failed items."""
+        return self.n_planned, self.n_scored, self.n_failed
+
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
@@ -86,8 +92,6 @@ class Line:
     system : str
     cells : tuple of Cell or None
         One a column; None where it was not measured.
-    counts : tuple of int
-        Planned, scored and failed items of the cell with most failures.
     notes : tuple of str
         Caveats of any of its cells.
     group : str
@@ -95,7 +99,6 @@ class Line:
 
     system: str
     cells: tuple[Cell | None, ...]
-    counts: tuple[int, int, int]
     notes: tuple[str, ...] = ()
     group: str = ""
 
@@ -140,20 +143,20 @@ class Table:
         return {note: _mark(index) for index, note in enumerate(notes)}
 
     @property
-    def same_counts(self) -> dict[str, tuple[int, int, int]] | None:
-        """Dataset -> counts, where they are the same in every line; of a line the cell with most failures."""
-        found: dict[str, set[tuple[int, int, int]]] = {}
-        for line in self.lines:
-            worst: dict[str, Cell] = {}
-            for column, cell in zip(self.columns, line.cells, strict=True):
-                if cell is not None:
-                    other = worst.setdefault(column.measurement.dataset, cell)
-                    worst[column.measurement.dataset] = max(other, cell, key=lambda c: c.n_failed)
-            for dataset, cell in worst.items():
-                found.setdefault(dataset, set()).add((cell.n_planned, cell.n_scored, cell.n_failed))
-        if any(len(counts) > 1 for counts in found.values()):
-            return None
-        return {dataset: counts.pop() for dataset, counts in found.items()}
+    def counts(self) -> tuple[str, ...]:
+        """Sentences with the planned, scored and failed items: one if they depend on the dataset alone, else by metric."""
+        metrics: dict[str, list[str]] = defaultdict(list)  # the counts of a column as text -> its metrics
+        datasets: dict[str, set[Counts]] = defaultdict(set)
+        for index, column in enumerate(self.columns):
+            found = [(line.system, cell.counts) for line in self.lines if (cell := line.cells[index])]
+            if found:
+                metrics[_by_system(found)].append(column.title)
+                datasets[column.measurement.dataset] |= {counts for _, counts in found}
+        start = "Items planned / scored / failed"
+        if all(len(counts) == 1 for counts in datasets.values()):
+            named = [f"{dataset} " * (len(datasets) > 1) + _slashed(*counts) for dataset, counts in datasets.items()]
+            return (f"{start}: {', '.join(named)} for every system.",) if named else ()
+        return tuple(f"{start}, {', '.join(titles)}: {text}." for text, titles in metrics.items())
 
 
 def make_table(
@@ -167,7 +170,7 @@ def make_table(
     winners: Collection[tuple[Measurement, str]] = (),
     caption: Sequence[str] = (),
 ) -> Table:
-    """Put rows into lines and columns.
+    """Arrange rows in lines and columns.
 
     Parameters
     ----------
@@ -180,7 +183,7 @@ def make_table(
         Lines, in order; those without any row are left out.
     name, title : str
     winners : collection of (Measurement, str)
-        Cells to set in bold: in that column, the system is better than every other beyond doubt.
+        Cells to set in bold: the system is significantly better than every other in that column.
     caption : sequence of str
 
     Returns
@@ -228,27 +231,14 @@ def heading(title: str, unit: str, higher_is_better: bool | None) -> str:
 
 
 def measurement_of(row: Row) -> Measurement:
-    """The column that a row belongs to."""
+    """Return the column that a row belongs to."""
     return Measurement(row.dataset, row.task, row.probe, row.split, row.metric, row.statistic)
 
 
-def grouped(
-    table: Table, groups: Mapping[str, str], *, order: Sequence[str], winners: Collection[tuple[Measurement, str]] = ()
-) -> Table:
-    """The same lines by group, groups in `order`; a system without a group comes last, under none of them.
-
-    `winners` replace the bold cells: who is best of all says nothing about the best of a group.
-    """
+def grouped(table: Table, groups: Mapping[str, str], *, order: Sequence[str]) -> Table:
+    """Sort the lines by group, groups in `order`; systems without a group come last."""
     place = {group: index for index, group in enumerate(order)}
-
-    def regrouped(line: Line) -> Line:
-        cells = tuple(
-            cell and replace(cell, best=(column.measurement, line.system) in winners)
-            for column, cell in zip(table.columns, line.cells, strict=True)
-        )
-        return replace(line, group=groups.get(line.system, ""), cells=cells)
-
-    lines = [regrouped(line) for line in table.lines]
+    lines = [replace(line, group=groups.get(line.system, "")) for line in table.lines]
     return replace(table, lines=tuple(sorted(lines, key=lambda line: place.get(line.group, len(place)))))
 
 
@@ -284,63 +274,17 @@ def bands(values: Mapping[str, float], edges: Sequence[float], unit: str) -> tup
 
 
 def with_published(table: Table, figures: Sequence[Published]) -> Table:
-    """The table with the published figures of its metrics below it.
+    """Add the published figures of the table's metrics below it.
 
-    A figure belongs under a table of reconstruction when the metric is the same, and under one of probes only when the
-    task is too: our embedded tasks are never set beside the public ones.
+    In reconstruction tables the metric must be the same, in probing tables the task too: embedded tasks are not
+    comparable with the public ones.
     """
     columns = {(column.measurement.task, column.measurement.metric) for column in table.columns}
     return replace(table, published=tuple(figure for figure in figures if (figure.task, figure.metric) in columns))
 
 
-def markdown(
-    rows: Sequence[Row],
-    cards: Mapping[str, Mapping[str, Any]],
-    metrics: Sequence[str],
-    *,
-    systems: Sequence[str],
-    statistic: str = "mean",
-    width: int = 80,
-) -> str:
-    """One Markdown table over the rows of one dataset, for a terminal.
-
-    Parameters
-    ----------
-    rows : sequence of Row
-        Of one dataset.
-    cards : mapping of str to mapping
-        Card hash -> the card's fields.
-    metrics : sequence of str
-        Columns, in order; those without any row are left out.
-    systems : sequence of str
-        Lines, in order.
-    statistic : str
-        Beside it, numbers of the whole set (``"pooled"``) are shown too.
-    width : int
-        Characters; a table that is wider is cut into several with the same lines.
-
-    Returns
-    -------
-    str
-        Ends with the counts: planned / scored / failed files, the worst over the line's metrics.
-
-    Raises
-    ------
-    ValueError
-        If one column would mix cards or data.
-    """
-    from m2l_bench.report.render import to_markdown
-
-    place = {metric: index for index, metric in enumerate(metrics)}
-    found = dict.fromkeys(
-        measurement_of(row) for row in rows if row.metric in place and row.statistic in (statistic, "pooled")
-    )
-    columns = sorted(found, key=lambda m: (place[m.metric], m))
-    return to_markdown(make_table(rows, cards, columns, systems=systems), width=width)
-
-
 def ranked(systems: Collection[str]) -> list[str]:
-    """The systems that compete: all but the anchors."""
+    """Return the systems that are ranked: all but the anchors."""
     return [system for system in systems if system.partition(" (")[0] not in ANCHORS]
 
 
@@ -364,10 +308,8 @@ def _column(
 
 def _line(system: str, cells: Sequence[Cell | None]) -> Line:
     found = [cell for cell in cells if cell is not None]
-    worst = max(found, key=lambda cell: cell.n_failed)
-    counts = (worst.n_planned, worst.n_scored, worst.n_failed)
     notes = tuple(dict.fromkeys(note for cell in found for note in cell.notes))
-    return Line(system=system, cells=tuple(cells), counts=counts, notes=notes)
+    return Line(system=system, cells=tuple(cells), notes=notes)
 
 
 def _cell(rows: Sequence[Row], *, best: bool) -> Cell | None:
@@ -392,6 +334,22 @@ def _cell(rows: Sequence[Row], *, best: bool) -> Cell | None:
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else _NAN
+
+
+def _slashed(counts: Counts) -> str:
+    return " / ".join(map(str, counts))
+
+
+def _by_system(profile: Sequence[tuple[str, Counts]]) -> str:
+    """Counts of one column: the rarer ones with the systems that have them, the commonest for the others."""
+    systems: dict[Counts, list[str]] = defaultdict(list)
+    for system, counts in profile:
+        systems[counts].append(system)
+    if len(systems) == 1:
+        return f"{_slashed(profile[0][1])} for every system"
+    *rarer, (commonest, several) = sorted(systems.items(), key=lambda found: len(found[1]))
+    parts = [f"{_slashed(counts)} for {', '.join(names)}" for counts, names in rarer]
+    return ", ".join([*parts, f"{_slashed(commonest)} for {several[0] if len(several) == 1 else 'the others'}"])
 
 
 def _mark(index: int) -> str:

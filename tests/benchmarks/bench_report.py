@@ -1,7 +1,7 @@
-"""Report of 1,000 clips x 10 systems: seconds to build each part, and how soon the page and a table are there.
+"""Report of 1,000 clips x 10 systems: seconds to build it, and to open the page and a table.
 
 Run from the checkout's root: ``python tests/benchmarks/bench_report.py [CLIPS]`` (needs Chromium for the last lines).
-Clips last 2 s, 16 kHz, one channel. The peer is the naive page: one HTML file that holds a <audio> element and a score
+Clips last 2 s, 16 kHz, one channel. The baseline is a naive page: one HTML file that holds an <audio> element and a score
 for every cell, opened by the same browser in the same run.
 """
 
@@ -30,7 +30,7 @@ SYSTEMS = (
 
 
 def opened(browser: object, path: Path, ready: str) -> float:
-    """Median seconds of three loads until the page's own clock says that it is complete and `ready` holds."""
+    """Median seconds of three loads until the page is loaded and `ready` holds."""
     seconds = []
     for _ in range(3):
         started = time.perf_counter()

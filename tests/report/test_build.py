@@ -18,8 +18,8 @@ from m2l_bench.report.clips import read_manifest
 from m2l_bench.report.compare import compare, comparison_markdown, outliers
 from m2l_bench.report.contents import all_tables
 from m2l_bench.report.listening import page_data
+from m2l_bench.report.runs import read_runs
 from m2l_bench.report.significance import Pair, Pairs
-from m2l_bench.report.store import read_results
 from m2l_bench.results import Item, read_items, read_rows, write_run
 
 from .synthetic import DATASET, HASH, HOSTILE, SYSTEMS, make_audio, make_run, row
@@ -147,11 +147,11 @@ def test_numbers_of_whole_sets_are_tested_and_set_in_bold_but_are_no_score_of_a_
             for name, x in zip(names, added, strict=True)
         ]
     write_run(folder, rows, items, json.loads((folder / "run.json").read_text()))
-    results = read_results([folder])
+    results = read_runs([folder])
     table = next(t for t in all_tables(results, Pairs(results.items)) if t.name == "reconstruction-noise")
     column = [c.measurement.metric for c in table.columns].index("fad:musicnn")
     assert [line.cells[column].best for line in table.lines] == [False, False, True]
-    found = {d.what.metric: d for d in compare(folder, "opus:12k", "pca").differences}["fad:musicnn"]
+    found = {d.score_key.metric: d for d in compare(folder, "opus:12k", "pca").differences}["fad:musicnn"]
     assert found.difference == pytest.approx(3.0) and found.better == "b" and found.p_value < 0.01
     make_audio(folder, systems=("identity", "opus:12k", "pca"), n_clips=2, seconds=0.2)
     clips = read_manifest(folder / "audio")[1]
@@ -192,9 +192,9 @@ def test_not_a_run(tmp_path: Path) -> None:
 
 def test_compare(run: Path) -> None:
     comparison = compare(run, "pca", "opus:12k")
-    found = {(d.what.dataset, d.what.metric): d for d in comparison.differences}
+    found = {(d.score_key.dataset, d.score_key.metric): d for d in comparison.differences}
     mel = found["reconstruction/noise", "mel_distance"]
-    results = read_results([run])
+    results = read_runs([run])
     values = {
         s: [i.value for i in results.items if (i.system, i.metric) == (s, "mel_distance")] for s in ("pca", "opus:12k")
     }
@@ -204,7 +204,7 @@ def test_compare(run: Path) -> None:
     assert found["reconstruction/noise", "lag"].better == ""
     assert np.isnan(found["reconstruction/noise", "lag"].p_value)
     assert found["genre/noise", "accuracy"].n == 40  # seeds are averaged first
-    mirrored = {d.what.metric: d for d in compare(run, "opus:12k", "pca").differences if not d.what.task}[
+    mirrored = {d.score_key.metric: d for d in compare(run, "opus:12k", "pca").differences if not d.score_key.task}[
         "mel_distance"
     ]
     assert mirrored.difference == pytest.approx(-mel.difference)
@@ -234,7 +234,7 @@ def test_compare_refuses(run: Path, tmp_path: Path) -> None:
         compare(run, "pca", "opus")
     with pytest.raises(ValueError, match="must be two systems, got 'pca' twice"):
         compare(run, "pca", "pca")
-    results = read_results([run])
+    results = read_runs([run])
     write_run(tmp_path, list(results.rows), [replace(i, value=float("nan"), target="") for i in results.items], {})
     (tmp_path / "cards.json").write_text((run / "cards.json").read_text())
     with pytest.raises(ValueError, match="must have scores on at least two common items"):

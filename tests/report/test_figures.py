@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import matplotlib
@@ -10,18 +9,18 @@ import numpy as np
 import pytest
 
 from m2l_bench.report import figure_data, figures
-from m2l_bench.report.significance import Pairs, What, matrix
-from m2l_bench.report.store import Results, read_results
-from m2l_bench.report.style import COLOURS, Interval, Point, save
+from m2l_bench.report.curves import draw_training, training_data
+from m2l_bench.report.runs import RunData, read_runs
+from m2l_bench.report.significance import Pairs, ScoreKey, matrix
+from m2l_bench.report.style import COLOURS, MARKERS, Interval, Point, save
 from m2l_bench.report.tables import Measurement
-from m2l_bench.report.training import draw_training, training_data
 
 from .synthetic import CARDS_BY_HASH, DATASET, HOSTILE, SYSTEMS, make_run, row
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    return read_results([make_run(tmp_path_factory.mktemp("run"), n_clips=16)])
+def results(tmp_path_factory: pytest.TempPathFactory) -> RunData:
+    return read_runs([make_run(tmp_path_factory.mktemp("run"), n_clips=16)])
 
 
 def test_data_of_rate_quality() -> None:
@@ -37,7 +36,7 @@ def test_data_of_rate_quality() -> None:
     assert points == [Point("opus:12k", "opus", Interval(13.0, 12.5, 13.5), Interval(3.0, 2.0, 4.0))]
 
 
-def test_data_of_tradeoff_and_bars(results: Results) -> None:
+def test_data_of_tradeoff_and_bars(results: RunData) -> None:
     main = figure_data.main_measurements(results.rows)
     assert [m[:5] for m in main] == [
         ("genre/noise", "genre/noise", "linear", "test", "accuracy"),
@@ -60,7 +59,7 @@ def test_data_of_tradeoff_and_bars(results: Results) -> None:
     assert groups["genre/noise\nAccuracy"]["pca"] == points[4].y
 
 
-def test_data_of_confusion(results: Results) -> None:
+def test_data_of_confusion(results: RunData) -> None:
     counts, labels = figure_data.confusion_counts(
         results.items, task="genre/noise", probe="linear", split="test", system="pca"
     )
@@ -77,7 +76,7 @@ def test_data_of_confusion(results: Results) -> None:
     assert counts[0, 2] == counts[1, 0] == counts[2, 1] == 0  # wrong answers are always the next class
 
 
-def test_data_of_learning_curves(results: Results) -> None:
+def test_data_of_learning_curves(results: RunData) -> None:
     main = figure_data.main_measurements(results.rows)[0]
     curves = figure_data.learning_curves(results.rows, results.cards, main=main, systems=["pca", "opus:12k"])
     assert list(curves) == ["pca", "opus:12k"]
@@ -85,11 +84,11 @@ def test_data_of_learning_curves(results: Results) -> None:
     assert curves["pca"][0][1] == pytest.approx((0.5, 0.45, 0.55))
 
 
-def test_data_of_the_significance_matrix(results: Results) -> None:
+def test_data_of_the_significance_matrix(results: RunData) -> None:
     systems = ["opus:12k", "opus:48k", "pca"]
     for metric, higher in (("si_sdr", True), ("mel_distance", False)):
         differences, p_values = matrix(
-            Pairs(results.items), What(DATASET, "", "", "", metric), systems, higher_is_better=higher
+            Pairs(results.items), ScoreKey(DATASET, "", "", "", metric), systems, higher_is_better=higher
         )
         assert np.array_equal(np.sign(differences[np.triu_indices(3, 1)]), [-1, -1, -1])
         assert np.array_equal(differences, -differences.T, equal_nan=True)
@@ -180,9 +179,22 @@ def test_every_system_of_the_tradeoff_has_a_look_of_its_own() -> None:
     assert not named.get_window_extent().overlaps(figure.axes[0].get_window_extent())
 
 
+def luminance(colour: str) -> float:
+    """Relative luminance of ``#RRGGBB`` (WCAG 2.1): 0 for black, 1 for white."""
+    channels = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
 def test_colours_can_be_told_apart_by_brightness_or_marker() -> None:
-    assert len(set(COLOURS)) == len(COLOURS)
-    assert all(re.fullmatch(r"#[0-9A-F]{6}", colour) for colour in COLOURS)
+    assert luminance("#FFFFFF") == pytest.approx(1.0) and luminance("#000000") == 0.0
+    assert (
+        len(set(COLOURS)) == len(COLOURS) == len(set(MARKERS))
+    )  # two systems of near brightness differ in their marker
+    for colour in COLOURS:
+        assert 1.05 / (luminance(colour) + 0.05) > 2, f"{colour} has too little contrast on white"
+    first, second = sorted(luminance(colour) for colour in COLOURS[:2])
+    assert (second + 0.05) / (first + 0.05) > 1.2  # the most common case, two systems, also differs in brightness
 
 
 def test_curves_of_trainings_from_their_logs(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from selenium.webdriver.common.keys import Keys
 
 from m2l_bench.report.clips import Clip, read_manifest, write_clips
 from m2l_bench.report.listening import write_page
-from m2l_bench.report.store import read_results
+from m2l_bench.report.runs import read_runs
 
 from . import browser as chromium
 from .synthetic import DATASET, HOSTILE, RATE, SYSTEMS, clip_names, make_audio, make_run
@@ -53,7 +53,7 @@ setTimeout(() => { recorder.disconnect(); done(blocks.flat()); }, seconds * 1000
 
 def build_page(run: Path) -> Path:
     """The page alone: tables and figures have tests of their own."""
-    write_page(run / "page", read_results([run]), read_manifest(run / "audio")[1], title="Listen")
+    write_page(run / "page", read_runs([run]), read_manifest(run / "audio")[1], title="Listen")
     return run / "page" / "index.html"
 
 

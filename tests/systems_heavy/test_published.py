@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from m2l_bench.report.store import read_published
+from m2l_bench.report.runs import read_published
 
 FOLDER = Path(__file__).parents[2] / "results" / "published"
 METRICS = {"si_sdr", "visqol", "fad:clap", "fad:vggish", "accuracy", "roc_auc", "average_precision"}

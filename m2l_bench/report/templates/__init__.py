@@ -1,4 +1,4 @@
-"""The templates of the pages: Jinja2, everything escaped, nothing loaded from elsewhere."""
+"""Jinja2 templates of the pages: everything is escaped, nothing is loaded from elsewhere."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
 "use strict";
-// Everything a name could hold is set through textContent or attributes: no HTML is ever built from text.
+// Names are set through textContent or attributes; HTML is never built from text.
 const data = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
 const FADE = 0.01; // seconds of crossfade when switching
 const LEAD = 0.05; // seconds between asking the sources to start and their common start
 const CHUNK = 40; // rows made at a time
 
-// Names as shown: a sign that turns the reading direction or cannot be seen must not disguise a name.
+// Names as shown, without characters that are invisible or change the reading direction.
 const plain = (text) => text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, "\ufffd");
 const systemNames = data.systems.map(plain);
 const clipNames = data.clips.map((clip) => plain(clip.id));
@@ -18,9 +18,9 @@ function element(name, attributes = {}, text = "") {
   return node;
 }
 
-/* ---- the player: one source a stimulus, all started at one time, switched by their gains ---- */
+/* ---- the player: one source for each stimulus, all started together and switched by their gains ---- */
 
-// Starts every buffer at `when`, `offset` seconds in; only `current` is heard.
+// Starts every buffer at `when`, `offset` seconds in; only `current` is audible.
 function startTogether(context, buffers, { when, offset, current, loop = null }) {
   const master = context.createGain();
   master.gain.setValueAtTime(0, when);
@@ -40,7 +40,7 @@ function startTogether(context, buffers, { when, offset, current, loop = null })
   return { master, tracks };
 }
 
-// Linear: the systems' signals are nearly the same, so their sum keeps its level.
+// Linear, because the systems' signals are nearly equal and their sum keeps its level.
 function crossfade(tracks, current, at) {
   tracks.forEach((track, index) => {
     if (!track) return;
@@ -94,7 +94,7 @@ const player = {
     if (!loop || at < loop[1]) return Math.min(at, this.duration);
     return loop[0] + ((at - loop[0]) % (loop[1] - loop[0]));
   },
-  // Must be called inside a gesture: phones keep audio silent otherwise.
+  // Must be called from a user gesture; phones block audio otherwise.
   wake(rate) {
     if (this.context && this.context.wantedRate !== rate) {
       this.context.close();
@@ -203,7 +203,7 @@ const session = location.hash.slice(1) || Array.from(crypto.getRandomValues(new 
 let blind = false;
 const ratings = new Map(); // "clip/track" -> 0..100
 
-// A small seeded generator (mulberry32), so that a session's order can be made again from its name.
+// A seeded generator (mulberry32): the name of a session determines its order.
 function randomOf(text) {
   let seed = 2166136261;
   for (const sign of text) seed = Math.imul(seed ^ sign.codePointAt(0), 16777619);
@@ -239,7 +239,7 @@ function nameOf(clip, place) {
 
 let order = []; // indices of the clips shown
 let made = 0; // rows made so far
-let place = 0; // column that is heard: a place among the stimuli
+let place = 0; // column that is playing: an index into the stimuli
 
 const metricIndex = () => Math.max(0, data.metrics.findIndex((m) => m.name === $("metric").value));
 const metric = () => data.metrics[metricIndex()];
@@ -258,7 +258,7 @@ function withUnit(value) {
   return `${metric().title} ${shown(value)}${metric().unit ? ` ${metric().unit}` : ""}`;
 }
 
-// One number a clip: of the chosen system, or the mean over systems.
+// One number for each clip: of the chosen system, or the mean over systems.
 function sortValue(clip) {
   if (!data.metrics.length) return null;
   const scores = data.clips[clip].scores[metricIndex()];
@@ -352,7 +352,7 @@ function ratingOf(clip, track, name) {
     $("rated").textContent = `${ratings.size} rated`;
   };
   slider.addEventListener("input", rate);
-  slider.addEventListener("pointerup", rate); // a touch that leaves it in the middle is an answer too
+  slider.addEventListener("pointerup", rate); // a touch that leaves the slider in the middle counts too
   return [slider, output];
 }
 
@@ -436,7 +436,7 @@ function refreshPlayer() {
   showTime();
 }
 
-// Scrolls the box alone, never the page.
+// Scrolls the box only, not the page.
 function showWithin(box, child) {
   const left = child.offsetLeft - box.offsetLeft;
   if (left < box.scrollLeft) box.scrollLeft = left;
@@ -539,7 +539,7 @@ function hearTrial(which) {
   hear(player.clip, { a, b, x: trial.x ? b : a }[which], which);
 }
 
-// Chance of at least `right` of `total` by guessing.
+// Probability of at least `right` of `total` correct answers by guessing.
 function guessing(right, total) {
   let term = 0.5 ** total;
   let sum = 0;
@@ -597,7 +597,7 @@ function setBlind(on) {
   blind = on;
   $("blindbox").hidden = !on;
   $("metric").disabled = $("by").disabled = on;
-  // A list of names would undo it.
+  // A list of names would reveal the order.
   for (const id of ["metric", "by"]) $(id).closest("label").hidden = on;
   place = 0;
   player.current = 0;

@@ -1,9 +1,9 @@
-"""Read one or several finished runs as one set of results, and refuse mixtures that a table must not hide.
+"""Read one or several finished runs as one set of results; refuse incompatible ones.
 
 Conventions
 -----------
 Runs are merged by what they measured: the same metric on the same data must carry one card and one data hash in all of
-them. A label that stands for two different systems is told apart by the first digits of the fingerprint.
+them. A label that stands for two different systems gets the first digits of the fingerprint appended.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Results:
-    """What a report is made of.
+class RunData:
+    """The merged results of the runs in a report.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class Results:
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """A figure that somebody else published: never in a line of ours, never without source and conditions."""
+    """A published figure; kept apart from measured numbers, always with source and conditions."""
 
     system: str
     dataset: str
@@ -67,7 +67,7 @@ class Published:
     conditions: str
 
 
-def read_results(folders: Sequence[Path]) -> Results:
+def read_runs(folders: Sequence[Path]) -> RunData:
     """Read the runs in `folders` and merge them.
 
     Parameters
@@ -77,7 +77,7 @@ def read_results(folders: Sequence[Path]) -> Results:
 
     Returns
     -------
-    Results
+    RunData
 
     Raises
     ------
@@ -100,7 +100,7 @@ def read_results(folders: Sequence[Path]) -> Results:
     missing = sorted({row.card for row in rows} - set(cards))
     if missing:
         raise ValueError(f"cards.json must hold the card of every row, got none of {', '.join(missing)}")
-    return Results(tuple(rows), tuple(items), cards, _system_order(rows, runs), runs)
+    return RunData(tuple(rows), tuple(items), cards, _system_order(rows, runs), runs)
 
 
 def read_published(folder: Path) -> list[Published]:
@@ -180,7 +180,7 @@ def _comparable(item: Item) -> Item:
 
 
 def _once(rows: Iterable[Row]) -> list[Row]:
-    """Each measurement once; two runs that disagree about it are refused."""
+    """Keep each measurement once; raise ValueError if two runs disagree about it."""
     kept: dict[tuple[Any, ...], Row] = {}
     for row in rows:
         key = tuple(getattr(row, name) for name in ROW_KEY)
