@@ -251,6 +251,9 @@ def train(
 ) -> None:
     """Train a model on folders of music."""
     with bad_input():
+        from pydantic import ValidationError
+
+        from m2l_bench.files.untrusted import faults
         from m2l_bench.reconstruction.held_out import held_out_scores
         from m2l_bench.systems.small.recipes import read_recipe
         from m2l_bench.training.loop import Interrupted, NonFiniteError
@@ -259,7 +262,11 @@ def train(
         try:
             chosen = read_recipe(recipe)
             if device:
-                chosen = chosen.model_copy(update={"run": chosen.run.model_copy(update={"device": device})})
+                try:  # model_copy alone would not check the value
+                    section = type(chosen.run).model_validate(chosen.run.model_dump() | {"device": device})
+                except ValidationError as error:
+                    raise ValueError(f"--device: {faults(error)}") from error
+                chosen = chosen.model_copy(update={"run": section})
             typer.echo(train_model(chosen, out, resume=resume, score=held_out_scores))
         except Interrupted as stopped:
             typer.echo(str(stopped), err=True)
