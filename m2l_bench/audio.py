@@ -5,18 +5,17 @@ Conventions
 Audio is a float32 array ``(channels, samples)`` with values nominally in [-1, 1]. Files are decoded with libsndfile
 (WAV, FLAC, AIFF, MP3, Ogg Vorbis, Ogg Opus); a lossy file may decode to values slightly outside [-1, 1] and is left so.
 Sample rates are in Hz, positions and lengths in samples per channel ("frames" of libsndfile).
-Every fault of a file raises :class:`AudioError`, whose message names the file, the constraint and the value found.
+Every error in a file raises :class:`AudioError`, whose message names the file, the constraint and the value found.
 
-A signal is held in memory whole, so its size is bounded: decoded or resampled, it may have ``MAX_SAMPLES`` samples over
+A signal is held in memory as a whole, so its size is bounded: decoded or resampled, it may have ``MAX_SAMPLES`` samples over
 all channels (1 GiB; 50 minutes of 44.1 kHz stereo); ``M2L_BENCH_MAX_SAMPLES`` sets another bound. Excerpts of longer
-files are read as any other.
+files can be read.
 """
 
 from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,9 +24,18 @@ import soundfile
 import soxr
 
 from m2l_bench.files.disk import write_atomic
-from m2l_bench.files.untrusted import inside
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff")
+_FORMATS = {  # libsndfile's name of the container by suffix
+    ".wav": "WAV",
+    ".flac": "FLAC",
+    ".mp3": "MP3",
+    ".ogg": "OGG",
+    ".oga": "OGG",
+    ".opus": "OGG",
+    ".aif": "AIFF",
+    ".aiff": "AIFF",
+}
+AUDIO_SUFFIXES = tuple(_FORMATS)
 # A header that claims more is damaged or hostile.
 MAX_CHANNELS = 64
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 100, 1_000_000
@@ -42,7 +50,7 @@ class AudioError(ValueError):
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a file's header says.
+    """The header of an audio file.
 
     Attributes
     ----------
@@ -221,24 +229,14 @@ def write(path: str | os.PathLike[str], audio: np.ndarray, sample_rate: int, *, 
         libsndfile's coding; 32-bit float for WAV (nothing is rounded), 24 bit for FLAC, else the format's default.
     """
     path = Path(path)
-    formats = {
-        ".wav": "WAV",
-        ".flac": "FLAC",
-        ".ogg": "OGG",
-        ".oga": "OGG",
-        ".opus": "OGG",
-        ".mp3": "MP3",
-        ".aif": "AIFF",
-        ".aiff": "AIFF",
-    }
     subtypes = {".wav": "FLOAT", ".flac": "PCM_24", ".opus": "OPUS"}
     suffix = path.suffix.lower()
-    if suffix not in formats:
-        raise AudioError(f"{path}: suffix must be one of {', '.join(formats)}, got {suffix!r}")
+    if suffix not in _FORMATS:
+        raise AudioError(f"{path}: suffix must be one of {', '.join(_FORMATS)}, got {suffix!r}")
     buffer = io.BytesIO()
     samples = np.atleast_2d(np.asarray(audio)).T
     try:
-        soundfile.write(buffer, samples, sample_rate, format=formats[suffix], subtype=subtype or subtypes.get(suffix))
+        soundfile.write(buffer, samples, sample_rate, format=_FORMATS[suffix], subtype=subtype or subtypes.get(suffix))
     except (soundfile.LibsndfileError, TypeError, ValueError) as error:
         raise AudioError(
             f"{path}: cannot be written at {sample_rate} Hz with shape {samples.T.shape} ({_reason(error)})"
@@ -246,35 +244,85 @@ def write(path: str | os.PathLike[str], audio: np.ndarray, sample_rate: int, *, 
     write_atomic(path, buffer.getvalue())
 
 
+@dataclass(frozen=True)
+class AudioListing:
+    """The audio files of a folder, and what was skipped in it.
+
+    Attributes
+    ----------
+    paths : list of Path
+        Sorted by relative path.
+    skipped : dict of str to str
+        Relative path -> reason, sorted: links to what is listed already (also links that form a cycle), dangling links,
+        unreadable folders. Hidden files are skipped without being named.
+    """
+
+    paths: list[Path]
+    skipped: dict[str, str]
+
+
 def list_audio(folder: str | os.PathLike[str]) -> list[Path]:
-    """List the audio files of a folder and its subfolders, sorted by relative path; hidden ones are skipped.
+    """List the audio files of a folder: the ``paths`` of :func:`scan_audio`."""
+    return scan_audio(folder).paths
+
+
+def scan_audio(folder: str | os.PathLike[str]) -> AudioListing:
+    """List the audio files of a folder and its subfolders, and what was skipped.
+
+    Links to files and folders are followed, also where they lead out of the folder. Each real file is listed once: under
+    its path without a link if there is one, else under the first in sorted order. Two hard links are two files.
 
     Raises
     ------
     AudioError
-        If `folder` is not a folder.
-    OutsideError
-        If a link in it leads out of it: see :mod:`m2l_bench.files.untrusted`.
+        If `folder` is not a folder or cannot be read.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise AudioError(f"{folder}: must be a folder, got {'a file' if folder.exists() else 'nothing there'}")
-    found = sorted(_walk(folder), key=lambda path: path.relative_to(folder).as_posix())
-    for path in found:
-        if path.is_symlink():
-            inside(folder, path.relative_to(folder), source=folder)
-    return found
+    skipped: dict[str, str] = {}
+    files: list[tuple[bool, Path]] = []  # (reached through a link, path)
+    linked: list[Path] = []  # links to folders, followed once all real folders are listed
+    visited: set[Path] = set()
 
+    def name(path: Path) -> str:
+        return path.relative_to(folder).as_posix()
 
-def _walk(folder: Path) -> Iterator[Path]:
-    for entry in folder.iterdir():
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            if not entry.is_symlink():  # a link to a folder above would never end
-                yield from _walk(entry)
-        elif entry.suffix.lower() in AUDIO_SUFFIXES:
-            yield entry
+    def walk(place: Path, through_link: bool) -> None:
+        real = place.resolve()
+        if real in visited:
+            skipped[name(place)] = "link to a folder that is listed already"
+            return
+        visited.add(real)
+        try:
+            entries = sorted(entry for entry in place.iterdir() if not entry.name.startswith("."))
+        except OSError as error:
+            if place == folder:
+                raise AudioError(f"{folder}: must be a readable folder ({error.strerror})") from error
+            skipped[name(place)] = f"unreadable folder ({error.strerror})"
+            return
+        for entry in entries:
+            is_link = entry.is_symlink()
+            if entry.is_dir():
+                if is_link:
+                    linked.append(entry)
+                else:
+                    walk(entry, through_link)
+            elif is_link and not entry.exists():
+                skipped[name(entry)] = "dangling link"
+            elif entry.suffix.lower() in AUDIO_SUFFIXES:
+                files.append((through_link or is_link, entry))
+
+    walk(folder, False)
+    while linked:
+        linked.sort(key=name)
+        walk(linked.pop(0), True)
+    listed: dict[Path, Path] = {}
+    for _, path in sorted(files, key=lambda file: (file[0], name(file[1]))):
+        first = listed.setdefault(path.resolve(), path)
+        if first != path:
+            skipped[name(path)] = f"link to {name(first)}, which is listed already"
+    return AudioListing(sorted(listed.values(), key=name), dict(sorted(skipped.items())))
 
 
 def _open(path: str | os.PathLike[str]) -> soundfile.SoundFile:

@@ -5,6 +5,7 @@ Exit codes: 0 all done; 2 bad input, be it an argument or a single file that cou
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -22,7 +23,13 @@ if TYPE_CHECKING:
     from m2l_bench.suite.run import RunResult
     from m2l_bench.suite.suite import Suite
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 success; 2 invalid input, or some files or jobs failed; 130 interrupted.",
+)
 
 # By which the clips worth hearing are chosen: the first that was measured.
 RANKING = ("mel_distance", "si_sdr", "stft_distance")
@@ -30,22 +37,27 @@ RANKING = ("mel_distance", "si_sdr", "stft_distance")
 REPORTED = ("audio", "report", "index.md")
 CPUS = os.cpu_count() or 1
 
-Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run; made anew, never overwritten.")]
-Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Processes; one a processor by default.")]
-Timeout = Annotated[float | None, typer.Option("--timeout", help="Seconds that a job may take; then it fails.")]
-Memory = Annotated[float | None, typer.Option("--memory", help="GiB that a worker may hold; then its job fails.")]
-EngineName = Annotated[Literal["local", "ray"], typer.Option("--engine", help="Where jobs run.")]
-Address = Annotated[str | None, typer.Option("--address", help="Of a Ray cluster; Ray on this machine by default.")]
-Mirror = Annotated[str | None, typer.Option("--mirror", help="URL of a copy of finished jobs that machines share.")]
-GpusPerJob = Annotated[float, typer.Option("--gpus-per-job", min=0.0, help="Share of a GPU for each job (Ray).")]
-RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Run those jobs again that failed in any file.")]
-Clips = Annotated[int, typer.Option("--clips", min=0, help="Clips of the listening page, odd; 0 writes no page.")]
-SystemName = Annotated[str, typer.Option("--system", help="An autoencoder.")]
-Checkpoint = Annotated[str | None, typer.Option("--checkpoint", help="Its weights.")]
-Seed = Annotated[int, typer.Option("--seed", help="Of what is random in it.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the rows as JSON, for machines.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Run folder; an unfinished run in it is resumed.")]
+Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Number of worker processes.")]
+Timeout = Annotated[float | None, typer.Option("--timeout", help="Time limit of a job in seconds.")]
+Memory = Annotated[float | None, typer.Option("--memory", help="Memory limit of a worker in GiB.")]
+EngineName = Annotated[Literal["local", "ray"], typer.Option("--engine", help="Engine that runs the jobs.")]
+Address = Annotated[str | None, typer.Option("--address", help="Address of a Ray cluster (default: start Ray here).")]
+Mirror = Annotated[str | None, typer.Option("--mirror", help="fsspec URL where machines share finished jobs.")]
+GpusPerJob = Annotated[
+    float, typer.Option("--gpus-per-job", min=0.0, help="GPUs per job, may be a fraction (Ray only).")
+]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Run failed jobs again.")]
+Clips = Annotated[
+    int, typer.Option("--clips", min=0, help="Clips on the listening page: odd and at least 3, or 0 for no page.")
+]
+SystemName = Annotated[str, typer.Option("--system", help="Name of the autoencoder.")]
+Checkpoint = Annotated[str | None, typer.Option("--checkpoint", help="File with the system's weights.")]
+Device = Annotated[str | None, typer.Option("--device", help="Device: cpu, cuda or cuda:N.")]
+Seed = Annotated[int, typer.Option("--seed", help="Random seed.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Metrics = Annotated[
-    list[str] | None, typer.Option("--metric", help="A metric; repeat for several (m2l-bench list metrics).")
+    list[str] | None, typer.Option("--metric", help="Metric; repeat for several (see: m2l-bench list metrics).")
 ]
 
 
@@ -64,12 +76,12 @@ def run(
         list[str] | None, typer.Option("--system", help="NAME, NAME:VARIANT, FILE.py:CLASS, or LABEL=one of these.")
     ] = None,
     task: Annotated[
-        list[str] | None, typer.Option("--task", help="A task (m2l-bench list tasks), or TASK=FOLDER of its data.")
+        list[str] | None, typer.Option("--task", help="Task (see: m2l-bench list tasks), or TASK=FOLDER of its data.")
     ] = None,
-    probe: Annotated[list[str] | None, typer.Option("--probe", help="linear or mlp; both by default.")] = None,
+    probe: Annotated[list[str] | None, typer.Option("--probe", help="Probe: linear or mlp (default: both).")] = None,
     metric: Metrics = None,
     audio: Annotated[
-        list[str] | None, typer.Option("--audio", help="A folder of music, or the name of an embedded set.")
+        list[str] | None, typer.Option("--audio", help="Folder of music, or name of an embedded set.")
     ] = None,
     out: Out = None,
     workers: Workers = None,
@@ -80,8 +92,9 @@ def run(
     address: Address = None,
     gpus_per_job: GpusPerJob = 0.0,
     mirror: Mirror = None,
+    device: Device = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be run, downloaded and needed, and do nothing.")
+        bool, typer.Option("--dry-run", help="Print the jobs, downloads and missing data, and stop.")
     ] = False,
     clips: Clips = 3,
     as_json: AsJson = False,
@@ -103,24 +116,33 @@ def run(
             if audio and not metric:
                 chosen["metrics"], note = default_metrics(audio)
                 typer.echo(note, err=True, nl=bool(note))
+        if device:
+            chosen["device"] = device
         if chosen:
             base = make_suite(base.model_dump() | chosen, source="command line")
+        if device:
+            from m2l_bench.music2latent.device import pick_device
+
+            pick_device(device)  # once, in place of an error for each system
         if dry_run:
             from m2l_bench.suite.forecast import forecast
 
-            with closing(_local(workers=workers, timeout=None)) as where:
-                console.print_forecast(forecast(base, out=out, engine=where), workers or CPUS)
+            with closing(_local(workers=workers, timeout=None, device=device)) as where:
+                found = forecast(base, out=out, engine=where)
+            console.print_forecast(found, workers or CPUS)
+            if found.plan.missing and not found.planned:
+                raise ValueError("nothing can be run: all data are missing")
         else:
-            limits = {"workers": workers, "timeout": timeout}
+            limits = {"workers": workers, "timeout": timeout, "device": base.device}
             with closing(_engine(engine, address, gpus_per_job, memory, **limits)) as where:
                 _run(base, out, where, clips, as_json, retry_failed=retry_failed, mirror=mirror)
 
 
 @app.command()
 def status(
-    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, running or not.")],
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, finished or not.")],
 ) -> None:
-    """Say how far a run is: planned, done, running and failed jobs of each kind and system."""
+    """Print the planned, finished and failed jobs of a run."""
     from m2l_bench.suite.status import read_status
 
     with bad_input():
@@ -133,13 +155,13 @@ def status(
 @app.command()
 def verify(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
-    sample: Annotated[int, typer.Option("--sample", min=0, help="Rows to be computed again.")] = 5,
-    seed: Annotated[int, typer.Option("--seed", help="Of the choice of rows.")] = 0,
+    sample: Annotated[int, typer.Option("--sample", min=0, help="Number of rows to compute again.")] = 5,
+    seed: Annotated[int, typer.Option("--seed", help="Random seed for the choice of rows.")] = 0,
     tolerance: Annotated[
-        float, typer.Option("--tolerance", min=0.0, help="Relative difference that counts as equal (other machines).")
+        float, typer.Option("--tolerance", min=0.0, help="Relative difference up to which two values count as equal.")
     ] = 0.0,
 ) -> None:
-    """Hash every file of a run and what it rests on, and compute a sample of its rows again."""
+    """Check the hashes of a run's files and inputs, and compute some of its rows again."""
     from m2l_bench.suite.verify import verify as verify_run
 
     with bad_input():
@@ -153,11 +175,13 @@ def verify(
 def score(
     reference: Annotated[Path, typer.Argument(help="Folder of the originals.")],
     systems: Annotated[
-        list[str], typer.Argument(metavar="NAME=DIR...", help="A folder of reconstructions each, same file names.")
+        list[str],
+        typer.Argument(metavar="NAME=DIR...", help="Label and folder of reconstructions with the same file names."),
     ],
     metric: Metrics = None,
     max_length_difference: Annotated[
-        float, typer.Option(min=0.0, help="Seconds by which a pair may differ in length; both are cut to the shorter.")
+        float,
+        typer.Option(min=0.0, help="Largest difference in length of a pair in seconds; both are cut to the shorter."),
     ] = 0.0,
     out: Out = None,
     workers: Workers = None,
@@ -166,13 +190,13 @@ def score(
     clips: Clips = 9,
     as_json: AsJson = False,
 ) -> None:
-    """Score reconstructions that somebody already made."""
+    """Score existing reconstructions against their originals."""
     from m2l_bench.suite.suite import default_metrics, folder_entry, make_suite
 
     with bad_input():
         entries = [folder_entry(text) for text in systems]
         if not reference.is_dir():
-            raise ValueError(f"{reference}: must be a folder of originals, got nothing of that kind there")
+            raise ValueError(f"{reference}: must be a folder of originals, no such folder")
         metrics, note = (metric, "") if metric else default_metrics([str(reference)])
         typer.echo(note, err=True, nl=bool(note))
         content = {
@@ -190,12 +214,12 @@ def score(
 
 @app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Folder of a run, or of several to be merged; or of trainings.")],
-    published: Annotated[bool, typer.Option(help="Set published figures below the tables, apart.")] = False,
-    out: Annotated[Path | None, typer.Option("--out", help="Another folder for the report.")] = None,
+    runs: Annotated[list[Path], typer.Argument(help="Run folders (several are merged), or training folders.")],
+    published: Annotated[bool, typer.Option(help="Print published figures below the tables.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for the report.")] = None,
     listen: Annotated[bool, typer.Option(help="Write the listening page.")] = True,
 ) -> None:
-    """Rebuild tables, figures and the listening page from stored rows; of trainings, draw the curves."""
+    """Write tables, figures and the listening page of runs, or the curves of trainings."""
     from m2l_bench.report.build import build
     from m2l_bench.report.curves import draw_training
     from m2l_bench.results import add_checksums
@@ -212,10 +236,10 @@ def report(
 @app.command()
 def compare(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
-    a: Annotated[str, typer.Argument(help="A system's label.")],
-    b: Annotated[str, typer.Argument(help="Another's.")],
+    a: Annotated[str, typer.Argument(help="Label of the first system.")],
+    b: Annotated[str, typer.Argument(help="Label of the second system.")],
 ) -> None:
-    """Paired difference of two systems per metric, with interval and outliers."""
+    """Compare two systems: paired difference per metric, with interval and outliers."""
     from m2l_bench.report.compare import compare as compare_systems
     from m2l_bench.report.compare import comparison_markdown
 
@@ -227,17 +251,28 @@ def compare(
 def train(
     recipe: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="A training recipe.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of checkpoints, log and weights.")] = Path("training"),
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    device: Device = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume from the last checkpoint.")] = False,
 ) -> None:
-    """Train a model of any family on folders of music."""
+    """Train a model on folders of music."""
     with bad_input():
+        from pydantic import ValidationError
+
+        from m2l_bench.files.untrusted import faults
         from m2l_bench.reconstruction.held_out import held_out_scores
         from m2l_bench.systems.small.recipes import read_recipe
         from m2l_bench.systems.small.recipes import train as train_model
         from m2l_bench.training.loop import Interrupted, NonFiniteError
 
         try:
-            typer.echo(train_model(read_recipe(recipe), out, resume=resume, score=held_out_scores))
+            chosen = read_recipe(recipe)
+            if device:
+                try:  # model_copy alone would not check the value
+                    section = type(chosen.run).model_validate(chosen.run.model_dump() | {"device": device})
+                except ValidationError as error:
+                    raise ValueError(f"--device: {faults(error)}") from error
+                chosen = chosen.model_copy(update={"run": section})
+            typer.echo(train_model(chosen, out, resume=resume, score=held_out_scores))
         except Interrupted as stopped:
             typer.echo(str(stopped), err=True)
             raise typer.Exit(130) from None
@@ -252,12 +287,13 @@ def encode(
     system: SystemName = "music2latent",
     checkpoint: Checkpoint = None,
     seed: Seed = 0,
+    device: Device = None,
 ) -> None:
-    """Turn audio into latents: safetensors with what decode needs."""
+    """Encode audio to latents (safetensors). Files that the same system made from the same audio are skipped."""
     from m2l_bench.systems.files import file_encoder
 
     with bad_input():
-        _each(source, target, ".safetensors", file_encoder(_loaded(system, checkpoint, seed)))
+        _each(source, target, (".safetensors",), file_encoder(_loaded(system, checkpoint, seed, device)))
 
 
 @app.command()
@@ -267,12 +303,18 @@ def decode(
     system: SystemName = "music2latent",
     checkpoint: Checkpoint = None,
     seed: Seed = 0,
+    device: Device = None,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Skip files whose output exists, without checking it.")
+    ] = False,
 ) -> None:
-    """Turn latents back into audio."""
+    """Decode latents to audio."""
+    from m2l_bench.audio import AUDIO_SUFFIXES
     from m2l_bench.systems.files import file_decoder
 
     with bad_input():
-        _each(source, target, ".wav", file_decoder(_loaded(system, checkpoint, seed)))
+        decoder = file_decoder(_loaded(system, checkpoint, seed, device))
+        _each(source, target, AUDIO_SUFFIXES, decoder, skip=skip_existing)
 
 
 @app.command(name="list")
@@ -280,7 +322,7 @@ def list_(
     what: Annotated[Literal["systems", "tasks", "probes", "metrics", "audio"], typer.Argument()],
     as_json: AsJson = False,
 ) -> None:
-    """List what is known by name."""
+    """List the known systems, tasks, probes, metrics or audio sets."""
     table = {
         "systems": console.systems_table,
         "tasks": console.tasks_table,
@@ -300,10 +342,12 @@ def bad_input() -> Iterator[None]:
     try:
         yield
     except (ValueError, ImportError, OSError) as error:
-        typer.echo(f"error: {printable(str(error))}", err=True)
+        unwritable = isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES)
+        hint = "; choose another folder with --out" if unwritable else ""
+        typer.echo(f"error: {printable(str(error))}{hint}", err=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
-        typer.echo("interrupted; finished jobs are kept, the same command goes on from there", err=True)
+        typer.echo("interrupted; finished jobs are kept, run the same command again to resume", err=True)
         raise typer.Exit(130) from None
 
 
@@ -313,16 +357,19 @@ def _engine(name: str, address: str | None, gpus_per_job: float, memory: float |
 
         if memory is not None:
             raise ValueError("--memory needs --engine local: Ray watches the memory of its workers itself")
+        limits.pop("device")  # Ray gives each worker its GPUs
         return RayEngine(address=address, gpus_per_job=gpus_per_job, **limits)
     if address is not None or gpus_per_job:
         raise ValueError("--address and --gpus-per-job need --engine ray")
     return _local(memory=memory, **limits)
 
 
-def _local(*, workers: int | None, **limits: Any) -> Engine:
-    from m2l_bench.suite.local import LocalEngine
+def _local(*, workers: int | None, device: str | None = None, **limits: Any) -> Engine:
+    """Workers of this machine: by default one a GPU where systems run on GPUs, else one a processor."""
+    from m2l_bench.suite.local import LocalEngine, gpus_for
 
-    return LocalEngine(workers=workers or CPUS, on_stopping=console.print_stopping, **limits)
+    gpus = gpus_for(device)
+    return LocalEngine(workers=workers or len(gpus) or CPUS, gpus=gpus, on_stopping=console.print_stopping, **limits)
 
 
 def _run(suite: Suite, out: Path | None, engine: Engine, clips: int, as_json: bool, **how: Any) -> None:
@@ -364,31 +411,48 @@ def _report(result: RunResult, n_clips: int, engine: Engine) -> None:
     add_checksums(result.folder, REPORTED)
 
 
-def _loaded(system: str, checkpoint: str | None, seed: int) -> Any:
+def _loaded(system: str, checkpoint: str | None, seed: int, device: str | None) -> Any:
     from m2l_bench.suite.suite import SystemSpec
 
-    return SystemSpec(system=system, checkpoint=checkpoint, seed=seed).load()
+    return SystemSpec(system=system, checkpoint=checkpoint, device=device, seed=seed).load()
 
 
-def _each(source: Path, target: Path, suffix: str, convert: Callable[[Path, Path], None]) -> None:
-    """One file, or every file of a folder; nothing is overwritten, a file that fails is named and the rest goes on."""
-    from m2l_bench.audio import list_audio
+def _each(
+    source: Path, target: Path, suffixes: tuple[str, ...], convert: Callable[[Path, Path], None], *, skip: bool = False
+) -> None:
+    """Convert one file, or every file of a folder into the first suffix; existing files stay, failures are printed."""
+    from m2l_bench.audio import scan_audio
+    from m2l_bench.systems.files import DoneError
 
+    encoding = suffixes == (".safetensors",)
     pairs = [(source, target)]
     if source.is_dir():
-        found = list_audio(source) if suffix == ".safetensors" else sorted(source.rglob("*.safetensors"))
-        pairs = [(path, target / path.relative_to(source).with_suffix(suffix)) for path in found]
+        listing = scan_audio(source) if encoding else None
+        found = listing.paths if listing else sorted(source.rglob("*.safetensors"))
+        pairs = [(path, target / path.relative_to(source).with_suffix(suffixes[0])) for path in found]
+        if listing and listing.skipped:
+            typer.echo(f"{len(listing.skipped)} paths skipped: {console.grouped(listing.skipped)}", err=True)
+    elif target.suffix.lower() not in suffixes:
+        raise ValueError(f"{target}: suffix must be one of {', '.join(suffixes)}, got {target.suffix!r}")
     if not pairs:
         raise ValueError(f"{source}: must hold files to convert, got none")
-    failed = 0
-    for given, written in pairs:
-        try:
-            if written.exists():
-                raise ValueError(f"{written}: exists already, and nothing is overwritten")
-            convert(given, written)
-        except (ValueError, OSError) as error:
-            failed += 1
-            typer.echo(f"error: {printable(str(error))}", err=True)
+    failed: dict[str, str] = {}
+    done = 0
+    with console.counting("files", len(pairs)) as advance:
+        for given, written in pairs:
+            try:
+                if skip and written.exists():
+                    raise DoneError
+                convert(given, written)
+            except DoneError:
+                done += 1
+            except (ValueError, OSError) as error:
+                failed[str(given)] = str(error)
+            advance()
+    if done:
+        typer.echo(f"{done} done before", err=True)
+    for line in console.by_reason(failed.items()):
+        typer.echo(f"error: {printable(line)}", err=True)
     if failed:
         raise typer.Exit(2)
 

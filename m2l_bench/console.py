@@ -1,11 +1,11 @@
-"""What the command line shows: progress, the printed tables of a run, and the lists of what is known by name."""
+"""Terminal output: progress, tables of a run, and lists of systems, tasks, probes, metrics and audio sets."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -55,12 +55,42 @@ def progress() -> Iterator[dict[str, Callable[..., None]]]:
         yield {"on_plan": on_plan, "on_finished": on_finished}
 
 
+@contextmanager
+def counting(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """Show a progress bar on stderr; yields the function that advances it by one."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        shown = bar.add_task(what, total=total)
+        yield lambda: bar.advance(shown)
+
+
+def grouped(reasons: Mapping[str, str], shown: int = 3) -> str:
+    """Join names and their reasons; names after the first few are counted."""
+    text = ", ".join(f"{name} ({reason})" for name, reason in list(reasons.items())[:shown])
+    return text + (f" and {len(reasons) - shown} more" if len(reasons) > shown else "")
+
+
+def by_reason(failed: Iterable[tuple[str, str]], shown: int = 3) -> list[str]:
+    """Group failures by reason: one line each, with the count and the first names where several share it."""
+    groups: dict[str, list[str]] = {}
+    for name, reason in failed:
+        groups.setdefault(reason, []).append(name)
+    return [
+        reason
+        if len(names) == 1 and names[0] in reason
+        else f"{len(names)} files ({', '.join(names[:shown])}{', ...' if len(names) > shown else ''}): {reason}"
+        for reason, names in groups.items()
+    ]
+
+
 def print_stopping(running: int) -> None:
     typer.echo(f"stopping: {running} running jobs are being finished; interrupt again to kill them", err=True)
 
 
 def print_forecast(found: Forecast, workers: int) -> None:
-    """Jobs, downloads, time and disk of a run that was not started."""
+    """Print the jobs, downloads and time of a run that was not started."""
     lines = []
     for (kind, system), jobs in found.planned.items():
         seconds = found.seconds.get((kind, system))
@@ -146,9 +176,9 @@ def print_result(result: RunResult) -> None:
         else:
             print(f"\n{printable(dataset)}: mean over files [95% bootstrap interval]\n")
             print(terminal_table(rows, cards, metrics, systems=systems, width=WIDTH))
-    reasons = sorted({(item.item, item.reason) for item in result.items if item.reason})
-    for name, reason in reasons[:20]:
-        print(printable(f"failed: {name}: {reason}"), file=sys.stderr)
+    reasons = by_reason(sorted({(item.item, item.reason) for item in result.items if item.reason}))
+    for line in reasons[:20]:
+        print(printable(f"failed: {line}"), file=sys.stderr)
     if len(reasons) > 20:
         print(f"... and {len(reasons) - 20} more in {result.folder / 'failures.csv'}", file=sys.stderr)
     state = "" if result.fresh else " (already finished, nothing was computed)"

@@ -78,10 +78,72 @@ def test_folder_is_listed_sorted_recursively_without_hidden_files(tmp_path: Path
     assert names == ["a/z.flac", "b.WAV", "c.opus"]
 
 
-def test_folder_that_contains_a_link_to_itself_is_listed_once(tmp_path: Path) -> None:
-    (tmp_path / "x.wav").write_bytes(b"x")
-    (tmp_path / "loop").symlink_to(tmp_path)
-    assert [path.name for path in audio.list_audio(tmp_path)] == ["x.wav"]
+def _names(listing: audio.AudioListing, folder: Path) -> list[str]:
+    return [path.relative_to(folder).as_posix() for path in listing.paths]
+
+
+@pytest.fixture
+def linked(tmp_path: Path) -> Path:
+    """A folder of music beside a folder that only links lead to."""
+    for name in ("music/a.wav", "music/sub/b.wav", "elsewhere/c.wav", "elsewhere/deep/d.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    return tmp_path / "music"
+
+
+def test_links_that_lead_out_are_followed(linked: Path) -> None:
+    (linked / "out").symlink_to(linked.parent / "elsewhere")
+    listing = audio.scan_audio(linked)
+    assert _names(listing, linked) == ["a.wav", "out/c.wav", "out/deep/d.wav", "sub/b.wav"]
+    assert listing.skipped == {}
+    (linked / "out").unlink()
+    (linked / "c.wav").symlink_to(linked.parent / "elsewhere" / "c.wav")
+    assert _names(audio.scan_audio(linked), linked) == ["a.wav", "c.wav", "sub/b.wav"]
+
+
+def test_a_file_of_several_names_is_listed_once_under_its_real_path(linked: Path) -> None:
+    (linked / "0.wav").symlink_to(linked / "a.wav")
+    (linked / "y.wav").symlink_to(linked.parent / "elsewhere" / "c.wav")
+    (linked / "z.wav").symlink_to(linked.parent / "elsewhere" / "c.wav")
+    listing = audio.scan_audio(linked)
+    assert _names(listing, linked) == ["a.wav", "sub/b.wav", "y.wav"]
+    assert listing.skipped == {
+        "0.wav": "link to a.wav, which is listed already",
+        "z.wav": "link to y.wav, which is listed already",
+    }
+
+
+def test_cycles_of_links_end_and_are_named(linked: Path) -> None:
+    (linked / "sub" / "up").symlink_to(linked)
+    (linked / "parent").symlink_to(linked.parent)
+    (linked.parent / "elsewhere" / "back").symlink_to(linked / "sub")
+    (linked / "self.wav").symlink_to(linked / "self.wav")
+    listing = audio.scan_audio(linked)
+    assert _names(listing, linked) == ["a.wav", "parent/elsewhere/c.wav", "parent/elsewhere/deep/d.wav", "sub/b.wav"]
+    already = "link to a folder that is listed already"
+    assert listing.skipped == {
+        "parent/elsewhere/back": already,
+        "parent/music": already,
+        "self.wav": "dangling link",
+        "sub/up": already,
+    }
+
+
+def test_dangling_links_and_unreadable_folders_are_named(linked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (linked / "gone.wav").symlink_to(linked / "nowhere.wav")
+    listing = Path.iterdir
+
+    def iterdir(folder: Path):
+        if folder.name == "sub":
+            raise PermissionError(13, "Permission denied")
+        return listing(folder)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    found = audio.scan_audio(linked)
+    assert _names(found, linked) == ["a.wav"]
+    assert found.skipped == {"gone.wav": "dangling link", "sub": "unreadable folder (Permission denied)"}
+    with pytest.raises(AudioError, match=r"sub: must be a readable folder \(Permission denied\)"):
+        audio.scan_audio(linked / "sub")
 
 
 def _bad(tmp_path: Path, kind: str) -> Path:

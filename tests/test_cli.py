@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import m2l_bench
-from m2l_bench import audio
+from m2l_bench import audio, console
 from m2l_bench.cli import app
 
 
@@ -137,3 +137,38 @@ def test_version_is_printed_and_nothing_is_run() -> None:
 def test_list_systems_says_which_variant_is_downloaded() -> None:
     out = invoke("list", "systems").stdout
     assert "| download: music2latent:published" in out
+
+
+@pytest.mark.parametrize(
+    "command", ["run", "status", "verify", "score", "report", "compare", "train", "encode", "list"]
+)
+def test_short_help(command: str) -> None:
+    short = invoke(command, "-h")
+    assert short.exit_code == 0
+    assert short.stdout == invoke(command, "--help").stdout
+
+
+def test_help_states_the_exit_codes() -> None:
+    assert "Exit codes: 0 success; 2 " in invoke("-h").stdout
+
+
+def test_dry_run_without_any_data_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s.toml").write_text('systems = ["pca"]\naudio = []\ntasks = ["tagging/magnatagatune=nowhere"]\n')
+    result = invoke("run", "s.toml", "--dry-run")
+    assert result.exit_code == 2
+    assert "nothing can be run: all data are missing" in result.stderr
+
+
+def test_an_unwritable_folder_hints_at_out(music_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise OSError(30, "Read-only file system", "results")
+
+    monkeypatch.setattr("m2l_bench.suite.run.run_suite", refuse)
+    result = invoke("run", "--audio", str(music_folder), "--system", "identity")
+    assert result.exit_code == 2 and "choose another folder with --out" in result.stderr
+
+
+def test_equal_reasons_are_one_line() -> None:
+    lines = console.by_reason([("a", "no network"), ("b", "no network"), ("c.wav", "c.wav: empty")])
+    assert lines == ["2 files (a, b): no network", "c.wav: empty"]

@@ -1,4 +1,4 @@
-"""The music that ships with the package: where each set lies, what is in it, and whether it is whole.
+"""Embedded audio sets: their folders, manifests and checksums.
 
 Conventions
 -----------
@@ -29,7 +29,7 @@ FOLDERS = {
     "tunes": "tunes",
 }
 
-# folder -> SHA-256 of its manifest: whoever changes a label, a split or a clip changes a line of code
+# folder -> SHA-256 of its manifest: a changed label, split or clip needs a change here
 MANIFESTS = {
     "instrument/tonejs": "3ba8fb1a52c4f83e9b8e2f5fb5f0fd1b2235baf41534a2984e14bdf8e5ec994b",
     "reconstruction/wesnoth": "a700c51c3977265720a44497026c541037e4bf6609fb61a3b7b83479ca772532",
@@ -60,7 +60,7 @@ def folder(name: str) -> Path:
 
 
 def manifest(name: str) -> list[dict[str, str]]:
-    """Read what an embedded set holds; the audio itself is not touched (see `verify`).
+    """Read the manifest of an embedded set, without its audio (see `verify`).
 
     Parameters
     ----------

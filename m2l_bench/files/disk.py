@@ -1,4 +1,4 @@
-"""Files on this machine: hash them, write them whole."""
+"""Hash files and write them atomically."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
-    """Hash a file's bytes: its identity, whatever its name."""
+    """Compute the SHA-256 of a file's bytes."""
     digest = hashlib.sha256()
     with Path(path).open("rb") as file:
         while block := file.read(1 << 20):
@@ -18,7 +18,7 @@ def sha256(path: str | os.PathLike[str]) -> str:
 
 
 def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write bytes to a temporary file beside `path`, sync it to disk and rename it: whole, or not there."""
+    """Write bytes atomically: to a temporary file beside `path`, synced to disk, then renamed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".part")

@@ -1,10 +1,10 @@
-"""A folder's copy on storage that machines share without sharing a file system: whatever fsspec has a name for.
+"""A mirror of a folder on storage that machines share without a common file system, through fsspec.
 
 Conventions
 -----------
 A mirror is a URL such as ``s3://bucket/folder``, ``gs://...``, ``sftp://...`` or ``file:///...``; names below it are
-relative, with slashes. Files come and go whole, in fsspec's transactions: an object store shows a file once all of it is
-there. Whatever fails on the way there is an :class:`OSError` that names the mirror.
+relative, with slashes. Files are written in fsspec's transactions: an object store shows a file only when it is complete.
+Every failure is an :class:`OSError` that names the mirror.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Mirror:
     Parameters
     ----------
     url : str
-        Of a folder; it is made when the first file is pushed.
+        URL of a folder; it is created with the first file.
 
     Raises
     ------
@@ -53,7 +53,7 @@ class Mirror:
         self.url = url
 
     def push(self, path: Path, name: str) -> None:
-        """Copy a file there, over one of that name."""
+        """Copy a file to the mirror; an existing one is replaced."""
         place = self._place(name)
         with self._failures():
             self._fs.makedirs(place.rpartition("/")[0], exist_ok=True)
@@ -61,7 +61,7 @@ class Mirror:
                 file.write(path.read_bytes())
 
     def pull(self, name: str, path: Path) -> bool:
-        """Copy a file from there to `path`; False where there is none."""
+        """Copy a file from the mirror to `path`; return False if there is none."""
         with self._failures():
             try:
                 data = self._fs.cat_file(self._place(name))
@@ -71,7 +71,7 @@ class Mirror:
         return True
 
     def names(self, folder: str) -> list[str]:
-        """Names of the files and folders in a folder, sorted; none where it does not exist."""
+        """List the files and folders in a folder, sorted; empty if it does not exist."""
         place = self._place(folder)
         with self._failures():
             self._fs.invalidate_cache(place)  # others write there
@@ -82,7 +82,7 @@ class Mirror:
         return sorted(Path(path).name for path in found)
 
     def drop(self, name: str) -> None:
-        """Delete a file, if it is there."""
+        """Delete a file if it exists."""
         with self._failures():
             try:
                 self._fs.rm_file(self._place(name))

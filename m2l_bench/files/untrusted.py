@@ -1,10 +1,9 @@
-"""What is believed of files that somebody else made: which paths they may name, how their text is read and shown.
+"""Safe reading of untrusted files: which paths they may name, how their text is read and shown.
 
 Conventions
 -----------
-A table or a folder of audio may name what lies below its own folder and nothing else, links followed, and a suite file no
-code; the environment variable ``M2L_BENCH_ALLOW_OUTSIDE=1`` lifts that for all of them. Paths that a person types, or writes
-into a suite, are not judged.
+A table names only files below its own folder, also after links are resolved; a suite file names no code. The environment
+variable ``M2L_BENCH_ALLOW_OUTSIDE=1`` lifts both rules. Paths that a person types, or writes into a suite, are not checked.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _FEW_RECORDS = 1 << 16
 
 
 class OutsideError(ValueError):
-    """A file names something outside the folder that it may speak of."""
+    """A file names a path outside its own folder, or code."""
 
 
 def outside_allowed() -> bool:
@@ -38,7 +37,7 @@ def outside_allowed() -> bool:
 
 
 def inside(root: str | os.PathLike[str], name: str | os.PathLike[str], *, source: str | os.PathLike[str]) -> Path:
-    """The path that `name` means below `root`.
+    """Resolve a name below a folder and refuse it where it leads out.
 
     Parameters
     ----------
@@ -47,7 +46,7 @@ def inside(root: str | os.PathLike[str], name: str | os.PathLike[str], *, source
     name : path-like
         Relative to `root`.
     source : path-like
-        Who says so; begins the error.
+        File that names it; begins the error message.
 
     Returns
     -------
@@ -103,7 +102,7 @@ def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def faults(error: ValidationError) -> str:
-    """What pydantic found wrong with a file's values, in one line: for each fault its key, the constraint and the value."""
+    """Format pydantic's errors in one line: for each its key, the constraint and the value."""
     found = []
     for fault in error.errors():
         key, message = ".".join(str(part) for part in fault["loc"]), fault["msg"].removeprefix("Value error, ")
@@ -132,10 +131,10 @@ def modest_parquet(path: Path, footer: Any) -> None:
 
 
 def plain_parquet(path: Path, footer: Any) -> None:
-    """Refuse a Parquet file that has several records a row group, or claims to unfold to more bytes than it has.
+    """Refuse a Parquet file that has several records a row group, or claims to expand to more bytes than it has.
 
-    Only row groups are asked: asking a damaged footer for a column ends the process within Arrow (pyarrow 26). A column
-    coded through a dictionary may therefore unfold unseen.
+    Only row groups are checked: reading a column from a damaged footer crashes Arrow (pyarrow 26). A dictionary-coded
+    column may therefore expand unnoticed.
 
     Parameters
     ----------
@@ -157,5 +156,5 @@ def plain_parquet(path: Path, footer: Any) -> None:
 
 
 def printable(text: str) -> str:
-    """Without control and direction signs, which could hide or reorder what a reader sees, or act on a terminal."""
+    """Replace control and direction characters, which could reorder text or control a terminal, with spaces."""
     return "".join(sign if unicodedata.category(sign) not in ("Cc", "Cf", "Cs") else " " for sign in text)

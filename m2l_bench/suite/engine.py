@@ -59,7 +59,7 @@ class Job(Protocol):
     def failed(self, reason: str) -> Outcome:
         """The outcome where it could not be done at all."""
 
-    def run(self, store: Store | None, read: Read | None) -> Outcome:
+    def run(self, store: Store, read: Read | None) -> Outcome:
         """Do the work; `store` has the outcomes of the jobs that it rests on, `read` gives the audio of `path`."""
 
 
@@ -176,7 +176,7 @@ def perform(batch: Sequence[Job], workspace: Workspace | None) -> Iterator[tuple
     EngineError
         If the storage failed.
     """
-    store = workspace.store if workspace else None
+    store: Any = workspace.store if workspace else None
     try:
         for job, read in zip(batch, read_ahead([job.path for job in batch]), strict=True):
             started = time.perf_counter()

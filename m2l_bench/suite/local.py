@@ -19,6 +19,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -33,6 +34,7 @@ THREADS = dict.fromkeys(
 ATTEMPTS = 2
 _NOTHING = object()  # in place of a message that has not come
 _STARTS = 5  # failed ones before the run stops
+_GPU_DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 _PATIENCE = 10.0  # seconds that an idle worker gets to leave
 _MEMORY_CHECK = 0.5  # seconds from one look at the workers' memory to the next
 
@@ -373,12 +375,25 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
+def gpus_for(device: str | None) -> tuple[str, ...]:
+    """The GPUs that workers are pinned to, as ``CUDA_VISIBLE_DEVICES`` names them, for systems on a device.
+
+    Parameters
+    ----------
+    device : str, optional
+        ``"cuda"`` or None: every GPU that this process may use; ``"cuda:1"``: that one; another device: none.
+    """
+    kind, _, number = (device or "cuda").partition(":")
+    gpus = visible_gpus() if kind == "cuda" else ()
+    return gpus if not number else gpus[int(number) : int(number) + 1]
+
+
 def visible_gpus() -> tuple[str, ...]:
-    """The GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them; none without CUDA."""
+    """The GPUs that this process may use; none without CUDA."""
+    if os.name == "posix" and not any(Path(place).exists() for place in _GPU_DRIVERS):  # without importing PyTorch
+        return ()
     import torch
 
-    if not torch.cuda.is_available():
-        return ()
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     count = torch.cuda.device_count()
     return tuple(named.split(","))[:count] if named else tuple(map(str, range(count)))

@@ -17,7 +17,7 @@ from m2l_bench.audio import AudioError
 from m2l_bench.cards import Card
 from m2l_bench.reconstruction.metrics import METRICS, PairMetric, SetMetric
 from m2l_bench.suite.data import AudioItem, AudioSet, TaskSpec, find_audio
-from m2l_bench.suite.engine import Done, Engine, run_jobs
+from m2l_bench.suite.engine import Done, Engine, Job, run_jobs
 from m2l_bench.suite.jobs.describe import DescribeEncoder, DescribeSystem
 from m2l_bench.suite.jobs.distance import DistanceJob
 from m2l_bench.suite.jobs.encode import EncodeJob
@@ -108,7 +108,9 @@ class Plan:
     @cached_property
     def references(self) -> Scoring:
         """How the references' own windows are kept."""
-        return Scoring(spec=None, fingerprint="", encoders=tuple(self.encoders.items()))
+        return Scoring(
+            spec=None, fingerprint="", encoders=tuple(self.encoders.items()), device=self.suite.encoder_device
+        )
 
     @cached_property
     def scorings(self) -> dict[str, Scoring]:
@@ -120,6 +122,7 @@ class Plan:
                 metrics=self.pair_metrics,
                 encoders=tuple(self.encoders.items()),
                 max_length_difference=self.suite.max_length_difference,
+                device=self.suite.encoder_device,
             )
             for label, system in self.codecs.items()
         }
@@ -217,7 +220,8 @@ def make_plan(suite: Suite, engine: Engine, *, offline: bool = False) -> Plan:
             set_metrics.setdefault(metric.embedding, []).append(name)
     wanted = dict(sorted(set_metrics.items())) if suite.audio and (data or offline) else {}
     jobs: list[DescribeEncoder | DescribeSystem] = [
-        DescribeEncoder(name=name, metrics=tuple(metrics), offline=offline) for name, metrics in wanted.items()
+        DescribeEncoder(name=name, metrics=tuple(metrics), device=suite.encoder_device, offline=offline)
+        for name, metrics in wanted.items()
     ]
     jobs += [DescribeSystem(spec=spec, offline=offline) for spec in suite.system_specs()]
     described = _describe(jobs, engine)
@@ -286,7 +290,8 @@ def distance_job(plan: Plan, label: str, metric: str, items: Sequence[AudioItem]
 
 def probe_jobs(plan: Plan, system: PlannedSystem, spec: TaskSpec, store: Store) -> list[ProbeJob]:
     """Each probe of one system on one task."""
-    found, missing = [], []
+    found: list[tuple[str, str]] = []
+    missing: list[tuple[str, str]] = []
     for job in plan.encode_jobs(system, spec):
         reason = require(store, job.id, arrays=False).reason
         (missing if reason else found).append((job.item.id, reason or job.id))
@@ -326,7 +331,7 @@ def _distinct(systems: Iterable[PlannedSystem]) -> list[PlannedSystem]:
     return list(found.values())
 
 
-def _describe(jobs: Sequence[DescribeEncoder | DescribeSystem], engine: Engine) -> list[Done]:
+def _describe(jobs: Sequence[Job], engine: Engine) -> list[Done]:
     found: dict[int, Done] = {}
 
     def keep(done: Done) -> None:

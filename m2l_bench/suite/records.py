@@ -127,9 +127,9 @@ def _without_windows(
     if plan.encoders:
         reference = require(store, plan.references.job(item).id, arrays=False).value["windows"]
         for name in plan.encoders:
-            reason = next((side[name] for side in (own, reference) if isinstance(side[name], str)), None)
-            if reason is not None:
-                yield name, reason
+            reasons = [reason for side in (own, reference) if isinstance(reason := side[name], str)]
+            if reasons:
+                yield name, reasons[0]
 
 
 class _Builder:

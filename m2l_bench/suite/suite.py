@@ -175,8 +175,17 @@ class Suite(BaseModel):
         return value
 
     def system_specs(self) -> list[SystemSpec]:
-        """The systems, each on the suite's device unless it names one of its own."""
-        return [spec if spec.device else spec.model_copy(update={"device": self.device}) for spec in self.systems]
+        """The systems, each on the suite's device unless it names one of its own.
+
+        A worker sees no GPU but its own, so that ``"cuda:1"`` is ``"cuda"`` there.
+        """
+        device = self.encoder_device
+        return [spec if spec.device else spec.model_copy(update={"device": device}) for spec in self.systems]
+
+    @property
+    def encoder_device(self) -> str | None:
+        """The device of a worker: none has a number there."""
+        return self.device and self.device.partition(":")[0]
 
     def task_specs(self) -> list[TaskSpec]:
         """The tasks as the jobs take them; ``NAME=DIR`` says where the data lie."""

@@ -9,6 +9,6 @@ from m2l_bench.systems.encoders.windows import Embedding
 
 
 @lru_cache(maxsize=4)
-def load_encoder(name: str) -> Embedding:
-    """An encoder of set metrics by name, on the worker's device."""
-    return encoders.load(name)
+def load_encoder(name: str, device: str | None) -> Embedding:
+    """An encoder of set metrics by name, on the device of the suite's systems."""
+    return encoders.load(name, device=device)

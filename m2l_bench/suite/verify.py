@@ -117,11 +117,7 @@ def _check_outcomes(
     store = workspace.store
     store.refresh()
     try:
-        for job in plan.first_jobs():
-            require(store, job.id)
-        second = list(second_jobs(plan, store))
-        for job in second:
-            require(store, job.id)
+        second = _check_records(plan, workspace)
         if outcomes_digest(plan, workspace, second) != record["outcomes"]:
             found.files[record["store"]] = "changed"
             found.obstacle = "the stored outcomes are not those that the rows were made of"
@@ -143,6 +139,16 @@ def _check_outcomes(
         if job is not None:
             check = _run_again(check, job, workspace, engine, tolerance)
         found.rows.append(check)
+
+
+def _check_records(plan: Plan, workspace: Workspace) -> list[Job]:
+    """Read every outcome with its checksums; the jobs of the second phase. OSError where one is damaged or gone."""
+    for job in plan.first_jobs():
+        require(workspace.store, job.id)
+    second: list[Job] = list(second_jobs(plan, workspace.store))
+    for following in second:
+        require(workspace.store, following.id)
+    return second
 
 
 def _difference(plan: Plan, record: dict[str, Any]) -> str:
@@ -176,8 +182,8 @@ def _job_behind(row: Row, plan: Plan, second: Sequence[Job], rng: np.random.Gene
     items = next(data.items for data in plan.data if data.name == row.dataset)
     if row.statistic == "pooled":
         sides = {plan.scorings[row.system].job(item).id for item in items}
-        found = (job for job in second if isinstance(job, DistanceJob) and job.metric == row.metric)
-        return next((job for job in found if sides.issuperset(job.estimates)), None)
+        distances = [job for job in second if isinstance(job, DistanceJob) and job.metric == row.metric]
+        return next((job for job in distances if sides.issuperset(job.estimates)), None)
     return plan.scorings[row.system].job(items[rng.integers(len(items))])
 
 

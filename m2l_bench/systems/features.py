@@ -174,7 +174,7 @@ class RandomInit:
     def __init__(self, *, layer: str = "latents", config: Any = None, device: str = "cpu", seed: int = 0) -> None:
         import torch
 
-        from m2l_bench.music2latent.config import PUBLISHED
+        from m2l_bench.music2latent.config import PUBLISHED, Config
         from m2l_bench.music2latent.inference import Engine
         from m2l_bench.music2latent.network import Music2LatentNetwork
         from m2l_bench.systems.framing import seeded
@@ -184,7 +184,7 @@ class RandomInit:
             raise ValueError(f"layer must be one of {', '.join(LAYERS)}, got {layer!r}")
         is_small = config == "small"
         if is_small:
-            config = read_recipe(RECIPES / "music2latent-small.toml").config
+            config = Config.from_dict(read_recipe(RECIPES / "music2latent-small.toml").model)
         config = PUBLISHED if config is None else config
         with seeded(seed, torch.device("cpu")):
             network = Music2LatentNetwork(config).eval().requires_grad_(False).to(device)

@@ -1,7 +1,7 @@
-"""Latents in files: what ``m2l-bench encode`` writes and ``m2l-bench decode`` reads.
+"""Files of latents: written by ``m2l-bench encode``, read by ``m2l-bench decode``.
 
-A file is safetensors with the tensor ``latents``, float32 ``(streams, dim, frames)``, and as metadata the system's name and
-fingerprint, the sample rate and the length of the audio it came from, so that decoding needs nothing else.
+A file is safetensors with the tensor ``latents``, float32 ``(streams, dim, frames)``. Its metadata hold the system's name and
+fingerprint, and the SHA-256, sample rate and length of the audio, so that decoding needs nothing else.
 """
 
 from __future__ import annotations
@@ -12,13 +12,17 @@ from pathlib import Path
 import numpy as np
 
 from m2l_bench import audio as audio_io
-from m2l_bench.files.disk import write_atomic
+from m2l_bench.files.disk import sha256, write_atomic
 from m2l_bench.systems.apply import encode
 from m2l_bench.systems.base import Autoencoder, Encoder, System
 
 
+class DoneError(Exception):
+    """The target already holds the latents that would be written."""
+
+
 def file_encoder(system: System) -> Callable[[Path, Path], None]:
-    """What encodes one audio file to one of latents.
+    """Make a function that encodes one audio file to a file of latents.
 
     Parameters
     ----------
@@ -27,7 +31,8 @@ def file_encoder(system: System) -> Callable[[Path, Path], None]:
     Returns
     -------
     callable
-        Of the audio's path and of the path to write; ValueError if the audio cannot be read.
+        Takes the audio's path and the path to write. It raises ValueError if the audio cannot be read or the target exists,
+        and DoneError if the target was written by the same system from the same audio.
 
     Raises
     ------
@@ -40,11 +45,17 @@ def file_encoder(system: System) -> Callable[[Path, Path], None]:
     def encode_file(source: Path, target: Path) -> None:
         from safetensors.numpy import save
 
+        digest = sha256(source) if source.is_file() else ""
+        if target.exists():
+            if _made_from(target) == (system.fingerprint, digest):
+                raise DoneError
+            raise ValueError(f"{target}: exists already, from other audio or another system; nothing is overwritten")
         signal, rate = audio_io.load(source)
         latents, latent_rate = encode(system, signal, rate)
         metadata = {
             "system": system.name,
             "fingerprint": system.fingerprint,
+            "source_sha256": digest,
             "latent_rate": repr(latent_rate),
             "sample_rate": str(rate),
             "n_samples": str(signal.shape[-1]),
@@ -55,8 +66,20 @@ def file_encoder(system: System) -> Callable[[Path, Path], None]:
     return encode_file
 
 
+def _made_from(path: Path) -> tuple[str | None, str | None]:
+    """Read the fingerprint of the system and the SHA-256 of the audio from a file of latents; None where it has none."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError):
+        return None, None
+    return metadata.get("fingerprint"), metadata.get("source_sha256")
+
+
 def file_decoder(system: System) -> Callable[[Path, Path], None]:
-    """What decodes one file of latents to the rate and length of the audio that it came from.
+    """Make a function that decodes one file of latents to the rate and length of the audio that it came from.
 
     Parameters
     ----------
@@ -65,8 +88,8 @@ def file_decoder(system: System) -> Callable[[Path, Path], None]:
     Returns
     -------
     callable
-        Of the latents' path and of the path to write; ValueError if the file is not what :func:`file_encoder` writes, or
-        another system made it.
+        Takes the latents' path and the path to write. It raises ValueError if the file is not one that
+        :func:`file_encoder` writes, if another system made it, or if the target exists.
 
     Raises
     ------
@@ -79,6 +102,8 @@ def file_decoder(system: System) -> Callable[[Path, Path], None]:
     def decode_file(source: Path, target: Path) -> None:
         from safetensors import SafetensorError, safe_open
 
+        if target.exists():
+            raise ValueError(f"{target}: exists already, and nothing is overwritten")
         try:
             with safe_open(source, framework="numpy") as file:
                 metadata = dict(file.metadata() or {})

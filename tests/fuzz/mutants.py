@@ -18,11 +18,11 @@ import h5py
 import numpy as np
 import soundfile
 import torch
+from m2l_bench.latents import DamagedShardWarning, LatentStore, latent_key
 from safetensors.numpy import save
 
 from m2l_bench import audio
 from m2l_bench.files.weights import read_weights
-from m2l_bench.latents import DamagedShardWarning, LatentStore, latent_key
 from m2l_bench.music2latent.checkpoint import load_checkpoint, save_checkpoint
 from m2l_bench.music2latent.config import Config
 from m2l_bench.music2latent.network import Music2LatentNetwork

@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+from m2l_bench.latents import DamagedShardWarning, LatentStore, latent_key
 from safetensors.numpy import save_file
 
 from m2l_bench import audio
 from m2l_bench.audio import AudioError
 from m2l_bench.files.untrusted import parse_json
-from m2l_bench.latents import DamagedShardWarning, LatentStore, latent_key
 from m2l_bench.music2latent.config import PUBLISHED, Config
 from m2l_bench.results import Item, from_parquet, to_parquet
 from m2l_bench.suite.suite import read_suite

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from m2l_bench.latents import DamagedShardWarning, LatentStore, latent_key
 
 from m2l_bench.files.hub import CheckpointError
 from m2l_bench.files.weights import read_weights
-from m2l_bench.latents import DamagedShardWarning, LatentStore, latent_key
 from m2l_bench.music2latent.checkpoint import load_checkpoint
 from m2l_bench.results import read_rows
 from m2l_bench.systems.encoders.clap import _folder

@@ -17,8 +17,9 @@ import psutil
 import pytest
 from toy_jobs import BatchedJob, GpuJob, ThreadsJob, ToyJob, values_of
 
+from m2l_bench.cli import _local
 from m2l_bench.suite.engine import EngineError
-from m2l_bench.suite.local import LocalEngine, _serve, _Worker
+from m2l_bench.suite.local import LocalEngine, _serve, _Worker, gpus_for
 from m2l_bench.suite.store import Store
 
 TOY_RUN = """
@@ -204,3 +205,17 @@ def test_a_killed_main_process_leaves_no_worker_behind(tmp_path: Path) -> None:
     process.communicate(timeout=60)
     _, alive = psutil.wait_procs(children, timeout=20)
     assert not alive
+
+
+def test_workers_are_pinned_to_the_gpus_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("m2l_bench.suite.local._GPU_DRIVERS", ("/dev/null",))
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert gpus_for(None) == gpus_for("cuda") == ("0", "1", "2")
+    assert (gpus_for("cuda:1"), gpus_for("cpu")) == (("1",), ())
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-7,9")
+    assert (gpus_for(None), gpus_for("cuda:1")) == (("4", "GPU-7", "9"), ("GPU-7",))
+    engine = _local(workers=None)
+    assert isinstance(engine, LocalEngine)
+    assert (engine.workers, engine.gpus) == (3, ("4", "GPU-7", "9")), "one worker a GPU"
+    assert LocalEngine(workers=4, gpus=("0", "1"))._gpu() == "0"

@@ -77,7 +77,8 @@ def test_what_is_wrong_with_the_system_is_said_once(
 )
 def test_mistakes_are_named(tmp_path: Path, music, command: str, source: str, system: str, message: str) -> None:
     audio.write(tmp_path / "in.wav", music(5000), 44100)
-    result = invoke(command, tmp_path / source, tmp_path / "out", "--system", system)
+    target = tmp_path / ("out.safetensors" if command == "encode" else "out.wav")
+    result = invoke(command, tmp_path / source, target, "--system", system)
     assert result.exit_code == 2
     assert message in result.stderr
 
@@ -89,3 +90,51 @@ def test_latents_of_another_system_are_refused(tmp_path: Path, music, music_fold
 
     with pytest.raises(ValueError, match=r"must be decoded by the system that encoded it, pca .*got pca-4"):
         file_decoder(load("pca", fit_on=music_folder, dim=4))(tmp_path / "z.safetensors", tmp_path / "out.wav")
+
+
+def test_encoding_a_folder_again_skips_what_the_same_system_made_from_the_same_audio(
+    music_folder: Path, tmp_path: Path, music
+) -> None:
+    latents = tmp_path / "latents"
+    assert invoke("encode", music_folder, latents, "--system", "pca").exit_code == 0
+    (latents / "b.safetensors").unlink()
+    before = (latents / "a.safetensors").stat().st_mtime_ns
+    again = invoke("encode", music_folder, latents, "--system", "pca")
+    assert again.exit_code == 0 and "2 done before" in again.stderr
+    assert (latents / "b.safetensors").is_file()
+    assert (latents / "a.safetensors").stat().st_mtime_ns == before
+    audio.write(music_folder / "a.wav", music(7000, seed=99), 44100)
+    changed = invoke("encode", music_folder, latents, "--system", "pca")
+    assert changed.exit_code == 2 and "a.safetensors: exists already" in changed.stderr
+
+
+def test_decoding_a_folder_again_refuses_or_skips_existing(music_folder: Path, tmp_path: Path) -> None:
+    latents, back = tmp_path / "latents", tmp_path / "back"
+    assert invoke("encode", music_folder, latents, "--system", "pca").exit_code == 0
+    assert invoke("decode", latents, back, "--system", "pca").exit_code == 0
+    (back / "b.wav").unlink()
+    refused = invoke("decode", latents, back, "--system", "pca")
+    assert refused.exit_code == 2 and "a.wav: exists already" in refused.stderr
+    (back / "b.wav").unlink()
+    skipped = invoke("decode", latents, back, "--system", "pca", "--skip-existing")
+    assert skipped.exit_code == 0 and "2 done before" in skipped.stderr
+    assert (back / "b.wav").is_file()
+
+
+@pytest.mark.parametrize(("command", "name"), [("encode", "x.npy"), ("decode", "x.txt")])
+def test_output_names_must_have_a_known_suffix(tmp_path: Path, music, command: str, name: str) -> None:
+    audio.write(tmp_path / "in.wav", music(5000), 44100)
+    result = invoke(command, tmp_path / "in.wav", tmp_path / name, "--system", "pca")
+    assert result.exit_code == 2 and f"{name}: suffix must be one of " in result.stderr
+    assert not (tmp_path / name).exists()
+
+
+def test_one_reason_shared_by_all_files_is_printed_once(music_folder: Path, tmp_path: Path, monkeypatch) -> None:
+    def offline(source: Path, target: Path) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("m2l_bench.systems.files.file_encoder", lambda system: offline)
+    result = invoke("encode", music_folder, tmp_path / "latents", "--system", "pca")
+    assert result.exit_code == 2
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and lines[0].startswith("error: 3 files (") and lines[0].endswith("no network")

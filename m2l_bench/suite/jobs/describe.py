@@ -66,12 +66,14 @@ class DescribeEncoder:
     name : str
     metrics : tuple of str
         Set metrics that use it.
+    device : str, optional
     offline : bool
         As of :class:`DescribeSystem`.
     """
 
     name: str
     metrics: tuple[str, ...]
+    device: str | None = None
     offline: bool = False
 
     id: ClassVar[str] = ""
@@ -93,7 +95,7 @@ class DescribeEncoder:
         return _described(self._facts, offline=self.offline)
 
     def _facts(self) -> dict[str, Any]:
-        encoder = load_encoder(self.name)
+        encoder = load_encoder(self.name, self.device)
         metrics = ((name, METRICS[name]) for name in self.metrics)
         cards = {name: asdict(with_encoder(m, encoder).card) for name, m in metrics if isinstance(m, SetMetric)}
         return {"fingerprint": encoder.fingerprint, "cards": cards}

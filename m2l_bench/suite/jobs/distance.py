@@ -61,12 +61,12 @@ class DistanceJob:
         """The number, its interval and what each file adds to it."""
         metric = METRICS[self.metric]
         assert isinstance(metric, SetMetric)
-        sides = [
+        references, estimates = (
             [require(store, name).arrays[self.encoder].T for name in names]
             for names in (self.references, self.estimates)
-        ]
+        )
         try:
-            score = metric.score(*sides, self.seed)
+            score = metric.score(references, estimates, self.seed)
         except Unscorable as error:
             return self.failed(str(error))
         note = ""

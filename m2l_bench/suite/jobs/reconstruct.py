@@ -21,7 +21,7 @@ from m2l_bench.suite.store import Outcome, Store
 from m2l_bench.suite.suite import SystemSpec
 from m2l_bench.suite.systems import load_encoder
 from m2l_bench.systems.apply import reconstruct
-from m2l_bench.systems.encoders.windows import refusal
+from m2l_bench.systems.encoders.windows import Embedding, refusal
 
 REFERENCE = "reference"
 
@@ -55,6 +55,8 @@ class Scoring:
         Name and fingerprint of each encoder whose windows are kept for set metrics.
     max_length_difference : float
         Seconds by which ready-made reconstructions may differ in length (both are then cut to the shorter); 0 refuses.
+    device : str, optional
+        Of the encoders.
     """
 
     spec: SystemSpec | None
@@ -62,6 +64,7 @@ class Scoring:
     metrics: tuple[str, ...] = ()
     encoders: tuple[tuple[str, str], ...] = ()
     max_length_difference: float = 0.0
+    device: str | None = None
 
     @cached_property
     def id(self) -> str:
@@ -129,7 +132,10 @@ class ReconstructJob:
             if kbps is not None:
                 scores[BIT_RATE.name] = kbps
             arrays: dict[str, np.ndarray] = {}
-            windows = {name: _windows(name, estimate, rate, arrays) for name, _ in scoring.encoders}
+            windows = {
+                name: _windows(load_encoder(name, scoring.device), estimate, rate, arrays)
+                for name, _ in scoring.encoders
+            }
         # A system may be anybody's code: whatever it raises becomes this file's reason, and the run goes on.
         except Exception as error:
             return self.failed(failure_reason(error))
@@ -138,14 +144,13 @@ class ReconstructJob:
         return Outcome(value, arrays, next(reasons, ""))
 
 
-def _windows(name: str, audio: np.ndarray, rate: int, arrays: dict[str, np.ndarray]) -> int | str:
+def _windows(encoder: Embedding, audio: np.ndarray, rate: int, arrays: dict[str, np.ndarray]) -> int | str:
     """How many windows of one encoder a file has, which are put among the arrays; or why it has none."""
-    encoder = load_encoder(name)
     resampled = audio_io.resample(audio, rate, encoder.sample_rate)
     if reason := refusal(encoder, resampled):
         return reason
     windows = encoder.embed([resampled])[0]
-    arrays[name] = windows.T
+    arrays[encoder.name] = windows.T
     return len(windows)
 
 

@@ -21,7 +21,7 @@ from functools import reduce
 from itertools import pairwise
 from math import prod
 from operator import add
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -232,10 +232,14 @@ class _Quantizer(nn.Module):
     def forward(self, x: Tensor) -> Quantised:
         projected = self.in_proj(x)
         codes = self.nearest(projected)
-        chosen = self.codebook(codes).transpose(1, 2)
+        chosen = self.codebook(codes).transpose(1, 2)  # (batch, codebook_dim, frames)
         commitment, codebook = F.mse_loss(projected, chosen.detach()), F.mse_loss(chosen, projected.detach())
         through = projected + (chosen - projected).detach()  # the gradient passes by the choice
         return Quantised(self.out_proj(through), codes, commitment, codebook)
+
+    def from_codes(self, codes: Tensor) -> Tensor:
+        """(batch, frames) -> (batch, latent_dim, frames)."""
+        return self.out_proj(self.codebook(codes).transpose(1, 2))
 
     def nearest(self, projected: Tensor) -> Tensor:
         """(batch, codebook_dim, frames) -> codes, (batch, frames)."""
@@ -263,7 +267,7 @@ class _ResidualQuantizer(nn.Module):
     def from_codes(self, codes: Tensor) -> Tensor:
         """(batch, n_codebooks, frames) -> quantised latents, (batch, latent_dim, frames)."""
         books = zip(self.quantizers, codes.unbind(1), strict=True)
-        return _total([book.out_proj(book.codebook(code).transpose(1, 2)) for book, code in books])
+        return _total([cast(_Quantizer, book).from_codes(code) for book, code in books])
 
 
 def _total(parts: Sequence[Tensor]) -> Tensor:
