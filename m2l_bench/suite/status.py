@@ -7,6 +7,7 @@ and a reader knows whether a run is alive.
 
 from __future__ import annotations
 
+import filecmp
 import itertools
 import json
 import os
@@ -71,7 +72,7 @@ class RunLock:
         write_atomic(path, content.encode())
 
     def list_jobs(self, phase: int, jobs: Iterable[Job]) -> None:
-        """List the jobs of a phase, unless they are listed already."""
+        """List the jobs of a phase; a file that lists them already is left as it is."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -82,7 +83,10 @@ class RunLock:
         with pq.ParquetWriter(part, schema) as writer:
             while block := [(job.kind, job.label, job.id) for job in itertools.islice(remaining, _BLOCK)]:
                 writer.write_table(pa.table(list(map(list, zip(*block, strict=True))), schema=schema))
-        part.replace(path)
+        if path.is_file() and filecmp.cmp(part, path, shallow=False):
+            part.unlink()
+        else:
+            part.replace(path)
 
 
 @dataclass

@@ -140,7 +140,7 @@ class Store:
             if found is not None:
                 return found
             self._withdraw(*place)
-            self._index, self._ends = {}, [0] * len(self._ends)  # there may be another copy
+            self._forget()  # there may be another copy
             self.refresh()
             place, before = self._index.get(raw), place
         return None
@@ -194,11 +194,11 @@ class Store:
             for name in self.mirror.names("segments"):
                 if name.endswith(".seg") and name not in here:
                     self.mirror.pull(f"segments/{name}", self.folder / name)
-        if self.folder.is_dir():
-            with os.scandir(self.folder) as entries:
-                sizes = sorted((e.name, e.stat().st_size) for e in entries if e.name.endswith(".seg"))
-            for name, size in sizes:
-                self._scan(name, size)
+        sizes = {path.name: path.stat().st_size for path in sorted(self.folder.glob("*.seg"))}
+        if any(sizes.get(name, 0) < self._ends[number] for name, number in self._segments.items()):
+            self._forget()  # somebody deleted a segment, or cut one short
+        for name, size in sizes.items():
+            self._scan(name, size)
         return len(self._index) > before
 
     def _scan(self, name: str, size: int) -> None:
@@ -257,6 +257,11 @@ class Store:
         with suppress(OSError), (self.folder / list(self._segments)[segment]).open("r+b") as file:
             file.seek(-place - 1 if place < 0 else place)
             file.write(_WITHDRAWN)
+
+    def _forget(self) -> None:
+        self._index, self._ends = {}, [0] * len(self._ends)
+        while self._open:
+            self._open.popitem()[1].close()
 
     def _number(self, name: str) -> int:
         if name not in self._segments:
