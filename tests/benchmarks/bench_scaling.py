@@ -1,4 +1,4 @@
-"""How a run scales: two workers against one, cost and memory by the number of tracks, and the plan of a million jobs.
+"""How a run scales: made-up outcomes in the store, two workers against one, cost and memory by tracks, a million jobs planned.
 
     PYTHONPATH=. python tests/benchmarks/bench_scaling.py [MOST_TRACKS]
 
@@ -9,6 +9,7 @@ add to each job weighs as much as it ever does. Prints measured figures only; ne
 from __future__ import annotations
 
 import multiprocessing
+import subprocess
 import sys
 import tempfile
 import time
@@ -19,14 +20,13 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from m2l_bench.latents import LatentKey
-from m2l_bench.results import Item
 from m2l_bench.suite import plan as planning
-from m2l_bench.suite.data import AudioItem, AudioSet
-from m2l_bench.suite.engine import Job, JobStore, Outcome, Workspace, run_jobs
+from m2l_bench.suite.data import AudioItem, AudioSet, Read
+from m2l_bench.suite.engine import Workspace, run_jobs
 from m2l_bench.suite.local import LocalEngine
 from m2l_bench.suite.run import run_suite
-from m2l_bench.suite.suite import make_suite
+from m2l_bench.suite.store import Outcome, Store
+from m2l_bench.suite.suite import Suite, make_suite
 from tests.peak_memory import peak_memory
 
 
@@ -37,22 +37,21 @@ class Spin:
     number: int
     kind = "spin"
     label = "spin"
+    path = None
+    batch = 1
 
     @property
     def id(self) -> str:
         return f"{self.number:064x}"
 
-    def kept(self, outcome: Outcome) -> list[LatentKey]:
-        return []
-
     def failed(self, reason: str) -> Outcome:
-        return Outcome()
+        return Outcome(reason=reason)
 
-    def run(self, workspace: Workspace) -> Outcome:
+    def run(self, store: Store, read: Read | None) -> Outcome:
         total = 0
         for k in range(2_500_000):
             total += k & 7
-        return Outcome([Item(system="s", fingerprint="f", dataset="d", metric="m", card="c", item="i", value=total)])
+        return Outcome({"total": total})
 
 
 def throughput(folder: Path, rounds: int = 3, jobs: int = 60) -> None:
@@ -60,19 +59,12 @@ def throughput(folder: Path, rounds: int = 3, jobs: int = 60) -> None:
     spent: dict[int, list[float]] = {1: [], 2: []}
     for turn in range(rounds):
         for workers in spent:
-            began: list[float] = []
-            work = [Spin(n) for n in range(jobs)]
+            workspace = Workspace(folder / f"{turn}-{workers}")
             with closing(LocalEngine(workers=workers)) as engine:
-                run_jobs(
-                    [Spin(10**6 + n) for n in range(workers)], JobStore(Workspace(folder / f"{turn}-{workers}")), engine
-                )  # start up
-                run_jobs(
-                    work,
-                    JobStore(Workspace(folder / f"{turn}-{workers}")),
-                    engine,
-                    on_started=lambda job, began=began: began.append(time.perf_counter()),
-                )
-                spent[workers].append(time.perf_counter() - began[0])
+                run_jobs([Spin(10**6 + n) for n in range(workers)], workspace, engine)  # start up
+                began = time.perf_counter()
+                run_jobs([Spin(n) for n in range(jobs)], workspace, engine)
+                spent[workers].append(time.perf_counter() - began)
     one, two = (sorted(times)[rounds // 2] for times in spent.values())
     print(f"throughput of two workers over one: {one / two:.2f} (medians of {rounds}: {one:.1f} s, {two:.1f} s)")
 
@@ -100,7 +92,7 @@ def growth(folder: Path, sizes: list[int]) -> None:
         jobs: list[float] = []
         peaks: list[int] = []
 
-        def finished(job: Job, seconds: float | None, jobs: list[float] = jobs, peaks: list[int] = peaks) -> None:
+        def finished(label: str, seconds: float | None, jobs: list[float] = jobs, peaks: list[int] = peaks) -> None:
             jobs.append(seconds or 0.0)
             if len(jobs) % 20 == 1:
                 peaks.extend(peak_memory(child.pid) for child in multiprocessing.active_children())
@@ -118,27 +110,73 @@ def growth(folder: Path, sizes: list[int]) -> None:
         )
 
 
-def plan_of_a_million(jobs: int = 1_000_000) -> None:
-    """Seconds and memory of cutting a plan and naming each job; the files are made up, so none is hashed."""
-    systems = [f"s{k}=opus:{rate}k" for k, rate in enumerate((12, 16, 20, 24, 32, 40, 48, 64, 96, 128))]
-    files = jobs // len(systems) * planning.SLICE
+def made_up(files: int, systems: list[str]) -> Suite:
+    """A suite over files that do not exist, so that none is hashed."""
     items = tuple(
         AudioItem(f"album{k // 12:06d}/{k:08d}.flac", f"/music/album{k // 12:06d}/{k:08d}.flac", f"{k:064x}")
         for k in range(files)
     )
-    planning.find_audio = lambda name: AudioSet("million", items)
-    suite = make_suite({"systems": systems, "audio": ["million"], "metrics": ["si_sdr", "mel_distance"], "tasks": []})
-    began = time.perf_counter()
-    plan = planning.make_plan(suite)
-    named = plan.hash
+    planning.find_audio = lambda name: AudioSet("made-up", items)
+    metrics = ["si_sdr", "mel_distance", "stft_distance"]
+    return make_suite({"systems": systems, "audio": ["made-up"], "metrics": metrics, "tasks": []})
+
+
+def plan_of_a_million(jobs: int = 1_000_000) -> None:
+    """Seconds and memory of making a plan and naming each of its jobs."""
+    systems = [f"s{k}=opus:{rate}k" for k, rate in enumerate((12, 16, 20, 24, 32, 40, 48, 64, 96, 128))]
+    suite = made_up(jobs // len(systems), systems)
+    with closing(LocalEngine()) as engine:
+        began = time.perf_counter()
+        plan = planning.make_plan(suite, engine)
+        named = plan.hash
     print(
-        f"plan of {len(plan.jobs):,} jobs over {files:,} files: {time.perf_counter() - began:.1f} s, peak memory "
+        f"plan of {jobs:,} jobs over {jobs // len(systems):,} files: {time.perf_counter() - began:.1f} s, peak memory "
         f"{peak_memory() / 2**20:.0f} MiB ({named})"
     )
 
 
+def outcomes(n: int) -> None:
+    """Write made-up outcomes of one system, find them again, gather their run, and ask for the finished run again."""
+    suite = made_up(n, ["identity"])
+    with tempfile.TemporaryDirectory() as place, closing(LocalEngine()) as engine:
+        folder = Path(place) / "run"
+        jobs = list(planning.make_plan(suite, engine).first_jobs())
+        names = [job.id for job in jobs]
+        store = Store(folder / "store")
+        began = time.perf_counter()
+        for k, name in enumerate(names):
+            scores = {"si_sdr": 0.001 * k, "mel_distance": 1.0 + 1e-6 * k, "stft_distance": 2.0 - 1e-6 * k}
+            store.put(name, Outcome({"scores": scores, "windows": {}, "seconds": 10.0}))
+        store.close()
+        written = time.perf_counter() - began
+        began = time.perf_counter()
+        store = Store(folder / "store")
+        assert all(store.get(name) for name in names)
+        read = time.perf_counter() - began
+        store.close()
+        del jobs, names
+        before = peak_memory()
+        began = time.perf_counter()
+        run_suite(suite, out=folder, engine=engine)
+        gathered = time.perf_counter() - began
+        began = time.perf_counter()
+        again = run_suite(suite, out=folder, engine=engine)
+        assert not again.fresh and len(again.rows) == 6
+        asked = time.perf_counter() - began
+    print(
+        f"{n:7,} outcomes: written {n / written:,.0f}/s, found and read {n / read:,.0f}/s, run gathered in {gathered:.1f} s, "
+        f"asked for again in {asked:.1f} s; peak memory {before / 2**20:.0f} MiB before the run, "
+        f"{peak_memory() / 2**20:.0f} MiB after it"
+    )
+
+
 def main() -> None:
+    if sys.argv[1:2] == ["--outcomes"]:
+        outcomes(int(sys.argv[2]))
+        return
     most = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+    for n in (10_000, 100_000):  # each in a process of its own, so that its peak is its own
+        subprocess.run([sys.executable, __file__, "--outcomes", str(n)], check=True)
     with tempfile.TemporaryDirectory() as folder:
         throughput(Path(folder))
         growth(Path(folder), [size for size in (100, 1_000, 10_000) if size <= most])

@@ -87,7 +87,8 @@ def test_the_paper_suite_says_what_it_needs_and_does_nothing(tmp_path: Path, mon
         hub.patch(monkeypatch, tmp_path / "home")
         result = CliRunner().invoke(app, ["run", str(SUITES / "paper.toml"), "--dry-run"])
         assert hub.downloads() == []
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 2
+    assert "error: nothing can be run: all data are missing" in result.output
     for name in ("music2latent.pt", "musika_ae", "dac_44khz", "encodec_48khz", "clap", "vggish"):
         assert [line for line in result.stdout.splitlines() if line.startswith("download: ") and name in line], name
     assert "missing: data/musiccaps" in result.stdout
