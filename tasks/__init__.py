@@ -1,4 +1,4 @@
-"""Tasks: what is predicted from frozen latents, each with its data, splits, kind and metrics."""
+"""Tasks: labels to predict from frozen latents, each with its data, splits, kind and metrics."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _MODULES = ("tagging", "key", "genre", "instrument")
 
 
 def load_task(name: str, *, data_home: str | Path | None = None) -> Task:
-    """Find a task by its name.
+    """Load a task by its name.
 
     Parameters
     ----------
     name : str
-        Such as ``"key/tunes"``; ``"path/to/labels.csv"``, the user's own folder (see
+        A name such as ``"key/tunes"``; ``"path/to/labels.csv"``, the user's own music (see
         :mod:`m2l_bench.tasks.sources.folder`); ``"path/to/file.py:NAME"``, a :class:`~m2l_bench.tasks.base.Task` in a
-        Python file; or one that an installed package offers under the entry-point group ``m2l_bench.tasks``.
+        Python file; or a name that an installed package registers in the entry-point group ``m2l_bench.tasks``.
     data_home : path-like, optional
         Folder of the dataset; ``~/mir_datasets/DATASET`` by default.
 
@@ -52,7 +52,7 @@ def load_task(name: str, *, data_home: str | Path | None = None) -> Task:
 
 
 def task_names() -> list[str]:
-    """The names of all tasks, those of installed packages last."""
+    """Names of all tasks; those of installed packages come last."""
     return list(_known())
 
 
@@ -61,7 +61,7 @@ def _known() -> dict[str, Task]:
 
     tasks: dict[str, Task] = {}
     for module in _MODULES:
-        tasks.update(importlib.import_module(f"m2l_bench.tasks.{module}").TASKS)
+        tasks |= {task.name: task for task in importlib.import_module(f"m2l_bench.tasks.{module}").TASKS}
     for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name):
         tasks.setdefault(point.name, point.load())
     return tasks
