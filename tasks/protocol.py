@@ -12,7 +12,7 @@ import hashlib
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,34 +63,35 @@ def evaluate(
         items than `train_items`.
     """
     items = task.items()
-    train = _part(task, items, features, "train", task.split_labels("train"), train_items)
-    valid = _part(task, items, features, "valid", task.split_labels("valid"))
+    train = _part(task, items, features, "train").labelled(task.split_labels("train"))
+    valid = _part(task, items, features, "valid").labelled(task.split_labels("valid"))
     test = _part(task, items, features, "test")
-    table = task.labels or train.table
+    table = task.labels or tuple(sorted({tag for label in train.labels for tag in as_tags(label)}))
+    if train_items is not None:
+        train = train.chosen(train_items)
     fitted = _fit(task, probe, table, train, valid, seeds)
-    predicted = [test.average(_widen(model.logits(test.clips), model.classes_, len(table))) for model in fitted]
+    logits = [test.average(_widen(model.logits(test.clips), model.classes_, len(table))) for model in fitted]
 
     test_labels = task.split_labels("test")  # only now, after everything is predicted
-    rows, unlabelled = _labelled(test.items, test_labels)
-    scored = [test.items[row] for row in rows]
-    labels = [test_labels[item.id] for item in scored]
-    unseen = sorted({tag for label in labels for tag in as_tags(label)}.difference(table))
+    logits = [values[[item.id in test_labels for item in test.items]] for values in logits]
+    test = test.labelled(test_labels)
+    unseen = sorted({tag for label in test.labels for tag in as_tags(label)}.difference(table))
     if task.kind != "multi-label":  # a label that training lacks is a column of its own: always predicted wrongly
         table = (*table, *unseen)
-    targets = _targets(task, table, labels)
-    groups = np.array([item.group for item in scored])
-    logits = [_widen(values[rows], np.arange(values.shape[1]), len(table)) for values in predicted]
+    targets = _targets(task, table, test.labels)
+    groups = np.array([item.group for item in test.items])
+    logits = [_widen(values, np.arange(values.shape[1]), len(table)) for values in logits]
     return Result(
         task=task,
         probe=type(probe).__name__,
         labels=table,
-        items=scored,
+        items=test.items,
         targets=targets,
         seeds=tuple(
             _score(task, groups, targets, values, seed, float(np.max(model.scores_)))
             for seed, values, model in zip(seeds, logits, fitted, strict=True)
         ),
-        failures=(*test.failures, *unlabelled),
+        failures=test.failures,
         note=joined_notes(*_notes(task, targets, unseen, fitted, train, valid)),
         data_hash=planned_hash(task, test_labels),
         n_train=len(train.items),
@@ -111,8 +112,7 @@ class _Part:
     clips: np.ndarray
     item_of: np.ndarray
     labels: list[Label]
-    table: tuple[str, ...]  # all labels of the split, sorted
-    failures: list[tuple[str, str]]
+    failures: tuple[tuple[str, str], ...]
 
     def average(self, logits: np.ndarray) -> np.ndarray:
         """(clips, labels) -> (items, labels)."""
@@ -120,60 +120,48 @@ class _Part:
         np.add.at(sums, self.item_of, logits)
         return sums / np.bincount(self.item_of, minlength=len(self.items))[:, None]
 
+    def labelled(self, labels: Labels) -> _Part:
+        """Keep the items that have a usable label, and add it."""
+        has_label = np.array([item.id in labels for item in self.items], dtype=bool)
+        if not has_label.any():
+            raise ValueError(f"a split must have items with both features and a label, got none of {len(self.items)}")
+        kept = has_label[self.item_of]
+        items = [item for item in self.items if item.id in labels]
+        failed = [(item.id, "no usable label") for item in self.items if item.id not in labels]
+        renumbered = (np.cumsum(has_label) - 1)[self.item_of[kept]]
+        return _Part(
+            items, self.clips[kept], renumbered, [labels[item.id] for item in items], (*self.failures, *failed)
+        )
 
-def _part(
-    task: Task,
-    items: Sequence[TaskItem],
-    features: Mapping[str, np.ndarray],
-    split: str,
-    labels: Labels | None = None,
-    n_items: int | None = None,
-) -> _Part:
-    """Collect the clips of a split's items that have features and, if labels are given, a label."""
+    def chosen(self, n: int) -> _Part:
+        """Choose `n` labelled items with the labels in the proportions of all, ordered by the hashes of their ids."""
+        if not 1 <= n <= len(self.items):
+            raise ValueError(f"train_items must be 1 to {len(self.items)}, got {n}")
+        label_of = {item.id: label for item, label in zip(self.items, self.labels, strict=True)}
+        sizes, seen = Counter(self.labels), Counter[Label]()
+        share = {}  # position of an item among the items of its label, 0 to 1
+        for name in sorted(label_of, key=lambda name: hashlib.sha256(name.encode()).digest()):
+            seen[label_of[name]] += 1
+            share[name] = (seen[label_of[name]] - 0.5) / sizes[label_of[name]]
+        part = self.labelled({name: label_of[name] for name in sorted(share, key=lambda name: share[name])[:n]})
+        return replace(part, failures=self.failures)  # an item that was not chosen did not fail
+
+
+def _part(task: Task, items: list[TaskItem], features: Mapping[str, np.ndarray], split: str) -> _Part:
     planned = [item for item in items if item.split == split]
     kept = [item for item in planned if item.id in features]
-    failures = [(item.id, "no features") for item in planned if item.id not in features]
     if not kept:
         raise ValueError(f"{task.name}: features must hold items of the {split} split, got none of {len(planned)}")
-    arrays = {item.id: np.asarray(features[item.id], dtype=np.float64) for item in kept}
+    arrays = [np.asarray(features[item.id], dtype=np.float64) for item in kept]
     dim = np.asarray(next(iter(features.values()))).shape[0]
-    for name, array in arrays.items():
+    for item, array in zip(kept, arrays, strict=True):
         if array.ndim != 2 or array.shape[0] != dim or not array.shape[1]:
-            raise ValueError(f"features of {name!r} must have shape ({dim}, clips), got {array.shape}")
+            raise ValueError(f"features of {item.id!r} must have shape ({dim}, clips), got {array.shape}")
         if not np.isfinite(array).all():
-            raise ValueError(f"features of {name!r} must be finite, got {(~np.isfinite(array)).sum()} that are not")
-    if labels is not None:
-        rows, unlabelled = _labelled(kept, labels)
-        kept, failures = [kept[row] for row in rows], failures + unlabelled
-    label_of = {item.id: labels[item.id] if labels else "" for item in kept}
-    chosen = label_of if n_items is None else _chosen(label_of, n_items)
-    kept = [item for item in kept if item.id in chosen]
-    clips = np.concatenate([arrays[item.id] for item in kept], axis=1).T
-    if labels is not None:
-        clips = np.ascontiguousarray(clips)  # the last digit of a fit depends on the memory order
-    item_of = np.repeat(np.arange(len(kept)), [arrays[item.id].shape[1] for item in kept])
-    table = tuple(sorted({tag for label in label_of.values() for tag in as_tags(label)}))
-    return _Part(kept, clips, item_of, [label_of[item.id] for item in kept], table, failures)
-
-
-def _labelled(items: list[TaskItem], labels: Labels) -> tuple[list[int], list[tuple[str, str]]]:
-    """Positions of the items that have a usable label, and the failures of the others."""
-    rows = [row for row, item in enumerate(items) if item.id in labels]
-    if not rows:
-        raise ValueError(f"a split must have items with both features and a label, got none of {len(items)}")
-    return rows, [(item.id, "no usable label") for item in items if item.id not in labels]
-
-
-def _chosen(labels: Mapping[str, Label], n: int) -> set[str]:
-    """Choose `n` items with the labels in the proportions of all, ordered by the hashes of their ids."""
-    if not 1 <= n <= len(labels):
-        raise ValueError(f"train_items must be 1 to {len(labels)}, got {n}")
-    sizes, seen = Counter(labels.values()), Counter[Label]()
-    share = {}  # position of an item among the items of its label, 0 to 1
-    for name in sorted(labels, key=lambda name: hashlib.sha256(name.encode()).digest()):
-        seen[labels[name]] += 1
-        share[name] = (seen[labels[name]] - 0.5) / sizes[labels[name]]
-    return set(sorted(share, key=lambda name: share[name])[:n])
+            raise ValueError(f"features of {item.id!r} must be finite, got {(~np.isfinite(array)).sum()} that are not")
+    item_of = np.repeat(np.arange(len(kept)), [array.shape[1] for array in arrays])
+    failures = tuple((item.id, "no features") for item in planned if item.id not in features)
+    return _Part(kept, np.concatenate(arrays, axis=1).T, item_of, [], failures)
 
 
 def _targets(task: Task, table: tuple[str, ...], labels: Sequence[Label]) -> np.ndarray:

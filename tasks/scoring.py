@@ -155,16 +155,9 @@ def group_contributions(metric: Weighted, groups: np.ndarray) -> np.ndarray:
 def _ranked(targets: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, ...]:
     """Sort the items of each tag by score, and locate the present items and their ties in that order.
 
-    Returns
-    -------
-    order : np.ndarray of int, (tags, items)
-        Ascending.
-    present : np.ndarray of bool, (tags, items)
-        Whether the item at a place of `order` has the tag.
-    tag, item : np.ndarray of int, (present,)
-        Of each present item, in the order of tags and places.
-    first, last : np.ndarray of int, (present,)
-        Where its run of equal scores begins and ends (exclusive).
+    Returns ``order``, (tags, items), ascending; ``present``, (tags, items), whether the item at that place has the tag;
+    and for each present item, (present,): its ``tag``, its ``item``, and where its run of equal scores begins (``first``)
+    and ends (``last``, exclusive).
     """
     order = np.argsort(scores.T, axis=1, kind="stable")
     ordered = np.take_along_axis(scores.T, order, axis=1)

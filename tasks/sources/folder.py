@@ -39,7 +39,7 @@ class LabelTable(Source):
     @property
     def about(self) -> About:
         """Description of the dataset."""
-        return About(name=self.table.stem, version="-", licence="yours", size="-", how="It is yours.", citation="-")
+        return About(name=self.table.stem, version="-", licence="yours", size="-", how="-", citation="-")
 
     @property
     def kind(self) -> str:

@@ -93,7 +93,7 @@ class Mirdata(Source):
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Mute the log lines of mirdata and its libraries, one a missing file; our error reports it once."""
+    """Mute log lines of mirdata and its libraries (one per missing file); our error reports them once."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -154,8 +154,8 @@ class TinySol(Mirdata):
         splits = {self.fold: "test", (self.fold + 1) % 5: "valid"}
         return {name: (splits.get(track.split, "train"), name) for name, track in self._tracks.items()}
 
-    def _label(self, track: Any) -> str:
-        return str(track.instrument_full)
+    def _label(self, track: Any) -> Any:
+        return track.instrument_full
 
 
 class TinySolPitch(TinySol):
@@ -176,8 +176,8 @@ class MedleySolos(Mirdata):
     def _places(self) -> dict[str, tuple[str, str]]:
         return {name: (_SPLITS[track.subset], f"song {track.song_id}") for name, track in self._tracks.items()}
 
-    def _label(self, track: Any) -> str:
-        return str(track.instrument)
+    def _label(self, track: Any) -> Any:
+        return track.instrument
 
 
 class JamendoMoodTheme(Mirdata):
@@ -242,17 +242,9 @@ def one_key(text: str) -> str | None:
 
 
 def linked_groups(members: Mapping[str, Collection[str]]) -> dict[str, str]:
-    """Group items that share a member, directly or through others (two artists who once worked together).
+    """Name the group of each item, given its members: items that share one, directly or through others, are one group.
 
-    Parameters
-    ----------
-    members : mapping
-        Item -> its members.
-
-    Returns
-    -------
-    dict
-        Item -> name of its group: the first of the group's members in alphabetical order; the item itself without any.
+    The name is the group's first member in alphabetical order, or the item itself without members.
 
     Examples
     --------

@@ -207,12 +207,12 @@ def test_fewer_training_items_are_nested_and_in_proportion() -> None:
     source = MadeUp()
     made = task(source)
     labels = source.labels("train")
-    every = [labels[item.id] for item in made.items() if item.split == "train"]
-    chosen = {n: _part(made, made.items(), source.features(), "train", labels, n) for n in (3, 12, 75)}
+    train = _part(made, made.items(), source.features(), "train").labelled(labels)
+    chosen = {n: train.chosen(n) for n in (3, 12, 75)}
     names = {n: {item.id for item in part.items} for n, part in chosen.items()}
     assert names[3] < names[12] < names[75] and [len(several) for several in names.values()] == [3, 12, 75]
     for label in "abc":
-        assert abs(chosen[12].labels.count(label) - 12 * every.count(label) / 76) <= 1
+        assert abs(chosen[12].labels.count(label) - 12 * train.labels.count(label) / 76) <= 1
     for item, clip, label in zip(chosen[12].items, chosen[12].clips, chosen[12].labels, strict=True):
         np.testing.assert_array_equal(clip, source.features()[item.id][:, 0])
         assert label == labels[item.id]
