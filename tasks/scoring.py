@@ -202,44 +202,42 @@ def _metric(
 
 
 _MIREX = "1 same key, 0.5 same mode a fifth above{}, 0.3 relative, 0.2 parallel, else 0; mean over items"
-METRICS: dict[str, TaskMetric] = {
-    metric.card.name: metric
-    for metric in (
-        _metric("accuracy", "accuracy", "share of items whose largest logit is the target's", "-"),
-        _metric(
-            "macro_f1",
-            "macro F1",
-            "2 TP / (2 TP + FP + FN) a label, mean over the labels of the test split",
-            "-",
-            prepare=macro_f1,
-        ),
-        _metric(
-            "key_mirex",
-            "MIREX key score",
-            _MIREX.format(""),
-            "MIREX 2005; mir_eval (Raffel et al. 2014)",
-            per_item=key_hits("mirex"),
-        ),
-        _metric(
-            "key_mirex_2017",
-            "MIREX 2017 key score",
-            _MIREX.format(" or below"),
-            "MIREX 2017",
-            per_item=key_hits("mirex-2017"),
-        ),
-        _metric(
-            "roc_auc",
-            "ROC-AUC",
-            "area under the ROC curve a tag (ties one half), mean over tags both present and absent in the test split",
-            "Mann and Whitney 1947",
-            prepare=roc_auc,
-        ),
-        _metric(
-            "average_precision",
-            "PR-AUC",
-            "sum of precision times step in recall a tag, mean over tags both present and absent in the test split",
-            "scikit-learn's average_precision_score",
-            prepare=average_precision,
-        ),
-    )
-}
+_METRICS = (
+    _metric("accuracy", "accuracy", "share of items whose largest logit is the target's", "-"),
+    _metric(
+        "macro_f1",
+        "macro F1",
+        "2 TP / (2 TP + FP + FN) a label, mean over the labels of the test split",
+        "-",
+        prepare=macro_f1,
+    ),
+    _metric(
+        "key_mirex",
+        "MIREX key score",
+        _MIREX.format(""),
+        "MIREX 2005; mir_eval (Raffel et al. 2014)",
+        per_item=key_hits("mirex"),
+    ),
+    _metric(
+        "key_mirex_2017",
+        "MIREX 2017 key score",
+        _MIREX.format(" or below"),
+        "MIREX 2017",
+        per_item=key_hits("mirex-2017"),
+    ),
+    _metric(
+        "roc_auc",
+        "ROC-AUC",
+        "area under the ROC curve a tag (ties one half), mean over tags both present and absent in the test split",
+        "Mann and Whitney 1947",
+        prepare=roc_auc,
+    ),
+    _metric(
+        "average_precision",
+        "PR-AUC",
+        "sum of precision times step in recall a tag, mean over tags both present and absent in the test split",
+        "scikit-learn's average_precision_score",
+        prepare=average_precision,
+    ),
+)
+METRICS: dict[str, TaskMetric] = {metric.card.name: metric for metric in _METRICS}
