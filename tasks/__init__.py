@@ -1,31 +1,32 @@
-"""Tasks: what is predicted from frozen latents, each with its data, splits, kind and metrics."""
+"""Tasks: labels to predict from frozen latents, each with its data, splits, kind and metrics."""
 
 from __future__ import annotations
 
-import importlib
+import runpy
+from importlib.metadata import entry_points
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+
+from m2l_bench.tasks import genre, instrument, key, tagging
+from m2l_bench.tasks.base import Task
+from m2l_bench.tasks.protocol import evaluate
+from m2l_bench.tasks.sources.folder import LabelTable
+from m2l_bench.tasks.tonality import KEYS, key_score
 
 __all__ = ["evaluate", "key_score", "load_task", "task_names"]
 
-if TYPE_CHECKING:
-    from m2l_bench.tasks.base import Task
-    from m2l_bench.tasks.protocol import evaluate
-    from m2l_bench.tasks.tonality import key_score
-
 ENTRY_POINT_GROUP = "m2l_bench.tasks"
-_MODULES = ("tagging", "key", "genre", "instrument")
 
 
 def load_task(name: str, *, data_home: str | Path | None = None) -> Task:
-    """Find a task by its name.
+    """Load a task by its name.
 
     Parameters
     ----------
     name : str
-        Such as ``"key/tunes"``; ``"path/to/labels.csv"``, the user's own folder (see
+        A name such as ``"key/tunes"``; ``"path/to/labels.csv"``, the user's own music (see
         :mod:`m2l_bench.tasks.sources.folder`); ``"path/to/file.py:NAME"``, a :class:`~m2l_bench.tasks.base.Task` in a
-        Python file; or one that an installed package offers under the entry-point group ``m2l_bench.tasks``.
+        Python file; or a name that an installed package registers in the entry-point group ``m2l_bench.tasks``.
     data_home : path-like, optional
         Folder of the dataset; ``~/mir_datasets/DATASET`` by default.
 
@@ -52,36 +53,25 @@ def load_task(name: str, *, data_home: str | Path | None = None) -> Task:
 
 
 def task_names() -> list[str]:
-    """The names of all tasks, those of installed packages last."""
+    """Names of all tasks; those of installed packages come last."""
     return list(_known())
 
 
 def _known() -> dict[str, Task]:
-    from importlib.metadata import entry_points
-
-    tasks: dict[str, Task] = {}
-    for module in _MODULES:
-        tasks.update(importlib.import_module(f"m2l_bench.tasks.{module}").TASKS)
+    modules = (tagging, key, genre, instrument)
+    tasks = {task.name: task for task in chain.from_iterable(module.TASKS for module in modules)}
     for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name):
         tasks.setdefault(point.name, point.load())
     return tasks
 
 
 def _own_folder(table: Path) -> Task:
-    from m2l_bench.tasks.base import Task
-    from m2l_bench.tasks.sources.folder import LabelTable
-    from m2l_bench.tasks.tonality import KEYS
-
     source = LabelTable(table=table)
     labels = KEYS if source.kind == "key" else source.tags
     return Task(name=f"own/{table.stem}", kind=source.kind, source=source, labels=labels, group="group")
 
 
 def _from_file(name: str) -> Task:
-    import runpy
-
-    from m2l_bench.tasks.base import Task
-
     path, _, attribute = name.rpartition(":")
     if not Path(path).is_file():
         raise ValueError(f"{path}: must be a Python file with a task, no such file")
@@ -89,11 +79,3 @@ def _from_file(name: str) -> Task:
     if not isinstance(found, Task):
         raise ValueError(f"{path}: {attribute} must be a Task, got {type(found).__name__}")
     return found
-
-
-def __getattr__(name: str) -> Any:
-    # Lazy: listing tasks must import neither torch nor scikit-learn.
-    homes = {"evaluate": "protocol", "key_score": "tonality"}
-    if name in homes:
-        return getattr(importlib.import_module(f"m2l_bench.tasks.{homes[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

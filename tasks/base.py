@@ -1,29 +1,27 @@
-"""What a task is, and the protocol that every task of a kind goes through.
+"""Tasks, and the protocol of each kind of task.
 
 Conventions
 -----------
-A task is a declaration: where its items come from, their labels, and of which kind it is. The kind owns the protocol:
+A task is a declaration: the source of its items and labels, and its kind. The kind defines the protocol:
 
 ``single-label``  one label an item; accuracy (the main metric), macro F1
 ``key``           one of 24 keys; MIREX score (main), MIREX 2017 score, accuracy
 ``multi-label``   any number of tags; ROC-AUC (main), average precision
 
-Features of an item are ``(dim, clips)``: what :func:`pool` makes of its latents. Every clip is a training example; the
-logits of an item's clips are averaged, and items are what is scored, in training's validation as in the test.
-See :mod:`m2l_bench.tasks.protocol` for the one entry point.
+Features of an item have shape ``(dim, clips)``: its latents after :func:`pool`. Every clip is a training example. The
+logits of an item's clips are averaged, and items are scored, both in validation and in the test.
+See :mod:`m2l_bench.tasks.protocol` for the evaluation.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from m2l_bench.tasks.sources.source import SPLITS, About, Item, Labels, Source
+from m2l_bench.tasks.sources.source import SPLITS, About, Labels, Source, TaskItem
 from m2l_bench.tasks.tonality import parse_key
 
 KINDS: dict[str, tuple[str, ...]] = {
@@ -36,7 +34,7 @@ POOLINGS = ("mean", "mean+std")
 
 
 class LeakError(ValueError):
-    """Items that would let a probe see what it is tested on."""
+    """An item or a group occurs in more than one split."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,24 +44,24 @@ class Task:
     Attributes
     ----------
     name : str
-        ``kind-of-question/dataset``, such as ``"key/tunes"``.
+        ``question/dataset``, such as ``"key/tunes"``.
     kind : str
         A key of :data:`KINDS`.
     source : Source
     labels : tuple of str
-        The label table; empty where it is whatever the training labels are.
+        The label table; if empty, the labels of the training split.
     group : str
-        What a group is, in one word.
+        Name of a group, one word.
     may_share : tuple of (str, str)
-        Pairs of splits that groups may straddle, because the dataset's own splits do.
+        Pairs of splits that may share groups, because the dataset's own splits do.
     pooling : str
         ``"mean"`` or ``"mean+std"`` over the frames of a clip.
     clip_seconds : float, optional
         Longest clip that is pooled as one; the whole item by default.
     summary : str
-        What it asks, in one line.
+        What is predicted, in one line.
     caveat : str
-        What its numbers do not mean; stands under every table.
+        Limits of its numbers; printed under every table.
     """
 
     name: str
@@ -85,7 +83,7 @@ class Task:
 
     @property
     def about(self) -> About:
-        """What stands on the dataset's label."""
+        """Description of the dataset."""
         return self.source.about
 
     @property
@@ -95,41 +93,59 @@ class Task:
 
     @property
     def main_metric(self) -> str:
-        """The metric by which grids are selected."""
+        """The metric that selects the probe's hyperparameters."""
         return self.metrics[0]
 
-    def items(self) -> list[Item]:
-        """Its items by id, checked.
+    def items(self) -> list[TaskItem]:
+        """List the items, sorted by id, and check their splits.
 
         Raises
         ------
         LeakError
-            If an id occurs twice or a group straddles splits.
+            If an id occurs twice or a group lies in two splits.
         ValueError
             If a split is empty or has another name.
         """
         items = sorted(self.source.items())
-        check_split(items, name=self.name, group=self.group, may_share=self.may_share)
+        splits_of = defaultdict(set)
+        for item in items:
+            if item.split not in SPLITS:
+                raise ValueError(
+                    f"{self.name}: split must be one of {', '.join(SPLITS)}, got {item.split!r} of {item.id!r}"
+                )
+            splits_of[item.group].add(item.split)
+        name, count = Counter(item.id for item in items).most_common(1)[0] if items else ("", 0)
+        if count > 1:
+            raise LeakError(f"{self.name}: each item must occur once, got {name!r} {count} times")
+        allowed = [set(pair) for pair in self.may_share]
+        torn = {name: sorted(found) for name, found in splits_of.items() if len(found) > 1 and found not in allowed}
+        if torn:
+            name, found = min(torn.items())
+            raise LeakError(
+                f"{self.name}: each {self.group} must lie in one split, got {len(torn)} that do not, such as {name!r} in "
+                f"{' and '.join(found)}"
+            )
+        empty = [split for split in SPLITS if not any(item.split == split for item in items)]
+        if empty:
+            raise ValueError(f"{self.name}: every split must have items, got none in {' and '.join(empty)}")
         return items
 
     def split_labels(self, split: str) -> Labels:
-        """The labels of one split, checked against the label table; keys in the spelling of ``tonality.KEYS``.
+        """Labels of one split, checked against the label table; keys in the spelling of ``tonality.KEYS``.
 
         Raises
         ------
         ValueError
-            If a label is not in the table, or of a key task no key.
+            If a label is not in the table, or is not a key in a key task.
         """
         labels = self.source.labels(split)
         if self.kind == "key":
             labels = {item: self._key(item, label) for item, label in labels.items()}
-        for item, given in labels.items():
-            strange = (
-                set(given if isinstance(given, tuple) else (given,)).difference(self.labels) if self.labels else ()
-            )
-            if strange:
+        for item, label in labels.items():
+            unknown = set(as_tags(label)).difference(self.labels)
+            if self.labels and unknown:
                 raise ValueError(
-                    f"{self.name}: label of {item!r} must be one of {', '.join(self.labels)}, got {sorted(strange)}"
+                    f"{self.name}: label of {item!r} must be one of {', '.join(self.labels)}, got {sorted(unknown)}"
                 )
         return labels
 
@@ -140,43 +156,17 @@ class Task:
             raise ValueError(f"{self.name}: label of {item!r}: {error}") from error
 
     def pool(self, latents: np.ndarray, latent_rate: float) -> np.ndarray:
-        """Pool an item's latents as this task does: (streams, dim, frames) -> (dim, clips); see :func:`pool`."""
+        """Pool an item's latents with the task's settings: (streams, dim, frames) -> (dim, clips); see :func:`pool`."""
         return pool(latents, latent_rate, pooling=self.pooling, clip_seconds=self.clip_seconds)
 
     def at(self, data_home: str | Path | None) -> Task:
-        """The same task with its data in another folder."""
-        if data_home is None:
-            return self
-        source: Any = self.source
-        return replace(self, source=replace(source, data_home=Path(data_home)))
+        """Return the same task with its data in another folder."""
+        return self if data_home is None else replace(self, source=replace(self.source, data_home=Path(data_home)))
 
 
-def check_split(
-    items: list[Item], *, name: str, group: str = "track", may_share: tuple[tuple[str, str], ...] = ()
-) -> None:
-    """Refuse splits that leak; see :meth:`Task.items`."""
-    counts: dict[str, int] = dict.fromkeys(SPLITS, 0)
-    splits_of: dict[str, set[str]] = defaultdict(set)
-    seen: set[str] = set()
-    for item in items:
-        if item.id in seen:
-            raise LeakError(f"{name}: an item must occur once, got {item.id!r} more often")
-        if item.split not in counts:
-            raise ValueError(f"{name}: split must be one of {', '.join(SPLITS)}, got {item.split!r} of {item.id!r}")
-        seen.add(item.id)
-        counts[item.split] += 1
-        splits_of[item.group].add(item.split)
-    allowed = [frozenset(pair) for pair in may_share]
-    torn = {label: sorted(splits) for label, splits in splits_of.items() if len(splits) > 1 and splits not in allowed}
-    if torn:
-        label, splits = min(torn.items())
-        raise LeakError(
-            f"{name}: a {group} must lie in one split, got {len(torn)} that do not, such as {label!r} in "
-            f"{' and '.join(splits)}"
-        )
-    empty = [split for split, count in counts.items() if not count]
-    if empty:
-        raise ValueError(f"{name}: every split must have items, got none in {' and '.join(empty)}")
+def as_tags(label: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Tags as they are, and a label as its only tag."""
+    return label if isinstance(label, tuple) else (label,)
 
 
 def pool(
@@ -189,10 +179,10 @@ def pool(
     latents : np.ndarray, (streams, dim, frames)
         Streams are averaged.
     latent_rate : float
-        Frames a second, Hz.
+        Frames per second (Hz).
     pooling : {"mean", "mean+std"}
     clip_seconds : float, optional
-        Cut the frames into the fewest nearly equal clips that are no longer than this; no frame is dropped.
+        Cut the frames into the smallest number of nearly equal clips of at most this length; no frame is dropped.
 
     Returns
     -------
@@ -217,12 +207,3 @@ def pool(
     elif pooling not in POOLINGS:
         raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")
     return np.concatenate(parts)
-
-
-def multi_hot(labels: list[tuple[str, ...]], table: tuple[str, ...]) -> np.ndarray:
-    """Tags -> 0 and 1, (items, tags); tags that the table lacks are left out."""
-    place: Mapping[str, int] = {label: k for k, label in enumerate(table)}
-    out = np.zeros((len(labels), len(table)), dtype=np.int64)
-    for row, tags in enumerate(labels):
-        out[row, [place[tag] for tag in tags if tag in place]] = 1
-    return out

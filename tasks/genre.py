@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from m2l_bench.tasks.base import Task
-from m2l_bench.tasks.sources.embedded import TUNES, Embedded
+from m2l_bench.tasks.sources.embedded import Tunes
 from m2l_bench.tasks.sources.gtzan import Gtzan
 
 _GTZAN = ("blues", "classical", "country", "disco", "hip-hop", "jazz", "metal", "pop", "reggae", "rock")
-TASKS = {
-    task.name: task
-    for task in (
-        Task(
-            name="genre/tunes",
-            kind="single-label",
-            source=Embedded(name="genre/tunes", column="genre", about=TUNES),
-            group="tune",
-            summary="type of rendered fiddle tunes: reel, hornpipe, jig, strathspey, ...",
-            caveat="Rendered with a synthesizer: types differ in rhythm and metre alone, not in sound as genres do.",
-        ),
-        Task(
-            name="genre/gtzan",
-            kind="single-label",
-            source=Gtzan(),
-            labels=_GTZAN,
-            summary="ten genres, fault-filtered split of 930 tracks (Kereliuk et al. 2015)",
-        ),
-    )
-}
+TASKS = (
+    Task(
+        name="genre/tunes",
+        kind="single-label",
+        source=Tunes(column="genre"),
+        group="tune",
+        summary="type of rendered fiddle tunes: reel, hornpipe, jig, strathspey, ...",
+        caveat="Rendered with a synthesizer: types differ in rhythm and metre alone, not in sound as genres do.",
+    ),
+    Task(
+        name="genre/gtzan",
+        kind="single-label",
+        source=Gtzan(),
+        labels=_GTZAN,
+        summary="ten genres, fault-filtered split of 930 tracks (Kereliuk et al. 2015)",
+    ),
+)

@@ -9,7 +9,7 @@ import numpy as np
 
 from m2l_bench.tasks.base import Task
 from m2l_bench.tasks.scoring import METRICS, group_contributions
-from m2l_bench.tasks.sources.source import Item
+from m2l_bench.tasks.sources.source import TaskItem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class Result:
         Its name in tables.
     labels : tuple of str
         Columns of logits.
-    items : list of Item
+    items : list of TaskItem
         The scored test items, by id.
     targets : np.ndarray
         Label positions (items,), or tags (items, tags).
@@ -65,7 +65,7 @@ class Result:
     task: Task
     probe: str
     labels: tuple[str, ...]
-    items: list[Item]
+    items: list[TaskItem]
     targets: np.ndarray
     seeds: tuple[SeedResult, ...]
     failures: tuple[tuple[str, str], ...]

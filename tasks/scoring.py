@@ -1,10 +1,10 @@
-"""The scores of tasks, each with its card, and their intervals over groups.
+"""Metrics of tasks, each with its card, and their bootstrap intervals over groups.
 
 Conventions
 -----------
 Predictions are logits ``(items, labels)``; targets are label positions ``(items,)`` or, of tags, 0 and 1
-``(items, tags)``. A metric is *prepared* once for its targets and logits and then gives its value for any item weights
-``(items,)``: with ones, the score; with counts of how often each item was drawn, one draw of the bootstrap. A draw
+``(items, tags)``. A metric is *prepared* once for its targets and logits; it then returns its value for any item weights
+``(items,)``. Weights of one give the score; the number of times that each item was drawn gives one bootstrap draw, which
 therefore needs no sorting.
 """
 
@@ -16,16 +16,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from m2l_bench.cards import Card
-from m2l_bench.statistics import N_DRAWS, cluster_draws, contributions, draw_counts
+from m2l_bench.statistics import cluster_draws, contributions, draw_counts
 from m2l_bench.tasks.tonality import score_table
 
 Weighted = Callable[[np.ndarray], float]
-"""Item weights (items,) -> score; NaN where the weights leave it undefined."""
+"""Item weights (items,) -> score; NaN where it is undefined for these weights."""
+
+Prepare = Callable[[np.ndarray, np.ndarray], Weighted]
+PerItem = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskMetric:
-    """One score of a task.
+    """A metric of a task.
 
     Attributes
     ----------
@@ -33,12 +36,12 @@ class TaskMetric:
     prepare : callable
         ``(targets, logits) -> Weighted``.
     per_item : callable, optional
-        ``(targets, logits) -> (items,)`` where the score is the mean of items' scores.
+        ``(targets, logits) -> (items,)``, if the score is the mean of the items' scores.
     """
 
     card: Card
-    prepare: Callable[[np.ndarray, np.ndarray], Weighted]
-    per_item: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    prepare: Prepare
+    per_item: PerItem | None = None
 
 
 def hits(targets: np.ndarray, logits: np.ndarray) -> np.ndarray:
@@ -46,13 +49,13 @@ def hits(targets: np.ndarray, logits: np.ndarray) -> np.ndarray:
     return (logits.argmax(axis=1) == targets).astype(np.float64)
 
 
-def key_hits(rule: str) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """MIREX's weighted score of each item; labels are the 24 keys, in the order of ``tonality.KEYS``."""
+def key_hits(rule: str) -> PerItem:
+    """Make the MIREX key score of each item; labels are the 24 keys, in the order of ``tonality.KEYS``."""
     return lambda targets, logits: score_table(rule)[targets, logits.argmax(axis=1)]
 
 
-def mean_of(per_item: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callable[[np.ndarray, np.ndarray], Weighted]:
-    """The weighted mean of items' scores."""
+def mean_of(per_item: PerItem) -> Prepare:
+    """Make the weighted mean of the items' scores."""
 
     def prepare(targets: np.ndarray, logits: np.ndarray) -> Weighted:
         values = per_item(targets, logits)
@@ -62,7 +65,7 @@ def mean_of(per_item: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callabl
 
 
 def macro_f1(targets: np.ndarray, logits: np.ndarray) -> Weighted:
-    """F1 of each label that the targets have, averaged: ``2 TP / (2 TP + FP + FN)``."""
+    """Mean F1 over the labels that occur in the targets: ``2 TP / (2 TP + FP + FN)``."""
     n = logits.shape[1]
     predicted = logits.argmax(axis=1)
 
@@ -76,9 +79,9 @@ def macro_f1(targets: np.ndarray, logits: np.ndarray) -> Weighted:
 
 
 def roc_auc(targets: np.ndarray, logits: np.ndarray) -> Weighted:
-    """Macro area under the ROC curve: the share of (present, absent) pairs in the right order, ties counting one half.
+    """Macro area under the ROC curve: the share of (present, absent) pairs in the right order; ties count one half.
 
-    By ranks (Mann and Whitney 1947), all tags at once. Tags that no item or every item has are left out.
+    Computed from ranks (Mann and Whitney 1947), all tags at once. Tags that no item or every item has are left out.
     """
     order, present, tag, item, first, last = _ranked(targets, logits)
 
@@ -92,7 +95,7 @@ def roc_auc(targets: np.ndarray, logits: np.ndarray) -> Weighted:
 
 
 def average_precision(targets: np.ndarray, logits: np.ndarray) -> Weighted:
-    """Macro average precision: the precision at each present item's score, averaged over the present items.
+    """Macro average precision: the mean over present items of the precision at their score.
 
     Tags that no item or every item has are left out.
     """
@@ -110,54 +113,35 @@ def average_precision(targets: np.ndarray, logits: np.ndarray) -> Weighted:
     return weigh
 
 
-def group_bootstrap(
-    metrics: list[Weighted], groups: np.ndarray, *, n_draws: int = N_DRAWS, seed: int = 0, level: float = 0.95
-) -> np.ndarray:
-    """Percentile bootstrap intervals of several scores of the same items, drawing whole groups.
+def group_bootstrap(metrics: list[Weighted], groups: np.ndarray) -> np.ndarray:
+    """Percentile bootstrap intervals (95 %) of several metrics on the same items; whole groups are drawn.
 
     Parameters
     ----------
     metrics : list of Weighted
-        All are evaluated on the same draws, so that differences of scores may be taken draw by draw.
+        All are evaluated on the same draws.
     groups : np.ndarray, (items,)
-        Labels; items of one group are drawn together.
-    n_draws : int
-        At least 1000.
-    seed : int
-    level : float
-        In (0, 1).
+        Group of each item.
 
     Returns
     -------
     np.ndarray, (metrics, 2)
-        Lower and upper end; draws that leave a score undefined are left out. NaN for a single group.
+        Lower and upper end, without draws for which the score is undefined. NaN for a single group.
     """
-    draws = bootstrap_draws(metrics, groups, n_draws=n_draws, seed=seed)
+    names, member = np.unique(groups, return_inverse=True)
+    picks_of = cluster_draws(len(names)) if len(names) > 1 else ()
+    weights = (counts[member] for picks in picks_of for counts in draw_counts(picks))
+    draws = np.array([[metric(w) for metric in metrics] for w in weights]).T
     if np.isnan(draws).all():
         return np.full((len(metrics), 2), np.nan)
-    return np.nanquantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=1).T
-
-
-def bootstrap_draws(
-    metrics: list[Weighted], groups: np.ndarray, *, n_draws: int = N_DRAWS, seed: int = 0
-) -> np.ndarray:
-    """The draws themselves, (metrics, n_draws)."""
-    if n_draws < 1000:
-        raise ValueError(f"n_draws must be at least 1000, got {n_draws}")
-    _, member = np.unique(groups, return_inverse=True)
-    n_groups = int(member.max()) + 1
-    if n_groups == 1:
-        return np.full((len(metrics), n_draws), np.nan)
-    draws = cluster_draws(n_groups, n_draws=n_draws, seed=seed)
-    weights = (counts[member] for picks in draws for counts in draw_counts(picks))
-    return np.array([[metric(w) for metric in metrics] for w in weights]).T
+    return np.nanquantile(draws, [(1 - 0.95) / 2, (1 + 0.95) / 2], axis=1).T
 
 
 def group_contributions(metric: Weighted, groups: np.ndarray) -> np.ndarray:
-    """Contribution of each item to a score of all, (items,), from the jackknife over groups; their mean is the score.
+    """Contributions of the items to a score, (items,), by the jackknife over groups; their mean is the score.
 
-    A group's deviation from the score is spread evenly over its items. NaN where the score is undefined without one
-    of the groups, or there is a single group.
+    A group's deviation from the score is divided equally among its items. NaN if the score is undefined without one
+    of the groups, or if there is a single group.
     """
     _, member, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     if len(sizes) == 1:
@@ -171,16 +155,9 @@ def group_contributions(metric: Weighted, groups: np.ndarray) -> np.ndarray:
 def _ranked(targets: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, ...]:
     """Sort the items of each tag by score, and locate the present items and their ties in that order.
 
-    Returns
-    -------
-    order : np.ndarray of int, (tags, items)
-        Ascending.
-    present : np.ndarray of bool, (tags, items)
-        Whether the item at a place of `order` has the tag.
-    tag, item : np.ndarray of int, (present,)
-        Of each present item, in the order of tags and places.
-    first, last : np.ndarray of int, (present,)
-        Where its run of equal scores begins and ends (exclusive).
+    Returns ``order``, (tags, items), ascending; ``present``, (tags, items), whether the item at that place has the tag;
+    and for each present item, (present,): its ``tag``, its ``item``, and where its run of equal scores begins (``first``)
+    and ends (``last``, exclusive).
     """
     order = np.argsort(scores.T, axis=1, kind="stable")
     ordered = np.take_along_axis(scores.T, order, axis=1)
@@ -207,8 +184,10 @@ def _mean_where(numerator: np.ndarray, denominator: np.ndarray) -> float:
     return float(np.mean(numerator[defined] / denominator[defined])) if defined.any() else float("nan")
 
 
-def _card(name: str, title: str, formula: str, source: str) -> Card:
-    return Card(
+def _metric(
+    name: str, title: str, formula: str, source: str, *, prepare: Prepare | None = None, per_item: PerItem = hits
+) -> TaskMetric:
+    card = Card(
         name=name,
         title=title,
         higher_is_better=True,
@@ -217,47 +196,48 @@ def _card(name: str, title: str, formula: str, source: str) -> Card:
         channel_rule="latents are averaged over the streams (channels), logits over the clips of an item",
         source=source,
     )
+    if prepare is not None:
+        return TaskMetric(card=card, prepare=prepare)
+    return TaskMetric(card=card, prepare=mean_of(per_item), per_item=per_item)
 
 
 _MIREX = "1 same key, 0.5 same mode a fifth above{}, 0.3 relative, 0.2 parallel, else 0; mean over items"
-METRICS: dict[str, TaskMetric] = {
-    "accuracy": TaskMetric(
-        card=_card("accuracy", "accuracy", "share of items whose largest logit is the target's", "-"),
-        prepare=mean_of(hits),
-        per_item=hits,
-    ),
-    "macro_f1": TaskMetric(
-        card=_card(
-            "macro_f1", "macro F1", "2 TP / (2 TP + FP + FN) a label, mean over the labels of the test split", "-"
-        ),
+_METRICS = (
+    _metric("accuracy", "accuracy", "share of items whose largest logit is the target's", "-"),
+    _metric(
+        "macro_f1",
+        "macro F1",
+        "2 TP / (2 TP + FP + FN) a label, mean over the labels of the test split",
+        "-",
         prepare=macro_f1,
     ),
-    "key_mirex": TaskMetric(
-        card=_card("key_mirex", "MIREX key score", _MIREX.format(""), "MIREX 2005; mir_eval (Raffel et al. 2014)"),
-        prepare=mean_of(key_hits("mirex")),
+    _metric(
+        "key_mirex",
+        "MIREX key score",
+        _MIREX.format(""),
+        "MIREX 2005; mir_eval (Raffel et al. 2014)",
         per_item=key_hits("mirex"),
     ),
-    "key_mirex_2017": TaskMetric(
-        card=_card("key_mirex_2017", "MIREX 2017 key score", _MIREX.format(" or below"), "MIREX 2017"),
-        prepare=mean_of(key_hits("mirex-2017")),
+    _metric(
+        "key_mirex_2017",
+        "MIREX 2017 key score",
+        _MIREX.format(" or below"),
+        "MIREX 2017",
         per_item=key_hits("mirex-2017"),
     ),
-    "roc_auc": TaskMetric(
-        card=_card(
-            "roc_auc",
-            "ROC-AUC",
-            "area under the ROC curve a tag (ties one half), mean over tags both present and absent in the test split",
-            "Mann and Whitney 1947",
-        ),
+    _metric(
+        "roc_auc",
+        "ROC-AUC",
+        "area under the ROC curve a tag (ties one half), mean over tags both present and absent in the test split",
+        "Mann and Whitney 1947",
         prepare=roc_auc,
     ),
-    "average_precision": TaskMetric(
-        card=_card(
-            "average_precision",
-            "PR-AUC",
-            "sum of precision times step in recall a tag, mean over tags both present and absent in the test split",
-            "scikit-learn's average_precision_score",
-        ),
+    _metric(
+        "average_precision",
+        "PR-AUC",
+        "sum of precision times step in recall a tag, mean over tags both present and absent in the test split",
+        "scikit-learn's average_precision_score",
         prepare=average_precision,
     ),
-}
+)
+METRICS: dict[str, TaskMetric] = {metric.card.name: metric for metric in _METRICS}

@@ -3,36 +3,33 @@
 from __future__ import annotations
 
 from m2l_bench.tasks.base import Task
-from m2l_bench.tasks.sources.embedded import TUNES, Embedded
+from m2l_bench.tasks.sources.embedded import Tunes
 from m2l_bench.tasks.sources.magnatagatune import TAGS, MagnaTagATune
-from m2l_bench.tasks.sources.mirdata import Mirdata
+from m2l_bench.tasks.sources.mirdata import JamendoMoodTheme
 
-TASKS = {
-    task.name: task
-    for task in (
-        Task(
-            name="tagging/tunes",
-            kind="multi-label",
-            source=Embedded(name="tagging/tunes", column="tags", about=TUNES, tags=True),
-            group="tune",
-            summary="which 2 to 4 instruments of a fixed list play, in rendered fiddle tunes",
-            caveat="Rendered with a synthesizer: asks which General MIDI programs play, not what listeners would tag.",
-        ),
-        Task(
-            name="tagging/magnatagatune",
-            kind="multi-label",
-            source=MagnaTagATune(),
-            labels=TAGS,
-            group="album",
-            summary="the 50 most frequent tags of a listening game",
-            caveat="62 % of the test clips share their artist with training; musicnn was trained on this training set.",
-        ),
-        Task(
-            name="tagging/mtg-jamendo-moodtheme",
-            kind="multi-label",
-            source=Mirdata(dataset="mtg_jamendo_autotagging_moodtheme"),
-            group="artist",
-            summary="mood and theme of whole tracks, split 0",
-        ),
-    )
-}
+TASKS = (
+    Task(
+        name="tagging/tunes",
+        kind="multi-label",
+        source=Tunes(column="tags"),
+        group="tune",
+        summary="which 2 to 4 instruments of a fixed list play, in rendered fiddle tunes",
+        caveat="Rendered with a synthesizer: asks which General MIDI programs play, not what listeners would tag.",
+    ),
+    Task(
+        name="tagging/magnatagatune",
+        kind="multi-label",
+        source=MagnaTagATune(),
+        labels=TAGS,
+        group="album",
+        summary="the 50 most frequent tags of a listening game",
+        caveat="62 % of the test clips share their artist with training; musicnn was trained on this training set.",
+    ),
+    Task(
+        name="tagging/mtg-jamendo-moodtheme",
+        kind="multi-label",
+        source=JamendoMoodTheme(),
+        group="artist",
+        summary="mood and theme of whole tracks, split 0",
+    ),
+)

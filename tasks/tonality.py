@@ -1,9 +1,9 @@
-"""Keys: how they are spelled, and how near an estimate comes.
+"""Spelling of keys, and the MIREX key score.
 
 Conventions
 -----------
-There are 24 keys, written tonic, space, mode: ``"C major"``, ``"Eb minor"``. :data:`KEYS` holds one spelling of each;
-every other spelling of the same sound is read by :func:`parse_key`, so that spelling never enters a score. Reference
+There are 24 keys, written as tonic, space, mode: ``"C major"``, ``"Eb minor"``. :data:`KEYS` has one spelling of each;
+:func:`parse_key` reads every other (enharmonic) spelling, so that scores do not depend on spelling. The reference comes
 first.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 
 _TONICS = ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 KEYS = tuple(f"{tonic} {mode}" for mode in ("major", "minor") for tonic in _TONICS)
-"""Twelve major keys ascending from C, then twelve minor ones: the index is ``tonic + 12 * minor``."""
+"""Twelve major keys ascending from C, then twelve minor keys: the index is ``tonic + 12 * minor``."""
 
 _LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _MODES = {"": 0, "major": 0, "maj": 0, "dur": 0, "ionian": 0, "minor": 1, "min": 1, "m": 1, "moll": 1, "aeolian": 1}
@@ -33,7 +33,7 @@ def parse_key(text: str) -> str:
     ----------
     text : str
         Tonic letter, accidentals (``#``, ``b``, also doubled, also as signs) and mode (``major``, ``maj``, ``minor``,
-        ``min``, ``m``, ...; a missing mode is major), in any case; ``M`` alone is refused, for it reads either way.
+        ``min``, ``m``, ...; major if missing), in any case; ``M`` alone is ambiguous and refused.
 
     Returns
     -------
@@ -43,7 +43,7 @@ def parse_key(text: str) -> str:
     Raises
     ------
     ValueError
-        If it is nothing of the kind: another mode, several keys, no key.
+        If the text is not a single major or minor key.
 
     Examples
     --------
@@ -58,7 +58,7 @@ def parse_key(text: str) -> str:
 
 
 def key_score(reference: str, estimate: str, *, rule: str = "mirex") -> float:
-    """MIREX's weighted score of an estimated key.
+    """Weighted MIREX score of an estimated key.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def key_score(reference: str, estimate: str, *, rule: str = "mirex") -> float:
 
 @cache
 def score_table(rule: str) -> np.ndarray:
-    """All scores at once.
+    """Scores of all pairs of keys.
 
     Returns
     -------

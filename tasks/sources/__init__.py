@@ -1,1 +1,1 @@
-"""Where a task's items come from: a source lists them, and gives the labels of one split when asked."""
+"""Sources of the tasks' items and labels: one dataset a module."""

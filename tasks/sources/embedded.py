@@ -1,75 +1,64 @@
-"""The sets that ship with the package."""
+"""Audio sets that ship with the package; a column of their manifest is the label."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from typing import ClassVar
 
-from m2l_bench.tasks.sources.source import About, Item, Labels
+from m2l_bench import assets
+from m2l_bench.tasks.sources.source import About, Label, Source, TaskItem
 
 
 @dataclass(frozen=True, kw_only=True)
-class Embedded:
-    """A set of :mod:`m2l_bench.assets`, one column of whose manifest is the label.
+class Embedded(Source):
+    """A set of :mod:`m2l_bench.assets`. Clips with an empty label column are left out; ``data_home`` is not used.
 
     Attributes
     ----------
-    name : str
-        Of the set, such as ``"key/tunes"``.
     column : str
-        Of the manifest.
-    about : About
-    tags : bool
-        Whether the column holds tags, separated by ``;``.
-    data_home : Path, optional
-        Not used: the data are part of the package.
+        Column of the manifest with the label; tags are separated by ``;``.
     """
 
-    name: str
     column: str
-    about: About
-    tags: bool = False
-    data_home: Path | None = None
+    folder: ClassVar[str]
 
-    def items(self) -> list[Item]:
-        """Clips by path; those that bear no label of this task are not in it."""
-        from m2l_bench import assets
-
-        folder = assets.folder(self.name)
-        return [Item(row["path"], folder / row["path"], row["split"], row["group"]) for row in self._rows()]
-
-    def labels(self, split: str) -> Labels:
-        """Of one split."""
-        rows = [row for row in self._rows() if row["split"] == split]
-        if self.tags:
-            return {row["path"]: tuple(row[self.column].split(";")) for row in rows}
-        return {row["path"]: row[self.column] for row in rows}
-
-    def _rows(self) -> list[dict[str, str]]:
-        from m2l_bench import assets
-
-        return [row for row in assets.manifest(self.name) if row[self.column]]
+    def read(self) -> Iterator[tuple[TaskItem, Label]]:
+        """Yield clips, by their path in the set."""
+        folder = assets.folder(self.folder)
+        for row in assets.manifest(self.folder):
+            if label := row[self.column]:
+                item = TaskItem(row["path"], folder / row["path"], row["split"], row["group"])
+                yield item, tuple(label.split(";")) if self.column == "tags" else label
 
     def verify(self) -> None:
-        """Compare manifest and audio with their SHA-256."""
-        from m2l_bench import assets
-
-        assets.verify(self.name)
+        """Check manifest and audio against their SHA-256."""
+        assets.verify(self.folder)
 
 
-TUNES = About(
-    name="tunes",
-    version="1",
-    licence="melodies: public domain (printed 1883 and 1903); sounds: see the licence beside the audio",
-    size="ships with the package",
-    how="It is part of the package.",
-    citation="Ryan's Mammoth Collection, 1883; O'Neill, Music of Ireland, 1903; through the corpus of music21",
-)
-TONEJS = About(
-    name="tonejs",
-    version="npm tonejs-instrument-*-mp3 1.1.1 and 1.1.2",
-    licence="CC BY 3.0",
-    size="ships with the package",
-    how="It is part of the package.",
-    citation="Brosowsky, tonejs-instruments",
-)
+class Tunes(Embedded):
+    """Fiddle tunes, rendered with a synthesizer."""
+
+    folder = "tunes"
+    about = About(
+        name="tunes",
+        version="1",
+        licence="melodies: public domain (printed 1883 and 1903); sounds: see the licence beside the audio",
+        size="ships with the package",
+        how="It is part of the package.",
+        citation="Ryan's Mammoth Collection, 1883; O'Neill, Music of Ireland, 1903; through the corpus of music21",
+    )
+
+
+class ToneJs(Embedded):
+    """Recorded notes of 20 instruments."""
+
+    folder = "instrument/tonejs"
+    about = About(
+        name="tonejs",
+        version="npm tonejs-instrument-*-mp3 1.1.1 and 1.1.2",
+        licence="CC BY 3.0",
+        size="ships with the package",
+        how="It is part of the package.",
+        citation="Brosowsky, tonejs-instruments",
+    )

@@ -1,89 +1,88 @@
-"""GTZAN through mirdata where its index is there, else any copy of its folder ``genres``.
+"""GTZAN: the 930 tracks of the fault-filtered split, through mirdata or from a plain copy of its folder ``genres``.
 
 Conventions
 -----------
-Its download host is often dead, so that copies go round: ``genres/GENRE/GENRE.NNNNN.wav`` (or ``.au``), in `data_home`
-or in a folder ``gtzan_genre`` in it. Only the 930 tracks of the fault-filtered split take part.
+The download host is often down, and copies are common: ``genres/GENRE/GENRE.NNNNN.wav`` (or ``.au``), in `data_home` or
+in a folder ``gtzan_genre`` in it. A copy is used where mirdata's index is not found; it has no checksums.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable
+from functools import cache, cached_property
 from pathlib import Path
 
-from m2l_bench.tasks.sources.manifests import fault_filtered
-from m2l_bench.tasks.sources.mirdata import ADAPTORS, Mirdata
-from m2l_bench.tasks.sources.source import About, Item, Labels, MissingDataset, Source, default_home, missing
+from m2l_bench.files.disk import sha256
+from m2l_bench.tasks.sources.mirdata import HOW, Mirdata, mirdata_about
+from m2l_bench.tasks.sources.source import Label, Labels, MissingDataset, TaskItem, read_table
+
+_SPLIT = Path(__file__).parents[1] / "manifests" / "gtzan_fault_filtered.csv"
+_SPLIT_SHA256 = "2194bee9a0bedb7b81f836fdd3fd42f5b0460f51ac43cffa5c243488dacda910"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Gtzan:
-    """The fault-filtered tracks."""
+@cache
+def fault_filtered() -> dict[str, str]:
+    """Read the fault-filtered split: track id, such as ``"blues.00000"`` -> split.
 
-    data_home: Path | None = None
+    It is free of repetitions, wrong labels, distortions and artists in two splits. The ids are those of torchaudio's
+    ``GTZAN(subset=...)``.
 
-    @property
-    def about(self) -> About:
-        """What it is."""
-        return ADAPTORS["gtzan_genre"].about
+    Raises
+    ------
+    ValueError
+        If the list differs from the shipped one.
 
-    def items(self) -> list[Item]:
-        """Its tracks."""
-        return list(self._found.items())
+    References
+    ----------
+    Kereliuk, Sturm and Larsen, "Deep learning and music adversaries", 2015.
+    """
+    if (found := sha256(_SPLIT)) != _SPLIT_SHA256:
+        raise ValueError(f"{_SPLIT}: SHA-256 must be {_SPLIT_SHA256}, got {found}; install the package again")
+    return {row["id"]: row["split"] for row in read_table(_SPLIT, required=("id", "split"))}
 
-    def labels(self, split: str) -> Labels:
-        """Genres."""
-        return self._found.labels(split)
 
-    def verify(self) -> None:
-        """Compare with mirdata's MD5, where mirdata's index is there."""
-        self._found.verify()
+class Gtzan(Mirdata):
+    """The fault-filtered tracks and their genres; each track is its own group."""
 
-    @cached_property
-    def _found(self) -> Source:
-        indexed = Mirdata(dataset="gtzan_genre", data_home=self.data_home)
+    about = mirdata_about(
+        "gtzan_genre", "1.0", "none found", "1.3 GB (1,000 half-minute WAV files)",
+        "Tzanetakis and Cook, Musical genre classification of audio signals, 2002; split: Kereliuk et al., Deep "
+        "learning and music adversaries, 2015",
+        HOW + " The host of its audio is often down: any copy of its folder genres/ can be used.",
+    )  # fmt: skip
+
+    def _places(self) -> dict[str, tuple[str, str]]:
+        return {name: (split, name) for name, split in fault_filtered().items() if name in self._tracks}
+
+    def read(self) -> Iterable[tuple[TaskItem, Label | None]]:
+        """Yield the tracks in mirdata's index or, without an index, those of a plain copy."""
         try:
-            indexed.items()
+            self._places()
         except MissingDataset:
-            return _Copy(self.data_home or default_home("gtzan_genre"))
-        return indexed
-
-
-@dataclass(frozen=True)
-class _Copy:
-    home: Path
-
-    @property
-    def about(self) -> About:
-        return ADAPTORS["gtzan_genre"].about
-
-    def items(self) -> list[Item]:
-        return [Item(track, path, fault_filtered()[track], track) for track, path in self._files.items()]
+            return [(TaskItem(name, path, fault_filtered()[name], name), None) for name, path in self._copied.items()]
+        return super().read()
 
     def labels(self, split: str) -> Labels:
-        return {item.id: _genre(item.id) for item in self.items() if item.split == split}
+        """Genres, spelled as in mirdata; the track ids begin with them."""
+        genres = {item.id: item.id.split(".")[0] for item in self.items() if item.split == split}
+        return {name: "hip-hop" if genre == "hiphop" else genre for name, genre in genres.items()}
 
     def verify(self) -> None:
-        missing_tracks = sorted(set(fault_filtered()) - set(self._files))
-        if missing_tracks:
-            raise ValueError(f"{self.home}: {len(missing_tracks)} tracks are missing, such as {missing_tracks[0]}")
+        """Check against mirdata's MD5; of a plain copy, that all tracks are there."""
+        try:
+            super().verify()
+        except MissingDataset:
+            if absent := sorted(set(fault_filtered()).difference(self._copied)):
+                raise ValueError(f"{self.home}: {len(absent)} tracks are missing, such as {absent[0]}") from None
 
     @cached_property
-    def _files(self) -> dict[str, Path]:
+    def _copied(self) -> dict[str, Path]:
         for folder in (self.home / "gtzan_genre" / "genres", self.home / "genres", self.home):
-            places = {track: folder / track.split(".")[0] / track for track in fault_filtered()}
-            found = {
-                track: path.with_name(path.name + suffix)
-                for track, path in places.items()
+            paths = [
+                folder / name.split(".")[0] / f"{name}{suffix}"
+                for name in fault_filtered()
                 for suffix in (".wav", ".au")
-                if path.with_name(path.name + suffix).is_file()
-            }
-            if found:
+            ]
+            if found := {path.stem: path for path in paths if path.is_file()}:
                 return found
-        raise missing(self.about, self.home)
-
-
-def _genre(track: str) -> str:
-    name = track.split(".")[0]
-    return "hip-hop" if name == "hiphop" else name  # as mirdata spells it
+        raise self.missing()

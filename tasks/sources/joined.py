@@ -1,57 +1,46 @@
-"""Two datasets as one source: one gives the training (and validation) items, the other the test items."""
+"""Two datasets as one source: one gives the training and validation items, the other the test items."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from itertools import chain
 
-from m2l_bench.tasks.sources.source import About, Item, Labels, Source
+from m2l_bench.tasks.sources.source import About, Labels, Source, TaskItem
 
 
 @dataclass(frozen=True, kw_only=True)
-class Joined:
-    """Items of several sources, which must not share an id.
+class Joined(Source):
+    """Items of several sources, whose ids must differ; each lies in the folder `data_home` / its name.
 
     Attributes
     ----------
-    parts : tuple of (str, Source)
-        Folder name below `data_home`, and the source.
-    data_home : Path, optional
-        Holds one folder a part.
+    parts : tuple of Source
     """
 
-    parts: tuple[tuple[str, Any], ...]
-    data_home: Path | None = None
+    parts: tuple[Source, ...]
 
     @property
     def about(self) -> About:
-        """What they are, together."""
-        told = [part.about for part in self._placed()]
+        """Descriptions of the parts, separated by semicolons."""
+        parts = [asdict(part.about) for part in self.parts]
+        return About(**{name: "; ".join(dict.fromkeys(part[name] for part in parts)) for name in parts[0]})
 
-        def both(name: str) -> str:
-            return "; ".join(dict.fromkeys(getattr(about, name) for about in told))
-
-        return About(**{name: both(name) for name in About.__dataclass_fields__})
-
-    def items(self) -> list[Item]:
-        """The items of all parts."""
-        return [item for part in self._placed() for item in part.items()]
+    def items(self) -> list[TaskItem]:
+        """List the items of all parts."""
+        return [item for part in self._placed for item in part.items()]
 
     def labels(self, split: str) -> Labels:
-        """The labels of one split; a part without items in it is not asked."""
-        found: dict[str, Any] = {}
-        for part in self._placed():
-            if any(item.split == split for item in part.items()):
-                found.update(part.labels(split))
-        return found
+        """Labels of one split, of all parts."""
+        return dict(chain.from_iterable(part.labels(split).items() for part in self._placed))
 
     def verify(self) -> None:
         """Check every part."""
-        for part in self._placed():
+        for part in self._placed:
             part.verify()
 
+    @cached_property
     def _placed(self) -> list[Source]:
         if self.data_home is None:
-            return [part for _, part in self.parts]
-        return [replace(part, data_home=self.data_home / name) for name, part in self.parts]
+            return list(self.parts)
+        return [replace(part, data_home=self.data_home / part.about.name) for part in self.parts]

@@ -9,75 +9,52 @@ the others; validation and test may share theirs. The group is the instrument.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from m2l_bench.files.untrusted import inside, parse_json
-from m2l_bench.tasks.sources.source import SPLITS, About, Item, Labels, default_home, missing
+from m2l_bench.tasks.sources.source import SPLITS, About, Label, Source, TaskItem
 
 FAMILIES = (
     "bass", "brass", "flute", "guitar", "keyboard", "mallet", "organ", "reed", "string", "synth_lead", "vocal",
 )  # fmt: skip
 PUBLISHED = {"train": 289_205, "valid": 12_678, "test": 4_096}
-ABOUT = About(
-    name="nsynth",
-    version="2017, json/wav",
-    licence="CC BY 4.0",
-    size="25 GB to download, 39 GB unpacked",
-    how="From https://magenta.tensorflow.org/datasets/nsynth take the three json/wav archives and unpack them "
-    "side by side.",
-    citation="Engel et al., Neural audio synthesis of musical notes with WaveNet autoencoders, 2017",
-)
 
 
-@dataclass(frozen=True, kw_only=True)
-class NSynth:
-    """Notes and their families."""
+class NSynth(Source):
+    """Notes and their instrument families."""
 
-    data_home: Path | None = None
-    about: About = ABOUT
+    about = About(
+        name="nsynth",
+        version="2017, json/wav",
+        licence="CC BY 4.0",
+        size="25 GB to download, 39 GB unpacked",
+        how="From https://magenta.tensorflow.org/datasets/nsynth take the three json/wav archives and unpack them "
+        "side by side.",
+        citation="Engel et al., Neural audio synthesis of musical notes with WaveNet autoencoders, 2017",
+    )
 
-    def items(self) -> list[Item]:
-        """Notes by name."""
-        return [
-            Item(
-                name,
-                inside(self._home, f"nsynth-{split}/audio/{name}.wav", source=table),
-                split,
-                note["instrument_str"],
-            )
-            for split, table in self._tables.items()
-            for name, note in self._notes[split].items()
-        ]
-
-    def labels(self, split: str) -> Labels:
-        """Instrument families."""
-        return {name: note["instrument_family_str"] for name, note in self._notes[split].items()}
+    def read(self) -> Iterator[tuple[TaskItem, Label]]:
+        """Yield the notes, by name; the group is the instrument."""
+        tables = {split: self.home / f"nsynth-{split}" / "examples.json" for split in SPLITS}
+        if not all(table.is_file() for table in tables.values()):
+            raise self.missing()
+        for split, table in tables.items():
+            for name, note in _read_notes(table).items():
+                path = inside(self.home, f"nsynth-{split}/audio/{name}.wav", source=table)
+                yield TaskItem(name, path, split, note["instrument_str"]), note["instrument_family_str"]
 
     def verify(self) -> None:
-        """Check the published number of notes and that each has its file; the dataset has no checksums a file."""
+        """Check the published number of notes and that each has its file; the dataset has no checksums of files."""
+        items = self.items()
         for split, count in PUBLISHED.items():
-            if len(self._notes[split]) != count:
-                raise ValueError(f"nsynth: the {split} split must have {count} notes, got {len(self._notes[split])}")
-        lost = [item.path for item in self.items() if not item.path.is_file()]
-        if lost:
-            raise ValueError(f"nsynth: {len(lost)} files missing, such as {lost[0]}")
-
-    @property
-    def _home(self) -> Path:
-        return default_home(ABOUT.name) if self.data_home is None else self.data_home
-
-    @property
-    def _tables(self) -> dict[str, Path]:
-        return {split: self._home / f"nsynth-{split}" / "examples.json" for split in SPLITS}
-
-    @cached_property
-    def _notes(self) -> dict[str, dict[str, dict[str, Any]]]:
-        if not all(table.is_file() for table in self._tables.values()):
-            raise missing(ABOUT, self._home)
-        return {split: _read_notes(table) for split, table in self._tables.items()}
+            found = sum(item.split == split for item in items)
+            if found != count:
+                raise ValueError(f"nsynth: the {split} split must have {count} notes, got {found}")
+        absent = [item.path for item in items if not item.path.is_file()]
+        if absent:
+            raise ValueError(f"nsynth: {len(absent)} files are missing, such as {absent[0]}")
 
 
 def _read_notes(table: Path) -> dict[str, dict[str, Any]]:

@@ -1,10 +1,10 @@
-"""What a source of items is, and the small rules that several sources share.
+"""Base of the sources of items, and the rules that several sources share.
 
 Conventions
 -----------
-A source knows items (audio file, split, group) and, apart from them, labels. Labels are asked for one split at a time,
-so that those of the test split stay out of reach until the predictions exist. Splits are ``"train"``, ``"valid"`` and
-``"test"``. Items of one group (a tune, an artist, an album) may not straddle splits.
+A source lists items (audio file, split, group) without labels. Labels are read one split at a time, so that the test
+labels are not read before the predictions exist. Splits are ``"train"``, ``"valid"`` and ``"test"``. All items of one
+group (a tune, an artist, an album) must lie in one split.
 """
 
 from __future__ import annotations
@@ -13,21 +13,23 @@ import csv
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 SPLITS = ("train", "valid", "test")
-Labels = Mapping[str, str] | Mapping[str, tuple[str, ...]]
-"""Item -> its label, or its tags; an item that bears no usable label is absent."""
+Label = str | tuple[str, ...]
+"""One label (or key), or the tags of an item."""
+Labels = Mapping[str, Label]
+"""Item id -> label or tags; items without a usable label are left out."""
 
 
 class MissingDataset(ValueError):
-    """A dataset that is not where it should be; the message says how to get it, its size and its licence."""
+    """A dataset was not found; the message says how to get it, its size and its licence."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class About:
-    """What stands on a dataset's label.
+    """Description of a dataset.
 
     Attributes
     ----------
@@ -35,9 +37,9 @@ class About:
     version : str
         Pinned.
     licence : str
-        As its makers state it.
+        As stated by the authors.
     size : str
-        Of the download.
+        Size of the download.
     how : str
         How to get it, one or two sentences.
     citation : str
@@ -53,19 +55,19 @@ class About:
 
 
 @dataclass(frozen=True, order=True)
-class Item:
-    """One thing to predict a label of.
+class TaskItem:
+    """One item of a task: an audio file with its split and group.
 
     Attributes
     ----------
     id : str
         Unique in the task.
     path : Path
-        Its audio.
+        Audio file.
     split : str
         ``"train"``, ``"valid"`` or ``"test"``.
     group : str
-        What may not straddle splits, and is drawn together by the bootstrap.
+        Items of one group lie in one split and are resampled together by the bootstrap.
     """
 
     id: str
@@ -74,38 +76,59 @@ class Item:
     group: str
 
 
-class Source(Protocol):
-    """A dataset, or a part of one."""
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Base class of sources: a dataset, or a part of one. A subclass gives ``about``, `read` and `verify`.
+
+    Attributes
+    ----------
+    data_home : Path, optional
+        Folder of the dataset; ``~/mir_datasets/NAME`` by default, as in mirdata.
+    """
+
+    data_home: Path | None = None
 
     @property
     def about(self) -> About:
-        """What it is."""
+        """Description of the dataset."""
+        raise NotImplementedError
 
-    def items(self) -> Sequence[Item]:
-        """Its items, without labels."""
-
-    def labels(self, split: str) -> Labels:
-        """The labels of one split."""
+    def read(self) -> Iterable[tuple[TaskItem, Label | None]]:
+        """Yield all items with their labels; None for an item without a usable label."""
+        raise NotImplementedError
 
     def verify(self) -> None:
         """Check the files against their checksums; raise ValueError where one differs."""
+        raise NotImplementedError
 
+    def items(self) -> list[TaskItem]:
+        """List the items, without labels."""
+        return [item for item, _ in self._entries]
 
-def missing(about: About, place: Path | str) -> MissingDataset:
-    """The error of a dataset that is not there."""
-    return MissingDataset(
-        f"{about.name} {about.version} must lie in {place}, nothing usable there. {about.how} "
-        f"Size: {about.size}. Licence: {about.licence}. Nothing is downloaded unasked."
-    )
+    def labels(self, split: str) -> Labels:
+        """Labels of the items of one split, by item id."""
+        return {item.id: label for item, label in self._entries if item.split == split and label is not None}
 
+    @property
+    def home(self) -> Path:
+        """Folder of the dataset."""
+        return Path.home() / "mir_datasets" / self.about.name if self.data_home is None else self.data_home
 
-def default_home(name: str) -> Path:
-    """Where a dataset is looked for when no folder is given: ``~/mir_datasets/NAME``, as mirdata has it."""
-    return Path.home() / "mir_datasets" / name
+    def missing(self) -> MissingDataset:
+        """Make the error of a dataset that was not found."""
+        about = self.about
+        return MissingDataset(
+            f"{about.name} {about.version} must be in {self.home}, but it was not found there. {about.how} "
+            f"Size: {about.size}. Licence: {about.licence}. Datasets are never downloaded automatically."
+        )
+
+    @cached_property
+    def _entries(self) -> list[tuple[TaskItem, Label | None]]:
+        return list(self.read())
 
 
 def hashed_split(group: str, shares: Mapping[str, float]) -> str:
-    """Deal a group to a split by its name alone: stable under additions, the same everywhere, no file needed.
+    """Assign a group to a split by a hash of its name: the split does not change when items are added.
 
     Parameters
     ----------
@@ -126,68 +149,28 @@ def hashed_split(group: str, shares: Mapping[str, float]) -> str:
     return split
 
 
-def linked_groups(members: Mapping[str, Iterable[str]]) -> dict[str, str]:
-    """Group items that share any member, directly or through others (two artists who once worked together).
-
-    Parameters
-    ----------
-    members : mapping
-        Item -> its members.
-
-    Returns
-    -------
-    dict
-        Item -> the name of its group: the first of all its members in alphabetical order; the item itself without any.
-
-    Examples
-    --------
-    >>> linked_groups({"1": ["a", "b"], "2": ["b", "c"], "3": ["d"], "4": []})
-    {'1': 'a', '2': 'a', '3': 'd', '4': '4'}
-    """
-    parent: dict[str, str] = {}
-
-    def root(name: str) -> str:
-        while parent.setdefault(name, name) != name:
-            name = parent[name]
-        return name
-
-    listed = {item: sorted(names) for item, names in members.items()}
-    for names in listed.values():
-        for other in names[1:]:
-            low, high = sorted((root(names[0]), root(other)))
-            parent[high] = low
-    return {item: root(names[0]) if names else item for item, names in listed.items()}
-
-
 def read_table(path: Path, *, delimiter: str = ",", required: Sequence[str] = ()) -> list[dict[str, str]]:
     """Read a table with a header line (UTF-8).
 
     Raises
     ------
     ValueError
-        If it is not UTF-8 or no such table, a required column is missing, or a line has too few or too many fields.
+        If the file is not a table in UTF-8, a required column is missing, or a line has too few or too many fields.
     """
+    rows = []
     try:
-        return _read_table(path, delimiter, required)
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, delimiter=delimiter, strict=True)
+            header = list(reader.fieldnames or [])
+            if not set(required).issubset(header):
+                got = ", ".join(header) or "none"
+                raise ValueError(f"{path}: must have the columns {', '.join(required)}, got {got}")
+            for row in reader:
+                if None in row or None in row.values():
+                    raise ValueError(f"{path}, line {reader.line_num}: must have {len(header)} fields")
+                rows.append(row)
     except (csv.Error, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: must be a table in UTF-8 with fields parted by {delimiter!r} ({error})") from error
-
-
-def _read_table(path: Path, delimiter: str, required: Sequence[str]) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, delimiter=delimiter, strict=True)
-        header = list(reader.fieldnames or [])
-        lacking = [name for name in required if name not in header]
-        if lacking:
-            raise ValueError(f"{path}: must have the columns {', '.join(required)}, got {', '.join(header) or 'none'}")
-        rows = []
-        for row in reader:
-            if None in row or None in row.values():
-                raise ValueError(f"{path}, line {reader.line_num}: must have {len(header)} fields")
-            rows.append(row)
+        raise ValueError(
+            f"{path}: must be a table in UTF-8 with fields separated by {delimiter!r} ({error})"
+        ) from error
     return rows
-
-
-def ids_checksum(ids: Iterable[str]) -> str:
-    """SHA-256 of sorted ids, one a line: the identity of a split."""
-    return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Synthetic folders of the layouts that public datasets have: tones for music, real loaders."""
+"""Synthetic folders with the layouts of public datasets: tones instead of music, read by the real loaders."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from m2l_bench.audio import load, write
-from m2l_bench.tasks.sources.manifests import fault_filtered
+from m2l_bench.tasks.sources.gtzan import fault_filtered
 
 RATE = 22050
 
@@ -114,24 +114,8 @@ def tinysol(home: Path) -> Path:
         stem = f"{name[:2]}-ord-{pitch}-ff-N-{k}"
         path = f"Family/{name}/ordinario/{stem}.wav"
         tone(home / "audio" / "TinySOL" / path, k % 6, k)
-        rows.append(
-            [
-                path,
-                (k // 6) % 5,
-                "Family",
-                name[:2],
-                name,
-                "ord",
-                "ordinario",
-                pitch,
-                60 + k % 2,
-                "ff",
-                4,
-                0,
-                "",
-                "FALSE",
-            ]
-        )
+        fixed = ["ff", 4, 0, "", "FALSE"]
+        rows.append([path, (k // 6) % 5, "Family", name[:2], name, "ord", "ordinario", pitch, 60 + k % 2, *fixed])
         tracks[stem] = {"audio": f"audio/TinySOL/{path}"}
     table(home / "annotation" / "TinySOL_metadata.csv", rows)
     index(home, "tinysol_index_6.0.json", tracks)
@@ -222,7 +206,7 @@ def magnatagatune(home: Path) -> Path:
 LAYOUTS: dict[str, tuple[Callable[[Path], Path], int]] = {
     "key/giantsteps": (giantsteps, 60 + 16),
     "key/beatport": (beatport, 60),
-    "genre/gtzan": (gtzan, 0),
+    "genre/gtzan": (gtzan, 70),
     "instrument/tinysol": (tinysol, 60),
     "instrument/tinysol:3": (tinysol, 60),
     "pitch/tinysol": (tinysol, 60),

@@ -1,4 +1,4 @@
-"""A made-up task whose source records when labels are asked for."""
+"""A made-up task whose source records when labels are read."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from m2l_bench.tasks.base import Task
-from m2l_bench.tasks.sources.source import About, Item, Labels
+from m2l_bench.tasks.sources.source import About, Labels, TaskItem
 
 ABOUT = About(name="made-up", version="1", licence="none", size="0 B", how="Make it up.", citation="-")
 
 
 @dataclass
 class MadeUp:
-    """Items whose labels show in their features."""
+    """Items whose labels can be predicted from their features."""
 
     kind: str = "single-label"
     n: int = 150
@@ -38,9 +38,11 @@ class MadeUp:
         if self.shuffle:
             self._y = rng.permutation(self._y)
 
-    def items(self) -> list[Item]:
+    def items(self) -> list[TaskItem]:
         splits = np.repeat(["train", "valid", "test"], [self.n - 2 * (self.n // 4), self.n // 4, self.n // 4])
-        items = [Item(f"i{k:03d}", Path(f"{k}.wav"), str(splits[k]), f"g{k // 2}-{splits[k]}") for k in range(self.n)]
+        items = [
+            TaskItem(f"i{k:03d}", Path(f"{k}.wav"), str(splits[k]), f"g{k // 2}-{splits[k]}") for k in range(self.n)
+        ]
         return items[::-1]
 
     def label(self, k: int) -> str | tuple[str, ...]:

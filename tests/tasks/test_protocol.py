@@ -1,4 +1,4 @@
-"""The protocol: what it scores, what it cannot see, what it does not depend on."""
+"""The evaluation protocol: scores, access to the test labels, and what the result does not depend on."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from made_up import MadeUp, task
 from sklearn import metrics
 
 from m2l_bench.probes import LinearProbe, MLPProbe
-from m2l_bench.tasks.base import LeakError, Task, check_split, pool
-from m2l_bench.tasks.outcome import Result, compare
+from m2l_bench.tasks.base import LeakError, Task, pool
+from m2l_bench.tasks.outcome import Result
 from m2l_bench.tasks.protocol import _part, evaluate
-from m2l_bench.tasks.sources.source import Item
+from m2l_bench.tasks.sources.source import TaskItem
 
 PROBE = LinearProbe(l2=(1e-3, 1e-1))
 MLP = MLPProbe(hidden_size=16, max_epochs=15, batch_size=16, learning_rates=(1e-2,))
@@ -23,8 +23,12 @@ KINDS = ["single-label", "key", "multi-label"]
 
 
 def same(one: Result, other: Result) -> None:
-    assert one.rows(system="s", fingerprint="f") == other.rows(system="s", fingerprint="f")
-    assert repr(one.item_rows(system="s", fingerprint="f")) == repr(other.item_rows(system="s", fingerprint="f"))
+    for name in ("probe", "labels", "items", "failures", "note", "data_hash", "n_train"):
+        assert getattr(one, name) == getattr(other, name)
+    np.testing.assert_array_equal(one.targets, other.targets)
+    for mine, theirs in zip(one.seeds, other.seeds, strict=True):
+        np.testing.assert_array_equal(mine.logits, theirs.logits)
+        assert dataclasses.replace(mine, logits=theirs.logits) == theirs
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -48,7 +52,7 @@ def test_scores_are_those_of_the_probes_predictions(kind: str, probe: LinearProb
 def test_a_probe_that_did_not_converge_is_told_in_the_note_alone() -> None:
     source, note = MadeUp(noise=2.0), "The probe's training was stopped before it converged."
     early = evaluate(task(source), source.features(), LinearProbe(l2=(1e-9,), max_iter=2), seeds=(0, 1))
-    assert all(note in row.notes for row in early.rows(system="s", fingerprint="f"))
+    assert note in early.note
     assert note not in evaluate(task(source), source.features(), PROBE, seeds=(0,)).note
 
 
@@ -98,7 +102,7 @@ def test_a_source_that_raises_on_test_labels_stops_only_the_scoring() -> None:
     source = Sealed()
     with pytest.raises(PermissionError, match="sealed") as error:
         evaluate(task(source), source.features(), PROBE)
-    assert "_score" in [entry.name for entry in error.traceback]
+    assert source.events == ["labels train", "labels valid"] and "evaluate" in [entry.name for entry in error.traceback]
 
 
 def test_the_grid_never_sees_the_test_split() -> None:
@@ -116,7 +120,7 @@ def test_the_grid_never_sees_the_test_split() -> None:
 @pytest.mark.parametrize("probe", [PROBE, MLP], ids=["linear", "mlp"])
 def test_order_of_files_and_seeds_evaluated_together_change_nothing(probe: LinearProbe | MLPProbe) -> None:
     class Reordered(MadeUp):
-        def items(self) -> list[Item]:
+        def items(self) -> list[TaskItem]:
             return super().items()[::-1]
 
     one, other = MadeUp(), Reordered()
@@ -177,9 +181,9 @@ def test_items_without_features_or_label_are_counted_and_named() -> None:
     del features["i148"], features["i000"]
     result = evaluate(task(source, caveat="Made up."), features, PROBE, seeds=(0,))
     assert dict(result.failures) == {"i148": "no features", "i149": "no usable label"}
-    row = result.rows(system="s", fingerprint="f")[0]
-    assert (row.n_planned, row.n_scored, row.n_failed) == (37, 35, 2)
-    assert row.notes == ("Made up.", "2 training items were left out (no features or no usable label).")
+    assert len(result.items) == 35 and result.n_train == 74
+    assert result.note.startswith("Made up.")
+    assert "2 training items were left out (no features or no usable label)." in result.note
 
 
 def test_a_label_that_training_lacks_is_wrong_and_a_tag_that_the_test_lacks_is_dropped() -> None:
@@ -192,8 +196,8 @@ def test_a_label_that_training_lacks_is_wrong_and_a_tag_that_the_test_lacks_is_d
     source = Strange()
     result = evaluate(task(source), source.features(), PROBE, seeds=(0,))
     assert result.labels == ("a", "b", "c", "z") and "do not occur in training: z" in result.note
-    values = {item.item: item.value for item in result.item_rows(system="s", fingerprint="f") if item.prediction}
-    assert values["i149"] == 0.0
+    values = result.item_values("accuracy", result.seeds[0])
+    assert values[[item.id for item in result.items].index("i149")] == 0.0
     source = Strange("multi-label")
     result = evaluate(task(source), source.features(), PROBE, seeds=(0,))
     assert "1 of 3 tags are absent" in result.note and 0.8 < result.mean("roc_auc") <= 1
@@ -202,7 +206,8 @@ def test_a_label_that_training_lacks_is_wrong_and_a_tag_that_the_test_lacks_is_d
 def test_fewer_training_items_are_nested_and_in_proportion() -> None:
     source = MadeUp()
     made = task(source)
-    train = _part(made, made.items(), source.features(), "train").labelled(source.labels("train"))
+    labels = source.labels("train")
+    train = _part(made, made.items(), source.features(), "train").labelled(labels)
     chosen = {n: train.chosen(n) for n in (3, 12, 75)}
     names = {n: {item.id for item in part.items} for n, part in chosen.items()}
     assert names[3] < names[12] < names[75] and [len(several) for several in names.values()] == [3, 12, 75]
@@ -210,7 +215,7 @@ def test_fewer_training_items_are_nested_and_in_proportion() -> None:
         assert abs(chosen[12].labels.count(label) - 12 * train.labels.count(label) / 76) <= 1
     for item, clip, label in zip(chosen[12].items, chosen[12].clips, chosen[12].labels, strict=True):
         np.testing.assert_array_equal(clip, source.features()[item.id][:, 0])
-        assert label == source.labels("train")[item.id]
+        assert label == labels[item.id]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -230,57 +235,42 @@ def test_a_learning_curve_ends_at_the_whole_training_split(kind: str) -> None:
 
 
 def test_group_overlap_is_refused() -> None:
-    source = MadeUp()
-    items = source.items()
+    def checked(changed: list[TaskItem], **options: object) -> list[TaskItem]:
+        source = MadeUp()
+        source.items = lambda: changed
+        return task(source, **options).items()
+
+    items = MadeUp().items()
     torn = [dataclasses.replace(items[0], group="x"), dataclasses.replace(items[-1], group="x"), *items[1:-1]]
     with pytest.raises(
-        LeakError, match="made/up: a tune must lie in one split, got 1 that do not, such as 'x' in test and train"
+        LeakError, match="made/up: each tune must lie in one split, got 1 that do not, such as 'x' in test and train"
     ):
-        check_split(torn, name="made/up", group="tune")
-    check_split(torn, name="made/up", may_share=(("test", "train"),))
-    with pytest.raises(LeakError, match="must occur once, got 'i149' more often"):
-        check_split([*items, items[0]], name="made/up")
+        checked(torn, group="tune")
+    assert len(checked(torn, may_share=(("test", "train"),))) == 150
+    with pytest.raises(LeakError, match="each item must occur once, got 'i149' 2 times"):
+        checked([*items, items[0]])
     with pytest.raises(ValueError, match="split must be one of train, valid, test, got 'dev' of 'i149'"):
-        check_split([dataclasses.replace(items[0], split="dev")], name="made/up")
+        checked([dataclasses.replace(items[0], split="dev")])
     with pytest.raises(ValueError, match="got none in valid"):
-        check_split([item for item in items if item.split != "valid"], name="made/up")
+        checked([item for item in items if item.split != "valid"])
+    with pytest.raises(ValueError, match="got none in train and valid and test"):
+        checked([])
 
 
-def test_rows_and_items() -> None:
-    source = MadeUp("key")
-    result = evaluate(task(source), source.features(), PROBE, seeds=(3, 4))
-    rows = result.rows(system="s", fingerprint="f")
-    assert [(row.metric, row.seed) for row in rows] == [
-        (metric, seed) for metric in ("key_mirex", "key_mirex_2017", "accuracy") for seed in (3, 4)
-    ]
-    records = result.item_rows(system="s", fingerprint="f")
-    assert len(records) == 3 * 74 and [item.metric for item in records if item.target] == 74 * ["key_mirex"]
-    for row in rows:
-        mine = [item.value for item in records if (item.metric, item.seed) == (row.metric, row.seed)]
-        assert np.mean(mine) == pytest.approx(row.value, rel=1e-12)
-    assert records[0].target in source.names() and records[0].group.startswith("g")
-    assert result.spread("key_mirex") == 0.0  # the linear probe has no randomness
-    tags = MadeUp("multi-label")
-    records = evaluate(task(tags), tags.features(), PROBE, seeds=(0,)).item_rows(system="s", fingerprint="f")
-    assert any(";" in record.target for record in records) and all(np.isfinite(record.value) for record in records)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_paired_comparison(kind: str) -> None:
-    source = MadeUp(kind, n=400, noise=1.5)
-    good = evaluate(task(source), source.features(), PROBE, seeds=(0,))
-    rng = np.random.default_rng(0)
-    noisy = {key: value + 3 * rng.standard_normal(value.shape) for key, value in source.features().items()}
-    bad = evaluate(task(source), noisy, PROBE, seeds=(0,))
-    metric = task(source).main_metric
-    found = compare(good, bad, metric, n_draws=2000)
-    assert found.difference == pytest.approx(good.mean(metric) - bad.mean(metric))
-    assert 0 < found.ci_low < found.difference < found.ci_high and found.p_value < 0.01
-    itself = compare(good, good, metric, n_draws=1000)
-    assert itself.difference == 0 and itself.p_value == 1.0
-    other = MadeUp(kind, n=200)
-    with pytest.raises(ValueError, match="results must be of the same items and targets"):
-        compare(good, evaluate(task(other), other.features(), PROBE, seeds=(0,)), metric)
+def test_values_of_items_average_to_the_score() -> None:
+    for kind in KINDS:
+        source = MadeUp(kind)
+        result = evaluate(task(source), source.features(), PROBE, seeds=(3, 4))
+        assert [seed.seed for seed in result.seeds] == [3, 4]
+        for seed in result.seeds:
+            assert list(seed.scores) == list(task(source).metrics)
+            for metric, score in seed.scores.items():
+                values = result.item_values(metric, seed)
+                assert values.shape == (37,) and values.mean() == pytest.approx(score, rel=1e-12)
+        assert result.spread(task(source).main_metric) == 0.0  # the linear probe has no randomness
+        names = [result.names(target) for target in result.targets]
+        assert any(";" in name for name in names) == (kind == "multi-label")
+        assert set(";".join(names).split(";")) - {""} == set(source.names())
 
 
 def test_pooling() -> None:
