@@ -1,12 +1,12 @@
-"""Music2Latent through its authors' package, as users of that package hear it (an extra of its own, CC BY-NC 4.0).
+"""Music2Latent through its authors' package, with that package's limits (an extra of its own, CC BY-NC 4.0).
 
-It is here to be compared with: this package's own ``music2latent:published`` has the same weights and no such limits.
+It serves as a comparison: this package's own ``music2latent:published`` has the same weights and no such limits.
 
 Conventions
 -----------
-44.1 kHz; every channel is coded alone. The package cuts its input to whole latents; here zeros fill it up to them, and
-what comes back is cut to the input's length. All else is the package's: the first and last 35 ms fade, and minutes are
-coded apart, without overlap.
+44.1 kHz; every channel is coded alone. The package cuts its input to whole latents; here the input is padded with
+zeros to whole latents and the output is cut to the input's length. All else is the package's: the first and last 35 ms
+fade, and minutes are coded separately, without overlap.
 
 References
 ----------
@@ -21,36 +21,24 @@ import numpy as np
 import torch
 
 from m2l_bench.audio import fit_length
-from m2l_bench.files.fingerprint import fingerprint
-from m2l_bench.files.weights import fill
-from m2l_bench.music2latent.checkpoint import read_published
-from m2l_bench.music2latent.device import pick_device
-from m2l_bench.systems import framing, repository
-from m2l_bench.systems.packages import load_package
+from m2l_bench.systems import framing
+from m2l_bench.systems.packages import EncoderDecoderSystem
 from m2l_bench.systems.repository import Repository
 
 PUBLISHED = Repository("SonyCSLParis/music2latent", ("music2latent.pt",), "233 MB, CC BY-NC 4.0")
 
 
-class AuthorsMusic2Latent:
-    """The authors' ``EncoderDecoder``, its weights read without executing what is pickled.
+class AuthorsMusic2Latent(EncoderDecoderSystem):
+    """The authors' ``EncoderDecoder``.
 
     Parameters
     ----------
-    checkpoint : path-like, optional
-        ``music2latent.pt`` or a folder with it. By default the published file, downloaded once.
-    device : str or torch.device, optional
+    checkpoint, device
+        As for :class:`~m2l_bench.systems.repository.PublishedSystem`.
     seed : int
-        Of the noise that decoding starts from.
+        Seed of the noise that decoding starts from.
     num_steps : int
-        Of the sampler, at least 1.
-
-    Raises
-    ------
-    ImportError
-        Without the package.
-    CheckpointError
-        If the checkpoint cannot be had or is not that network's.
+        Steps of the sampler, at least 1.
     """
 
     def __init__(
@@ -61,48 +49,41 @@ class AuthorsMusic2Latent:
         seed: int = 0,
         num_steps: int = 1,
     ) -> None:
-        if num_steps < 1:
-            raise ValueError(f"num_steps must be at least 1, got {num_steps}")
-        package = load_package("music2latent.inference", extra="authors", licence="CC BY-NC 4.0")
-        self.name, self.seed, self.num_steps = "music2latent-authors", seed, num_steps
-        self.device = pick_device(device)
-        paths = repository.find(checkpoint, PUBLISHED)
-        self.model = package.models.UNet().eval().requires_grad_(False)
-        weights = read_published(paths[0])  # may hold more than the network, as in the package itself
-        fill(self.model, {name: weights[name] for name in self.model.state_dict() if name in weights}, paths[0])
-        # Its constructor would download into the package's own folder and execute what is pickled there.
-        self._codec = object.__new__(package.inference.EncoderDecoder)
-        self._codec.device, self._codec.gen = self.device, self.model.to(self.device)
-        self._package = package
-        self.sample_rate: int = package.hparams.sample_rate
-        self.latent_dim: int = self.model.encoder.conv_out.out_channels
-        self._hop: int = package.hparams.hop
-        self._unit = self._hop * 2 ** package.hparams.freq_downsample_list.count(0)
+        super().__init__(
+            "music2latent-authors",
+            PUBLISHED,
+            "music2latent",
+            "authors",
+            exact=False,  # the package itself ignores what else the checkpoint holds
+            num_steps=num_steps,
+            checkpoint=checkpoint,
+            device=device,
+            seed=seed,
+        )
+        settings = self.package.hparams
+        self.sample_rate = settings.sample_rate
+        self.latent_dim = self.model.encoder.conv_out.out_channels
+        self._hop: int = settings.hop
+        self._unit = self._hop * 2 ** settings.freq_downsample_list.count(0)
         self.latent_rate = self.sample_rate / self._unit
-        options = {"seed": seed, "num_steps": num_steps}
-        self.fingerprint = fingerprint(self.name, options, checkpoint_sha256=repository.digest(paths))
 
     def encode(self, audio: np.ndarray) -> np.ndarray:
         """(channels, samples) -> (channels, latent_dim, frames), as the package scales them."""
         audio, overhang = framing.as_audio(audio), 3 * self._hop
         units = max(1, -(-(audio.shape[-1] - overhang) // self._unit))
         self._set_precision()
-        latents: torch.Tensor = self._codec.encode(fit_length(audio, units * self._unit + overhang))
+        latents: torch.Tensor = self.codec.encode(fit_length(audio, units * self._unit + overhang))
         return latents.cpu().numpy()
 
     def decode(self, latents: np.ndarray, n_samples: int) -> np.ndarray:
-        """(channels, latent_dim, frames) -> (channels, n_samples), in [-1, 1]; zeros where the latents end before."""
+        """(channels, latent_dim, frames) -> (channels, n_samples), in [-1, 1]; zeros after the end of the latents."""
         z = torch.from_numpy(framing.as_latents(latents, self.latent_dim))
         self._set_precision()
         with framing.seeded(self.seed, self.device):
-            wave: torch.Tensor = self._codec.decode(z, denoising_steps=self.num_steps)
+            wave: torch.Tensor = self.codec.decode(z, denoising_steps=self.num_steps)
         return fit_length(wave.cpu().numpy(), n_samples)
-
-    def reconstruct(self, audio: np.ndarray) -> np.ndarray:
-        """(channels, samples) -> (channels, samples)."""
-        return self.decode(self.encode(audio), np.shape(audio)[-1])
 
     def _set_precision(self) -> None:
         # The package's own switch, of CUDA's half precision; left on, it warns wherever there is none.
-        for module in (self._package.inference, self._package.utils):
+        for module in (self.package.inference, self.package.utils):
             module.mixed_precision = self.device.type == "cuda"

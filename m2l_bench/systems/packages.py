@@ -8,7 +8,14 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 import sys
+from pathlib import Path
 from typing import Any
+
+import torch
+
+from m2l_bench.files.weights import fill
+from m2l_bench.music2latent.checkpoint import read_published
+from m2l_bench.systems.repository import PublishedSystem, Repository
 
 _told: set[str] = set()
 
@@ -19,11 +26,11 @@ def load_package(module: str, *, extra: str, licence: str) -> Any:
     Parameters
     ----------
     module : str
-        Of the package, such as ``"codicodec.inference"``.
+        Module of the package, such as ``"codicodec.inference"``.
     extra : str
-        That installs it.
+        Extra of this package that installs it.
     licence : str
-        Of its code.
+        Licence of its code.
 
     Returns
     -------
@@ -33,7 +40,7 @@ def load_package(module: str, *, extra: str, licence: str) -> Any:
     Raises
     ------
     ImportError
-        Without it; the message says what to install.
+        If it is not installed; the message says what to install.
     """
     package = module.partition(".")[0]
     try:
@@ -44,3 +51,46 @@ def load_package(module: str, *, extra: str, licence: str) -> Any:
         _told.add(package)
         print(f"{package}: another author's package, licence {licence}", file=sys.stderr)
     return sys.modules[package]
+
+
+class EncoderDecoderSystem(PublishedSystem):
+    """Base class of the systems on the ``EncoderDecoder`` of Pasini's packages.
+
+    Their weights are read without executing what is pickled.
+
+    Parameters
+    ----------
+    name : str
+    published : Repository
+    package, extra : str
+        As for :func:`load_package`.
+    exact : bool
+        Refuse a checkpoint that holds more than the network.
+    num_steps : int
+        Steps of the sampler, at least 1.
+    checkpoint, device, seed
+        As for :class:`~m2l_bench.systems.repository.PublishedSystem`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        published: Repository,
+        package: str,
+        extra: str,
+        *,
+        exact: bool,
+        num_steps: int,
+        checkpoint: str | Path | None,
+        device: str | torch.device | None,
+        seed: int,
+    ) -> None:
+        self.package = load_package(f"{package}.inference", extra=extra, licence="CC BY-NC 4.0")
+        self.num_steps, options = num_steps, {"seed": seed, "num_steps": num_steps}
+        super().__init__(name, published, checkpoint=checkpoint, device=device, seed=seed, options=options)
+        self.model = self.package.models.UNet().eval().requires_grad_(False)
+        weights, names = read_published(self.paths[0]), self.model.state_dict()
+        fill(self.model, {key: value for key, value in weights.items() if exact or key in names}, self.paths[0])
+        # Its constructor would download into the package's own folder and execute what is pickled there.
+        self.codec = object.__new__(self.package.inference.EncoderDecoder)
+        self.codec.device, self.codec.gen = self.device, self.model.to(self.device)

@@ -14,35 +14,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from m2l_bench.files.fingerprint import fingerprint
-from m2l_bench.music2latent.device import pick_device
-from m2l_bench.systems import framing, repository
+from m2l_bench.systems import framing
 from m2l_bench.systems.musika import network
 from m2l_bench.systems.musika.keras_weights import Layers, assign, read_layers
 from m2l_bench.systems.musika.network import FRAMES_PER_LATENT, FRAMES_PER_WINDOW, LATENTS_PER_WINDOW, Noise
 from m2l_bench.systems.musika.spectrum import OVERLAP, log_spectrogram, waveform
-from m2l_bench.systems.repository import Repository
+from m2l_bench.systems.repository import PublishedSystem, Repository
 
 PUBLISHED = Repository("marcop/musika_ae", ("enc.h5", "enc2.h5", "dec.h5", "dec2.h5"), "112 MB, MIT")
 _CHUNK = 128  # frames; the original codes whole ones only
 _WINDOWS_AT_ONCE = 16
 
 
-class Musika:
+class Musika(PublishedSystem):
     """The autoencoder of Musika, 44.1 kHz version: 64 values per 4,096 samples (10.77 Hz).
 
     Parameters
     ----------
-    checkpoint : path-like, optional
-        Folder with ``enc.h5``, ``enc2.h5``, ``dec.h5`` and ``dec2.h5`` as Keras writes them. The layer widths are read
-        from them. By default the published files, downloaded once.
+    checkpoint, device
+        As for :class:`~m2l_bench.systems.repository.PublishedSystem`. The layer widths are read from the files.
     compatible : bool
         Frame as the original does: start at the first sample, so that the first 768 fade in, and leave out what does
         not fill a chunk of 128 frames (reconstructions are silent there). An input shorter than one chunk is filled
         up with zeros. By default every sample lies under four frames and nothing is left out.
-    device : str or torch.device, optional
     seed : int
-        Seeds the noise that the decoders' noise layers add. It depends on the window and the layer, not on the channel.
+        Seed of the noise that the decoders' noise layers add. The noise depends on the window and the layer, not on the channel.
 
     References
     ----------
@@ -59,12 +55,10 @@ class Musika:
         device: str | torch.device | None = None,
         seed: int = 0,
     ) -> None:
-        self.name = "musika"
         self.compatible = compatible
-        self.seed = seed
-        self.device = pick_device(device)
-        paths = repository.find(checkpoint, PUBLISHED)
-        layers = [read_layers(path) for path in paths]
+        options = {"compatible": compatible, "seed": seed}
+        super().__init__("musika", PUBLISHED, checkpoint=checkpoint, device=device, seed=seed, options=options)
+        layers = [read_layers(path) for path in self.paths]
         self._hop, self.latent_dim = _sizes(layers[0], layers[1])
         hop, dim = self._hop, self.latent_dim
         self.encoder = network.Encoder(hop)
@@ -72,12 +66,10 @@ class Musika:
         self.decoder = network.Decoder(hop)
         self.latent_decoder = network.LatentDecoder(hop, dim)
         networks = (self.encoder, self.latent_encoder, self.decoder, self.latent_decoder)
-        for net, weights, path in zip(networks, layers, paths, strict=True):
+        for net, weights, path in zip(networks, layers, self.paths, strict=True):
             assign(net, weights, file=path.name)
             net.to(self.device).eval().requires_grad_(False)
         self.latent_rate = self.sample_rate / (hop * FRAMES_PER_LATENT)
-        options = {"compatible": compatible, "seed": seed}
-        self.fingerprint = fingerprint(self.name, options, checkpoint_sha256=repository.digest(paths))
 
     def encode(self, audio: np.ndarray) -> np.ndarray:
         """(channels, samples) -> (channels, latent_dim, frames), values in (-1, 1)."""
@@ -110,10 +102,6 @@ class Musika:
             first = start * FRAMES_PER_WINDOW * hop
             out[:, first : first + wave.shape[-1]] += wave
         return np.clip(out[:, lead : lead + n_samples], -1, 1)
-
-    def reconstruct(self, audio: np.ndarray) -> np.ndarray:
-        """(channels, samples) -> (channels, samples)."""
-        return self.decode(self.encode(audio), np.shape(audio)[-1])
 
     def _frame(self, n_samples: int) -> tuple[int, int]:
         """How many zeros stand before the first sample, and how many latents there are."""

@@ -1,4 +1,4 @@
-"""What Moûsai's windows are made of: powers of two, mirrored ends, noise by its place.
+"""Powers of two, mirrored ends and placed noise for Moûsai's windows.
 
 Conventions
 -----------
@@ -24,7 +24,7 @@ def next_power_of_two(n: int) -> int:
 
 
 def mirror_to(x: np.ndarray, length: int) -> np.ndarray:
-    """Go on at the end with the mirror image, as often as needed, to ``length``.
+    """Extend the end with the mirror image, as often as needed, to ``length``.
 
     Mirrored music keeps the level and the spectrum of the recording, which silence would not: normalisation layers see
     the whole window.
