@@ -33,13 +33,13 @@ class AuthorsMusic2Latent(EncoderDecoderSystem):
 
     Parameters
     ----------
-    checkpoint, device
-        As for :class:`~m2l_bench.systems.repository.PublishedSystem`.
-    seed : int
-        Seed of the noise that decoding starts from.
-    num_steps : int
-        Steps of the sampler, at least 1.
+    num_steps, checkpoint, device, seed
+        As for :class:`~m2l_bench.systems.packages.EncoderDecoderSystem`.
     """
+
+    name, published = "music2latent-authors", PUBLISHED
+    module, extra = "music2latent.inference", "authors"
+    exact = False  # the package itself ignores what else the checkpoint holds
 
     def __init__(
         self,
@@ -49,17 +49,7 @@ class AuthorsMusic2Latent(EncoderDecoderSystem):
         seed: int = 0,
         num_steps: int = 1,
     ) -> None:
-        super().__init__(
-            "music2latent-authors",
-            PUBLISHED,
-            "music2latent",
-            "authors",
-            exact=False,  # the package itself ignores what else the checkpoint holds
-            num_steps=num_steps,
-            checkpoint=checkpoint,
-            device=device,
-            seed=seed,
-        )
+        super().__init__(num_steps=num_steps, checkpoint=checkpoint, device=device, seed=seed)
         settings = self.package.hparams
         self.sample_rate = settings.sample_rate
         self.latent_dim = self.model.encoder.conv_out.out_channels
@@ -71,19 +61,14 @@ class AuthorsMusic2Latent(EncoderDecoderSystem):
         """(channels, samples) -> (channels, latent_dim, frames), as the package scales them."""
         audio, overhang = framing.as_audio(audio), 3 * self._hop
         units = max(1, -(-(audio.shape[-1] - overhang) // self._unit))
-        self._set_precision()
+        self.set_precision()
         latents: torch.Tensor = self.codec.encode(fit_length(audio, units * self._unit + overhang))
         return latents.cpu().numpy()
 
     def decode(self, latents: np.ndarray, n_samples: int) -> np.ndarray:
         """(channels, latent_dim, frames) -> (channels, n_samples), in [-1, 1]; zeros after the end of the latents."""
         z = torch.from_numpy(framing.as_latents(latents, self.latent_dim))
-        self._set_precision()
+        self.set_precision()
         with framing.seeded(self.seed, self.device):
             wave: torch.Tensor = self.codec.decode(z, denoising_steps=self.num_steps)
         return fit_length(wave.cpu().numpy(), n_samples)
-
-    def _set_precision(self) -> None:
-        # The package's own switch, of CUDA's half precision; left on, it warns wherever there is none.
-        for module in (self.package.inference, self.package.utils):
-            module.mixed_precision = self.device.type == "cuda"

@@ -40,16 +40,13 @@ class CoDiCodec(EncoderDecoderSystem):
 
     Parameters
     ----------
-    checkpoint, device
-        As for :class:`~m2l_bench.systems.repository.PublishedSystem`.
-    seed : int
-        Seed of the noise that decoding starts from.
-    num_steps : int
-        Steps of the decoder, all chunks in parallel; at least 1. The authors' default is 5.
+    num_steps, checkpoint, device, seed
+        As for :class:`~m2l_bench.systems.packages.EncoderDecoderSystem`. The authors' default of `num_steps` is 5;
+        all chunks are decoded in parallel.
     """
 
-    _variant = "continuous"
-    pairs = True
+    name, published, pairs = "codicodec:continuous", PUBLISHED, True
+    module, extra = "codicodec.inference", "codicodec"
 
     def __init__(
         self,
@@ -59,17 +56,7 @@ class CoDiCodec(EncoderDecoderSystem):
         seed: int = 0,
         num_steps: int = 5,
     ) -> None:
-        super().__init__(
-            f"codicodec:{self._variant}",
-            PUBLISHED,
-            "codicodec",
-            "codicodec",
-            exact=True,
-            num_steps=num_steps,
-            checkpoint=checkpoint,
-            device=device,
-            seed=seed,
-        )
+        super().__init__(num_steps=num_steps, checkpoint=checkpoint, device=device, seed=seed)
         settings = self.package.hparams
         self.codec.bottleneck_channels = self.model.fsq.num_dimensions
         self._hop: int = settings.hop
@@ -93,7 +80,7 @@ class CoDiCodec(EncoderDecoderSystem):
         pairs = framing.to_pairs(framing.as_audio(audio))
         chunks = self._chunks(pairs.shape[-1])
         padded = framing.slice_with_zeros(pairs, -self._hop, chunks * self._chunk)
-        self._set_precision()
+        self.set_precision()
         return torch.stack(
             [
                 torch.cat(
@@ -112,7 +99,7 @@ class CoDiCodec(EncoderDecoderSystem):
 
     def _decode(self, chunks: Tensor) -> np.ndarray:
         """Chunks of one pair, (chunks, 8, 64) or tokens (chunks, 128) -> (2, samples) without the hop that fades in."""
-        self._set_precision()
+        self.set_precision()
 
         def piece(part: Tensor) -> Tensor:
             wave: Tensor = self.codec.decode(part.movedim(-1, 0), denoising_steps=self.num_steps)
@@ -140,10 +127,6 @@ class CoDiCodec(EncoderDecoderSystem):
             raise ValueError(f"latents must be whole chunks of {self._frames} frames, got {z.shape[-1]} frames")
         return z.transpose(1, 2).unflatten(1, (-1, self._frames))
 
-    def _set_precision(self) -> None:
-        # The package's own switch: half precision, on a CPU too, where it gives other numbers and no speed.
-        self.package.utils.mixed_precision = self.device.type == "cuda"
-
 
 class TokenCoDiCodec(CoDiCodec):
     """CoDiCodec with its tokens: 128 of 13.84 bits a chunk (2.38 kbit/s for both channels together, 14 bits as written).
@@ -151,7 +134,7 @@ class TokenCoDiCodec(CoDiCodec):
     Its latents are the values that the tokens stand for, in [-1, 1].
     """
 
-    _variant = "tokens"
+    name = "codicodec:tokens"
 
     def encode(self, audio: np.ndarray) -> np.ndarray:
         """(channels, samples) -> quantised latents (ceil(channels / 2), 64, frames)."""

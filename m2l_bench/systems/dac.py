@@ -25,20 +25,10 @@ PUBLISHED = Repository("descript/dac_44khz", ("config.json", "model.safetensors"
 
 
 class ContinuousDac(pretrained.ConvolutionalAutoencoder):
-    """DAC's encoder and decoder without the quantiser: 1,024 values per 512 samples (86.1 Hz).
+    """DAC's encoder and decoder without the quantiser: 1,024 values per 512 samples (86.1 Hz)."""
 
-    Parameters
-    ----------
-    checkpoint, device, seed
-        As for :class:`~m2l_bench.systems.repository.PublishedSystem`. Nothing is random here.
-    """
-
-    def __init__(
-        self, *, checkpoint: str | Path | None = None, device: str | torch.device | None = None, seed: int = 0
-    ) -> None:
-        name = "dac:44khz-continuous"
-        super().__init__(name, PUBLISHED, "transformers", "DacModel", checkpoint=checkpoint, device=device, seed=seed)
-        self.latent_dim = self.model.config.hidden_size
+    name, published = "dac:44khz-continuous", PUBLISHED
+    library, model_class, width = "transformers", "DacModel", "hidden_size"
 
 
 class Dac(ContinuousDac):
@@ -49,7 +39,7 @@ class Dac(ContinuousDac):
     codebooks : int
         Number of codebooks used, at most 9, 10 bits a frame each: 9 make 7.75 kbit/s, 3 make 2.58 kbit/s.
     checkpoint, device, seed
-        As for :class:`~m2l_bench.systems.repository.PublishedSystem`. Nothing is random here.
+        As for :class:`~m2l_bench.systems.repository.PublishedSystem`.
     """
 
     def __init__(

@@ -42,7 +42,7 @@ class ContinuousEncodec(PublishedSystem):
     ----------
     variant : {"24khz", "48khz"}
     checkpoint, device, seed
-        As for :class:`~m2l_bench.systems.repository.PublishedSystem`. Nothing is random here.
+        As for :class:`~m2l_bench.systems.repository.PublishedSystem`.
     """
 
     def __init__(
@@ -55,8 +55,8 @@ class ContinuousEncodec(PublishedSystem):
     ) -> None:
         if variant not in PUBLISHED:
             raise ValueError(f"variant must be one of {sorted(PUBLISHED)}, got {variant!r}")
-        name = f"encodec:{variant}-continuous"
-        super().__init__(name, PUBLISHED[variant], checkpoint=checkpoint, device=device, seed=seed)
+        self.name, self.published = f"encodec:{variant}-continuous", PUBLISHED[variant]
+        super().__init__(checkpoint=checkpoint, device=device, seed=seed)
         self.model = pretrained.load("transformers", "EncodecModel", self.paths[0].parent).to(self.device)
         config = self.model.config
         self._hop, self._width = config.hop_length, config.hidden_size
@@ -128,7 +128,7 @@ class Encodec(ContinuousEncodec):
     bandwidth : float
         In kbit/s per stream: 1.5, 3, 6, 12 or 24 (24 kHz; per channel), 3, 6, 12 or 24 (48 kHz; per pair).
     checkpoint, device, seed
-        As for :class:`~m2l_bench.systems.repository.PublishedSystem`. Nothing is random here.
+        As for :class:`~m2l_bench.systems.repository.PublishedSystem`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Ready-made reconstructions: a folder with one file per reference, whoever made them and however."""
+"""Ready-made reconstructions: a folder with one file per reference."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from m2l_bench.files.disk import sha256
 from m2l_bench.files.fingerprint import fingerprint
 
 
-class Folder:
-    """Finds the reconstruction of a reference by its relative path without suffix.
+class ReconstructionFolder:
+    """Find the reconstruction of a reference by its relative path without suffix.
 
     Parameters
     ----------
@@ -29,21 +29,23 @@ class Folder:
     def __init__(self, directory: str | Path, *, label: str | None = None, seed: int = 0) -> None:
         self.directory = Path(directory)
         if not self.directory.is_dir():
-            raise AudioError(f"{directory}: must be a folder of reconstructions, got nothing of that kind there")
+            raise AudioError(f"{directory}: must be a folder of reconstructions, no such folder")
         self.name = label or self.directory.resolve().name
         self.seed = seed
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes whenever a file of the folder does."""
+        """Hash of the files' names and contents."""
         hashes = {stem: [sha256(path) for path in paths] for stem, paths in self._files.items()}
         return fingerprint("folder", hashes)
 
     @cached_property
     def _files(self) -> dict[str, list[Path]]:
         files: dict[str, list[Path]] = {}
-        for path in audio.list_audio(self.directory):
-            files.setdefault(relative_stem(path, self.directory), []).append(path)
+        # By name, not by list_audio(), which lists each real file once: several names may be links to one file.
+        for path in sorted(self.directory.rglob("*")):
+            if path.suffix.lower() in audio.AUDIO_SUFFIXES and path.is_file():
+                files.setdefault(relative_stem(path, self.directory), []).append(path)
         return files
 
     def find(self, stem: str) -> tuple[np.ndarray, int]:
@@ -72,5 +74,5 @@ class Folder:
 
 
 def relative_stem(path: Path, root: Path) -> str:
-    """Path below `root` without suffix, with forward slashes: what pairs a reconstruction with its reference."""
+    """Path below `root` without suffix, with forward slashes: it pairs a reconstruction with its reference."""
     return path.relative_to(root).with_suffix("").as_posix()

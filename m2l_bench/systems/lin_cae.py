@@ -74,8 +74,9 @@ class LinCae(PublishedSystem):
         if variant not in PUBLISHED:
             raise ValueError(f"variant must be one of {', '.join(PUBLISHED)}, got {variant!r}")
         package = load_package("linear_cae", extra="lin-cae", licence="Apache-2.0")
-        name, options = f"lin-cae:{variant}", {"seed": seed, "num_steps": num_steps}
-        super().__init__(name, PUBLISHED[variant], checkpoint=checkpoint, device=device, seed=seed, options=options)
+        self.name, self.published = f"lin-cae:{variant}", PUBLISHED[variant]
+        self.options = {"seed": seed, "num_steps": num_steps}
+        super().__init__(checkpoint=checkpoint, device=device, seed=seed)
         paths = self.paths
         try:
             # Under its name the package knows how large latents come out, and scales them to about 1.

@@ -15,7 +15,7 @@ import torch
 
 from m2l_bench.files.weights import fill
 from m2l_bench.music2latent.checkpoint import read_published
-from m2l_bench.systems.repository import PublishedSystem, Repository
+from m2l_bench.systems.repository import PublishedSystem
 
 _told: set[str] = set()
 
@@ -54,43 +54,41 @@ def load_package(module: str, *, extra: str, licence: str) -> Any:
 
 
 class EncoderDecoderSystem(PublishedSystem):
-    """Base class of the systems on the ``EncoderDecoder`` of Pasini's packages.
-
-    Their weights are read without executing what is pickled.
+    """Base class of the systems on the ``EncoderDecoder`` of Pasini's packages; pickled code is never executed.
 
     Parameters
     ----------
-    name : str
-    published : Repository
-    package, extra : str
-        As for :func:`load_package`.
-    exact : bool
-        Refuse a checkpoint that holds more than the network.
     num_steps : int
         Steps of the sampler, at least 1.
     checkpoint, device, seed
-        As for :class:`~m2l_bench.systems.repository.PublishedSystem`.
+        As for the base class; the noise that decoding starts from is seeded.
+
+    Attributes
+    ----------
+    module, extra : str
+        As for :func:`load_package`.
+    exact : bool
+        Whether a checkpoint that holds more than the network is refused.
     """
 
+    module: str
+    extra: str
+    exact = True
+
     def __init__(
-        self,
-        name: str,
-        published: Repository,
-        package: str,
-        extra: str,
-        *,
-        exact: bool,
-        num_steps: int,
-        checkpoint: str | Path | None,
-        device: str | torch.device | None,
-        seed: int,
+        self, *, num_steps: int, checkpoint: str | Path | None, device: str | torch.device | None, seed: int
     ) -> None:
-        self.package = load_package(f"{package}.inference", extra=extra, licence="CC BY-NC 4.0")
-        self.num_steps, options = num_steps, {"seed": seed, "num_steps": num_steps}
-        super().__init__(name, published, checkpoint=checkpoint, device=device, seed=seed, options=options)
+        self.package = load_package(self.module, extra=self.extra, licence="CC BY-NC 4.0")
+        self.num_steps, self.options = num_steps, {"seed": seed, "num_steps": num_steps}
+        super().__init__(checkpoint=checkpoint, device=device, seed=seed)
         self.model = self.package.models.UNet().eval().requires_grad_(False)
         weights, names = read_published(self.paths[0]), self.model.state_dict()
-        fill(self.model, {key: value for key, value in weights.items() if exact or key in names}, self.paths[0])
+        fill(self.model, {key: value for key, value in weights.items() if self.exact or key in names}, self.paths[0])
         # Its constructor would download into the package's own folder and execute what is pickled there.
         self.codec = object.__new__(self.package.inference.EncoderDecoder)
         self.codec.device, self.codec.gen = self.device, self.model.to(self.device)
+
+    def set_precision(self) -> None:
+        """Set the package's own switch: half precision on CUDA alone (elsewhere it warns or gives other numbers)."""
+        for module in (self.package.inference, self.package.utils):
+            module.mixed_precision = self.device.type == "cuda"

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from m2l_bench.audio import fit_length
 from m2l_bench.systems import framing
-from m2l_bench.systems.repository import PublishedSystem, Repository
+from m2l_bench.systems.repository import PublishedSystem
 
 BLOCK_SAMPLES = 2**18  # long inputs go through in pieces of this size: 6 s
 BLOCK_FRAMES = 512  # the same of frames: 6 s at 86 Hz
@@ -66,36 +66,30 @@ def _without_progress_bar(library: str) -> Iterator[None]:
 
 
 class ConvolutionalAutoencoder(PublishedSystem):
-    """An encoder and a decoder of DAC's layout, applied in blocks.
+    """An encoder and a decoder of DAC's layout, applied in blocks. Nothing is random here.
 
-    The audio is padded with zeros to whole frames.
+    The audio is padded with zeros to whole frames. Parameters are those of the base class.
 
-    Parameters
+    Attributes
     ----------
-    name : str
-    published : Repository
     library, model_class : str
         As for :func:`load`.
-    checkpoint, device, seed
-        As for :class:`~m2l_bench.systems.repository.PublishedSystem`. Nothing is random here.
+    width : str
+        Field of the model's configuration that holds `latent_dim`.
     """
 
+    library: str
+    model_class: str
+    width: str
+
     def __init__(
-        self,
-        name: str,
-        published: Repository,
-        library: str,
-        model_class: str,
-        *,
-        checkpoint: str | Path | None,
-        device: str | torch.device | None,
-        seed: int,
+        self, *, checkpoint: str | Path | None = None, device: str | torch.device | None = None, seed: int = 0
     ) -> None:
-        super().__init__(name, published, checkpoint=checkpoint, device=device, seed=seed)
-        self.model = load(library, model_class, self.paths[0].parent).to(self.device)
-        strides = self.model.config.downsampling_ratios
-        self._hop, self._context = prod(strides), reach(strides)
-        self.sample_rate = self.model.config.sampling_rate
+        super().__init__(checkpoint=checkpoint, device=device, seed=seed)
+        self.model = load(self.library, self.model_class, self.paths[0].parent).to(self.device)
+        config = self.model.config
+        self._hop, self._context = prod(config.downsampling_ratios), reach(config.downsampling_ratios)
+        self.sample_rate, self.latent_dim = config.sampling_rate, getattr(config, self.width)
         self.latent_rate = self.sample_rate / self._hop
 
     def encode(self, audio: np.ndarray) -> np.ndarray:

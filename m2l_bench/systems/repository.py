@@ -56,12 +56,11 @@ class Repository:
 class PublishedSystem:
     """Base class of the systems that load a published checkpoint.
 
-    Subclasses set `sample_rate`, `latent_dim` and `latent_rate`, and define ``encode`` and ``decode``.
+    Subclasses define ``encode`` and ``decode`` and set the attributes below; `name`, `published` and `options` must be set
+    before this constructor runs, the others after it.
 
     Parameters
     ----------
-    name : str
-    published : Repository
     checkpoint : path-like, optional
         Folder with the files of `published` (or the path of the file, if there is only one). By default the published
         files, downloaded once.
@@ -69,8 +68,17 @@ class PublishedSystem:
         CUDA where there is one, else the CPU, by default.
     seed : int
         Random seed.
+
+    Attributes
+    ----------
+    name : str
+    published : Repository
     options : mapping
         Options that change the numbers; they are part of the fingerprint. ``num_steps`` must be at least 1.
+    pairs : bool
+        Whether channels are coded in pairs.
+    sample_rate, latent_dim, latent_rate, seed, fingerprint
+        As in :mod:`m2l_bench.systems.base`.
 
     Raises
     ------
@@ -80,28 +88,23 @@ class PublishedSystem:
         If the checkpoint cannot be read or downloaded, or does not fit the model.
     """
 
+    name: str
+    published: Repository
+    options: Mapping[str, Any] = {}
+    pairs = False
     sample_rate: int
     latent_dim: int
     latent_rate: float
-    pairs = False  # whether channels are coded in pairs
 
     def __init__(
-        self,
-        name: str,
-        published: Repository,
-        *,
-        checkpoint: str | Path | None,
-        device: str | torch.device | None,
-        seed: int,
-        options: Mapping[str, Any] | None = None,
+        self, *, checkpoint: str | Path | None = None, device: str | torch.device | None = None, seed: int = 0
     ) -> None:
-        options = options or {}
-        if options.get("num_steps", 1) < 1:
-            raise ValueError(f"num_steps must be at least 1, got {options['num_steps']}")
+        if self.options.get("num_steps", 1) < 1:
+            raise ValueError(f"num_steps must be at least 1, got {self.options['num_steps']}")
         self.seed, self.device = seed, pick_device(device)
-        self.paths = find(checkpoint, published)
+        self.paths = find(checkpoint, self.published)
         self._sha256 = hashlib.sha256("".join(sha256(path) for path in self.paths).encode()).hexdigest()
-        self.identify(name, options)
+        self.identify(self.name, self.options)
 
     def identify(self, name: str, options: Mapping[str, Any]) -> None:
         """Set the name, and the fingerprint of name, options and checkpoint."""

@@ -48,10 +48,13 @@ class Snac(PublishedSystem):
         Seed of the noise that the decoder adds.
     """
 
+    name, published = "snac", PUBLISHED
+
     def __init__(
         self, *, checkpoint: str | Path | None = None, device: str | torch.device | None = None, seed: int = 0
     ) -> None:
-        super().__init__("snac", PUBLISHED, checkpoint=checkpoint, device=device, seed=seed, options={"seed": seed})
+        self.options = {"seed": seed}
+        super().__init__(checkpoint=checkpoint, device=device, seed=seed)
         self.model = _load(*self.paths).to(self.device)
         self.sample_rate: int = self.model.sampling_rate
         self.latent_dim: int = self.model.latent_dim

@@ -13,10 +13,6 @@ Evans, Parker, Carr, Zukowski, Taylor and Pons, "Stable Audio Open", ICASSP 2025
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import torch
-
 from m2l_bench.systems.pretrained import ConvolutionalAutoencoder
 from m2l_bench.systems.repository import Repository
 
@@ -33,17 +29,8 @@ class StableAudio(ConvolutionalAutoencoder):
 
     The published repository is gated: accept its licence on the hub and set a token before the first download.
 
-    Parameters
-    ----------
-    checkpoint, device, seed
-        As for :class:`~m2l_bench.systems.repository.PublishedSystem`. Nothing is random here.
+    Parameters are those of :class:`~m2l_bench.systems.repository.PublishedSystem`.
     """
 
-    pairs = True
-
-    def __init__(
-        self, *, checkpoint: str | Path | None = None, device: str | torch.device | None = None, seed: int = 0
-    ) -> None:
-        library, model = "diffusers", "AutoencoderOobleck"
-        super().__init__("stable-audio", PUBLISHED, library, model, checkpoint=checkpoint, device=device, seed=seed)
-        self.latent_dim = self.model.config.decoder_input_channels  # the encoder also gives the posterior's width
+    name, published, pairs = "stable-audio", PUBLISHED, True
+    library, model_class, width = "diffusers", "AutoencoderOobleck", "decoder_input_channels"

@@ -80,14 +80,9 @@ class Mousai(PublishedSystem):
         if version not in VERSIONS:
             raise ValueError(f"version must be one of {sorted(VERSIONS)}, got {version!r}")
         self.num_steps, self.window = num_steps, window
-        super().__init__(
-            f"mousai-{version}",
-            PUBLISHED[version],
-            checkpoint=checkpoint,
-            device=device,
-            seed=seed,
-            options={"num_steps": num_steps, "window": window, "seed": seed},
-        )
+        self.name, self.published = f"mousai-{version}", PUBLISHED[version]
+        self.options = {"num_steps": num_steps, "window": window, "seed": seed}
+        super().__init__(checkpoint=checkpoint, device=device, seed=seed)
         self.network = load_network(version, self.paths[0]).to(self.device).eval().requires_grad_(False)
         self.config = self.network.config
         least = max(self.config.shortest, 16 * self.config.samples_per_latent)  # an eighth is two latents at least

@@ -45,7 +45,7 @@ class Musika(PublishedSystem):
     Pasini and Schlüter, "Musika! Fast Infinite Waveform Music Generation", ISMIR 2022.
     """
 
-    sample_rate = 44100
+    name, published, sample_rate = "musika", PUBLISHED, 44100
 
     def __init__(
         self,
@@ -56,8 +56,8 @@ class Musika(PublishedSystem):
         seed: int = 0,
     ) -> None:
         self.compatible = compatible
-        options = {"compatible": compatible, "seed": seed}
-        super().__init__("musika", PUBLISHED, checkpoint=checkpoint, device=device, seed=seed, options=options)
+        self.options = {"compatible": compatible, "seed": seed}
+        super().__init__(checkpoint=checkpoint, device=device, seed=seed)
         layers = [read_layers(path) for path in self.paths]
         self._hop, self.latent_dim = _sizes(layers[0], layers[1])
         hop, dim = self._hop, self.latent_dim
