@@ -84,7 +84,8 @@ SYSTEMS: dict[str, Entry] = {
         for cutoff, anchor in (("3.5k", "low"), ("7k", "mid"))
     },
     "opus": Entry(
-        place="systems.conventional:Opus",
+        place="systems.conventional:LossyCodec",
+        options={"family": "opus"},
         summary="Opus through libsndfile, at a nominal bit rate of all channels together",
         variant_option="variant",
         default="64k",
@@ -94,7 +95,8 @@ SYSTEMS: dict[str, Entry] = {
         bit_rate="measured",
     ),
     "vorbis": Entry(
-        place="systems.conventional:Vorbis",
+        place="systems.conventional:LossyCodec",
+        options={"family": "vorbis"},
         summary="Ogg Vorbis through libsndfile, at an encoder quality",
         variant_option="variant",
         default="q4",
@@ -104,7 +106,8 @@ SYSTEMS: dict[str, Entry] = {
         bit_rate="measured",
     ),
     "mp3": Entry(
-        place="systems.conventional:Mp3",
+        place="systems.conventional:LossyCodec",
+        options={"family": "mp3"},
         summary="MP3 (LAME) through libsndfile, constant bit rate",
         variant_option="variant",
         default="128k",

@@ -104,20 +104,9 @@ def construct(
         raise ValueError(f"{name}: its constructor raised {_one_line(error)}") from error
     label = own["name"] or cls.__name__
     _check(name, system, own)
-    config = {
-        "class": cls.__qualname__,
-        "sources": sources,
-        "options": options,
-        "seed": seed,
-        "own": own["fingerprint"],
-    }
-    attributes = {
-        "name": label,
-        "sample_rate": own["sample_rate"],
-        "seed": getattr(system, "seed", seed),
-        "fingerprint": fingerprint(label, config),
-    }
-    for key, value in attributes.items():
+    code = {"class": cls.__qualname__, "sources": sources, "own": own["fingerprint"]}
+    own["fingerprint"] = fingerprint(label, {**code, "options": options, "seed": seed})
+    for key, value in {**own, "name": label, "seed": getattr(system, "seed", seed)}.items():
         _set(system, key, value)
     return system
 

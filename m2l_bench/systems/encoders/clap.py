@@ -23,11 +23,12 @@ import numpy as np
 import torch
 
 from m2l_bench.files.fingerprint import fingerprint
-from m2l_bench.files.hub import CheckpointError, HubFile, fetch
+from m2l_bench.files.hub import CheckpointError
 from m2l_bench.files.weights import check_pickle
 from m2l_bench.music2latent.device import pick_device
 from m2l_bench.systems.encoders import EMBEDDINGS
 from m2l_bench.systems.encoders import windows as framing
+from m2l_bench.systems.repository import Repository, find
 
 _ENTRY = EMBEDDINGS["clap"]
 MODELS = {"clap": "laion/larger_clap_music", "clap:htsat-unfused": "laion/clap-htsat-unfused"}
@@ -76,8 +77,7 @@ class Clap:
         if (self.extractor.sampling_rate, self.extractor.nb_max_samples) != (self.sample_rate, self.window):
             got = (self.extractor.sampling_rate, self.extractor.nb_max_samples)
             raise ValueError(f"{source}: must take 480000 samples at 48000 Hz, got {got[1]} at {got[0]} Hz")
-        config = {"window": self.window, "hop": self.hop, "tail": framing.TAIL_RULE, "version": 1}
-        self.fingerprint = fingerprint(name, config, checkpoint_sha256=_weights_sha256(self.model))
+        self.fingerprint = fingerprint(name, framing.settings(self), checkpoint_sha256=_weights_sha256(self.model))
 
     def embed(self, audios: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Files (channels, samples) at 48 kHz -> (windows, 512)."""
@@ -104,15 +104,12 @@ def _folder(checkpoint: str | Path) -> Path:
     """The user's folder, or the hub's files, trusted on first use; pickled weights are checked before they are loaded."""
     folder = Path(checkpoint)
     if not folder.is_dir():
-        about = "0.6 to 0.8 GB, Apache-2.0"
-        small = [fetch(HubFile(str(checkpoint), name, about)) for name in ("config.json", "preprocessor_config.json")]
+        small, about = ("config.json", "preprocessor_config.json"), "0.6 to 0.8 GB, Apache-2.0"
         try:
-            weights = fetch(HubFile(str(checkpoint), "model.safetensors", about))
+            paths = find(None, Repository(str(checkpoint), (*small, "model.safetensors"), about))
         except CheckpointError:  # older revisions have the pickle alone
-            weights = fetch(HubFile(str(checkpoint), "pytorch_model.bin", about))
-        folder = weights.parent
-        if {path.parent for path in small} != {folder}:
-            raise CheckpointError(f"checkpoint: {checkpoint} changed between two of its files; try again")
+            paths = find(None, Repository(str(checkpoint), (*small, "pytorch_model.bin"), about))
+        folder = paths[0].parent
     for pickled in folder.glob("*.bin"):
         check_pickle(pickled)
     return folder

@@ -70,13 +70,7 @@ class Musicnn:
         self.network = Network()
         fill(self.network, read_safetensors(path), path)
         self.network.eval().requires_grad_(False).to(self.device)
-        config = {
-            "layer": "penultimate",
-            "window": self.window,
-            "hop": self.hop,
-            "tail": framing.TAIL_RULE,
-            "version": 1,
-        }
+        config = {"layer": "penultimate", **framing.settings(self)}
         self.fingerprint = fingerprint(self.name, config, checkpoint_sha256=sha256(path))
 
     def embed(self, audios: Sequence[np.ndarray]) -> list[np.ndarray]:

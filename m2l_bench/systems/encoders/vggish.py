@@ -65,14 +65,7 @@ class Vggish:
         self.network = Network()
         fill(self.network, _state_dict(path), path)
         self.network.eval().requires_grad_(False).to(self.device)
-        config = {
-            "relu": relu,
-            "pca": False,
-            "window": self.window,
-            "hop": self.hop,
-            "tail": framing.TAIL_RULE,
-            "version": 1,
-        }
+        config = {"relu": relu, "pca": False, **framing.settings(self)}
         self.fingerprint = fingerprint(self.name, config, checkpoint_sha256=sha256(path))
 
     def embed(self, audios: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -46,6 +46,11 @@ class Embedding(Protocol):
         """Files (channels, samples) -> one float32 array (windows, dim) a file."""
 
 
+def settings(embedding: type[Embedding] | Embedding) -> dict[str, object]:
+    """Window, hop and tail rule of an embedding, as part of its fingerprint."""
+    return {"window": embedding.window, "hop": embedding.hop, "tail": TAIL_RULE, "version": 1}
+
+
 def refusal(embedding: Embedding, audio: np.ndarray) -> str:
     """Reason why a file cannot be embedded: not finite, too short or silent; empty if it can.
 

@@ -9,7 +9,6 @@ eighth.
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +16,12 @@ import torch
 from torch import Tensor
 
 from m2l_bench.audio import fit_length
-from m2l_bench.files.untrusted import parse_json
 from m2l_bench.files.weights import read_weights, tensors_of
 from m2l_bench.music2latent.checkpoint import CheckpointError
 from m2l_bench.music2latent.windows import join, plan
 from m2l_bench.systems import framing
 from m2l_bench.systems.mousai import padding
-from m2l_bench.systems.mousai.network import VERSIONS, Config, Network
+from m2l_bench.systems.mousai.network import VERSIONS, Network
 from m2l_bench.systems.mousai.state import translate
 from m2l_bench.systems.repository import PublishedSystem, Repository
 
@@ -41,7 +39,6 @@ PUBLISHED = {
         revision="3d43b811b83fa395d5ccd6cf58b796b85fddd1d2",
     ),
 }
-CONFIG = "mousai.json"
 
 
 class Mousai(PublishedSystem):
@@ -51,8 +48,7 @@ class Mousai(PublishedSystem):
     ----------
     version : {"v2", "v3"}
     checkpoint, device
-        As for :class:`~m2l_bench.systems.repository.PublishedSystem`. A file ``mousai.json`` in the folder holds the fields of
-        :class:`~m2l_bench.systems.mousai.network.Config` that differ from the version's.
+        As for :class:`~m2l_bench.systems.repository.PublishedSystem`.
     num_steps : int
         Steps of the sampler, each one pass through the U-Net. The authors state no default; their example uses 20.
     window : int
@@ -103,40 +99,20 @@ class Mousai(PublishedSystem):
         pieces = (self._encode(padded[..., start * ratio : start * ratio + window]) for start in layout.starts)
         return np.concatenate([part.numpy() for part in join(pieces, layout, 1)], -1)[..., :frames]
 
-    def decode(self, latents: np.ndarray, n_samples: int, *, noise: np.ndarray | None = None) -> np.ndarray:
-        """(pairs, latent_dim, frames) -> (2 * pairs, n_samples); values may exceed 1, as the original's do.
-
-        Parameters
-        ----------
-        latents : ndarray
-        n_samples : int
-        noise : ndarray, optional
-            Start noise (2, length) instead of the seeded one, at least as long as all windows together.
-        """
+    def decode(self, latents: np.ndarray, n_samples: int) -> np.ndarray:
+        """(pairs, latent_dim, frames) -> (2 * pairs, n_samples); values may exceed 1, as the original's do."""
         latents = framing.as_latents(latents, self.latent_dim)
         ratio = self.config.samples_per_latent
-        frames = latents.shape[-1]
-        window = self._window(frames * ratio)
-        padded = padding.mirror_to(latents, max(frames, window // ratio))
-        length = padded.shape[-1] * ratio
-        if noise is not None and (noise.ndim != 2 or noise.shape[0] != 2 or noise.shape[1] < length):
-            raise ValueError(f"noise must be (2, at least {length}), got shape {noise.shape}")
-
-        layout = plan(length // ratio, window // ratio)
+        window = self._window(latents.shape[-1] * ratio)
+        padded = padding.mirror_to(latents, max(latents.shape[-1], window // ratio))
+        layout = plan(padded.shape[-1], window // ratio)
 
         def piece(start: int) -> Tensor:
-            place = start * ratio
-            ours = (
-                padding.noise_at(place, window, seed=self.seed) if noise is None else noise[:, place : place + window]
-            )
-            return self._decode(padded[..., start : start + window // ratio], ours)
+            noise = padding.noise_at(start * ratio, window, seed=self.seed)
+            return self._decode(padded[..., start : start + window // ratio], noise)
 
         wave = np.concatenate([part.numpy() for part in join(map(piece, layout.starts), layout, ratio)], -1)
-        return fit_length(wave.reshape(-1, length), n_samples)
-
-    def reconstruct(self, audio: np.ndarray, *, noise: np.ndarray | None = None) -> np.ndarray:
-        """(channels, samples) -> (channels, samples)."""
-        return self.as_given(self.decode(self.encode(audio), np.shape(audio)[-1], noise=noise), np.shape(audio)[0])
+        return fit_length(wave.reshape(-1, wave.shape[-1]), n_samples)
 
     def _window(self, length: int) -> int:
         return min(self.window, max(padding.next_power_of_two(length), self.config.shortest))
@@ -156,11 +132,9 @@ class Mousai(PublishedSystem):
 
 def load_network(version: str, file: Path) -> Network:
     """Build the network and fill it with the weights of a published file."""
-    config = read_config(file.with_name(CONFIG), VERSIONS[version])
-    state = translate(_read_published(file), config)
-    network = Network(config)
+    network = Network(VERSIONS[version])
     try:
-        network.load_state_dict(state)
+        network.load_state_dict(translate(_read_published(file), network.config))
     except RuntimeError as error:  # names and shapes that do not fit, all in one message
         raise CheckpointError(f"{file}: {error}") from error
     return network
@@ -168,26 +142,3 @@ def load_network(version: str, file: Path) -> Network:
 
 def _read_published(file: Path) -> dict[str, Tensor]:
     return tensors_of(file, read_weights(file, mmap=True))
-
-
-def read_config(path: Path, base: Config) -> Config:
-    """Read the sizes of a network from a file; those of the version by default.
-
-    Raises
-    ------
-    ValueError
-        If the file names a size that does not exist.
-    """
-    if not path.is_file():
-        return base
-    try:
-        changes = parse_json(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: must be JSON ({error})") from error
-    if not isinstance(changes, dict):
-        raise ValueError(f"{path}: must hold an object, got {type(changes).__name__}")
-    unknown = sorted(set(changes) - set(asdict(base)))
-    if unknown:
-        raise ValueError(f"{path.name} has unknown fields {unknown}")
-    lists_as_tuples = {key: tuple(value) if isinstance(value, list) else value for key, value in changes.items()}
-    return Config(**{**asdict(base), **lists_as_tuples})
