@@ -15,15 +15,13 @@ Pasini, Lattner, Fazekas, "Music2Latent: Consistency Autoencoders for Latent Aud
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 
 from m2l_bench.audio import fit_length
 from m2l_bench.systems import framing
 from m2l_bench.systems.packages import EncoderDecoderSystem
-from m2l_bench.systems.repository import Repository
+from m2l_bench.systems.repository import Checkpoint, Device, Repository
 
 PUBLISHED = Repository("SonyCSLParis/music2latent", ("music2latent.pt",), "233 MB, CC BY-NC 4.0")
 
@@ -42,12 +40,7 @@ class AuthorsMusic2Latent(EncoderDecoderSystem):
     exact = False  # the package itself ignores what else the checkpoint holds
 
     def __init__(
-        self,
-        *,
-        checkpoint: str | Path | None = None,
-        device: str | torch.device | None = None,
-        seed: int = 0,
-        num_steps: int = 1,
+        self, *, checkpoint: Checkpoint = None, device: Device = None, seed: int = 0, num_steps: int = 1
     ) -> None:
         super().__init__(num_steps=num_steps, checkpoint=checkpoint, device=device, seed=seed)
         settings = self.package.hparams

@@ -187,7 +187,7 @@ SYSTEMS: dict[str, Entry] = {
         licence="MIT / small MIT, published CC BY-NC 4.0",
     ),
     "musika": Entry(
-        place="systems.musika:Musika",
+        place="systems.musika.system:Musika",
         summary="adversarial autoencoder, 64x (Pasini, Schlueter, 2022)",
         download=("",),
         licence="MIT / MIT",
@@ -197,7 +197,7 @@ SYSTEMS: dict[str, Entry] = {
     ),
     **{
         f"mousai-{version}": Entry(
-            place="systems.mousai:Mousai",
+            place="systems.mousai.system:Mousai",
             summary=f"diffusion autoencoder {original} (Schneider et al., 2023); num_steps=20 by default",
             options={"version": version},
             download=("",),

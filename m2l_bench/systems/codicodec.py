@@ -17,7 +17,6 @@ Pasini, Lattner, Fazekas, "CoDiCodec: Unifying Continuous and Discrete Compresse
 from __future__ import annotations
 
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -26,7 +25,7 @@ from torch import Tensor
 from m2l_bench.audio import fit_length
 from m2l_bench.systems import bits, framing
 from m2l_bench.systems.packages import EncoderDecoderSystem
-from m2l_bench.systems.repository import Repository
+from m2l_bench.systems.repository import Checkpoint, Device, Repository
 
 PUBLISHED = Repository("SonyCSLParis/codicodec", ("codicodec.pt",), "about 600 MB, CC BY-NC 4.0")
 SAMPLE_RATE = 44100  # of the paper; the package itself takes 48 kHz as well
@@ -49,12 +48,7 @@ class CoDiCodec(EncoderDecoderSystem):
     module, extra = "codicodec.inference", "codicodec"
 
     def __init__(
-        self,
-        *,
-        checkpoint: str | Path | None = None,
-        device: str | torch.device | None = None,
-        seed: int = 0,
-        num_steps: int = 5,
+        self, *, checkpoint: Checkpoint = None, device: Device = None, seed: int = 0, num_steps: int = 5
     ) -> None:
         super().__init__(num_steps=num_steps, checkpoint=checkpoint, device=device, seed=seed)
         settings = self.package.hparams

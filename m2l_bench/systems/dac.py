@@ -12,14 +12,12 @@ Kumar, Seetharaman, Luebs, Kumar and Kumar, "High-Fidelity Audio Compression wit
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from m2l_bench.systems import bits, pretrained
-from m2l_bench.systems.repository import Repository
+from m2l_bench.systems.repository import Checkpoint, Device, Repository
 
 PUBLISHED = Repository("descript/dac_44khz", ("config.json", "model.safetensors"), "307 MB, MIT")
 
@@ -43,12 +41,7 @@ class Dac(ContinuousDac):
     """
 
     def __init__(
-        self,
-        *,
-        codebooks: int = 9,
-        checkpoint: str | Path | None = None,
-        device: str | torch.device | None = None,
-        seed: int = 0,
+        self, *, codebooks: int = 9, checkpoint: Checkpoint = None, device: Device = None, seed: int = 0
     ) -> None:
         super().__init__(checkpoint=checkpoint, device=device, seed=seed)
         most = self.model.config.n_codebooks

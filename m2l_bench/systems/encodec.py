@@ -15,7 +15,6 @@ Défossez, Copet, Synnaeve and Adi, "High Fidelity Neural Audio Compression", TM
 from __future__ import annotations
 
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ from torch import Tensor
 
 from m2l_bench.audio import fit_length
 from m2l_bench.systems import bits, pretrained
-from m2l_bench.systems.repository import PublishedSystem, Repository
+from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, Repository
 
 PUBLISHED = {
     variant: Repository(
@@ -46,12 +45,7 @@ class ContinuousEncodec(PublishedSystem):
     """
 
     def __init__(
-        self,
-        *,
-        variant: str = "24khz",
-        checkpoint: str | Path | None = None,
-        device: str | torch.device | None = None,
-        seed: int = 0,
+        self, *, variant: str = "24khz", checkpoint: Checkpoint = None, device: Device = None, seed: int = 0
     ) -> None:
         if variant not in PUBLISHED:
             raise ValueError(f"variant must be one of {sorted(PUBLISHED)}, got {variant!r}")
@@ -136,8 +130,8 @@ class Encodec(ContinuousEncodec):
         *,
         variant: str = "24khz",
         bandwidth: float = DEFAULT_BANDWIDTH,
-        checkpoint: str | Path | None = None,
-        device: str | torch.device | None = None,
+        checkpoint: Checkpoint = None,
+        device: Device = None,
         seed: int = 0,
     ) -> None:
         super().__init__(variant=variant, checkpoint=checkpoint, device=device, seed=seed)

@@ -28,7 +28,7 @@ from m2l_bench.files.weights import fill, read_weights, tensors_of
 from m2l_bench.music2latent.windows import join, plan
 from m2l_bench.systems import framing
 from m2l_bench.systems.packages import load_package
-from m2l_bench.systems.repository import PublishedSystem, Repository
+from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, Repository
 
 _WEIGHTS = "autoencoder_inference_model_last.pth"
 _PARTS = ("frontend", "generator", "diffusion")  # each with its arguments in a YAML file
@@ -66,8 +66,8 @@ class LinCae(PublishedSystem):
         self,
         *,
         variant: str = "lin-cae",
-        checkpoint: str | Path | None = None,
-        device: str | torch.device | None = None,
+        checkpoint: Checkpoint = None,
+        device: Device = None,
         seed: int = 0,
         num_steps: int = 1,
     ) -> None:

@@ -8,14 +8,11 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 import sys
-from pathlib import Path
 from typing import Any
-
-import torch
 
 from m2l_bench.files.weights import fill
 from m2l_bench.music2latent.checkpoint import read_published
-from m2l_bench.systems.repository import PublishedSystem
+from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem
 
 _told: set[str] = set()
 
@@ -75,9 +72,7 @@ class EncoderDecoderSystem(PublishedSystem):
     extra: str
     exact = True
 
-    def __init__(
-        self, *, num_steps: int, checkpoint: str | Path | None, device: str | torch.device | None, seed: int
-    ) -> None:
+    def __init__(self, *, num_steps: int, checkpoint: Checkpoint, device: Device, seed: int) -> None:
         self.package = load_package(self.module, extra=self.extra, licence="CC BY-NC 4.0")
         self.num_steps, self.options = num_steps, {"seed": seed, "num_steps": num_steps}
         super().__init__(checkpoint=checkpoint, device=device, seed=seed)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from m2l_bench.audio import fit_length
 from m2l_bench.systems import framing
-from m2l_bench.systems.repository import PublishedSystem
+from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem
 
 BLOCK_SAMPLES = 2**18  # long inputs go through in pieces of this size: 6 s
 BLOCK_FRAMES = 512  # the same of frames: 6 s at 86 Hz
@@ -82,9 +82,7 @@ class ConvolutionalAutoencoder(PublishedSystem):
     model_class: str
     width: str
 
-    def __init__(
-        self, *, checkpoint: str | Path | None = None, device: str | torch.device | None = None, seed: int = 0
-    ) -> None:
+    def __init__(self, *, checkpoint: Checkpoint = None, device: Device = None, seed: int = 0) -> None:
         super().__init__(checkpoint=checkpoint, device=device, seed=seed)
         self.model = load(self.library, self.model_class, self.paths[0].parent).to(self.device)
         config = self.model.config

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from m2l_bench.files.fingerprint import fingerprint
 from m2l_bench.files.hub import CheckpointError, HubFile, fetch
 from m2l_bench.music2latent.device import pick_device
 from m2l_bench.systems import framing
+
+Checkpoint: TypeAlias = str | Path | None
+Device: TypeAlias = str | torch.device | None
 
 
 @dataclass(frozen=True)
@@ -96,9 +99,7 @@ class PublishedSystem:
     latent_dim: int
     latent_rate: float
 
-    def __init__(
-        self, *, checkpoint: str | Path | None = None, device: str | torch.device | None = None, seed: int = 0
-    ) -> None:
+    def __init__(self, *, checkpoint: Checkpoint = None, device: Device = None, seed: int = 0) -> None:
         if self.options.get("num_steps", 1) < 1:
             raise ValueError(f"num_steps must be at least 1, got {self.options['num_steps']}")
         self.seed, self.device = seed, pick_device(device)
@@ -136,7 +137,7 @@ class PublishedSystem:
         return torch.from_numpy(framing.as_latents(latents, self.latent_dim)).to(self.device)
 
 
-def find(checkpoint: str | Path | None, repository: Repository) -> tuple[Path, ...]:
+def find(checkpoint: Checkpoint, repository: Repository) -> tuple[Path, ...]:
     """Paths of a repository's files, in its order: in the user's own folder, or downloaded.
 
     Parameters

@@ -30,7 +30,7 @@ from m2l_bench.files.untrusted import parse_json
 from m2l_bench.files.weights import read_weights, tensors_of
 from m2l_bench.systems import bits, framing
 from m2l_bench.systems.packages import load_package
-from m2l_bench.systems.repository import PublishedSystem, Repository
+from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, Repository
 
 PUBLISHED = Repository("hubertsiuzdak/snac_44khz", ("config.json", "pytorch_model.bin"), "218 MB, MIT")
 _UNITS_AT_ONCE = 16
@@ -50,9 +50,7 @@ class Snac(PublishedSystem):
 
     name, published = "snac", PUBLISHED
 
-    def __init__(
-        self, *, checkpoint: str | Path | None = None, device: str | torch.device | None = None, seed: int = 0
-    ) -> None:
+    def __init__(self, *, checkpoint: Checkpoint = None, device: Device = None, seed: int = 0) -> None:
         self.options = {"seed": seed}
         super().__init__(checkpoint=checkpoint, device=device, seed=seed)
         self.model = _load(*self.paths).to(self.device)

@@ -23,7 +23,7 @@ from m2l_bench.systems import framing
 from m2l_bench.systems.mousai import padding
 from m2l_bench.systems.mousai.network import VERSIONS, Network
 from m2l_bench.systems.mousai.state import translate
-from m2l_bench.systems.repository import PublishedSystem, Repository
+from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, Repository
 
 PUBLISHED = {
     "v2": Repository(
@@ -67,10 +67,10 @@ class Mousai(PublishedSystem):
         self,
         *,
         version: str = "v2",
-        checkpoint: str | Path | None = None,
+        checkpoint: Checkpoint = None,
         num_steps: int = 20,
         window: int = 2**18,
-        device: str | torch.device | None = None,
+        device: Device = None,
         seed: int = 0,
     ) -> None:
         if version not in VERSIONS:

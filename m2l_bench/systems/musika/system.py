@@ -8,8 +8,6 @@ Every channel is coded alone. A latent stands for 16 frames of 256 samples, what
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,7 +17,7 @@ from m2l_bench.systems.musika import network
 from m2l_bench.systems.musika.keras_weights import Layers, assign, read_layers
 from m2l_bench.systems.musika.network import FRAMES_PER_LATENT, FRAMES_PER_WINDOW, LATENTS_PER_WINDOW, Noise
 from m2l_bench.systems.musika.spectrum import OVERLAP, log_spectrogram, waveform
-from m2l_bench.systems.repository import PublishedSystem, Repository
+from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, Repository
 
 PUBLISHED = Repository("marcop/musika_ae", ("enc.h5", "enc2.h5", "dec.h5", "dec2.h5"), "112 MB, MIT")
 _CHUNK = 128  # frames; the original codes whole ones only
@@ -48,12 +46,7 @@ class Musika(PublishedSystem):
     name, published, sample_rate = "musika", PUBLISHED, 44100
 
     def __init__(
-        self,
-        *,
-        checkpoint: str | Path | None = None,
-        compatible: bool = False,
-        device: str | torch.device | None = None,
-        seed: int = 0,
+        self, *, checkpoint: Checkpoint = None, compatible: bool = False, device: Device = None, seed: int = 0
     ) -> None:
         self.compatible = compatible
         self.options = {"compatible": compatible, "seed": seed}
