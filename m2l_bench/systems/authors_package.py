@@ -1,4 +1,4 @@
-"""Music2Latent through its authors' package, with that package's limits (an extra of its own, CC BY-NC 4.0).
+"""Music2Latent through its authors' package, with that package's limits (extra ``authors``, CC BY-NC 4.0).
 
 It serves as a comparison: this package's own ``music2latent:published`` has the same weights and no such limits.
 

@@ -73,7 +73,7 @@ def _family(name: str, summary: str, parameters: str, *, original: str, trained:
 
 
 SYSTEMS: dict[str, Entry] = {
-    "identity": Entry(place="systems.conventional:Identity", summary="the reference itself: the upper end"),
+    "identity": Entry(place="systems.conventional:Identity", summary="the reference itself: the upper limit of every metric"),
     **{
         f"lowpass-{cutoff}": Entry(
             place="systems.conventional:LowPass",
@@ -124,12 +124,12 @@ SYSTEMS: dict[str, Entry] = {
     ),
     "majority": Entry(
         place="systems.features:Majority",
-        summary="a constant: what a probe reads in nothing, the majority class",
+        summary="a constant feature: a probe learns only the majority class",
         latents="1 Hz x 1",
     ),
     "random-init": Entry(
         place="systems.features:RandomInit",
-        summary="Music2Latent with random weights: what the architecture alone gives to a probe",
+        summary="Music2Latent with random weights: latents of the untrained architecture",
         variants={"published": {}, "small": {"config": "small"}},
         default="published",
         audio="44.1 kHz, mono",
@@ -137,7 +137,7 @@ SYSTEMS: dict[str, Entry] = {
     ),
     "random-init-features": Entry(
         place="systems.features:RandomInit",
-        summary="the same before its bottleneck: what the architecture alone gives to music2latent-features",
+        summary="Music2Latent with random weights: features before the bottleneck",
         variants={"published": {}, "small": {"config": "small"}},
         default="published",
         options={"layer": "features"},
@@ -146,7 +146,7 @@ SYSTEMS: dict[str, Entry] = {
     ),
     "mfcc-chroma": Entry(
         place="systems.features:MfccChroma",
-        summary="MFCC and chroma (librosa): what a probe reads in hand-made features",
+        summary="MFCC and chroma (librosa), hand-made features",
         audio="22.05 kHz, mono",
     ),
     "musicnn": Entry(
@@ -158,8 +158,8 @@ SYSTEMS: dict[str, Entry] = {
     ),
     "music2latent": Entry(
         place="music2latent.autoencoder:Music2Latent",
-        summary="consistency autoencoder, 64x (Pasini et al., 2024): the published weights, or ours, small and briefly"
-        " trained; any other variant is a checkpoint's path",
+        summary="consistency autoencoder, 64x (Pasini et al., 2024): the published weights, or the small"
+        " one of this package; any other variant is a checkpoint's path",
         variant_option="variant",
         default="small",
         shown=("small", "published"),
@@ -245,7 +245,7 @@ SYSTEMS: dict[str, Entry] = {
     ),
     "snac": Entry(
         place="systems.snac:Snac",
-        summary="SNAC at 44.1 kHz (Siuzdak et al., 2024): codes at several time scales; an extra of its own",
+        summary="SNAC at 44.1 kHz (Siuzdak et al., 2024): codes at several time scales; needs the extra snac",
         download=("",),
         licence="MIT / MIT",
         audio="44.1 kHz, per channel",
@@ -254,7 +254,7 @@ SYSTEMS: dict[str, Entry] = {
     ),
     "codicodec": Entry(
         place="systems.codicodec:CoDiCodec",
-        summary="CoDiCodec (Pasini et al., 2025): continuous latents or tokens, both channels together; an extra of its own",
+        summary="CoDiCodec (Pasini et al., 2025): continuous latents or tokens, stereo pairs; needs the extra codicodec",
         variants={"continuous": {}, "tokens": {"class": "TokenCoDiCodec"}},
         default="continuous",
         download=("continuous", "tokens"),
@@ -266,7 +266,7 @@ SYSTEMS: dict[str, Entry] = {
     ),
     "lin-cae": Entry(
         place="systems.lin_cae:LinCae",
-        summary="Lin-CAE (Torres et al., 2025), and m2l, Music2Latent retrained there; an extra of its own",
+        summary="Lin-CAE (Torres et al., 2025), and m2l, Music2Latent retrained by the same authors; needs the extra lin-cae",
         variants={name: {"variant": name} for name in ("lin-cae", "lin-cae-2", "m2l")},
         default="lin-cae",
         download=("lin-cae", "lin-cae-2", "m2l"),
@@ -276,7 +276,7 @@ SYSTEMS: dict[str, Entry] = {
     ),
     "music2latent-authors": Entry(
         place="systems.authors_package:AuthorsMusic2Latent",
-        summary="music2latent:published through its authors' package, with its edges and seams; an extra of its own",
+        summary="music2latent:published through its authors' package, with its fades at edges; needs the extra authors",
         download=("",),
         licence="CC BY-NC 4.0 / CC BY-NC 4.0",
         audio="44.1 kHz, per channel",
@@ -301,7 +301,7 @@ SYSTEMS: dict[str, Entry] = {
     ),
     "musika-style": _family(
         "musika-style",
-        "Musika's networks, smaller, in two stages, its last training against discriminators",
+        "Musika's networks, smaller, trained in two stages and finished with adversarial training",
         "2.04",
         original="Musika",
         trained="178 minutes",
@@ -315,7 +315,7 @@ SYSTEMS: dict[str, Entry] = {
     ),
     "dac-style": _family(
         "dac-style",
-        "residual vector quantisation: DAC, smaller, its last trainings against discriminators",
+        "residual vector quantisation: DAC, smaller, finished with adversarial training",
         "1.16",
         bit_rate="1.38",
         original="DAC",

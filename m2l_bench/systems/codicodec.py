@@ -1,4 +1,4 @@
-"""CoDiCodec, a codec of continuous latents or of tokens, through its authors' package (an extra of its own, CC BY-NC 4.0).
+"""CoDiCodec, a codec of continuous latents or of tokens, through its authors' package (extra ``codicodec``, CC BY-NC 4.0).
 
 Conventions
 -----------
@@ -125,7 +125,7 @@ class CoDiCodec(EncoderDecoderSystem):
 class TokenCoDiCodec(CoDiCodec):
     """CoDiCodec with its tokens: 128 of 13.84 bits a chunk (2.38 kbit/s for both channels together, 14 bits as written).
 
-    Its latents are the values that the tokens stand for, in [-1, 1].
+    Its latents are the values of the tokens, in [-1, 1].
     """
 
     name = "codicodec:tokens"

@@ -1,4 +1,4 @@
-"""Linear consistency autoencoders (Lin-CAE), through their authors' package (an extra of its own, Apache-2.0).
+"""Linear consistency autoencoders (Lin-CAE), through their authors' package (extra ``lin-cae``, Apache-2.0).
 
 Conventions
 -----------

@@ -1,4 +1,4 @@
-"""Packages of other authors that one system alone needs: imported when it is named, their licence told once.
+"""Packages of other authors that one system alone needs: imported on use, with a note on their licence.
 
 Each is an extra of this package (``pyproject.toml``) and not shipped with it.
 """
@@ -14,7 +14,7 @@ from m2l_bench.files.weights import fill
 from m2l_bench.music2latent.checkpoint import read_published
 from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem
 
-_told: set[str] = set()
+_announced: set[str] = set()
 
 
 def load_package(module: str, *, extra: str, licence: str) -> Any:
@@ -44,8 +44,8 @@ def load_package(module: str, *, extra: str, licence: str) -> Any:
         importlib.import_module(module)
     except ImportError as error:
         raise ImportError(f"the package {package} ({licence}) is needed: pip install 'm2l-bench[{extra}]'") from error
-    if package not in _told and multiprocessing.parent_process() is None:
-        _told.add(package)
+    if package not in _announced and multiprocessing.parent_process() is None:
+        _announced.add(package)
         print(f"{package}: another author's package, licence {licence}", file=sys.stderr)
     return sys.modules[package]
 

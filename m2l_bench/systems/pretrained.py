@@ -111,7 +111,7 @@ def reach(strides: Sequence[int]) -> int:
     """Context of DAC's and Oobleck's encoders and decoders, in frames on either side.
 
     Each level has three residual units (kernels of 7, dilations 1, 3, 9: 39 values to a side at that level's rate) and
-    a convolution of twice its stride; at the ends stand kernels of at most 7.
+    a convolution of twice its stride; the first and last kernels have at most 7.
 
     Parameters
     ----------

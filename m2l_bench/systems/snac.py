@@ -1,4 +1,4 @@
-"""SNAC, a codec with codes at several time scales, through its authors' package (an extra of its own).
+"""SNAC, a codec with codes at several time scales, through its authors' package (extra ``snac``).
 
 Conventions
 -----------

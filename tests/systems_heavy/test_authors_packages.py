@@ -288,7 +288,7 @@ def test_steps_are_checked(name: str) -> None:
 def test_the_licence_is_printed_once(
     files: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(packages, "_told", set())
+    monkeypatch.setattr(packages, "_announced", set())
     for _ in range(2):
         load("codicodec", checkpoint=files["codicodec"], device="cpu")
     load("identity")

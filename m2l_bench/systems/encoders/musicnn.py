@@ -134,7 +134,7 @@ class Front(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(1, n_filters, kernel)
         self.norm = nn.BatchNorm1d(n_filters, EPSILON)
-        # TensorFlow's 'same': of an odd number of frames, the larger half goes behind.
+        # TensorFlow's 'same': of an odd number of frames, the larger half is at the end.
         self.padding = (0, 0, (kernel[0] - 1) // 2, kernel[0] // 2)
 
     def forward(self, x: Tensor) -> Tensor:

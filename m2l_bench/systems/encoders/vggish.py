@@ -4,8 +4,8 @@ Conventions
 -----------
 16 kHz, mean of the channels. Log-mel frames: 400-sample periodic Hann, hop 160, 512-point FFT, not centred, magnitude,
 64 bands of 125-7500 Hz (triangles on the HTK mel scale itself), ``log(x + 0.01)``. A window is 96 frames (0.96 s),
-windows do not overlap. The vector has 128 values. No PCA, no 8-bit quantisation. Two variants: ``vggish`` leaves the
-last ReLU off, as the Music2Latent authors and the released FAD tools do; ``vggish:relu`` applies it.
+windows do not overlap. The vector has 128 values. No PCA, no 8-bit quantisation. Two variants: ``vggish`` omits the
+last ReLU, as the Music2Latent authors and the released FAD tools do; ``vggish:relu`` applies it.
 
 References
 ----------

@@ -2,7 +2,7 @@
 
 Conventions
 -----------
-Every channel is coded alone. A latent stands for 16 frames of 256 samples, whatever stands around them; four latents
+Every channel is coded alone. A latent stands for 16 frames of 256 samples, independent of the frames around them; four latents
 (64 frames) are decoded together, and only the overlap of frames crosses the borders between such windows.
 """
 
@@ -34,7 +34,7 @@ class Musika(PublishedSystem):
     compatible : bool
         Frame as the original does: start at the first sample, so that the first 768 fade in, and leave out what does
         not fill a chunk of 128 frames (reconstructions are silent there). An input shorter than one chunk is filled
-        up with zeros. By default every sample lies under four frames and nothing is left out.
+        up with zeros. By default every sample is covered by four frames and nothing is left out.
     seed : int
         Seed of the noise that the decoders' noise layers add. The noise depends on the window and the layer, not on the channel.
 
@@ -97,7 +97,7 @@ class Musika(PublishedSystem):
         return np.clip(out[:, lead : lead + n_samples], -1, 1)
 
     def _frame(self, n_samples: int) -> tuple[int, int]:
-        """How many zeros stand before the first sample, and how many latents there are."""
+        """Number of zeros before the first sample, and number of latents."""
         hop = self._hop
         if self.compatible:
             n_frames = (n_samples - (OVERLAP - 1) * hop) // hop
@@ -127,7 +127,7 @@ class Musika(PublishedSystem):
         return waveform(magnitude, phase)
 
     def _silence(self) -> Tensor:
-        """The latent of digital silence, which is what stands behind the end of every recording. (1, dim, 1)."""
+        """Latent of digital silence, with which recordings are padded. (1, dim, 1)."""
         nothing = torch.zeros(1, (FRAMES_PER_LATENT + OVERLAP - 1) * self._hop, device=self.device)
         return self._encode_block(log_spectrogram(nothing, self._hop))
 
