@@ -73,7 +73,9 @@ def _family(name: str, summary: str, parameters: str, *, original: str, trained:
 
 
 SYSTEMS: dict[str, Entry] = {
-    "identity": Entry(place="systems.conventional:Identity", summary="the reference itself: the upper limit of every metric"),
+    "identity": Entry(
+        place="systems.conventional:Identity", summary="the reference itself: the upper limit of every metric"
+    ),
     **{
         f"lowpass-{cutoff}": Entry(
             place="systems.conventional:LowPass",
@@ -275,7 +277,7 @@ SYSTEMS: dict[str, Entry] = {
         latents="10.77 Hz x 64, 64x",
     ),
     "music2latent-authors": Entry(
-        place="systems.authors_package:AuthorsMusic2Latent",
+        place="systems.packages:AuthorsMusic2Latent",
         summary="music2latent:published through its authors' package, with its fades at edges; needs the extra authors",
         download=("",),
         licence="CC BY-NC 4.0 / CC BY-NC 4.0",

@@ -18,6 +18,8 @@ from torch import Tensor
 
 from m2l_bench.audio import fit_length
 
+_NOISE_BLOCK = 4096  # samples drawn at once
+
 
 def as_audio(audio: np.ndarray) -> np.ndarray:
     """Check audio and return it as contiguous float32 (channels, samples).
@@ -68,6 +70,32 @@ def slice_with_zeros(audio: np.ndarray, start: int, stop: int) -> np.ndarray:
 def pad_to_multiple(audio: np.ndarray, multiple: int) -> np.ndarray:
     """Zero-pad the end to the next multiple of ``multiple`` samples."""
     return fit_length(audio, -(-audio.shape[-1] // multiple) * multiple)
+
+
+def mirror_to(x: np.ndarray, length: int) -> np.ndarray:
+    """Extend the end with the mirror image, as often as needed, to ``length``.
+
+    Mirrored music keeps the level and the spectrum of the recording, which silence would not: normalisation layers see
+    the whole window.
+
+    Examples
+    --------
+    >>> mirror_to(np.array([1, 2, 3]), 8)
+    array([1, 2, 3, 3, 2, 1, 1, 2])
+    """
+    missing = length - x.shape[-1]
+    return np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, missing)], mode="symmetric") if missing > 0 else x
+
+
+def noise_at(start: int, length: int, *, seed: int, channels: int) -> np.ndarray:
+    """Normal noise that depends on the seed and the absolute position alone: (channels, length) float32."""
+    first, last = start // _NOISE_BLOCK, (start + length - 1) // _NOISE_BLOCK
+    blocks = [
+        np.random.default_rng((seed, block)).standard_normal((channels, _NOISE_BLOCK), dtype=np.float32)
+        for block in range(first, last + 1)
+    ]
+    offset = start - first * _NOISE_BLOCK
+    return np.concatenate(blocks, -1)[:, offset : offset + length]
 
 
 @contextmanager

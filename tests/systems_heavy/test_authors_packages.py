@@ -17,9 +17,9 @@ import torch
 
 from m2l_bench.files.hub import CheckpointError
 from m2l_bench.systems import packages
-from m2l_bench.systems.authors_package import AuthorsMusic2Latent
 from m2l_bench.systems.base import Autoencoder, BitstreamCodec
 from m2l_bench.systems.lin_cae import LinCae
+from m2l_bench.systems.packages import AuthorsMusic2Latent
 from m2l_bench.systems.registry import load
 
 PACKAGES = {

@@ -20,7 +20,6 @@ from m2l_bench.files.weights import read_weights, tensors_of
 from m2l_bench.music2latent.checkpoint import CheckpointError
 from m2l_bench.music2latent.windows import join, plan
 from m2l_bench.systems import framing
-from m2l_bench.systems.mousai import padding
 from m2l_bench.systems.mousai.network import VERSIONS, Network
 from m2l_bench.systems.mousai.state import translate
 from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, Repository
@@ -82,7 +81,7 @@ class Mousai(PublishedSystem):
         self.network = load_network(version, self.paths[0]).to(self.device).eval().requires_grad_(False)
         self.config = self.network.config
         least = max(self.config.shortest, 16 * self.config.samples_per_latent)  # an eighth is two latents at least
-        if window < least or window != padding.next_power_of_two(window):
+        if window < least or window & (window - 1):
             raise ValueError(f"window must be a power of two >= {least}, got {window}")
         self.sample_rate = self.config.sample_rate
         self.latent_dim = self.config.latent_dim
@@ -94,7 +93,7 @@ class Mousai(PublishedSystem):
         ratio = self.config.samples_per_latent
         frames = -(-pairs.shape[-1] // ratio)
         window = self._window(frames * ratio)
-        padded = padding.mirror_to(pairs, max(frames * ratio, window))
+        padded = framing.mirror_to(pairs, max(frames * ratio, window))
         layout = plan(padded.shape[-1] // ratio, window // ratio)
         pieces = (self._encode(padded[..., start * ratio : start * ratio + window]) for start in layout.starts)
         return np.concatenate([part.numpy() for part in join(pieces, layout, 1)], -1)[..., :frames]
@@ -104,18 +103,18 @@ class Mousai(PublishedSystem):
         latents = framing.as_latents(latents, self.latent_dim)
         ratio = self.config.samples_per_latent
         window = self._window(latents.shape[-1] * ratio)
-        padded = padding.mirror_to(latents, max(latents.shape[-1], window // ratio))
+        padded = framing.mirror_to(latents, max(latents.shape[-1], window // ratio))
         layout = plan(padded.shape[-1], window // ratio)
 
         def piece(start: int) -> Tensor:
-            noise = padding.noise_at(start * ratio, window, seed=self.seed)
+            noise = framing.noise_at(start * ratio, window, seed=self.seed, channels=2)
             return self._decode(padded[..., start : start + window // ratio], noise)
 
         wave = np.concatenate([part.numpy() for part in join(map(piece, layout.starts), layout, ratio)], -1)
         return fit_length(wave.reshape(-1, wave.shape[-1]), n_samples)
 
     def _window(self, length: int) -> int:
-        return min(self.window, max(padding.next_power_of_two(length), self.config.shortest))
+        return min(self.window, max(1 << (length - 1).bit_length(), self.config.shortest))
 
     @torch.inference_mode()
     def _encode(self, pairs: np.ndarray) -> Tensor:

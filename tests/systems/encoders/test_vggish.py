@@ -111,7 +111,7 @@ def test_the_variant_with_relu_is_the_other_one_rectified(embedding, checkpoint)
     assert rectified.fingerprint != embedding.fingerprint
 
 
-def test_a_file_is_heard_alike_alone_and_among_others(embedding):
+def test_a_file_gives_the_same_vectors_alone_and_among_others(embedding):
     audios = [np.random.default_rng(n).standard_normal((1, n)).astype(np.float32) for n in (16000, 50000, 33000)]
     for audio, vectors in zip(audios, embedding.embed(audios), strict=True):
         np.testing.assert_allclose(embedding.embed([audio])[0], vectors, rtol=1e-5, atol=1e-6)
