@@ -1,4 +1,4 @@
-"""Pass audio of any rate through a system, resampled there and back, and hold the system to its promises."""
+"""Apply a system to audio of any sample rate: resample, compute, resample back, check the result."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def reconstruct(
     stem : str
         The reference's relative path without suffix.
     max_length_difference : float
-        Seconds; of ready-made reconstructions only.
+        Seconds; for ready-made reconstructions only.
 
     Returns
     -------
     estimate : np.ndarray, float32, (channels, samples)
         At `rate`, of the reference's shape (or cut to the shorter, where a difference is allowed).
     kbps : float or None
-        Measured bit rate in kbit/s, where the system has a bit stream.
+        Measured bit rate in kbit/s, if the system has a bit stream.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def reconstruct(
             raise AudioError(f"{stem}: a reconstruction must have its input's shape {given.shape}, got {back.shape}")
         estimate = audio_io.resample(back, own_rate, rate, n_samples=n_samples)
     else:
-        raise TypeError(f"{system.name} has latents but no decoder: it can be probed, not reconstruct")
+        raise TypeError(f"{system.name} has no reconstruct(): it can only be probed")
     if estimate.shape[0] != channels:
         raise AudioError(
             f"{stem}: a reconstruction must have the reference's {channels} channels, got {estimate.shape[0]}"
@@ -93,7 +93,7 @@ def encode(system: System, audio: np.ndarray, rate: int) -> tuple[np.ndarray, fl
         If the system has no latents.
     """
     if not isinstance(system, Encoder):
-        raise TypeError(f"{system.name} has no latents: it can reconstruct, not be probed")
+        raise TypeError(f"{system.name} has no encode(): it cannot be probed")
     latents = np.asarray(system.encode(audio_io.resample(audio, rate, system.sample_rate or rate)))
     if latents.ndim != 3 or latents.shape[1] != system.latent_dim or 0 in latents.shape:
         raise AudioError(f"latents must have shape (streams, {system.latent_dim}, frames), got {latents.shape}")

@@ -1,11 +1,11 @@
-"""What a system is: three small protocols, and the fingerprint that names one exactly.
+"""Protocols of systems: codec, encoder, autoencoder.
 
 Conventions
 -----------
 Audio is float32 ``(channels, samples)`` in [-1, 1] at the system's own ``sample_rate``; a system takes any number of
 channels and any length >= 1, and ``reconstruct`` returns exactly the shape it was given. Latents are float32
-``(streams, dim, frames)``; ``streams`` equals the channels where a system codes each channel alone, else 1.
-Nothing here depends on torch: a system may be written with NumPy alone.
+``(streams, dim, frames)``; ``streams`` is the number of channels if a system codes each channel alone, else 1.
+Nothing here depends on torch: NumPy is enough to write a system.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ import numpy as np
 
 
 class System(Protocol):
-    """What every system has.
+    """Attributes that every system has.
 
     Attributes
     ----------
     name : str
         Registry name with its variant, such as ``"opus:32k"``; the label in every table.
     sample_rate : int or None
-        Rate in Hz of the audio it takes and returns; None where it takes audio as it comes.
+        Rate in Hz of the audio it takes and returns; None where it accepts any rate.
     seed : int
-        Seeds whatever is random in it.
+        Random seed.
     fingerprint : str
-        16 hexadecimal digits that change whenever its numbers could: see :func:`fingerprint`.
+        16 hexadecimal digits that change whenever its numbers could: see :mod:`m2l_bench.files.fingerprint`.
     """
 
     name: str
@@ -38,7 +38,7 @@ class System(Protocol):
 
 @runtime_checkable
 class Codec(Protocol):
-    """A system that gives audio back."""
+    """A system that reconstructs audio."""
 
     def reconstruct(self, audio: np.ndarray) -> np.ndarray:
         """(channels, samples) -> (channels, samples), the same shape."""
@@ -46,7 +46,7 @@ class Codec(Protocol):
 
 @runtime_checkable
 class BitstreamCodec(Codec, Protocol):
-    """A codec with a bit stream of its own, so that its bit rate is measured and not claimed."""
+    """A codec with a bit stream, so that its bit rate is measured."""
 
     def compress(self, audio: np.ndarray) -> bytes:
         """(channels, samples) -> the encoded bytes."""
@@ -57,7 +57,7 @@ class BitstreamCodec(Codec, Protocol):
 
 @runtime_checkable
 class Encoder(Protocol):
-    """A system that gives continuous latents, or features to probe.
+    """A system with latents, or features, to probe.
 
     ``latent_dim`` is their dimension and ``latent_rate`` their frames a second (Hz).
     """
@@ -71,7 +71,7 @@ class Encoder(Protocol):
 
 @runtime_checkable
 class Autoencoder(Codec, Encoder, Protocol):
-    """Both, and the way back from latents."""
+    """A codec and encoder that also decodes latents."""
 
     def decode(self, latents: np.ndarray, n_samples: int) -> np.ndarray:
         """(streams, latent_dim, frames) -> (channels, n_samples)."""
@@ -79,7 +79,7 @@ class Autoencoder(Codec, Encoder, Protocol):
 
 @runtime_checkable
 class ReadyMade(Protocol):
-    """Reconstructions that somebody already made: files, found by the reference's relative path without suffix."""
+    """Existing reconstructions: files, found by the reference's relative path without suffix."""
 
     def find(self, stem: str) -> tuple[np.ndarray, int]:
         """Relative stem, such as ``"album/01"`` -> audio (channels, samples) and its sample rate."""

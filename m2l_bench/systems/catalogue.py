@@ -1,4 +1,4 @@
-"""Every system that this package knows by name: how it is built, and what ``m2l-bench list systems`` says of it."""
+"""The table of systems: how each is constructed, and what ``m2l-bench list systems`` prints about it."""
 
 from __future__ import annotations
 
@@ -9,38 +9,37 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """How one registry name is built, and what ``m2l-bench list systems`` says of it.
+    """Construction and description of one registry name.
 
     Attributes
     ----------
-    module, attribute : str
-        Where the class stands.
+    place : str
+        ``"module:Class"`` below ``m2l_bench``.
     summary : str
-        What it is, in one line.
+        One line for the list of systems.
     variants : mapping of str to mapping
-        Variant -> constructor options (and ``"attribute"``, where another class makes it).
+        Variant -> constructor options (and ``"class"``, where it is another class of the module).
     variant_option : str
         Constructor option that takes any other variant, such as a bit rate or a checkpoint; empty where none does.
     default : str
-        Variant meant by the bare name.
+        Variant of the bare name.
     options : mapping
         Constructor options common to all variants.
     audio, latents, parameters : str
         Sample rate and channels; rate x dimension and compression (waveform samples per latent value); millions.
     bit_rate : str
-        In kbit/s; ``"measured"`` where it is read off the bit stream, ``"-"`` where there is none.
+        In kbit/s; ``"measured"`` where it is that of the bit stream, ``"-"`` where there is none.
     licence : str
         Of code / weights.
     download : tuple of str
-        Variants whose weights are downloaded when first asked for; ``("",)`` where there are no variants.
+        Variants whose weights are downloaded on first use; ``("",)`` where there are no variants.
     shown : tuple of str
-        What a free variant is listed with.
+        Variants that are listed where any other is allowed too.
     caveats : mapping of str to str
-        Variant -> what must stand under every table that has it.
+        Variant -> note that is printed under every table with it.
     """
 
-    module: str
-    attribute: str
+    place: str
     summary: str
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     variant_option: str = ""
@@ -57,11 +56,10 @@ class Entry:
 
 
 def _family(name: str, summary: str, parameters: str, *, original: str, trained: str, bit_rate: str = "-") -> Entry:
-    """A family at the scale that this package trains; `trained` is for how long."""
+    """A family at the scale that this package trains; `trained` is the training time."""
     caveat = f"{name}:small has {parameters} million parameters and was trained for {trained} of CPU time: it says nothing of"
     return Entry(
-        module="m2l_bench.systems.small.system",
-        attribute="DacFamilySystem" if name == "dac-style" else "FamilySystem",
+        place=f"systems.small.system:{'DacFamilySystem' if name == 'dac-style' else 'FamilySystem'}",
         summary=summary,
         options={"family": name},
         variants={"small": {}},
@@ -76,25 +74,20 @@ def _family(name: str, summary: str, parameters: str, *, original: str, trained:
 
 SYSTEMS: dict[str, Entry] = {
     "identity": Entry(
-        module="m2l_bench.systems.conventional", attribute="Identity", summary="the reference itself: the upper end"
+        place="systems.conventional:Identity", summary="the reference itself: the upper limit of every metric"
     ),
-    "lowpass-3.5k": Entry(
-        module="m2l_bench.systems.conventional",
-        attribute="LowPass",
-        summary="3.5 kHz low-pass, the low anchor of listening tests",
-        options={"cutoff": "3.5k"},
-        audio="44.1 kHz",
-    ),
-    "lowpass-7k": Entry(
-        module="m2l_bench.systems.conventional",
-        attribute="LowPass",
-        summary="7 kHz low-pass, the mid anchor of listening tests",
-        options={"cutoff": "7k"},
-        audio="44.1 kHz",
-    ),
+    **{
+        f"lowpass-{cutoff}": Entry(
+            place="systems.conventional:LowPass",
+            summary=f"{cutoff[:-1]} kHz low-pass, the {anchor} anchor of listening tests",
+            options={"cutoff": cutoff},
+            audio="44.1 kHz",
+        )
+        for cutoff, anchor in (("3.5k", "low"), ("7k", "mid"))
+    },
     "opus": Entry(
-        module="m2l_bench.systems.conventional",
-        attribute="Opus",
+        place="systems.conventional:LossyCodec",
+        options={"family": "opus"},
         summary="Opus through libsndfile, at a nominal bit rate of all channels together",
         variant_option="variant",
         default="64k",
@@ -104,8 +97,8 @@ SYSTEMS: dict[str, Entry] = {
         bit_rate="measured",
     ),
     "vorbis": Entry(
-        module="m2l_bench.systems.conventional",
-        attribute="Vorbis",
+        place="systems.conventional:LossyCodec",
+        options={"family": "vorbis"},
         summary="Ogg Vorbis through libsndfile, at an encoder quality",
         variant_option="variant",
         default="q4",
@@ -115,8 +108,8 @@ SYSTEMS: dict[str, Entry] = {
         bit_rate="measured",
     ),
     "mp3": Entry(
-        module="m2l_bench.systems.conventional",
-        attribute="Mp3",
+        place="systems.conventional:LossyCodec",
+        options={"family": "mp3"},
         summary="MP3 (LAME) through libsndfile, constant bit rate",
         variant_option="variant",
         default="128k",
@@ -126,31 +119,27 @@ SYSTEMS: dict[str, Entry] = {
         audio="44.1 kHz, 1 or 2",
     ),
     "pca": Entry(
-        module="m2l_bench.systems.pca",
-        attribute="Pca",
+        place="systems.pca:Pca",
         summary="principal components of MDCT frames at 64x: the linear baseline",
         audio="44.1 kHz, per channel",
         latents="10.77 Hz x 64, 64x",
     ),
     "majority": Entry(
-        module="m2l_bench.systems.features",
-        attribute="Majority",
-        summary="a constant: what a probe reads in nothing, the majority class",
+        place="systems.features:Majority",
+        summary="a constant feature: a probe learns only the majority class",
         latents="1 Hz x 1",
     ),
     "random-init": Entry(
-        module="m2l_bench.systems.features",
-        attribute="RandomInit",
-        summary="Music2Latent with random weights: what the architecture alone gives to a probe",
+        place="systems.features:RandomInit",
+        summary="Music2Latent with random weights: latents of the untrained architecture",
         variants={"published": {}, "small": {"config": "small"}},
         default="published",
         audio="44.1 kHz, mono",
         latents="10.77 Hz x 64",
     ),
     "random-init-features": Entry(
-        module="m2l_bench.systems.features",
-        attribute="RandomInit",
-        summary="the same before its bottleneck: what the architecture alone gives to music2latent-features",
+        place="systems.features:RandomInit",
+        summary="Music2Latent with random weights: features before the bottleneck",
         variants={"published": {}, "small": {"config": "small"}},
         default="published",
         options={"layer": "features"},
@@ -158,24 +147,21 @@ SYSTEMS: dict[str, Entry] = {
         latents="10.77 Hz x 8192; small: x 1024",
     ),
     "mfcc-chroma": Entry(
-        module="m2l_bench.systems.features",
-        attribute="MfccChroma",
-        summary="MFCC and chroma (librosa): what a probe reads in hand-made features",
+        place="systems.features:MfccChroma",
+        summary="MFCC and chroma (librosa), hand-made features",
         audio="22.05 kHz, mono",
     ),
     "musicnn": Entry(
-        module="m2l_bench.systems.features",
-        attribute="Musicnn",
+        place="systems.features:Musicnn",
         summary="musicnn (Pons, Serra, 2019), trained on MagnaTagATune: the supervised reference of probing",
         audio="16 kHz, mono",
         parameters="0.79",
         licence="ISC / ISC",
     ),
     "music2latent": Entry(
-        module="m2l_bench.music2latent.autoencoder",
-        attribute="Music2Latent",
-        summary="consistency autoencoder, 64x (Pasini et al., 2024): the published weights, or ours, small and briefly"
-        " trained; any other variant is a checkpoint's path",
+        place="music2latent.autoencoder:Music2Latent",
+        summary="consistency autoencoder, 64x (Pasini et al., 2024): the published weights, or the small"
+        " one of this package; any other variant is a checkpoint's path",
         variant_option="variant",
         default="small",
         shown=("small", "published"),
@@ -190,8 +176,7 @@ SYSTEMS: dict[str, Entry] = {
         },
     ),
     "music2latent-features": Entry(
-        module="m2l_bench.systems.features",
-        attribute="Music2LatentFeatures",
+        place="systems.features:Music2LatentFeatures",
         summary="Music2Latent's encoder before its bottleneck: the wide features for probing",
         variant_option="variant",
         default="small",
@@ -204,8 +189,7 @@ SYSTEMS: dict[str, Entry] = {
         licence="MIT / small MIT, published CC BY-NC 4.0",
     ),
     "musika": Entry(
-        module="m2l_bench.systems.musika",
-        attribute="Musika",
+        place="systems.musika.system:Musika",
         summary="adversarial autoencoder, 64x (Pasini, Schlueter, 2022)",
         download=("",),
         licence="MIT / MIT",
@@ -213,37 +197,26 @@ SYSTEMS: dict[str, Entry] = {
         latents="10.77 Hz x 64, 64x",
         parameters="28.09",
     ),
-    "mousai-v2": Entry(
-        module="m2l_bench.systems.mousai",
-        attribute="Mousai",
-        summary="diffusion autoencoder dmae1d-ATC64-v2, 64x (Schneider et al., 2023); num_steps=20 by default",
-        options={"version": "v2"},
-        download=("",),
-        licence="MIT / not stated",
-        audio="48 kHz, stereo",
-        latents="46.9 Hz x 32, 64x",
-        parameters="185.11",
-    ),
-    "mousai-v3": Entry(
-        module="m2l_bench.systems.mousai",
-        attribute="Mousai",
-        summary="diffusion autoencoder dmae1d-ATC32-v3, 32x (Schneider et al., 2023); num_steps=20 by default",
-        options={"version": "v3"},
-        download=("",),
-        licence="MIT / not stated",
-        audio="48 kHz, stereo",
-        latents="93.8 Hz x 32, 32x",
-        parameters="86.27",
-    ),
+    **{
+        f"mousai-{version}": Entry(
+            place="systems.mousai.system:Mousai",
+            summary=f"diffusion autoencoder {original} (Schneider et al., 2023); num_steps=20 by default",
+            options={"version": version},
+            download=("",),
+            licence="MIT / not stated",
+            audio="48 kHz, stereo",
+            latents=latents,
+            parameters=parameters,
+        )
+        for version, original, latents, parameters in (
+            ("v2", "dmae1d-ATC64-v2, 64x", "46.9 Hz x 32, 64x", "185.11"),
+            ("v3", "dmae1d-ATC32-v3, 32x", "93.8 Hz x 32, 32x", "86.27"),
+        )
+    },
     "dac": Entry(
-        module="m2l_bench.systems.dac",
-        attribute="Dac",
+        place="systems.dac:Dac",
         summary="Descript Audio Codec, 44.1 kHz (Kumar et al., 2023), all codebooks, 3 of them, or before quantisation",
-        variants={
-            "44khz": {},
-            "44khz-3": {"codebooks": 3},
-            "44khz-continuous": {"attribute": "ContinuousDac"},
-        },
+        variants={"44khz": {}, "44khz-3": {"codebooks": 3}, "44khz-continuous": {"class": "ContinuousDac"}},
         default="44khz",
         download=("44khz", "44khz-3", "44khz-continuous"),
         licence="MIT / MIT",
@@ -253,17 +226,16 @@ SYSTEMS: dict[str, Entry] = {
         parameters="76.62",
     ),
     "encodec": Entry(
-        module="m2l_bench.systems.encodec",
-        attribute="Encodec",
+        place="systems.encodec:Encodec",
         summary="EnCodec (Défossez et al., 2022) at a rate, or before quantisation",
         variants={
             "24khz": {"variant": "24khz", "bandwidth": 6.0},
             "24khz-3k": {"variant": "24khz", "bandwidth": 3.0},
             "24khz-24k": {"variant": "24khz", "bandwidth": 24.0},
-            "24khz-continuous": {"attribute": "ContinuousEncodec", "variant": "24khz"},
+            "24khz-continuous": {"class": "ContinuousEncodec", "variant": "24khz"},
             "48khz": {"variant": "48khz", "bandwidth": 6.0},
             "48khz-24k": {"variant": "48khz", "bandwidth": 24.0},
-            "48khz-continuous": {"attribute": "ContinuousEncodec", "variant": "48khz"},
+            "48khz-continuous": {"class": "ContinuousEncodec", "variant": "48khz"},
         },
         default="24khz",
         download=("24khz", "24khz-3k", "24khz-24k", "24khz-continuous", "48khz", "48khz-24k", "48khz-continuous"),
@@ -274,9 +246,8 @@ SYSTEMS: dict[str, Entry] = {
         parameters="14.85",
     ),
     "snac": Entry(
-        module="m2l_bench.systems.snac",
-        attribute="Snac",
-        summary="SNAC at 44.1 kHz (Siuzdak et al., 2024): codes at several time scales; an extra of its own",
+        place="systems.snac:Snac",
+        summary="SNAC at 44.1 kHz (Siuzdak et al., 2024): codes at several time scales; needs the extra snac",
         download=("",),
         licence="MIT / MIT",
         audio="44.1 kHz, per channel",
@@ -284,10 +255,9 @@ SYSTEMS: dict[str, Entry] = {
         parameters="54.5",
     ),
     "codicodec": Entry(
-        module="m2l_bench.systems.codicodec",
-        attribute="CoDiCodec",
-        summary="CoDiCodec (Pasini et al., 2025): continuous latents or tokens, both channels together; an extra of its own",
-        variants={"continuous": {}, "tokens": {"attribute": "TokenCoDiCodec"}},
+        place="systems.codicodec:CoDiCodec",
+        summary="CoDiCodec (Pasini et al., 2025): continuous latents or tokens, stereo pairs; needs the extra codicodec",
+        variants={"continuous": {}, "tokens": {"class": "TokenCoDiCodec"}},
         default="continuous",
         download=("continuous", "tokens"),
         licence="CC BY-NC 4.0 / CC BY-NC 4.0",
@@ -297,9 +267,8 @@ SYSTEMS: dict[str, Entry] = {
         parameters="148.53",
     ),
     "lin-cae": Entry(
-        module="m2l_bench.systems.lin_cae",
-        attribute="LinCae",
-        summary="Lin-CAE (Torres et al., 2025), and m2l, Music2Latent retrained there; an extra of its own",
+        place="systems.lin_cae:LinCae",
+        summary="Lin-CAE (Torres et al., 2025), and m2l, Music2Latent retrained by the same authors; needs the extra lin-cae",
         variants={name: {"variant": name} for name in ("lin-cae", "lin-cae-2", "m2l")},
         default="lin-cae",
         download=("lin-cae", "lin-cae-2", "m2l"),
@@ -308,9 +277,8 @@ SYSTEMS: dict[str, Entry] = {
         latents="10.77 Hz x 64, 64x",
     ),
     "music2latent-authors": Entry(
-        module="m2l_bench.systems.authors_package",
-        attribute="AuthorsMusic2Latent",
-        summary="music2latent:published through its authors' package, with its edges and seams; an extra of its own",
+        place="systems.packages:AuthorsMusic2Latent",
+        summary="music2latent:published through its authors' package, with its fades at edges; needs the extra authors",
         download=("",),
         licence="CC BY-NC 4.0 / CC BY-NC 4.0",
         audio="44.1 kHz, per channel",
@@ -318,8 +286,7 @@ SYSTEMS: dict[str, Entry] = {
         parameters="58.19",
     ),
     "stable-audio": Entry(
-        module="m2l_bench.systems.stable_audio",
-        attribute="StableAudio",
+        place="systems.stable_audio:StableAudio",
         summary="variational autoencoder of Stable Audio Open, 64x (Evans et al., 2024); gated: log in to the hub first",
         download=("",),
         licence="Apache-2.0 / Stability AI Community",
@@ -336,7 +303,7 @@ SYSTEMS: dict[str, Entry] = {
     ),
     "musika-style": _family(
         "musika-style",
-        "Musika's networks, smaller, in two stages, its last training against discriminators",
+        "Musika's networks, smaller, trained in two stages and finished with adversarial training",
         "2.04",
         original="Musika",
         trained="178 minutes",
@@ -350,15 +317,14 @@ SYSTEMS: dict[str, Entry] = {
     ),
     "dac-style": _family(
         "dac-style",
-        "residual vector quantisation: DAC, smaller, its last trainings against discriminators",
+        "residual vector quantisation: DAC, smaller, finished with adversarial training",
         "1.16",
         bit_rate="1.38",
         original="DAC",
         trained="297 minutes",
     ),
     "folder": Entry(
-        module="m2l_bench.systems.folder",
-        attribute="Folder",
+        place="systems.folder:ReconstructionFolder",
         summary="ready-made reconstructions, one file per reference (m2l-bench score)",
         licence="yours",
     ),

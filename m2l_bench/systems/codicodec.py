@@ -1,12 +1,12 @@
-"""CoDiCodec, a codec of continuous latents or of tokens, through its authors' package (an extra of its own, CC BY-NC 4.0).
+"""CoDiCodec, a codec of continuous latents or of tokens, through its authors' package (extra ``codicodec``, CC BY-NC 4.0).
 
 Conventions
 -----------
 44.1 kHz stereo; channels are coded in pairs. A *chunk* is 32 hops of 1,024 samples, from which the encoder makes 128
-vectors of 4 values; they are laid out as 8 frames of 64 values, which follow each other in the file, not in time. A hop of
-zeros goes before the input, since what the package gives back fades in over its first hop, and zeros fill its last chunk.
-Long inputs go through in blocks of chunks: encoding is the same as of the whole; decoding hears as much around a block as
-its steps reach, and its noise is drawn block by block.
+vectors of 4 values; they are laid out as 8 frames of 64 values, which follow each other in the file, not in time. The input
+is padded with a hop of zeros before it, because the package's output fades in over its first hop, and with zeros to whole
+chunks. Long inputs are processed in blocks of chunks: encoding gives the same as for the whole; decoding a block includes
+as much context as its steps reach, and its noise is drawn block by block.
 
 References
 ----------
@@ -17,20 +17,15 @@ Pasini, Lattner, Fazekas, "CoDiCodec: Unifying Continuous and Discrete Compresse
 from __future__ import annotations
 
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from m2l_bench.audio import fit_length
-from m2l_bench.files.fingerprint import fingerprint
-from m2l_bench.files.weights import fill
-from m2l_bench.music2latent.checkpoint import read_published
-from m2l_bench.music2latent.device import pick_device
-from m2l_bench.systems import bits, framing, repository
-from m2l_bench.systems.packages import load_package
-from m2l_bench.systems.repository import Repository
+from m2l_bench.systems import bits, framing
+from m2l_bench.systems.packages import EncoderDecoderSystem
+from m2l_bench.systems.repository import Checkpoint, Device, Repository
 
 PUBLISHED = Repository("SonyCSLParis/codicodec", ("codicodec.pt",), "about 600 MB, CC BY-NC 4.0")
 SAMPLE_RATE = 44100  # of the paper; the package itself takes 48 kHz as well
@@ -39,87 +34,52 @@ LATENT_DIM = 64
 _CHUNKS_AT_ONCE = 16
 
 
-class CoDiCodec:
+class CoDiCodec(EncoderDecoderSystem):
     """CoDiCodec with its continuous latents: 8 frames of 64 values a chunk (10.77 Hz for both channels together).
 
     Parameters
     ----------
-    checkpoint : path-like, optional
-        ``codicodec.pt`` or a folder with it, read without executing what is pickled. By default the published file,
-        downloaded once.
-    device : str or torch.device, optional
-    seed : int
-        Of the noise that decoding starts from.
-    num_steps : int
-        Of the decoder, all chunks in parallel; at least 1. The authors' default is 5.
-
-    Raises
-    ------
-    ImportError
-        Without the package.
-    CheckpointError
-        If the checkpoint cannot be had or is not that network's.
+    num_steps, checkpoint, device, seed
+        As for :class:`~m2l_bench.systems.packages.EncoderDecoderSystem`. The authors' default of `num_steps` is 5;
+        all chunks are decoded in parallel.
     """
 
-    _variant = "continuous"
+    name, published, pairs = "codicodec:continuous", PUBLISHED, True
+    module, extra = "codicodec.inference", "codicodec"
 
     def __init__(
-        self,
-        *,
-        checkpoint: str | Path | None = None,
-        device: str | torch.device | None = None,
-        seed: int = 0,
-        num_steps: int = 5,
+        self, *, checkpoint: Checkpoint = None, device: Device = None, seed: int = 0, num_steps: int = 5
     ) -> None:
-        if num_steps < 1:
-            raise ValueError(f"num_steps must be at least 1, got {num_steps}")
-        package = load_package("codicodec.inference", extra="codicodec", licence="CC BY-NC 4.0")
-        self.name = f"codicodec:{self._variant}"
-        self.seed, self.num_steps = seed, num_steps
-        self.device = pick_device(device)
-        paths = repository.find(checkpoint, PUBLISHED)
-        self.model = package.models.UNet().eval().requires_grad_(False)
-        fill(self.model, read_published(paths[0]), paths[0])
-        self.model.to(self.device)
-        self._package = package
-        # Its constructor would download into the package's own folder and execute what is pickled there.
-        self._codec = object.__new__(package.inference.EncoderDecoder)
-        self._codec.device, self._codec.gen = self.device, self.model
-        self._codec.bottleneck_channels = self.model.fsq.num_dimensions
-        self._hop: int = package.hparams.hop
-        self._chunk: int = package.hparams.hop * package.hparams.spec_length
+        super().__init__(num_steps=num_steps, checkpoint=checkpoint, device=device, seed=seed)
+        settings = self.package.hparams
+        self.codec.bottleneck_channels = self.model.fsq.num_dimensions
+        self._hop: int = settings.hop
+        self._chunk: int = settings.hop * settings.spec_length
         self._vectors: int = self.model.latents.shape[1]
         self._frames = self._vectors * self.model.fsq.num_dimensions // LATENT_DIM
         self.sample_rate, self.latent_dim = SAMPLE_RATE, LATENT_DIM
         self.latent_rate = SAMPLE_RATE * self._frames / self._chunk
-        options = {"seed": seed, "num_steps": num_steps}
-        self.fingerprint = fingerprint(self.name, options, checkpoint_sha256=repository.digest(paths))
 
     def encode(self, audio: np.ndarray) -> np.ndarray:
         """(channels, samples) -> (ceil(channels / 2), 64, frames), as the package scales them."""
         return self._as_frames(self._encode(audio, discrete=False))
 
     def decode(self, latents: np.ndarray, n_samples: int) -> np.ndarray:
-        """(pairs, 64, frames) -> (2 * pairs, n_samples), in [-1, 1]; zeros where the latents end before."""
+        """(pairs, 64, frames) -> (2 * pairs, n_samples), in [-1, 1]; zeros after the end of the latents."""
         pairs = self._as_chunks(latents)
         return fit_length(np.concatenate([self._decode(pair) for pair in pairs]), n_samples)
-
-    def reconstruct(self, audio: np.ndarray) -> np.ndarray:
-        """(channels, samples) -> (channels, samples)."""
-        wave = self.decode(self.encode(audio), np.shape(audio)[-1])
-        return framing.from_pairs(wave.reshape(-1, 2, wave.shape[-1]), np.shape(audio)[0])
 
     def _encode(self, audio: np.ndarray, *, discrete: bool) -> Tensor:
         """(channels, samples) -> (pairs, chunks, 8, 64), or tokens (pairs, chunks, 128)."""
         pairs = framing.to_pairs(framing.as_audio(audio))
         chunks = self._chunks(pairs.shape[-1])
         padded = framing.slice_with_zeros(pairs, -self._hop, chunks * self._chunk)
-        self._set_precision()
+        self.set_precision()
         return torch.stack(
             [
                 torch.cat(
                     [
-                        self._codec.encode(
+                        self.codec.encode(
                             pair[:, first * self._chunk : (first + _CHUNKS_AT_ONCE) * self._chunk + self._hop],
                             discrete=discrete,
                             desired_channels=LATENT_DIM,
@@ -133,10 +93,10 @@ class CoDiCodec:
 
     def _decode(self, chunks: Tensor) -> np.ndarray:
         """Chunks of one pair, (chunks, 8, 64) or tokens (chunks, 128) -> (2, samples) without the hop that fades in."""
-        self._set_precision()
+        self.set_precision()
 
         def piece(part: Tensor) -> Tensor:
-            wave: Tensor = self._codec.decode(part.movedim(-1, 0), denoising_steps=self.num_steps)
+            wave: Tensor = self.codec.decode(part.movedim(-1, 0), denoising_steps=self.num_steps)
             return wave.cpu()
 
         # Each step mixes a chunk with the next or the one before, by turns: pairs must fall where they would in the whole.
@@ -156,32 +116,28 @@ class CoDiCodec:
 
     def _as_chunks(self, latents: np.ndarray) -> Tensor:
         """(pairs, 64, frames) -> (pairs, chunks, 8, 64)."""
-        z = torch.from_numpy(framing.as_latents(latents, LATENT_DIM)).to(self.device)
+        z = self.latents(latents)
         if z.shape[-1] % self._frames:
             raise ValueError(f"latents must be whole chunks of {self._frames} frames, got {z.shape[-1]} frames")
         return z.transpose(1, 2).unflatten(1, (-1, self._frames))
-
-    def _set_precision(self) -> None:
-        # The package's own switch: half precision, on a CPU too, where it gives other numbers and no speed.
-        self._package.utils.mixed_precision = self.device.type == "cuda"
 
 
 class TokenCoDiCodec(CoDiCodec):
     """CoDiCodec with its tokens: 128 of 13.84 bits a chunk (2.38 kbit/s for both channels together, 14 bits as written).
 
-    Its latents are the values that the tokens stand for, in [-1, 1].
+    Its latents are the values of the tokens, in [-1, 1].
     """
 
-    _variant = "tokens"
+    name = "codicodec:tokens"
 
     def encode(self, audio: np.ndarray) -> np.ndarray:
         """(channels, samples) -> quantised latents (ceil(channels / 2), 64, frames)."""
         codes = self.model.fsq.indexes_to_codes(self._encode(audio, discrete=True))
-        return self._as_frames(self._codec.latents2dim(codes, LATENT_DIM))
+        return self._as_frames(self.codec.latents2dim(codes, LATENT_DIM))
 
     def decode(self, latents: np.ndarray, n_samples: int) -> np.ndarray:
         """(pairs, 64, frames) -> (2 * pairs, n_samples)."""
-        codes = self._codec.dim2latents(self._as_chunks(latents))
+        codes = self.codec.dim2latents(self._as_chunks(latents))
         return self._of_tokens(self.model.fsq.codes_to_indexes(codes), n_samples)
 
     def compress(self, audio: np.ndarray) -> bytes:
@@ -189,12 +145,12 @@ class TokenCoDiCodec(CoDiCodec):
         return bits.pack(self._encode(audio, discrete=True).cpu().numpy().ravel(), self._bits)
 
     def decompress(self, data: bytes, channels: int, n_samples: int) -> np.ndarray:
-        """What :meth:`compress` wrote -> (channels, n_samples)."""
+        """Output of :meth:`compress` -> (channels, n_samples)."""
         pairs = -(-channels // 2)
         shape = (pairs, self._chunks(n_samples), self._vectors)
         tokens = bits.unpack(data, self._bits, int(np.prod(shape))).reshape(shape)
         wave = self._of_tokens(torch.from_numpy(tokens).to(self.device), n_samples)
-        return framing.from_pairs(wave.reshape(pairs, 2, n_samples), channels)
+        return self.as_given(wave, channels)
 
     def _of_tokens(self, tokens: Tensor, n_samples: int) -> np.ndarray:
         return fit_length(np.concatenate([self._decode(pair) for pair in tokens]), n_samples)

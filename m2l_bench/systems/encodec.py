@@ -4,8 +4,8 @@ Conventions
 -----------
 The 24 kHz model codes each channel alone, in one piece. The 48 kHz model codes channels in pairs, in segments of one
 second that overlap by a hundredth and are each brought to the same level; a segment's level (the natural logarithm of
-its gain) is the last latent dimension, constant within the segment, because the decoder needs it. Segments stand one
-behind the other in the latents, so the overlap makes their rate 151.5 Hz instead of 150.
+its gain) is the last latent dimension, constant within the segment, because the decoder needs it. Segments follow each
+other in the latents, so the overlap makes their rate 151.5 Hz instead of 150.
 
 References
 ----------
@@ -15,17 +15,14 @@ Défossez, Copet, Synnaeve and Adi, "High Fidelity Neural Audio Compression", TM
 from __future__ import annotations
 
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from m2l_bench.audio import fit_length
-from m2l_bench.files.fingerprint import fingerprint
-from m2l_bench.music2latent.device import pick_device
-from m2l_bench.systems import bits, framing, pretrained, repository
-from m2l_bench.systems.repository import Repository
+from m2l_bench.systems import bits, pretrained
+from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, Repository
 
 PUBLISHED = {
     variant: Repository(
@@ -37,46 +34,33 @@ DEFAULT_BANDWIDTH = 6.0  # kbit/s
 _CONTEXT = 8  # frames; the convolutions around the recurrent layers reach less than three
 
 
-class ContinuousEncodec:
-    """EnCodec's encoder and decoder without the quantiser between.
+class ContinuousEncodec(PublishedSystem):
+    """EnCodec's encoder and decoder without the quantiser.
 
     Parameters
     ----------
     variant : {"24khz", "48khz"}
-    checkpoint : path-like, optional
-        Folder with ``config.json`` and ``model.safetensors`` as transformers writes them. By default the published
-        files, downloaded once.
-    device : str or torch.device, optional
-    seed : int
-        Nothing is random here; kept for the record.
+    checkpoint, device, seed
+        As for :class:`~m2l_bench.systems.repository.PublishedSystem`.
     """
 
     def __init__(
-        self,
-        *,
-        variant: str = "24khz",
-        checkpoint: str | Path | None = None,
-        device: str | torch.device | None = None,
-        seed: int = 0,
+        self, *, variant: str = "24khz", checkpoint: Checkpoint = None, device: Device = None, seed: int = 0
     ) -> None:
         if variant not in PUBLISHED:
             raise ValueError(f"variant must be one of {sorted(PUBLISHED)}, got {variant!r}")
-        self.name = f"encodec:{variant}-continuous"
-        self.seed = seed
-        self.device = pick_device(device)
-        paths = repository.find(checkpoint, PUBLISHED[variant])
-        self.model = pretrained.load("transformers", "EncodecModel", paths[0].parent).to(self.device)
+        self.name, self.published = f"encodec:{variant}-continuous", PUBLISHED[variant]
+        super().__init__(checkpoint=checkpoint, device=device, seed=seed)
+        self.model = pretrained.load("transformers", "EncodecModel", self.paths[0].parent).to(self.device)
         config = self.model.config
         self._hop, self._width = config.hop_length, config.hidden_size
-        self._stereo = config.audio_channels == 2
+        self.pairs = config.audio_channels == 2
         self._segment, self._step = config.chunk_length, config.chunk_stride
         self.sample_rate = config.sampling_rate
         self.latent_dim = self._width + config.normalize
         self.latent_rate = config.sampling_rate / config.hop_length
         if self._segment:
             self.latent_rate = -(-self._segment // self._hop) * config.sampling_rate / self._step
-        self._sha256 = repository.digest(paths)
-        self.fingerprint = fingerprint(self.name, {}, checkpoint_sha256=self._sha256)
 
     @torch.inference_mode()
     def encode(self, audio: np.ndarray) -> np.ndarray:
@@ -86,7 +70,7 @@ class ContinuousEncodec:
     @torch.inference_mode()
     def decode(self, latents: np.ndarray, n_samples: int) -> np.ndarray:
         """(streams, latent_dim, frames) -> (streams or 2 * streams, n_samples)."""
-        z = torch.from_numpy(framing.as_latents(latents, self.latent_dim)).to(self.device)
+        z = self.latents(latents)
         frames = -(-self._segment // self._hop) if self._segment else z.shape[-1]
         waves = []
         for piece in z.split(frames, -1):
@@ -97,17 +81,9 @@ class ContinuousEncodec:
         joined = overlap_add(waves, self._step) if self._segment else waves[0]
         return fit_length(joined.flatten(0, 1).cpu().numpy(), n_samples)
 
-    def reconstruct(self, audio: np.ndarray) -> np.ndarray:
-        """(channels, samples) -> (channels, samples)."""
-        return self._as_given(self.decode(self.encode(audio), np.shape(audio)[-1]), np.shape(audio)[0])
-
-    def _as_given(self, wave: np.ndarray, channels: int) -> np.ndarray:
-        return framing.from_pairs(wave.reshape(-1, 2, wave.shape[-1]), channels) if self._stereo else wave
-
     def _pieces(self, audio: np.ndarray) -> list[Tensor]:
         """Segments (streams, model channels, samples), the last one as short as it falls; at 24 kHz a single one."""
-        array = framing.as_audio(audio)
-        streams = torch.from_numpy(framing.to_pairs(array) if self._stereo else array[:, None]).to(self.device)
+        streams = torch.from_numpy(self.streams(audio)).to(self.device)
         length = streams.shape[-1]
         return [streams[..., i : i + (self._segment or length)] for i in range(0, length, self._step or length)]
 
@@ -146,7 +122,7 @@ class Encodec(ContinuousEncodec):
     bandwidth : float
         In kbit/s per stream: 1.5, 3, 6, 12 or 24 (24 kHz; per channel), 3, 6, 12 or 24 (48 kHz; per pair).
     checkpoint, device, seed
-        As for :class:`ContinuousEncodec`.
+        As for :class:`~m2l_bench.systems.repository.PublishedSystem`.
     """
 
     def __init__(
@@ -154,8 +130,8 @@ class Encodec(ContinuousEncodec):
         *,
         variant: str = "24khz",
         bandwidth: float = DEFAULT_BANDWIDTH,
-        checkpoint: str | Path | None = None,
-        device: str | torch.device | None = None,
+        checkpoint: Checkpoint = None,
+        device: Device = None,
         seed: int = 0,
     ) -> None:
         super().__init__(variant=variant, checkpoint=checkpoint, device=device, seed=seed)
@@ -163,14 +139,14 @@ class Encodec(ContinuousEncodec):
         if bandwidth not in known:
             raise ValueError(f"bandwidth must be one of {known} kbit/s, got {bandwidth}")
         self.bandwidth = float(bandwidth)
-        self.name = f"encodec:{variant}" if bandwidth == DEFAULT_BANDWIDTH else f"encodec:{variant}-{bandwidth:g}k"
-        self.fingerprint = fingerprint(self.name, {"bandwidth": self.bandwidth}, checkpoint_sha256=self._sha256)
+        name = f"encodec:{variant}" if bandwidth == DEFAULT_BANDWIDTH else f"encodec:{variant}-{bandwidth:g}k"
+        self.identify(name, {"bandwidth": self.bandwidth})
 
     @torch.inference_mode()
     def encode(self, audio: np.ndarray) -> np.ndarray:
         """(channels, samples) -> quantised latents (streams, latent_dim, frames)."""
         pieces = [self._quantise(wave) for wave in self._pieces(audio)]
-        return torch.cat([self._latents(codes, gain) for codes, gain in pieces], -1).cpu().numpy()
+        return torch.cat([self._dequantise(codes, gain) for codes, gain in pieces], -1).cpu().numpy()
 
     @torch.inference_mode()
     def compress(self, audio: np.ndarray) -> bytes:
@@ -182,7 +158,7 @@ class Encodec(ContinuousEncodec):
 
     @torch.inference_mode()
     def decompress(self, data: bytes, channels: int, n_samples: int) -> np.ndarray:
-        """What :meth:`compress` wrote -> (channels, n_samples)."""
+        """Output of :meth:`compress` -> (channels, n_samples)."""
         # The segmentation follows from the shape alone.
         pieces = self._pieces(np.zeros((channels, n_samples), np.float32))
         streams = len(pieces[0])
@@ -195,10 +171,12 @@ class Encodec(ContinuousEncodec):
         if head:
             gains = np.frombuffer(data[:head], "<f4").reshape(gains.shape).copy()
         latents = [
-            self._latents(torch.from_numpy(part.reshape(shape)).to(self.device), torch.from_numpy(gain).to(self.device))
+            self._dequantise(
+                torch.from_numpy(part.reshape(shape)).to(self.device), torch.from_numpy(gain).to(self.device)
+            )
             for part, shape, gain in zip(np.split(codes, ends[:-1]), shapes, gains, strict=True)
         ]
-        return self._as_given(self.decode(torch.cat(latents, -1).cpu().numpy(), n_samples), channels)
+        return self.as_given(self.decode(torch.cat(latents, -1).cpu().numpy(), n_samples), channels)
 
     @property
     def _code_bits(self) -> int:
@@ -209,12 +187,12 @@ class Encodec(ContinuousEncodec):
         z, gain = self._encode(wave)
         return pretrained.frames_in_blocks(lambda piece: self.model.quantizer.encode(piece, self.bandwidth), z), gain
 
-    def _latents(self, codes: Tensor, gain: Tensor) -> Tensor:
+    def _dequantise(self, codes: Tensor, gain: Tensor) -> Tensor:
         return self._with_gain(self.model.quantizer.decode(codes), gain)
 
 
 def overlap_add(waves: list[Tensor], step: int) -> Tensor:
-    """Join segments that start ``step`` apart, each weighted by a triangle over the first one's length.
+    """Join segments that start ``step`` samples apart, each weighted by a triangle of the first one's length.
 
     Parameters
     ----------
@@ -241,14 +219,14 @@ def overlap_add(waves: list[Tensor], step: int) -> Tensor:
 
 
 def _parts(layers: torch.nn.ModuleList) -> tuple[torch.nn.Module, torch.nn.Module, torch.nn.Module]:
-    """Layers before the recurrent one, its LSTM, and those behind it."""
+    """Layers before the recurrent one, its LSTM, and the layers after it."""
     place = next(i for i, layer in enumerate(layers) if hasattr(layer, "lstm"))
     lstm = layers[place].get_submodule("lstm")
     return torch.nn.Sequential(*layers[:place]), lstm, torch.nn.Sequential(*layers[place + 1 :])
 
 
 def _in_turn(lstm: torch.nn.Module, x: Tensor) -> Tensor:
-    """Input (batch, width, frames) plus what the LSTM makes of it, block by block, each from the state before it."""
+    """Input (batch, width, frames) plus the output of the LSTM, in blocks, each from the state after the last."""
     outputs, state = [], None
     for piece in x.split(pretrained.BLOCK_FRAMES, -1):
         output, state = lstm(piece.permute(2, 0, 1), state)

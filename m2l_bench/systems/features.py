@@ -1,15 +1,9 @@
-"""Encoders that only give features: the reference rows of every probe table.
+"""Encoders without a decoder: the reference rows of every probe table.
 
 Conventions
 -----------
-Each hears the mean of the channels, so that there is one stream: ``(channels, samples) -> (1, latent_dim, frames)``, with
-at least one frame whatever the length. None of them decodes.
-
-``majority``       a constant: a probe can only learn how frequent the labels are
-``random-init``, ``random-init-features``  Music2Latent with the weights it starts from: what the architecture alone gives
-``mfcc-chroma``    timbre and pitch classes as they were computed before anything was learnt
-``musicnn``        a network trained to tag MagnaTagATune, with labels
-``music2latent-features``  Music2Latent's map before its bottleneck, of which the latents are a projection
+Each encodes the mean of the channels: ``(channels, samples) -> (1, latent_dim, frames)``, with at least one frame for any
+length.
 """
 
 from __future__ import annotations
@@ -24,14 +18,12 @@ from m2l_bench.audio import fit_length
 from m2l_bench.files.fingerprint import fingerprint
 
 LAYERS = ("latents", "features")
-_WINDOW_SECONDS = 12.0  # as the trained model runs by default
-
-
+_WINDOW_SECONDS = 12.0  # default of the trained model
 RECIPES = Path(__file__).parent.parent / "assets" / "recipes"
 
 
 class Majority:
-    """A constant feature.
+    """A constant feature, from which a probe can only learn the frequency of the labels.
 
     Examples
     --------
@@ -91,7 +83,7 @@ class MfccChroma:
 
 
 class Musicnn:
-    """The penultimate layer of musicnn, one vector a window; the end is filled with silence to a whole window.
+    """The penultimate layer of musicnn, one vector a window; the end is padded with silence to a whole window.
 
     It was trained on MagnaTagATune's training clips *and labels*: its row in ``tagging/magnatagatune`` leaks.
 
@@ -106,25 +98,25 @@ class Musicnn:
     name = "musicnn"
 
     def __init__(self, *, checkpoint: str | Path | None = None, device: str = "cpu", seed: int = 0) -> None:
-        from m2l_bench.systems.encoders.musicnn import Musicnn as Listener
+        from m2l_bench.systems.encoders.musicnn import Musicnn as Embedding
 
-        self._listener = Listener(checkpoint, device=device)
+        self._embedding = Embedding(checkpoint, device=device)
         self.seed = seed
-        self.sample_rate: int | None = self._listener.sample_rate
-        self.latent_dim = self._listener.dim
-        self.latent_rate = self._listener.sample_rate / self._listener.hop
-        self.fingerprint = fingerprint(self.name, {"listener": self._listener.fingerprint, "tail": "silence"})
+        self.sample_rate: int | None = self._embedding.sample_rate
+        self.latent_dim = self._embedding.dim
+        self.latent_rate = self._embedding.sample_rate / self._embedding.hop
+        self.fingerprint = fingerprint(self.name, {"listener": self._embedding.fingerprint, "tail": "silence"})
 
     def encode(self, audio: np.ndarray) -> np.ndarray:
         """(channels, samples) at 16 kHz -> (1, 200, windows)."""
-        window, hop = self._listener.window, self._listener.hop
+        window, hop = self._embedding.window, self._embedding.hop
         mono = _mono(audio, shortest=window)
         whole = window + -(-(len(mono) - window) // hop) * hop
-        return np.ascontiguousarray(self._listener.embed([fit_length(mono[None], whole)])[0].T[None])
+        return np.ascontiguousarray(self._embedding.embed([fit_length(mono[None], whole)])[0].T[None])
 
 
 class Music2LatentFeatures:
-    """What Music2Latent's encoder holds before the bottleneck.
+    """Music2Latent's feature map before the bottleneck, of which the latents are a projection.
 
     Parameters
     ----------
@@ -157,7 +149,7 @@ class Music2LatentFeatures:
 
 
 class RandomInit:
-    """Music2Latent as it stands before training: weights drawn with the seed, nothing learnt.
+    """Music2Latent with the random weights from which training starts.
 
     Parameters
     ----------
@@ -168,7 +160,7 @@ class RandomInit:
     device : str
         Of torch.
     seed : int
-        Draws the weights.
+        Seed of the weights.
     """
 
     def __init__(self, *, layer: str = "latents", config: Any = None, device: str = "cpu", seed: int = 0) -> None:
@@ -196,7 +188,7 @@ class RandomInit:
         self.sample_rate: int | None = config.sample_rate
         self.latent_rate = config.latent_rate
         self.latent_dim = config.latent_dim if layer == "latents" else config.features_dim
-        # What the seed draws is torch's to say.
+        # The weights drawn for a seed depend on torch's version.
         settings = {"config": config.to_dict(), "seed": seed, "torch": torch.__version__}
         self.fingerprint = fingerprint(self.name, settings)
 
@@ -204,19 +196,19 @@ class RandomInit:
         """(channels, samples) -> (1, latent_dim, frames)."""
         import torch
 
-        mono = torch.from_numpy(_mono(audio)[None])
-        n_samples = mono.shape[-1]
+        from m2l_bench.systems.framing import slice_with_zeros
+
+        mono = _mono(audio)[None]
 
         def read(begin: int, end: int) -> torch.Tensor:
-            first, last = max(begin, 0), min(end, n_samples)
-            return torch.nn.functional.pad(mono[:, first:last], (first - begin, end - last))
+            return torch.from_numpy(slice_with_zeros(mono, begin, end))
 
         with torch.inference_mode():
-            stretches = list(self._engine.analyse(read, n_samples, self._compute))
+            stretches = list(self._engine.analyse(read, mono.shape[-1], self._compute))
         return torch.cat(stretches, -1).cpu().numpy()
 
 
 def _mono(audio: np.ndarray, *, shortest: int = 1) -> np.ndarray:
-    """(channels, samples) -> the mean of the channels, (samples,), filled with silence to `shortest`."""
+    """(channels, samples) -> the mean of the channels, (samples,), padded with silence to `shortest`."""
     mono = np.asarray(audio, dtype=np.float32).mean(axis=0)
     return fit_length(mono, max(shortest, len(mono)))

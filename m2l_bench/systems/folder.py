@@ -1,9 +1,10 @@
-"""Ready-made reconstructions: a folder with one file per reference, whoever made them and however."""
+"""Ready-made reconstructions: a folder with one file per reference."""
 
 from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,8 +14,8 @@ from m2l_bench.files.disk import sha256
 from m2l_bench.files.fingerprint import fingerprint
 
 
-class Folder:
-    """Finds the reconstruction of a reference by its relative path without suffix.
+class ReconstructionFolder:
+    """Find the reconstruction of a reference by its relative path without suffix.
 
     Parameters
     ----------
@@ -29,22 +30,20 @@ class Folder:
     def __init__(self, directory: str | Path, *, label: str | None = None, seed: int = 0) -> None:
         self.directory = Path(directory)
         if not self.directory.is_dir():
-            raise AudioError(f"{directory}: must be a folder of reconstructions, got nothing of that kind there")
+            raise AudioError(f"{directory}: must be a folder of reconstructions, no such folder")
         self.name = label or self.directory.resolve().name
         self.seed = seed
+        self._folders: dict[Path, dict[str, list[Path]]] = {}
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes whenever a file of the folder does."""
-        hashes = {stem: [sha256(path) for path in paths] for stem, paths in self._files.items()}
-        return fingerprint("folder", hashes)
-
-    @cached_property
-    def _files(self) -> dict[str, list[Path]]:
-        files: dict[str, list[Path]] = {}
-        for path in audio.list_audio(self.directory):
-            files.setdefault(relative_stem(path, self.directory), []).append(path)
-        return files
+        """Hash of the files' names and contents, and of the links among them."""
+        listing = audio.scan_audio(self.directory)
+        hashes: dict[str, Any] = {}
+        for path in listing.paths:
+            stem = path.relative_to(self.directory).with_suffix("").as_posix()
+            hashes.setdefault(stem, []).append(sha256(path))
+        return fingerprint("folder", hashes | listing.skipped)
 
     def find(self, stem: str) -> tuple[np.ndarray, int]:
         """Load the reconstruction of one reference.
@@ -64,13 +63,18 @@ class Folder:
         AudioError
             If there is none, more than one, or it cannot be read.
         """
-        paths = self._files.get(stem, [])
+        place = self.directory / stem
+        paths = self._listed(place.parent).get(place.name, [])
         if len(paths) != 1:
             found = ", ".join(path.name for path in paths) or "none"
-            raise AudioError(f"{self.directory / stem}: must have exactly one reconstruction, got {found}")
+            raise AudioError(f"{place}: must have exactly one reconstruction, got {found}")
         return audio.load(paths[0])
 
-
-def relative_stem(path: Path, root: Path) -> str:
-    """Path below `root` without suffix, with forward slashes: what pairs a reconstruction with its reference."""
-    return path.relative_to(root).with_suffix("").as_posix()
+    def _listed(self, folder: Path) -> dict[str, list[Path]]:
+        """Name without suffix -> audio files of one folder. Unlike in list_audio(), several may be links to one file."""
+        if folder not in self._folders:
+            files = self._folders[folder] = {}
+            for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+                if path.suffix.lower() in audio.AUDIO_SUFFIXES and path.is_file():
+                    files.setdefault(path.stem, []).append(path)
+        return self._folders[folder]

@@ -1,9 +1,9 @@
-"""The border between NumPy and a network: checks, channel pairs, exact lengths, long inputs in blocks, the device.
+"""Audio and latents on their way into and out of networks: checks, channel pairs, exact lengths, blocks, seeds.
 
 Conventions
 -----------
-Audio is float32 ``(channels, samples)``. Stereo models code channels in pairs: a single channel goes in twice and comes
-back as the mean of the two outputs.
+Audio is float32 ``(channels, samples)``. Stereo models code channels in pairs: a single channel is given twice, and its
+reconstruction is the mean of the two outputs.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from torch import Tensor
 
 from m2l_bench.audio import fit_length
 
+_NOISE_BLOCK = 4096  # samples drawn at once
+
 
 def as_audio(audio: np.ndarray) -> np.ndarray:
     """Check audio and return it as contiguous float32 (channels, samples).
@@ -25,7 +27,7 @@ def as_audio(audio: np.ndarray) -> np.ndarray:
     Raises
     ------
     ValueError
-        Where it has other than two dimensions, no channel, no sample, or a value that is not finite.
+        If it has other than two dimensions, no channel, no sample, or a value that is not finite.
     """
     array = np.asarray(audio)
     if array.ndim != 2 or 0 in array.shape:
@@ -42,7 +44,7 @@ def as_latents(latents: np.ndarray, dim: int) -> np.ndarray:
     Raises
     ------
     ValueError
-        Where the shape is not (streams >= 1, dim, frames >= 1).
+        If the shape is not (streams >= 1, dim, frames >= 1).
     """
     array = np.asarray(latents)
     if array.ndim != 3 or array.shape[1] != dim or 0 in array.shape:
@@ -51,7 +53,7 @@ def as_latents(latents: np.ndarray, dim: int) -> np.ndarray:
 
 
 def slice_with_zeros(audio: np.ndarray, start: int, stop: int) -> np.ndarray:
-    """``audio[..., start:stop]`` where whatever lies outside the array, on either side, is zero.
+    """``audio[..., start:stop]`` with zeros for the part outside the array, on either side.
 
     Examples
     --------
@@ -66,27 +68,62 @@ def slice_with_zeros(audio: np.ndarray, start: int, stop: int) -> np.ndarray:
 
 
 def pad_to_multiple(audio: np.ndarray, multiple: int) -> np.ndarray:
-    """Fill the end with zeros up to the next multiple of ``multiple`` samples."""
+    """Zero-pad the end to the next multiple of ``multiple`` samples."""
     return fit_length(audio, -(-audio.shape[-1] // multiple) * multiple)
+
+
+def mirror_to(x: np.ndarray, length: int) -> np.ndarray:
+    """Extend the end with the mirror image, as often as needed, to ``length``.
+
+    Mirrored music keeps the level and the spectrum of the recording, which silence would not: normalisation layers see
+    the whole window.
+
+    Examples
+    --------
+    >>> mirror_to(np.array([1, 2, 3]), 8)
+    array([1, 2, 3, 3, 2, 1, 1, 2])
+    """
+    missing = length - x.shape[-1]
+    return np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, missing)], mode="symmetric") if missing > 0 else x
+
+
+def noise_at(start: int, length: int, *, seed: int, channels: int) -> np.ndarray:
+    """Normal noise that depends on the seed and the absolute position alone: (channels, length) float32."""
+    first, last = start // _NOISE_BLOCK, (start + length - 1) // _NOISE_BLOCK
+    blocks = [
+        np.random.default_rng((seed, block)).standard_normal((channels, _NOISE_BLOCK), dtype=np.float32)
+        for block in range(first, last + 1)
+    ]
+    offset = start - first * _NOISE_BLOCK
+    return np.concatenate(blocks, -1)[:, offset : offset + length]
 
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Let code that draws from PyTorch's global generators draw from a seed; their own state is put back."""
+    """Seed PyTorch's global generators within the context, and restore their state after it."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
 
 
+def each_seeded(function: Callable[[Tensor], Tensor], x: Tensor, seed: int, device: torch.device) -> Tensor:
+    """Apply a function to each item of a batch, (1, ...) -> (1, ...), from the same seed each time, and join the results."""
+    rows = []
+    for row in x.split(1):
+        with seeded(seed, device):
+            rows.append(function(row))
+    return torch.cat(rows)
+
+
 def to_pairs(audio: np.ndarray) -> np.ndarray:
-    """(channels, samples) -> (ceil(channels / 2), 2, samples); a channel without a partner is its own."""
+    """(channels, samples) -> (ceil(channels / 2), 2, samples); a channel without a partner is paired with itself."""
     if audio.shape[0] % 2:
         audio = np.concatenate([audio, audio[-1:]])
     return audio.reshape(-1, 2, audio.shape[-1])
 
 
 def from_pairs(pairs: np.ndarray, channels: int) -> np.ndarray:
-    """(pairs, 2, samples) -> (channels, samples), the way back; a lone channel is its pair's mean."""
+    """(pairs, 2, samples) -> (channels, samples), the inverse of :func:`to_pairs`; a lone channel is its pair's mean."""
     flat = pairs.reshape(-1, pairs.shape[-1])
     if channels % 2:
         flat = np.concatenate([flat[: channels - 1], pairs[-1].mean(0, keepdims=True)])
@@ -96,7 +133,7 @@ def from_pairs(pairs: np.ndarray, channels: int) -> np.ndarray:
 def in_blocks(
     function: Callable[[Tensor], Tensor], x: Tensor, *, block: int, context: int, scale: Fraction | int
 ) -> Tensor:
-    """Apply a network of finite reach to a long input piece by piece, with the result of applying it once.
+    """Apply a network of finite context to a long input in blocks; the result equals that of one call.
 
     Parameters
     ----------

@@ -1,10 +1,10 @@
-"""Linear consistency autoencoders (Lin-CAE), through their authors' package (an extra of its own, Apache-2.0).
+"""Linear consistency autoencoders (Lin-CAE), through their authors' package (extra ``lin-cae``, Apache-2.0).
 
 Conventions
 -----------
-44.1 kHz; every channel is coded alone. The package cuts its input to whole STFT frames; here zeros fill it up to whole
-latents. Inputs of more than 12 s go through in windows that overlap and fade into each other, latents too: the package's own
-chunks would give overlapping latents. All else is the package's: the first and last three hops (35 ms) fade.
+44.1 kHz; every channel is coded alone. The package cuts its input to whole STFT frames; here it is padded with zeros
+to whole latents. Inputs of more than 12 s are processed in overlapping windows that are cross-faded, latents too: the
+package's own chunks would give overlapping latents. All else is the package's: the first and last three hops (35 ms) fade.
 
 References
 ----------
@@ -23,14 +23,12 @@ import torch
 from torch import Tensor
 
 from m2l_bench.audio import fit_length
-from m2l_bench.files.fingerprint import fingerprint
 from m2l_bench.files.hub import CheckpointError
 from m2l_bench.files.weights import fill, read_weights, tensors_of
-from m2l_bench.music2latent.device import pick_device
 from m2l_bench.music2latent.windows import join, plan
-from m2l_bench.systems import framing, repository
+from m2l_bench.systems import framing
 from m2l_bench.systems.packages import load_package
-from m2l_bench.systems.repository import Repository
+from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, Repository
 
 _WEIGHTS = "autoencoder_inference_model_last.pth"
 _PARTS = ("frontend", "generator", "diffusion")  # each with its arguments in a YAML file
@@ -49,47 +47,37 @@ def _published(digest: str) -> Repository:
 PUBLISHED = {"lin-cae": _published("0a3afbec"), "lin-cae-2": _published("2f4c6d21"), "m2l": _published("1511f18a")}
 
 
-class LinCae:
+class LinCae(PublishedSystem):
     """One of the three published models.
 
     Parameters
     ----------
     variant : {"lin-cae", "lin-cae-2", "m2l"}
         With gain annealing, without it, or Music2Latent trained on the same data without the linear augmentation.
-    checkpoint : path-like, optional
-        Folder with ``autoencoder_inference_model_last.pth`` and the three ``..._kwargs_last.yaml`` as published. By default
-        those files, downloaded once.
-    device : str or torch.device, optional
+    checkpoint, device
+        As for :class:`~m2l_bench.systems.repository.PublishedSystem`.
     seed : int
-        Of the noise that decoding starts from.
+        Seed of the noise that decoding starts from.
     num_steps : int
-        Of the sampler, at least 1.
-
-    Raises
-    ------
-    ImportError
-        Without the package.
-    CheckpointError
-        If the checkpoint cannot be had or is not that network's.
+        Steps of the sampler, at least 1.
     """
 
     def __init__(
         self,
         *,
         variant: str = "lin-cae",
-        checkpoint: str | Path | None = None,
-        device: str | torch.device | None = None,
+        checkpoint: Checkpoint = None,
+        device: Device = None,
         seed: int = 0,
         num_steps: int = 1,
     ) -> None:
         if variant not in PUBLISHED:
             raise ValueError(f"variant must be one of {', '.join(PUBLISHED)}, got {variant!r}")
-        if num_steps < 1:
-            raise ValueError(f"num_steps must be at least 1, got {num_steps}")
         package = load_package("linear_cae", extra="lin-cae", licence="Apache-2.0")
-        self.name, self.seed = f"lin-cae:{variant}", seed
-        self.device = pick_device(device)
-        paths = repository.find(checkpoint, PUBLISHED[variant])
+        self.name, self.published = f"lin-cae:{variant}", PUBLISHED[variant]
+        self.options = {"seed": seed, "num_steps": num_steps}
+        super().__init__(checkpoint=checkpoint, device=device, seed=seed)
+        paths = self.paths
         try:
             # Under its name the package knows how large latents come out, and scales them to about 1.
             self.model = package.Autoencoder(*map(_arguments, paths[1:]), name=variant, diffusion_steps=num_steps)
@@ -98,13 +86,11 @@ class LinCae:
         fill(self.model, tensors_of(paths[0], read_weights(paths[0])), paths[0])
         self.model.eval().requires_grad_(False).to(self.device)
         frontend, generator = self.model.frontend, self.model.generator
-        self.sample_rate: int = self.model.sample_rate or 44100
-        self.latent_dim: int = generator.encoder.conv_out.out_channels
+        self.sample_rate = self.model.sample_rate or 44100
+        self.latent_dim = generator.encoder.conv_out.out_channels
         self._unit: int = frontend.hop_size * 2 ** generator.freq_downsample_list.count(0)
         self._overhang: int = frontend.hop_size * (frontend.fac - 1)
         self.latent_rate = self.sample_rate / self._unit
-        options = {"seed": seed, "num_steps": num_steps}
-        self.fingerprint = fingerprint(self.name, options, checkpoint_sha256=repository.digest(paths))
 
     def encode(self, audio: np.ndarray) -> np.ndarray:
         """(channels, samples) -> (channels, latent_dim, frames), as the package scales them."""
@@ -119,7 +105,7 @@ class LinCae:
         return self._in_windows(latents, torch.from_numpy(padded), frames, 1)
 
     def decode(self, latents: np.ndarray, n_samples: int) -> np.ndarray:
-        """(channels, latent_dim, frames) -> (channels, n_samples); zeros where the latents end before."""
+        """(channels, latent_dim, frames) -> (channels, n_samples); zeros after the end of the latents."""
         z = torch.from_numpy(framing.as_latents(latents, self.latent_dim))
 
         def wave(channel: Tensor, start: int, stop: int) -> Tensor:
@@ -127,22 +113,18 @@ class LinCae:
 
         return fit_length(self._in_windows(wave, z, z.shape[-1], self._unit), n_samples)
 
-    def reconstruct(self, audio: np.ndarray) -> np.ndarray:
-        """(channels, samples) -> (channels, samples)."""
-        return self.decode(self.encode(audio), np.shape(audio)[-1])
-
     @torch.inference_mode()
     def _in_windows(
         self, function: Callable[[Tensor, int, int], Tensor], x: Tensor, frames: int, unit: int
     ) -> np.ndarray:
-        """Apply `function` to each channel, window by window, and join; each channel hears the same noise."""
+        """Apply `function` to each channel, window by window, and join; each channel gets the same noise."""
         layout = plan(frames, _WINDOW)
-        rows = []
-        for row in x.split(1):
-            with framing.seeded(self.seed, self.device):
-                pieces = (function(row, start, start + layout.length) for start in layout.starts)
-                rows.append(torch.cat(list(join(pieces, layout, unit)), -1))
-        return torch.cat(rows).numpy()
+
+        def whole(row: Tensor) -> Tensor:
+            pieces = (function(row, start, start + layout.length) for start in layout.starts)
+            return torch.cat(list(join(pieces, layout, unit)), -1)
+
+        return framing.each_seeded(whole, x, self.seed, self.device).numpy()
 
 
 def _arguments(path: Path) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """The linear baseline: principal components of amplitude-compressed MDCT frames, at Music2Latent's compression.
 
-A neural autoencoder earns its cost only where it beats the best linear one of equal size. This one keeps 64 values of
-every 4096 samples (64x), as Music2Latent does: frames of 4096 MDCT coefficients, compressed in amplitude by Music2Latent's
-exponent (so that quiet partials count), projected on the components of greatest variance of the fitting music.
+A neural autoencoder is worth its cost only if it is better than the best linear one of equal size. This one keeps 64
+values of every 4096 samples (64x), as Music2Latent does: frames of 4096 MDCT coefficients, compressed in amplitude by
+Music2Latent's exponent (so that quiet partials count), projected on the components of greatest variance of the music that
+the basis was fitted on.
 
 Conventions
 -----------
@@ -18,16 +19,15 @@ cancellation", ICASSP 1987, eq. 2-6.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from m2l_bench import audio as audio_io
-from m2l_bench.files.disk import write_atomic
 from m2l_bench.files.fingerprint import fingerprint
 
 HOP = 4096
+SHIPPED = Path(__file__).parent.parent / "assets" / "pca" / "mdct-64x.safetensors"
 ALPHA = 0.65  # amplitude compression of Music2Latent's representation
 
 
@@ -37,30 +37,17 @@ class Pca:
     Parameters
     ----------
     checkpoint : path-like, optional
-        Safetensors with ``mean`` (4096,) and ``components`` (dim, 4096); the shipped basis by default.
-    fit_on : path-like, optional
-        Folder of music to fit a new basis on instead.
+        Safetensors with ``mean`` (4096,) and ``components`` (dim, 4096), as ``scripts/fit_pca.py`` writes them; the shipped
+        basis by default.
     dim : int, optional
-        Keep only the first `dim` components; all of them (64 when fitted here) by default.
+        Keep only the first `dim` components; all of them by default.
     """
 
     sample_rate: int | None = 44100
     latent_rate = 44100 / HOP
 
-    def __init__(
-        self,
-        *,
-        checkpoint: str | Path | None = None,
-        fit_on: str | Path | None = None,
-        dim: int | None = None,
-        seed: int = 0,
-    ) -> None:
-        if checkpoint is not None and fit_on is not None:
-            raise ValueError(f"checkpoint and fit_on exclude each other, got {checkpoint} and {fit_on}")
-        if fit_on is not None:
-            mean, components = fit(audio_io.list_audio(fit_on), dim=dim or 64)
-        else:
-            mean, components = load_basis(checkpoint or _shipped())
+    def __init__(self, *, checkpoint: str | Path | None = None, dim: int | None = None, seed: int = 0) -> None:
+        mean, components = load_basis(checkpoint or SHIPPED)
         if dim is not None and not 1 <= dim <= len(components):
             raise ValueError(f"dim must lie in 1...{len(components)}, got {dim}")
         self.mean, self.components = mean, components[:dim]
@@ -85,53 +72,8 @@ class Pca:
         return self.decode(self.encode(audio), audio.shape[-1])
 
 
-def fit(paths: Iterable[Path], *, dim: int = 64, max_seconds: float = 60.0) -> tuple[np.ndarray, np.ndarray]:
-    """Fit the basis on music.
-
-    Parameters
-    ----------
-    paths : iterable of Path
-    dim : int
-        Components to keep.
-    max_seconds : float
-        At most this much is read from the middle of each file, so that long tracks do not dominate.
-
-    Returns
-    -------
-    mean : np.ndarray, float32, (4096,)
-    components : np.ndarray, float32, (dim, 4096)
-        Orthonormal, by falling variance; each one's largest entry is positive.
-
-    Raises
-    ------
-    AudioError
-        If a file cannot be read or the files hold fewer than `dim` frames together.
-    """
-    total, outer, count = np.zeros(HOP), np.zeros((HOP, HOP)), 0
-    for path in paths:
-        header = audio_io.info(path)
-        length = min(header.n_samples, int(max_seconds * header.sample_rate))
-        start = (header.n_samples - length) // 2
-        signal, _ = audio_io.load(path, start=start, n_samples=length, sample_rate=44100)
-        frames = compress(mdct(signal)).reshape(-1, HOP).astype(np.float64)
-        total += frames.sum(0)
-        outer += frames.T @ frames
-        count += len(frames)
-    if count < dim:
-        raise audio_io.AudioError(f"fitting {dim} components needs at least {dim} frames of {HOP} samples, got {count}")
-    mean = total / count
-    from scipy.sparse.linalg import eigsh
-
-    covariance = outer / count - np.outer(mean, mean)
-    # Lanczos: 64 of 4096 pairs are wanted; the start vector is fixed so that two fits agree.
-    values, vectors = eigsh(covariance, k=dim, which="LA", v0=np.ones(HOP))
-    components = vectors.T[np.argsort(-values)]
-    signs = np.sign(components[np.arange(dim), np.abs(components).argmax(1)])
-    return mean.astype(np.float32), np.ascontiguousarray(components * signs[:, None], dtype=np.float32)
-
-
 def load_basis(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """Read ``mean`` and ``components`` from safetensors; ValueError where they are not what they must be."""
+    """Read ``mean`` and ``components`` from safetensors; ValueError if they are missing or of another shape."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
@@ -145,15 +87,8 @@ def load_basis(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     return mean.astype(np.float32), components.astype(np.float32)
 
 
-def save_basis(path: str | Path, mean: np.ndarray, components: np.ndarray) -> None:
-    """Write a fitted basis as safetensors, components in half precision (their error is far below what 64x drops)."""
-    from safetensors.numpy import save
-
-    write_atomic(path, save({"mean": mean, "components": components.astype(np.float16)}))
-
-
 def compress(coefficients: np.ndarray) -> np.ndarray:
-    """sign(c) |c|^0.65."""
+    """Compress in amplitude: sign(c) |c|^0.65."""
     return np.sign(coefficients) * np.abs(coefficients) ** ALPHA
 
 
@@ -196,7 +131,3 @@ def imdct(coefficients: np.ndarray, n_samples: int) -> np.ndarray:
 
 def _window() -> np.ndarray:
     return np.sin(np.pi * (np.arange(2 * HOP, dtype=np.float32) + 0.5) / (2 * HOP))
-
-
-def _shipped() -> Path:
-    return Path(__file__).parent.parent / "assets" / "pca" / "mdct-64x.safetensors"

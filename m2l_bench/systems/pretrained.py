@@ -1,8 +1,8 @@
-"""Models out of transformers and diffusers: loaded from a local folder, from safetensors alone, with nothing missing.
+"""Models of transformers and diffusers, loaded from a local folder with safetensors, and applied to long audio in blocks.
 
 Conventions
 -----------
-Both libraries fill a weight that a checkpoint lacks with random numbers and go on; here that is an error.
+Both libraries fill a weight that a checkpoint lacks with random numbers; here a missing weight is an error.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from m2l_bench.audio import fit_length
 from m2l_bench.systems import framing
+from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem
 
 BLOCK_SAMPLES = 2**18  # long inputs go through in pieces of this size: 6 s
 BLOCK_FRAMES = 512  # the same of frames: 6 s at 86 Hz
@@ -31,9 +34,9 @@ def load(library: str, model_class: str, folder: Path) -> Any:
     Raises
     ------
     ImportError
-        Where the library is not installed.
+        If the library is not installed.
     ValueError
-        Where the folder lacks weights of the model, or holds one of another shape.
+        If the folder lacks weights of the model, or holds one of another shape.
     """
     try:
         module = importlib.import_module(library)
@@ -62,11 +65,53 @@ def _without_progress_bar(library: str) -> Iterator[None]:
             settings.enable_progress_bar()
 
 
+class ConvolutionalAutoencoder(PublishedSystem):
+    """An encoder and a decoder of DAC's layout, applied in blocks. Nothing is random here.
+
+    The audio is padded with zeros to whole frames. Parameters are those of the base class.
+
+    Attributes
+    ----------
+    library, model_class : str
+        As for :func:`load`.
+    width : str
+        Field of the model's configuration that holds `latent_dim`.
+    """
+
+    library: str
+    model_class: str
+    width: str
+
+    def __init__(self, *, checkpoint: Checkpoint = None, device: Device = None, seed: int = 0) -> None:
+        super().__init__(checkpoint=checkpoint, device=device, seed=seed)
+        self.model = load(self.library, self.model_class, self.paths[0].parent).to(self.device)
+        config = self.model.config
+        self._hop, self._context = prod(config.downsampling_ratios), reach(config.downsampling_ratios)
+        self.sample_rate, self.latent_dim = config.sampling_rate, getattr(config, self.width)
+        self.latent_rate = self.sample_rate / self._hop
+
+    def encode(self, audio: np.ndarray) -> np.ndarray:
+        """(channels, samples) -> (streams, latent_dim, frames)."""
+        return self.encoded(audio)[:, : self.latent_dim].cpu().numpy()
+
+    @torch.inference_mode()
+    def decode(self, latents: np.ndarray, n_samples: int) -> np.ndarray:
+        """(streams, latent_dim, frames) -> (channels, n_samples)."""
+        wave = each_in_blocks(self.model.decoder, self.latents(latents), self._context, Fraction(self._hop))
+        return fit_length(wave.flatten(0, 1).cpu().numpy(), n_samples)
+
+    @torch.inference_mode()
+    def encoded(self, audio: np.ndarray) -> Tensor:
+        """(channels, samples) -> the encoder's output (streams, width, frames)."""
+        wave = torch.from_numpy(framing.pad_to_multiple(self.streams(audio), self._hop)).to(self.device)
+        return each_in_blocks(self.model.encoder, wave, self._context, Fraction(1, self._hop))
+
+
 def reach(strides: Sequence[int]) -> int:
-    """How far DAC's and Oobleck's encoders and decoders look, in frames to either side.
+    """Context of DAC's and Oobleck's encoders and decoders, in frames on either side.
 
     Each level has three residual units (kernels of 7, dilations 1, 3, 9: 39 values to a side at that level's rate) and
-    a convolution of twice its stride; at the ends stand kernels of at most 7.
+    a convolution of twice its stride; the first and last kernels have at most 7.
 
     Parameters
     ----------

@@ -83,7 +83,7 @@ def load(
 
 
 def system_class(name: str) -> Any:
-    """The class behind a registry name, nothing loaded; ValueError where there is none."""
+    """Class of a registry name, without loading anything; ValueError if there is none."""
     return _resolve(name, has_checkpoint=False).cls
 
 
@@ -110,7 +110,7 @@ def needs_download(name: str) -> bool:
 
 
 class _Found(NamedTuple):
-    """A class, the options that its variant sets, and of a user's class what its code is identified by."""
+    """A class, the options that its variant sets, and the sources of a user's class."""
 
     cls: Any
     options: dict[str, Any]
@@ -126,7 +126,7 @@ def _resolve(name: str, *, has_checkpoint: bool) -> _Found:
     entry = SYSTEMS.get(base)
     if entry is None:
         return _from_entry_point(name)
-    # A checkpoint of the user's own takes the place of the default variant.
+    # A user's checkpoint replaces the default variant.
     variant = variant or ("" if has_checkpoint and not entry.variants else entry.default)
     options = dict(entry.options)
     if variant in entry.variants:
@@ -135,8 +135,8 @@ def _resolve(name: str, *, has_checkpoint: bool) -> _Found:
         options[entry.variant_option] = variant
     elif variant:
         raise ValueError(f"{base} has the variants {', '.join(entry.variants) or 'none'}, got {variant!r}")
-    attribute = options.pop("attribute", entry.attribute)
-    return _Found(getattr(importlib.import_module(entry.module), attribute), options)
+    module, _, cls = entry.place.partition(":")
+    return _Found(getattr(importlib.import_module(f"m2l_bench.{module}"), options.pop("class", cls)), options)
 
 
 def _from_entry_point(name: str) -> _Found:

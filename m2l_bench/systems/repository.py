@@ -1,36 +1,47 @@
-"""Checkpoints of several files: a folder that the user names, or a repository on the hub, trusted on first use.
+"""Checkpoints of several files, in the user's folder or on the hub, and the base class of the systems that load them.
 
 Conventions
 -----------
 Nothing is downloaded unless a system is loaded without a checkpoint of the user's own. The revision and the SHA-256 of
-what the first download brought are recorded beside Music2Latent's, and every later load must match them.
+the first download are recorded, and every later load must match them.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from m2l_bench.files.disk import sha256
+from m2l_bench.files.fingerprint import fingerprint
 from m2l_bench.files.hub import CheckpointError, HubFile, fetch
+from m2l_bench.music2latent.device import pick_device
+from m2l_bench.systems import framing
+
+Checkpoint: TypeAlias = str | Path | None
+Device: TypeAlias = str | torch.device | None
 
 
 @dataclass(frozen=True)
 class Repository:
-    """Where a system's published files are.
+    """Published files of a system on the hub.
 
     Attributes
     ----------
     repo : str
     files : tuple of str
     about : str
-        Size and licence, for the message of whoever cannot download them.
+        Size and licence, for the error message when they cannot be downloaded.
     revision : str, optional
         Commit that the authors' own loader names; the newest one otherwise.
     subfolder : str
-        In which the files stand.
+        Folder of the repository that holds the files.
     """
 
     repo: str
@@ -45,19 +56,100 @@ class Repository:
         return HubFile(self.repo, inside, self.about, self.revision)
 
 
-def find(checkpoint: str | Path | None, repository: Repository) -> tuple[Path, ...]:
+class PublishedSystem:
+    """Base class of the systems that load a published checkpoint.
+
+    Subclasses define ``encode`` and ``decode`` and set the attributes below; `name`, `published` and `options` must be set
+    before this constructor runs, the others after it.
+
+    Parameters
+    ----------
+    checkpoint : path-like, optional
+        Folder with the files of `published` (or the path of the file, if there is only one). By default the published
+        files, downloaded once.
+    device : str or torch.device, optional
+        CUDA where there is one, else the CPU, by default.
+    seed : int
+        Random seed.
+
+    Attributes
+    ----------
+    name : str
+    published : Repository
+    options : mapping
+        Options that change the numbers; they are part of the fingerprint. ``num_steps`` must be at least 1.
+    pairs : bool
+        Whether channels are coded in pairs.
+    sample_rate, latent_dim, latent_rate, seed, fingerprint
+        As in :mod:`m2l_bench.systems.base`.
+
+    Raises
+    ------
+    ImportError
+        If the library or the authors' package that the model needs is not installed.
+    CheckpointError
+        If the checkpoint cannot be read or downloaded, or does not fit the model.
+    """
+
+    name: str
+    published: Repository
+    options: Mapping[str, Any] = {}
+    pairs = False
+    sample_rate: int
+    latent_dim: int
+    latent_rate: float
+
+    def __init__(self, *, checkpoint: Checkpoint = None, device: Device = None, seed: int = 0) -> None:
+        if self.options.get("num_steps", 1) < 1:
+            raise ValueError(f"num_steps must be at least 1, got {self.options['num_steps']}")
+        self.seed, self.device = seed, pick_device(device)
+        self.paths = find(checkpoint, self.published)
+        self._sha256 = hashlib.sha256("".join(sha256(path) for path in self.paths).encode()).hexdigest()
+        self.identify(self.name, self.options)
+
+    def identify(self, name: str, options: Mapping[str, Any]) -> None:
+        """Set the name, and the fingerprint of name, options and checkpoint."""
+        self.name, self.fingerprint = name, fingerprint(name, options, checkpoint_sha256=self._sha256)
+
+    def encode(self, audio: np.ndarray) -> np.ndarray:
+        """(channels, samples) -> (streams, latent_dim, frames)."""
+        raise NotImplementedError
+
+    def decode(self, latents: np.ndarray, n_samples: int) -> np.ndarray:
+        """(streams, latent_dim, frames) -> (channels, n_samples); with pairs (2 * streams, n_samples)."""
+        raise NotImplementedError
+
+    def reconstruct(self, audio: np.ndarray) -> np.ndarray:
+        """(channels, samples) -> (channels, samples)."""
+        return self.as_given(self.decode(self.encode(audio), np.shape(audio)[-1]), np.shape(audio)[0])
+
+    def as_given(self, wave: np.ndarray, channels: int) -> np.ndarray:
+        """Decoded channels (or pairs of them) -> (channels, samples)."""
+        return framing.from_pairs(wave.reshape(-1, 2, wave.shape[-1]), channels) if self.pairs else wave
+
+    def streams(self, audio: np.ndarray) -> np.ndarray:
+        """(channels, samples) -> (streams, 1 or 2, samples), checked."""
+        array = framing.as_audio(audio)
+        return framing.to_pairs(array) if self.pairs else array[:, None]
+
+    def latents(self, latents: np.ndarray) -> Tensor:
+        """Latents, checked, on the system's device."""
+        return torch.from_numpy(framing.as_latents(latents, self.latent_dim)).to(self.device)
+
+
+def find(checkpoint: Checkpoint, repository: Repository) -> tuple[Path, ...]:
     """Paths of a repository's files, in its order: in the user's own folder, or downloaded.
 
     Parameters
     ----------
     checkpoint : path-like or None
-        A folder that holds the files; where there is only one, its path will do.
+        As for :class:`PublishedSystem`.
     repository : Repository
 
     Raises
     ------
     CheckpointError
-        If the folder lacks a file, or the hub's cannot be had or have changed.
+        If the folder lacks a file, or if the hub's files cannot be downloaded or have changed.
     """
     if checkpoint is None:
         paths = tuple(fetch(repository.file(name)) for name in repository.files)
@@ -73,8 +165,3 @@ def find(checkpoint: str | Path | None, repository: Repository) -> tuple[Path, .
             f"checkpoint must be a folder with {', '.join(repository.files)}; {path} lacks {', '.join(missing)}"
         )
     return tuple(path / name for name in repository.files)
-
-
-def digest(paths: Sequence[Path]) -> str:
-    """One SHA-256 for several files."""
-    return hashlib.sha256("".join(sha256(path) for path in paths).encode()).hexdigest()

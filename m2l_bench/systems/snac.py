@@ -1,9 +1,9 @@
-"""SNAC, a codec with codes at several time scales, through its authors' package (an extra of its own).
+"""SNAC, a codec with codes at several time scales, through its authors' package (extra ``snac``).
 
 Conventions
 -----------
-44.1 kHz; every channel is coded alone. The input is filled with zeros up to whole units, as the package does: a unit is
-what the slowest codebook and a window of attention both divide. Long inputs go through in blocks of units with enough
+44.1 kHz; every channel is coded alone. The input is padded with zeros to whole units, as the package does: a unit is
+a whole number of steps of the slowest codebook and of attention windows. Long inputs are processed in blocks of units with enough
 context that the result is the same, but for the decoder's noise, which is drawn block by block from the seed.
 
 References
@@ -25,59 +25,49 @@ import torch
 from torch import Tensor
 
 from m2l_bench.audio import fit_length
-from m2l_bench.files.fingerprint import fingerprint
 from m2l_bench.files.hub import CheckpointError
 from m2l_bench.files.untrusted import parse_json
 from m2l_bench.files.weights import read_weights, tensors_of
-from m2l_bench.music2latent.device import pick_device
-from m2l_bench.systems import bits, framing, repository
+from m2l_bench.systems import bits, framing
 from m2l_bench.systems.packages import load_package
-from m2l_bench.systems.repository import Repository
+from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, Repository
 
 PUBLISHED = Repository("hubertsiuzdak/snac_44khz", ("config.json", "pytorch_model.bin"), "218 MB, MIT")
 _UNITS_AT_ONCE = 16
 _CONTEXT = 2  # units to either side: convolutions reach less than one, attention into its own window only
 
 
-class Snac:
+class Snac(PublishedSystem):
     """SNAC with its quantisers.
 
     Parameters
     ----------
-    checkpoint : path-like, optional
-        Folder with ``config.json`` and ``pytorch_model.bin`` as published. By default those files, downloaded once.
-    device : str or torch.device, optional
+    checkpoint, device
+        As for :class:`~m2l_bench.systems.repository.PublishedSystem`.
     seed : int
-        Of the noise that the decoder adds.
+        Seed of the noise that the decoder adds.
     """
 
-    def __init__(
-        self, *, checkpoint: str | Path | None = None, device: str | torch.device | None = None, seed: int = 0
-    ) -> None:
-        self.name, self.seed = "snac", seed
-        self.device = pick_device(device)
-        paths = repository.find(checkpoint, PUBLISHED)
-        self.model = _load(*paths).to(self.device)
+    name, published = "snac", PUBLISHED
+
+    def __init__(self, *, checkpoint: Checkpoint = None, device: Device = None, seed: int = 0) -> None:
+        self.options = {"seed": seed}
+        super().__init__(checkpoint=checkpoint, device=device, seed=seed)
+        self.model = _load(*self.paths).to(self.device)
         self.sample_rate: int = self.model.sampling_rate
         self.latent_dim: int = self.model.latent_dim
         self._hop = int(self.model.hop_length)
         self._frames_a_unit = math.lcm(self.model.vq_strides[0], self.model.attn_window_size or 1)
         self.latent_rate = self.sample_rate / self._hop
-        self.fingerprint = fingerprint(self.name, {"seed": seed}, checkpoint_sha256=repository.digest(paths))
 
     def encode(self, audio: np.ndarray) -> np.ndarray:
         """(channels, samples) -> quantised latents (channels, latent_dim, frames)."""
-        return self._latents(self._codes(audio)).cpu().numpy()
+        return self._dequantise(self._codes(audio)).cpu().numpy()
 
     def decode(self, latents: np.ndarray, n_samples: int) -> np.ndarray:
         """(channels, latent_dim, frames) -> (channels, n_samples)."""
-        z = torch.from_numpy(framing.as_latents(latents, self.latent_dim)).to(self.device)
-        wave = self._in_units(self.model.decoder, z, Fraction(self._hop))
+        wave = self._in_units(self.model.decoder, self.latents(latents), Fraction(self._hop))
         return fit_length(wave[:, 0].cpu().numpy(), n_samples)
-
-    def reconstruct(self, audio: np.ndarray) -> np.ndarray:
-        """(channels, samples) -> (channels, samples)."""
-        return self.decode(self.encode(audio), np.shape(audio)[-1])
 
     def compress(self, audio: np.ndarray) -> bytes:
         """(channels, samples) -> codes: codebook by codebook, channel by channel, step by step."""
@@ -85,13 +75,13 @@ class Snac:
         return bits.pack(codes, self._bits)
 
     def decompress(self, data: bytes, channels: int, n_samples: int) -> np.ndarray:
-        """What :meth:`compress` wrote -> (channels, n_samples)."""
+        """Output of :meth:`compress` -> (channels, n_samples)."""
         unit = self._hop * self._frames_a_unit
         frames = -(-n_samples // unit) * self._frames_a_unit
         steps = [frames // stride for stride in self.model.vq_strides]
         values = torch.from_numpy(bits.unpack(data, self._bits, channels * sum(steps))).to(self.device)
         codes = [part.reshape(channels, -1) for part in values.split([channels * count for count in steps])]
-        return self.decode(self._latents(codes).cpu().numpy(), n_samples)
+        return self.decode(self._dequantise(codes).cpu().numpy(), n_samples)
 
     @property
     def _bits(self) -> int:
@@ -99,27 +89,24 @@ class Snac:
 
     @torch.inference_mode()
     def _codes(self, audio: np.ndarray) -> list[Tensor]:
-        padded = framing.pad_to_multiple(framing.as_audio(audio), self._hop * self._frames_a_unit)
-        wave = torch.from_numpy(padded).to(self.device)[:, None]
+        padded = framing.pad_to_multiple(self.streams(audio), self._hop * self._frames_a_unit)
+        wave = torch.from_numpy(padded).to(self.device)
         z = self._in_units(self.model.encoder, wave, Fraction(1, self._hop))
         pieces = [self.model.quantizer(piece)[1] for piece in z.split(_UNITS_AT_ONCE * self._frames_a_unit, -1)]
         return [torch.cat(level, -1) for level in zip(*pieces, strict=True)]
 
     @torch.inference_mode()
-    def _latents(self, codes: list[Tensor]) -> Tensor:
+    def _dequantise(self, codes: list[Tensor]) -> Tensor:
         return self.model.quantizer.from_codes(codes)
 
     @torch.inference_mode()
     def _in_units(self, function: Callable[[Tensor], Tensor], x: Tensor, scale: Fraction) -> Tensor:
-        """Apply encoder or decoder to each channel, in blocks; each channel hears the same noise."""
+        """Apply encoder or decoder to each channel, in blocks; each channel gets the same noise."""
         unit = self._frames_a_unit * scale.denominator
-        rows = []
-        for row in x.split(1):
-            with framing.seeded(self.seed, self.device):
-                rows.append(
-                    framing.in_blocks(function, row, block=_UNITS_AT_ONCE * unit, context=_CONTEXT * unit, scale=scale)
-                )
-        return torch.cat(rows)
+        sizes = {"block": _UNITS_AT_ONCE * unit, "context": _CONTEXT * unit}
+        return framing.each_seeded(
+            lambda row: framing.in_blocks(function, row, scale=scale, **sizes), x, self.seed, self.device
+        )
 
 
 def _load(config: Path, weights: Path) -> Any:

@@ -80,7 +80,7 @@ def construct(
         Constructor options, the checkpoint among them.
     seed : int
     sources : mapping
-        Hashes or versions of the code that it comes from: see :func:`import_class`.
+        Hashes or versions of its code: see :func:`import_class`.
     takes_seed : bool
         Whether its constructor has the option `seed`.
 
@@ -88,7 +88,7 @@ def construct(
     -------
     System
         An instance of `cls` with `name`, `sample_rate`, `seed` and `fingerprint`. The fingerprint covers `sources`, the
-        options (the path of a file stands for its content, and so does a folder given as `checkpoint`), the seed, and the
+        options (files are hashed by content, and so is a folder given as `checkpoint`), the seed, and the
         class's own fingerprint where it has one.
 
     Raises
@@ -104,20 +104,9 @@ def construct(
         raise ValueError(f"{name}: its constructor raised {_one_line(error)}") from error
     label = own["name"] or cls.__name__
     _check(name, system, own)
-    config = {
-        "class": cls.__qualname__,
-        "sources": sources,
-        "options": options,
-        "seed": seed,
-        "own": own["fingerprint"],
-    }
-    attributes = {
-        "name": label,
-        "sample_rate": own["sample_rate"],
-        "seed": getattr(system, "seed", seed),
-        "fingerprint": fingerprint(label, config),
-    }
-    for key, value in attributes.items():
+    code = {"class": cls.__qualname__, "sources": sources, "own": own["fingerprint"]}
+    own["fingerprint"] = fingerprint(label, {**code, "options": options, "seed": seed})
+    for key, value in {**own, "name": label, "seed": getattr(system, "seed", seed)}.items():
         _set(system, key, value)
     return system
 
@@ -174,7 +163,7 @@ def _local_modules(path: Path) -> dict[str, list[Path]]:
             if name in found or name == "m2l_bench" or name in sys.stdlib_module_names:
                 continue
             module, package = folder / f"{name}.py", folder / name
-            # As in Python's own search, a package stands before a module, and a folder without __init__.py behind it.
+            # As in Python's own search: a package before a module, a folder without __init__.py after it.
             if (package / "__init__.py").is_file() or (package.is_dir() and not module.is_file()):
                 found[name] = sorted(package.rglob("*.py"))
             elif module.is_file():
@@ -219,7 +208,7 @@ _FINDER = _LocalFinder()
 
 
 def _import(name: str, path: Path, local: set[str]) -> ModuleType:
-    """Import a file under a name, and its local modules anew."""
+    """Import a file under a name, and its local modules again."""
     for loaded in [key for key in sys.modules if key.partition(".")[0] in local]:
         origin = getattr(sys.modules[loaded], "__spec__", None)
         places = [getattr(origin, "origin", None), *(getattr(origin, "submodule_search_locations", None) or [])]

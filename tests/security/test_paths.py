@@ -14,7 +14,7 @@ from m2l_bench import audio
 from m2l_bench.files.untrusted import ALLOW_OUTSIDE, OutsideError, inside
 from m2l_bench.report.clips import read_manifest
 from m2l_bench.suite.suite import make_suite, read_suite
-from m2l_bench.systems.folder import Folder as ReadyMade
+from m2l_bench.systems.folder import ReconstructionFolder as ReadyMade
 from m2l_bench.tasks.sources.folder import LabelTable
 from m2l_bench.tasks.sources.giantsteps_mtg import GiantStepsMtg
 from m2l_bench.tasks.sources.magnatagatune import TAGS, IncompleteSplit, MagnaTagATune

@@ -61,7 +61,7 @@ def test_the_first_window_of_a_long_file_is_that_of_the_file_cut_there(family: s
     cut = audio[:, : WINDOW * unit - system.network.margin]
     whole, alone = system.encode(audio), system.encode(cut)
     inside = WINDOW // 2
-    tolerance = 0.05 if family in ("latmusic-style", "mousai-style") else 1e-4  # whose norms hear the whole window
+    tolerance = 0.05 if family in ("latmusic-style", "mousai-style") else 1e-4  # whose norms depend on the whole window
     np.testing.assert_allclose(whole[..., :inside], alone[..., :inside], atol=tolerance)
     short = system.decode(whole[..., :WINDOW], inside * unit)
     np.testing.assert_allclose(system.decode(whole, inside * unit), short, atol=1e-4)

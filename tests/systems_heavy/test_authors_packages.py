@@ -17,9 +17,9 @@ import torch
 
 from m2l_bench.files.hub import CheckpointError
 from m2l_bench.systems import packages
-from m2l_bench.systems.authors_package import AuthorsMusic2Latent
 from m2l_bench.systems.base import Autoencoder, BitstreamCodec
 from m2l_bench.systems.lin_cae import LinCae
+from m2l_bench.systems.packages import AuthorsMusic2Latent
 from m2l_bench.systems.registry import load
 
 PACKAGES = {
@@ -288,7 +288,7 @@ def test_steps_are_checked(name: str) -> None:
 def test_the_licence_is_printed_once(
     files: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(packages, "_told", set())
+    monkeypatch.setattr(packages, "_announced", set())
     for _ in range(2):
         load("codicodec", checkpoint=files["codicodec"], device="cpu")
     load("identity")

@@ -23,7 +23,7 @@ from m2l_bench.music2latent.checkpoint import CheckpointError
 from m2l_bench.systems.dac import Dac
 from m2l_bench.systems.mousai import system as mousai
 from m2l_bench.systems.mousai.network import VERSIONS
-from m2l_bench.systems.musika import Musika
+from m2l_bench.systems.musika.system import Musika
 
 LIBRARY_FILES = ("config.json", "model.safetensors")
 GOLDEN = Path(__file__).parent / "golden"

@@ -15,8 +15,9 @@ import recipes
 import torch
 
 from m2l_bench.systems.base import Autoencoder
-from m2l_bench.systems.musika import Musika, system
+from m2l_bench.systems.musika import system
 from m2l_bench.systems.musika.keras_weights import read_layers
+from m2l_bench.systems.musika.system import Musika
 
 GOLDEN = Path(__file__).parent / "golden"
 SMALL = GOLDEN / "musika_small"

@@ -1,36 +1,75 @@
-"""The embeddings by name: what each hears, and how it is loaded. Nothing heavy is imported before one is."""
+"""Embeddings for Fréchet and kernel distances, by name. Listing them imports neither torch nor transformers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from m2l_bench.systems.encoders.windows import Embedding
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """An embedding as it stands in a metric's card, before its weights are there.
+    """An embedding as a metric's card describes it, before its weights are loaded.
 
     Attributes
     ----------
     model : str
         Checkpoint and layer, in words.
-    sample_rate, window, hop : int
-        As of the loaded embedding.
-    load : callable
-        ``(checkpoint, device) -> Embedding``
     source : str
         Author, year.
+    sample_rate, window, hop : int
+        Of the loaded embedding, whose class reads them here: Hz, and samples.
+    place : str
+        ``"module:Class"`` in this package.
+    options : mapping
+        Constructor options.
     """
 
     model: str
+    source: str
     sample_rate: int
     window: int
     hop: int
-    load: Callable[[str | Path | None, str | None], Embedding]
-    source: str
+    place: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+_VGGISH: dict[str, Any] = {
+    "source": "Hershey et al., 2017",
+    "sample_rate": 16000,
+    "window": 15600,
+    "hop": 15360,
+    "place": "vggish:Vggish",
+}
+_CLAP: dict[str, Any] = {
+    "source": "Wu et al., 2023",
+    "sample_rate": 48000,
+    "window": 480000,
+    "hop": 240000,
+    "place": "clap:Clap",
+}
+_VGGISH_MODEL = "torchvggish v0.1, SHA-256 10086976..., no PCA"
+
+EMBEDDINGS = {
+    "musicnn": Entry(
+        model="musicnn 0.1.0 MTT_musicnn, SHA-256 c278acc460e4..., penultimate layer",
+        source="Pons and Serra, 2019",
+        sample_rate=16000,
+        window=47616,
+        hop=23808,
+        place="musicnn:Musicnn",
+    ),
+    "vggish": Entry(model=f"{_VGGISH_MODEL}, last ReLU off", **_VGGISH),
+    "vggish:relu": Entry(model=f"{_VGGISH_MODEL}, last ReLU on", options={"relu": True}, **_VGGISH),
+    "clap": Entry(model="laion/larger_clap_music, projected, unit length", **_CLAP),
+    "clap:htsat-unfused": Entry(
+        model="laion/clap-htsat-unfused, projected, unit length", options={"name": "clap:htsat-unfused"}, **_CLAP
+    ),
+}
 
 
 def load(name: str, *, checkpoint: str | Path | None = None, device: str | None = None) -> Embedding:
@@ -41,7 +80,7 @@ def load(name: str, *, checkpoint: str | Path | None = None, device: str | None 
     name : str
         A key of :data:`EMBEDDINGS`.
     checkpoint : path-like, optional
-        Weights to use in place of the published ones.
+        Weights to use instead of the published ones.
     device : str, optional
         CUDA where there is one, else the CPU, by default.
 
@@ -56,7 +95,7 @@ def load(name: str, *, checkpoint: str | Path | None = None, device: str | None 
     ImportError
         If its extra is not installed.
     OSError
-        If its weights cannot be fetched.
+        If its weights cannot be downloaded.
 
     Examples
     --------
@@ -65,80 +104,7 @@ def load(name: str, *, checkpoint: str | Path | None = None, device: str | None 
     """
     if name not in EMBEDDINGS:
         raise ValueError(f"embedding must be one of {', '.join(EMBEDDINGS)}, got {name!r}")
-    return EMBEDDINGS[name].load(checkpoint, device)
-
-
-def _musicnn(checkpoint: str | Path | None, device: str | None) -> Embedding:
-    from m2l_bench.systems.encoders.musicnn import Musicnn
-
-    return Musicnn(checkpoint, device=device)
-
-
-def _vggish(checkpoint: str | Path | None, device: str | None) -> Embedding:
-    from m2l_bench.systems.encoders.vggish import Vggish
-
-    return Vggish(checkpoint, device=device)
-
-
-def _vggish_relu(checkpoint: str | Path | None, device: str | None) -> Embedding:
-    from m2l_bench.systems.encoders.vggish import Vggish
-
-    return Vggish(checkpoint, relu=True, device=device)
-
-
-def _clap(checkpoint: str | Path | None, device: str | None) -> Embedding:
-    from m2l_bench.systems.encoders.clap import Clap
-
-    return Clap("clap", checkpoint, device=device)
-
-
-def _clap_htsat(checkpoint: str | Path | None, device: str | None) -> Embedding:
-    from m2l_bench.systems.encoders.clap import Clap
-
-    return Clap("clap:htsat-unfused", checkpoint, device=device)
-
-
-_VGGISH = "torchvggish v0.1, SHA-256 10086976..., no PCA"
-
-EMBEDDINGS = {
-    "musicnn": Entry(
-        model="musicnn 0.1.0 MTT_musicnn, SHA-256 c278acc460e4..., penultimate layer",
-        sample_rate=16000,
-        window=47616,
-        hop=23808,
-        load=_musicnn,
-        source="Pons and Serra, 2019",
-    ),
-    "vggish": Entry(
-        model=f"{_VGGISH}, last ReLU off",
-        sample_rate=16000,
-        window=15600,
-        hop=15360,
-        load=_vggish,
-        source="Hershey et al., 2017",
-    ),
-    "vggish:relu": Entry(
-        model=f"{_VGGISH}, last ReLU on",
-        sample_rate=16000,
-        window=15600,
-        hop=15360,
-        load=_vggish_relu,
-        source="Hershey et al., 2017",
-    ),
-    "clap": Entry(
-        model="laion/larger_clap_music, projected, unit length",
-        sample_rate=48000,
-        window=480000,
-        hop=240000,
-        load=_clap,
-        source="Wu et al., 2023",
-    ),
-    "clap:htsat-unfused": Entry(
-        model="laion/clap-htsat-unfused, projected, unit length",
-        sample_rate=48000,
-        window=480000,
-        hop=240000,
-        load=_clap_htsat,
-        source="Wu et al., 2023",
-    ),
-}
+    entry = EMBEDDINGS[name]
+    module, _, cls = entry.place.partition(":")
+    found = getattr(importlib.import_module(f"{__name__}.{module}"), cls)
+    return found(checkpoint=checkpoint, device=device, **entry.options)

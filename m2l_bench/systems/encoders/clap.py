@@ -3,9 +3,9 @@
 Conventions
 -----------
 48 kHz, mean of the channels. Windows of exactly 10 s, one every 5 s, whole windows only: the model's own random
-cropping of longer input and repetition of shorter input never come into play. The vector is the projected, unit-length
+cropping of longer input and repetition of shorter input are never used. The vector is the projected, unit-length
 audio feature, 512 values. ``clap`` is ``laion/larger_clap_music``, ``clap:htsat-unfused`` is
-``laion/clap-htsat-unfused``; figures heard through different checkpoints do not compare.
+``laion/clap-htsat-unfused``; values from different checkpoints are not comparable.
 
 References
 ----------
@@ -14,6 +14,7 @@ Wu, Chen, Zhang, Hui, Berg-Kirkpatrick, Dubnov, "Large-Scale Contrastive Languag
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,14 @@ import numpy as np
 import torch
 
 from m2l_bench.files.fingerprint import fingerprint
-from m2l_bench.files.hub import CheckpointError, HubFile, fetch
+from m2l_bench.files.hub import CheckpointError
 from m2l_bench.files.weights import check_pickle
 from m2l_bench.music2latent.device import pick_device
+from m2l_bench.systems.encoders import EMBEDDINGS
 from m2l_bench.systems.encoders import windows as framing
+from m2l_bench.systems.repository import Repository, find
 
+_ENTRY = EMBEDDINGS["clap"]
 MODELS = {"clap": "laion/larger_clap_music", "clap:htsat-unfused": "laion/clap-htsat-unfused"}
 
 
@@ -51,9 +55,7 @@ class Clap:
         If the checkpoint fuses several crops (``enable_fusion``), which draws them at random.
     """
 
-    sample_rate = 48000
-    window = 480000
-    hop = 240000
+    sample_rate, window, hop = _ENTRY.sample_rate, _ENTRY.window, _ENTRY.hop
 
     def __init__(self, name: str = "clap", checkpoint: str | Path | None = None, *, device: str | None = None) -> None:
         try:
@@ -75,8 +77,7 @@ class Clap:
         if (self.extractor.sampling_rate, self.extractor.nb_max_samples) != (self.sample_rate, self.window):
             got = (self.extractor.sampling_rate, self.extractor.nb_max_samples)
             raise ValueError(f"{source}: must take 480000 samples at 48000 Hz, got {got[1]} at {got[0]} Hz")
-        config = {"window": self.window, "hop": self.hop, "tail": framing.TAIL_RULE, "version": 1}
-        self.fingerprint = fingerprint(name, config, checkpoint_sha256=_weights_sha256(self.model))
+        self.fingerprint = fingerprint(name, framing.settings(self), checkpoint_sha256=_weights_sha256(self.model))
 
     def embed(self, audios: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Files (channels, samples) at 48 kHz -> (windows, 512)."""
@@ -100,23 +101,26 @@ class Clap:
 
 
 def _folder(checkpoint: str | Path) -> Path:
-    """The user's folder, or the hub's files, trusted on first use; pickled weights are looked through before."""
+    """The user's folder, or the hub's files, trusted on first use; pickled weights are checked before they are loaded."""
     folder = Path(checkpoint)
     if not folder.is_dir():
-        about = "0.6 to 0.8 GB, Apache-2.0"
-        small = [fetch(HubFile(str(checkpoint), name, about)) for name in ("config.json", "preprocessor_config.json")]
+        small, about = ("config.json", "preprocessor_config.json"), "0.6 to 0.8 GB, Apache-2.0"
         try:
-            weights = fetch(HubFile(str(checkpoint), "model.safetensors", about))
+            paths = find(None, Repository(str(checkpoint), (*small, "model.safetensors"), about))
         except CheckpointError:  # older revisions have the pickle alone
-            weights = fetch(HubFile(str(checkpoint), "pytorch_model.bin", about))
-        folder = weights.parent
-        if {path.parent for path in small} != {folder}:
-            raise CheckpointError(f"checkpoint: {checkpoint} changed between two of its files; try again")
+            paths = find(None, Repository(str(checkpoint), (*small, "pytorch_model.bin"), about))
+        folder = paths[0].parent
     for pickled in folder.glob("*.bin"):
         check_pickle(pickled)
     return folder
 
 
 def _weights_sha256(model: torch.nn.Module) -> str:
-    """Hash of the audio tower's tensors, whatever file they came from."""
-    return framing.tensors_sha256({k: v.cpu().numpy() for k, v in model.state_dict().items() if k.startswith("audio_")})
+    """SHA-256 of the audio tower's tensors: names in order, each with its type, shape and bytes."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        if name.startswith("audio_"):
+            tensor = np.ascontiguousarray(value.cpu().numpy())
+            digest.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
+            digest.update(tensor.tobytes())
+    return digest.hexdigest()

@@ -4,8 +4,8 @@ Conventions
 -----------
 16 kHz, mean of the channels. Log-mel frames: 512-sample periodic Hann, hop 256, centred (zeros outside), power, 96
 Slaney bands to 8 kHz, ``log10(10000 x + 1)``. A window is 187 frames (2.99 s). Tensors are ``(windows, features,
-frames)`` behind the front end. The vector is the penultimate layer, 200 values; windows overlap by half. The model is
-blind above 8 kHz, and it has heard MagnaTagATune with its labels: flag that wherever it is probed there.
+frames)`` behind the front end. The vector is the penultimate layer, 200 values; windows overlap by half. The model
+sees nothing above 8 kHz, and was trained on MagnaTagATune with its labels: say so wherever it is probed there.
 
 References
 ----------
@@ -29,25 +29,18 @@ from m2l_bench.files.disk import sha256
 from m2l_bench.files.fingerprint import fingerprint
 from m2l_bench.files.weights import fill, read_safetensors
 from m2l_bench.music2latent.device import pick_device
+from m2l_bench.systems.encoders import EMBEDDINGS
 from m2l_bench.systems.encoders import windows as framing
 
-SAMPLE_RATE = 16000
+_ENTRY = EMBEDDINGS["musicnn"]
 N_FFT, HOP_LENGTH, N_MELS, N_FRAMES = 512, 256, 96, 187
 CHECKPOINT = Path(__file__).parents[2] / "assets" / "musicnn" / "mtt.safetensors"
 # The original's batch_normalization layers; torch's own default is 1e-5.
 EPSILON = 1e-3
 
-TAGS = (
-    "guitar", "classical", "slow", "techno", "strings", "drums", "electronic", "rock", "fast", "piano",
-    "ambient", "beat", "violin", "vocal", "synth", "female", "indian", "opera", "male", "singing",
-    "vocals", "no vocals", "harpsichord", "loud", "quiet", "flute", "woman", "male vocal", "no vocal", "pop",
-    "soft", "sitar", "solo", "man", "classic", "choir", "voice", "new age", "dance", "male voice",
-    "female vocal", "beats", "harp", "cello", "no voice", "weird", "country", "metal", "female voice", "choral",
-)  # fmt: skip
-
 
 class Musicnn:
-    """musicnn as an embedding, with its tags and inner features.
+    """musicnn as an embedding.
 
     Parameters
     ----------
@@ -59,16 +52,14 @@ class Musicnn:
     Examples
     --------
     >>> import numpy as np
-    >>> listener = Musicnn()
+    >>> embedding = Musicnn()
     >>> long, short = np.zeros((2, 80000), np.float32), np.zeros((1, 3200), np.float32)
-    >>> [vectors.shape for vectors in listener.embed([long, short])]
+    >>> [vectors.shape for vectors in embedding.embed([long, short])]
     [(2, 200), (0, 200)]
     """
 
     name = "musicnn"
-    sample_rate = SAMPLE_RATE
-    window = (N_FRAMES - 1) * HOP_LENGTH
-    hop = 93 * HOP_LENGTH
+    sample_rate, window, hop = _ENTRY.sample_rate, _ENTRY.window, _ENTRY.hop
     dim = 200
 
     def __init__(self, checkpoint: str | Path | None = None, *, device: str | None = None) -> None:
@@ -79,45 +70,13 @@ class Musicnn:
         self.network = Network()
         fill(self.network, read_safetensors(path), path)
         self.network.eval().requires_grad_(False).to(self.device)
-        config = {
-            "layer": "penultimate",
-            "window": self.window,
-            "hop": self.hop,
-            "tail": framing.TAIL_RULE,
-            "version": 1,
-        }
+        config = {"layer": "penultimate", **framing.settings(self)}
         self.fingerprint = fingerprint(self.name, config, checkpoint_sha256=sha256(path))
 
     def embed(self, audios: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Penultimate layer of each window: (channels, samples) at 16 kHz -> (windows, 200)."""
-        return self._run(audios, "penultimate")
-
-    def tags(self, audios: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Probability of each of :data:`TAGS` in each window: (windows, 50), in (0, 1)."""
-        return self._run(audios, "tags")
-
-    def features(self, audio: np.ndarray) -> dict[str, np.ndarray]:
-        """All the layers that the original names, of one file.
-
-        Parameters
-        ----------
-        audio : np.ndarray, float32, (channels, samples)
-            At 16 kHz.
-
-        Returns
-        -------
-        dict of str to np.ndarray, float32
-            ``timbral`` (windows, 408, 187), ``temporal`` (windows, 153, 187), ``cnn1``, ``cnn2``, ``cnn3`` (windows,
-            64, 187), ``mean_pool``, ``max_pool`` (windows, 753), ``penultimate`` (windows, 200), ``logits``,
-            ``tags`` (windows, 50).
-        """
-        patches = _patches(framing.mono(audio), self.hop)
-        parts = [self._layers(patch[None]) for patch in patches]
-        return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]} if parts else {}
-
-    def _run(self, audios: Sequence[np.ndarray], layer: str) -> list[np.ndarray]:
         patches = [_patches(framing.mono(audio), self.hop) for audio in audios]
-        return framing.in_batches(patches, lambda batch: self._layers(batch)[layer], batch_size=self.batch_size)
+        return framing.in_batches(patches, lambda batch: self._layers(batch)["penultimate"], batch_size=self.batch_size)
 
     def _layers(self, patches: np.ndarray) -> dict[str, np.ndarray]:
         with torch.inference_mode():
@@ -137,7 +96,7 @@ class Network(nn.Module):
         self.pooled_norm = nn.BatchNorm1d(1506, EPSILON)
         self.hidden = nn.Linear(1506, 200)
         self.hidden_norm = nn.BatchNorm1d(200, EPSILON)
-        self.output = nn.Linear(200, len(TAGS))
+        self.output = nn.Linear(200, 50)  # tags
 
     def forward(self, patches: Tensor) -> dict[str, Tensor]:
         """Log-mel patches (windows, frames, bands) -> every named layer."""
@@ -175,7 +134,7 @@ class Front(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(1, n_filters, kernel)
         self.norm = nn.BatchNorm1d(n_filters, EPSILON)
-        # TensorFlow's 'same': of an odd number of frames, the larger half goes behind.
+        # TensorFlow's 'same': of an odd number of frames, the larger half is at the end.
         self.padding = (0, 0, (kernel[0] - 1) // 2, kernel[0] // 2)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -225,4 +184,4 @@ def _hann() -> np.ndarray:
 def _filters() -> np.ndarray:
     from librosa.filters import mel
 
-    return np.ascontiguousarray(mel(sr=SAMPLE_RATE, n_fft=N_FFT, n_mels=N_MELS).T)
+    return np.ascontiguousarray(mel(sr=Musicnn.sample_rate, n_fft=N_FFT, n_mels=N_MELS).T)

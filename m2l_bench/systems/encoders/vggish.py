@@ -1,11 +1,11 @@
-"""VGGish: the network that the first FAD figures were heard with; weights are fetched once, not shipped (288 MB).
+"""VGGish, the network of the first published FAD values; its weights (288 MB) are downloaded once, not shipped.
 
 Conventions
 -----------
 16 kHz, mean of the channels. Log-mel frames: 400-sample periodic Hann, hop 160, 512-point FFT, not centred, magnitude,
 64 bands of 125-7500 Hz (triangles on the HTK mel scale itself), ``log(x + 0.01)``. A window is 96 frames (0.96 s),
-windows do not overlap. The vector has 128 values. No PCA, no 8-bit quantisation. Two variants: ``vggish`` leaves the
-last ReLU off, as the Music2Latent authors and the released FAD tools do; ``vggish:relu`` applies it.
+windows do not overlap. The vector has 128 values. No PCA, no 8-bit quantisation. Two variants: ``vggish`` omits the
+last ReLU, as the Music2Latent authors and the released FAD tools do; ``vggish:relu`` applies it.
 
 References
 ----------
@@ -29,9 +29,10 @@ from m2l_bench.files.fingerprint import fingerprint
 from m2l_bench.files.hub import CheckpointError, HubFile, refuse_offline
 from m2l_bench.files.weights import fill, read_safetensors, read_weights, tensors_of
 from m2l_bench.music2latent.device import pick_device
+from m2l_bench.systems.encoders import EMBEDDINGS
 from m2l_bench.systems.encoders import windows as framing
 
-SAMPLE_RATE = 16000
+_ENTRY = EMBEDDINGS["vggish"]
 FRAME, HOP_LENGTH, N_FFT = 400, 160, 512
 N_MELS, LOWEST, HIGHEST, N_FRAMES = 64, 125.0, 7500.0, 96
 # The converted TensorFlow weights that every PyTorch tool uses; the name carries the first digits of its SHA-256.
@@ -45,16 +46,14 @@ class Vggish:
     Parameters
     ----------
     checkpoint : path-like, optional
-        The published ``.pth`` state dict, or the same as safetensors. Fetched into the user's cache by default.
+        The published ``.pth`` state dict, or the same as safetensors. Downloaded into the user's cache by default.
     relu : bool
         Keep the network's last ReLU.
     device : str, optional
         CUDA where there is one, else the CPU, by default.
     """
 
-    sample_rate = SAMPLE_RATE
-    window = FRAME + (N_FRAMES - 1) * HOP_LENGTH
-    hop = N_FRAMES * HOP_LENGTH
+    sample_rate, window, hop = _ENTRY.sample_rate, _ENTRY.window, _ENTRY.hop
     dim = 128
 
     def __init__(self, checkpoint: str | Path | None = None, *, relu: bool = False, device: str | None = None) -> None:
@@ -66,14 +65,7 @@ class Vggish:
         self.network = Network()
         fill(self.network, _state_dict(path), path)
         self.network.eval().requires_grad_(False).to(self.device)
-        config = {
-            "relu": relu,
-            "pca": False,
-            "window": self.window,
-            "hop": self.hop,
-            "tail": framing.TAIL_RULE,
-            "version": 1,
-        }
+        config = {"relu": relu, "pca": False, **framing.settings(self)}
         self.fingerprint = fingerprint(self.name, config, checkpoint_sha256=sha256(path))
 
     def embed(self, audios: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -121,7 +113,7 @@ def examples(signal: np.ndarray) -> np.ndarray:
 @lru_cache(maxsize=1)
 def mel_filters() -> np.ndarray:
     """Triangular filters (257, 64), each rising and falling linearly in mel; the bin at 0 Hz belongs to none."""
-    bins = _mel(np.linspace(0.0, SAMPLE_RATE / 2, N_FFT // 2 + 1))[:, None]
+    bins = _mel(np.linspace(0.0, Vggish.sample_rate / 2, N_FFT // 2 + 1))[:, None]
     edges = np.linspace(_mel(LOWEST), _mel(HIGHEST), N_MELS + 2)
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
@@ -157,6 +149,6 @@ def _fetched() -> Path:
         torch.hub.download_url_to_file(URL, str(path), hash_prefix=SHA256_PREFIX, progress=False)
     if not (found := sha256(path)).startswith(SHA256_PREFIX):
         raise CheckpointError(
-            f"{path}: SHA-256 must begin with {SHA256_PREFIX}, got {found}; delete it to fetch it anew"
+            f"{path}: SHA-256 must begin with {SHA256_PREFIX}, got {found}; delete it, and it is downloaded again"
         )
     return path

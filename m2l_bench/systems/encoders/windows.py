@@ -1,16 +1,15 @@
-"""What an embedding is: audio in, one vector a window out, the same for a file whatever lies beside it.
+"""The protocol of embeddings, and the windows they share: one vector a window, independent of other files.
 
 Conventions
 -----------
-Audio is float32 ``(channels, samples)`` at the embedding's own ``sample_rate``; a model of one channel hears the mean
-of the channels. Windows start at multiples of ``hop`` and lie wholly inside the file; what is left behind the last
-whole window is not heard (the tail rule of every embedding here). A file shorter than one window gives ``(0, dim)``.
+Audio is float32 ``(channels, samples)`` at the embedding's own ``sample_rate``; a model of one channel gets the mean
+of the channels. Windows start at multiples of ``hop`` and lie wholly inside the file; samples after the last whole window
+are ignored (the tail rule of every embedding here). A file shorter than one window gives ``(0, dim)``.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -20,7 +19,7 @@ TAIL_RULE = "whole windows only; the rest of the file is not heard"
 
 @runtime_checkable
 class Embedding(Protocol):
-    """A model that Fréchet and kernel distances listen with.
+    """A model whose vectors Fréchet and kernel distances compare.
 
     Attributes
     ----------
@@ -29,7 +28,7 @@ class Embedding(Protocol):
     sample_rate : int
         Hz.
     window, hop : int
-        Samples that one vector hears, and between the starts of neighbouring vectors.
+        Samples of one window, and from the start of one window to the next.
     dim : int
         Values a vector.
     fingerprint : str
@@ -47,8 +46,13 @@ class Embedding(Protocol):
         """Files (channels, samples) -> one float32 array (windows, dim) a file."""
 
 
+def settings(embedding: type[Embedding] | Embedding) -> dict[str, object]:
+    """Window, hop and tail rule of an embedding, as part of its fingerprint."""
+    return {"window": embedding.window, "hop": embedding.hop, "tail": TAIL_RULE, "version": 1}
+
+
 def refusal(embedding: Embedding, audio: np.ndarray) -> str:
-    """Say why a file cannot be scored through an embedding: not finite, too short or silent; empty where it can.
+    """Reason why a file cannot be embedded: not finite, too short or silent; empty if it can.
 
     Parameters
     ----------
@@ -71,7 +75,7 @@ def refusal(embedding: Embedding, audio: np.ndarray) -> str:
 
 
 def embed_files(embedding: Embedding, audios: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[str]]:
-    """Embed what can be embedded, and say why the rest cannot.
+    """Embed the files that can be embedded, and give the reason for the others.
 
     Parameters
     ----------
@@ -82,7 +86,7 @@ def embed_files(embedding: Embedding, audios: Sequence[np.ndarray]) -> tuple[lis
     Returns
     -------
     windows : list of np.ndarray, float32, (windows, dim)
-        Without windows where a file was refused.
+        Empty for a refused file.
     reasons : list of str
         :func:`refusal` of each file.
     """
@@ -90,17 +94,6 @@ def embed_files(embedding: Embedding, audios: Sequence[np.ndarray]) -> tuple[lis
     usable = [audio for audio, reason in zip(audios, reasons, strict=True) if not reason]
     vectors = iter(embedding.embed(usable) if usable else ())
     return [np.empty((0, embedding.dim), np.float32) if reason else next(vectors) for reason in reasons], reasons
-
-
-def n_windows(n_samples: int, window: int, hop: int) -> int:
-    """Count the whole windows of a file.
-
-    Examples
-    --------
-    >>> [n_windows(n, 100, 50) for n in (99, 100, 149, 150)]
-    [0, 1, 1, 2]
-    """
-    return max(0, 1 + (n_samples - window) // hop)
 
 
 def mono(audio: np.ndarray) -> np.ndarray:
@@ -146,13 +139,3 @@ def in_batches(
         filled = np.zeros((batch_size, *rows.shape[1:]), rows.dtype)
     vectors = np.concatenate([network(filled[start : start + batch_size]) for start in starts])[: len(rows)]
     return np.split(vectors, np.cumsum([len(file) for file in files])[:-1])
-
-
-def tensors_sha256(tensors: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 of named tensors: names in order, each with its type, shape and bytes."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = np.ascontiguousarray(tensors[name])
-        digest.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
-        digest.update(tensor.tobytes())
-    return digest.hexdigest()

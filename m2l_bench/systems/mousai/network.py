@@ -4,8 +4,8 @@ Conventions
 -----------
 Audio is ``(batch, audio_channels, samples)``, latents ``(batch, latent_dim, samples / factor)`` in (-1, 1); the published
 models have 2 channels at 48 kHz and 32 dimensions. The U-Net works on a learned transform of the waveform (``window``
-samples every ``stride``), level by level: each level shortens by a factor, runs its blocks, goes one deeper, runs its
-blocks again, lengthens, and joins what it was given. Latents enter at one level, beside the activations of equal
+samples every ``stride``), level by level: each level downsamples by a factor, runs its blocks, the level below, and its
+blocks again, upsamples, and adds its input. Latents enter at one level, concatenated with the activations of equal
 length. Sample counts must be multiples of what the levels divide by; the published models take powers of two.
 
 Group normalisation runs over the whole length, so that a result depends on everything in the same window.

@@ -1,4 +1,4 @@
-"""What Moûsai's encoders hear: magnitudes (v2) or log mel bands (v3).
+"""Inputs of Moûsai's encoders: magnitudes (v2) or log mel bands (v3).
 
 Conventions
 -----------

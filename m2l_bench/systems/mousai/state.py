@@ -1,9 +1,9 @@
-"""From the published state dict to ours: every key accounted for, repeated ones checked to be equal.
+"""Translate the published state dict to ours: every key is used, and repeated weights must be equal.
 
 Conventions
 -----------
 The published file holds the U-Net three times (for the model, its training loss and its sampler), and its time layer
-twice in each, because one module stands at several places; all copies must agree. That layout is inferred from the
+twice in each, because one module is used at several places; all copies must agree. That layout is inferred from the
 public classes that the checkpoint was saved from.
 """
 

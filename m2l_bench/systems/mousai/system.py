@@ -2,13 +2,13 @@
 
 Conventions
 -----------
-Stereo, 48 kHz; channels are coded in pairs. A recording whose length is a power of two no longer than the window goes
-through the network as it is; any other is mirrored up to one, or cut into windows that overlap by an eighth.
+Stereo, 48 kHz; channels are coded in pairs. A recording whose length is a power of two and at most the window is
+processed as it is; any other is extended by its mirror image to such a length, or cut into windows that overlap by an
+eighth.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +16,13 @@ import torch
 from torch import Tensor
 
 from m2l_bench.audio import fit_length
-from m2l_bench.files.fingerprint import fingerprint
-from m2l_bench.files.untrusted import parse_json
-from m2l_bench.files.weights import read_safetensors, read_weights, tensors_of
+from m2l_bench.files.weights import read_weights, tensors_of
 from m2l_bench.music2latent.checkpoint import CheckpointError
-from m2l_bench.music2latent.device import pick_device
 from m2l_bench.music2latent.windows import join, plan
-from m2l_bench.systems import framing, repository
-from m2l_bench.systems.mousai import windows
-from m2l_bench.systems.mousai.network import VERSIONS, Config, Network
+from m2l_bench.systems import framing
+from m2l_bench.systems.mousai.network import VERSIONS, Network
 from m2l_bench.systems.mousai.state import translate
-from m2l_bench.systems.repository import Repository
+from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, Repository
 
 PUBLISHED = {
     "v2": Repository(
@@ -42,111 +38,83 @@ PUBLISHED = {
         revision="3d43b811b83fa395d5ccd6cf58b796b85fddd1d2",
     ),
 }
-OWN_WEIGHTS, OWN_CONFIG = "model.safetensors", "mousai.json"  # as this package trains and writes them
 
 
-class Mousai:
+class Mousai(PublishedSystem):
     """Moûsai's diffusion magnitude autoencoder, v2 (64 samples per latent value) or v3 (32).
 
     Parameters
     ----------
     version : {"v2", "v3"}
-    checkpoint : path-like, optional
-        Folder with ``pytorch_model.bin`` as published (or that file), or with ``model.safetensors`` under this
-        package's names. ``mousai.json`` beside either holds the fields of
-        :class:`~m2l_bench.systems.mousai.network.Config` that differ from the version's. By default the published
-        file, downloaded once.
+    checkpoint, device
+        As for :class:`~m2l_bench.systems.repository.PublishedSystem`.
     num_steps : int
-        Steps of the sampler, each one pass through the U-Net. The authors name no default; their example takes 20.
+        Steps of the sampler, each one pass through the U-Net. The authors state no default; their example uses 20.
     window : int
-        Longest input that goes through in one piece; a power of two. The published models were trained on 2**18.
-    device : str or torch.device, optional
+        Longest input that is processed in one piece; a power of two. The published models were trained on 2**18.
     seed : int
-        Seeds the noise that decoding starts from. It depends on the absolute place, so overlapping windows share it.
+        Seed of the noise that decoding starts from. The noise depends on the absolute place, so overlapping windows share it.
 
     References
     ----------
     Schneider, Kamal, Jin and Schölkopf, "Moûsai: Efficient Text-to-Music Diffusion Models", ACL 2024.
     """
 
+    pairs = True
+
     def __init__(
         self,
         *,
         version: str = "v2",
-        checkpoint: str | Path | None = None,
+        checkpoint: Checkpoint = None,
         num_steps: int = 20,
         window: int = 2**18,
-        device: str | torch.device | None = None,
+        device: Device = None,
         seed: int = 0,
     ) -> None:
         if version not in VERSIONS:
             raise ValueError(f"version must be one of {sorted(VERSIONS)}, got {version!r}")
-        if num_steps < 1:
-            raise ValueError(f"num_steps must be >= 1, got {num_steps}")
-        self.name = f"mousai-{version}"
-        self.num_steps, self.window, self.seed = num_steps, window, seed
-        self.device = pick_device(device)
-        self.network, digest = load_network(version, checkpoint)
-        self.network.to(self.device).eval().requires_grad_(False)
+        self.num_steps, self.window = num_steps, window
+        self.name, self.published = f"mousai-{version}", PUBLISHED[version]
+        self.options = {"num_steps": num_steps, "window": window, "seed": seed}
+        super().__init__(checkpoint=checkpoint, device=device, seed=seed)
+        self.network = load_network(version, self.paths[0]).to(self.device).eval().requires_grad_(False)
         self.config = self.network.config
         least = max(self.config.shortest, 16 * self.config.samples_per_latent)  # an eighth is two latents at least
-        if window < least or window != windows.next_power_of_two(window):
+        if window < least or window & (window - 1):
             raise ValueError(f"window must be a power of two >= {least}, got {window}")
         self.sample_rate = self.config.sample_rate
         self.latent_dim = self.config.latent_dim
         self.latent_rate = self.sample_rate / self.config.samples_per_latent
-        options = {"num_steps": num_steps, "window": window, "seed": seed}
-        self.fingerprint = fingerprint(self.name, options, checkpoint_sha256=digest)
 
     def encode(self, audio: np.ndarray) -> np.ndarray:
         """(channels, samples) -> (ceil(channels / 2), latent_dim, frames), values in (-1, 1)."""
-        pairs = framing.to_pairs(framing.as_audio(audio))
+        pairs = self.streams(audio)
         ratio = self.config.samples_per_latent
         frames = -(-pairs.shape[-1] // ratio)
         window = self._window(frames * ratio)
-        padded = windows.mirror_to(pairs, max(frames * ratio, window))
+        padded = framing.mirror_to(pairs, max(frames * ratio, window))
         layout = plan(padded.shape[-1] // ratio, window // ratio)
         pieces = (self._encode(padded[..., start * ratio : start * ratio + window]) for start in layout.starts)
         return np.concatenate([part.numpy() for part in join(pieces, layout, 1)], -1)[..., :frames]
 
-    def decode(self, latents: np.ndarray, n_samples: int, *, noise: np.ndarray | None = None) -> np.ndarray:
-        """(pairs, latent_dim, frames) -> (2 * pairs, n_samples); values may exceed 1, as the original's do.
-
-        Parameters
-        ----------
-        latents : ndarray
-        n_samples : int
-        noise : ndarray, optional
-            Start noise (2, length), in place of the seeded one; at least as long as the windows reach.
-        """
+    def decode(self, latents: np.ndarray, n_samples: int) -> np.ndarray:
+        """(pairs, latent_dim, frames) -> (2 * pairs, n_samples); values may exceed 1, as the original's do."""
         latents = framing.as_latents(latents, self.latent_dim)
         ratio = self.config.samples_per_latent
-        frames = latents.shape[-1]
-        window = self._window(frames * ratio)
-        padded = windows.mirror_to(latents, max(frames, window // ratio))
-        length = padded.shape[-1] * ratio
-        if noise is not None and (noise.ndim != 2 or noise.shape[0] != 2 or noise.shape[1] < length):
-            raise ValueError(f"noise must be (2, at least {length}), got shape {noise.shape}")
-
-        layout = plan(length // ratio, window // ratio)
+        window = self._window(latents.shape[-1] * ratio)
+        padded = framing.mirror_to(latents, max(latents.shape[-1], window // ratio))
+        layout = plan(padded.shape[-1], window // ratio)
 
         def piece(start: int) -> Tensor:
-            place = start * ratio
-            ours = (
-                windows.noise_at(place, window, seed=self.seed) if noise is None else noise[:, place : place + window]
-            )
-            return self._decode(padded[..., start : start + window // ratio], ours)
+            noise = framing.noise_at(start * ratio, window, seed=self.seed, channels=2)
+            return self._decode(padded[..., start : start + window // ratio], noise)
 
         wave = np.concatenate([part.numpy() for part in join(map(piece, layout.starts), layout, ratio)], -1)
-        return fit_length(wave.reshape(-1, length), n_samples)
-
-    def reconstruct(self, audio: np.ndarray, *, noise: np.ndarray | None = None) -> np.ndarray:
-        """(channels, samples) -> (channels, samples)."""
-        wave = self.decode(self.encode(audio), np.shape(audio)[-1], noise=noise)
-        return framing.from_pairs(wave.reshape(-1, 2, wave.shape[-1]), np.shape(audio)[0])
+        return fit_length(wave.reshape(-1, wave.shape[-1]), n_samples)
 
     def _window(self, length: int) -> int:
-        return min(self.window, max(windows.next_power_of_two(length), self.config.shortest))
+        return min(self.window, max(1 << (length - 1).bit_length(), self.config.shortest))
 
     @torch.inference_mode()
     def _encode(self, pairs: np.ndarray) -> Tensor:
@@ -161,46 +129,15 @@ class Mousai:
         return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self.device)
 
 
-def load_network(version: str, checkpoint: str | Path | None) -> tuple[Network, str]:
-    """Build the network, fill it with the checkpoint's weights, and return the file's SHA-256 beside it."""
-    path = Path(checkpoint) if checkpoint is not None else None
-    if path is not None and (path / OWN_WEIGHTS).is_file():
-        config = read_config(path / OWN_CONFIG, VERSIONS[version])
-        state, file = read_safetensors(path / OWN_WEIGHTS), path / OWN_WEIGHTS
-    else:
-        (file,) = repository.find(path, PUBLISHED[version])
-        config = read_config(file.with_name(OWN_CONFIG), VERSIONS[version])
-        state = translate(_read_published(file), config)
-    network = Network(config)
+def load_network(version: str, file: Path) -> Network:
+    """Build the network and fill it with the weights of a published file."""
+    network = Network(VERSIONS[version])
     try:
-        network.load_state_dict(state)
+        network.load_state_dict(translate(_read_published(file), network.config))
     except RuntimeError as error:  # names and shapes that do not fit, all in one message
         raise CheckpointError(f"{file}: {error}") from error
-    return network, repository.digest([file])
+    return network
 
 
 def _read_published(file: Path) -> dict[str, Tensor]:
     return tensors_of(file, read_weights(file, mmap=True))
-
-
-def read_config(path: Path, base: Config) -> Config:
-    """The version's sizes, with what the file says otherwise.
-
-    Raises
-    ------
-    ValueError
-        Where the file names a size that does not exist.
-    """
-    if not path.is_file():
-        return base
-    try:
-        changes = parse_json(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: must be JSON ({error})") from error
-    if not isinstance(changes, dict):
-        raise ValueError(f"{path}: must hold an object, got {type(changes).__name__}")
-    unknown = sorted(set(changes) - set(asdict(base)))
-    if unknown:
-        raise ValueError(f"{path.name} has unknown fields {unknown}")
-    lists_as_tuples = {key: tuple(value) if isinstance(value, list) else value for key, value in changes.items()}
-    return Config(**{**asdict(base), **lists_as_tuples})

@@ -1,10 +1,10 @@
-"""Arrays out of a Keras HDF5 file, read by a process of its own: HDF5's C library can loop for ever on damaged bytes.
+"""Read arrays of a Keras HDF5 file in a separate process, because HDF5's C library can loop forever on damaged bytes.
 
 Conventions
 -----------
 Run as a script, ``hdf5.py FILE OUT`` writes safetensors whose tensors are named ``LAYER/WEIGHT`` by position, and whose
-metadata ``layers`` is the list of the layers' names; it imports nothing else of this package, to start fast. What is wrong
-with the file goes to stdout, exit code 3.
+metadata ``layers`` is the list of the layers' names; it imports nothing else of this package, to start fast. An error in
+the file is printed to stdout, with exit code 3.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _read(path: Path) -> list[tuple[str, list[np.ndarray]]]:
 
 
 def _own(group: Any, name: str) -> Any:
-    """A member that lies in this very file: HDF5 can point into other files, by links, external or virtual data."""
+    """A member stored in the file itself: HDF5 can refer to other files, by links, external or virtual data."""
     import h5py
 
     for depth in range(1, len(parts := name.split("/")) + 1):

@@ -1,4 +1,4 @@
-"""Weights out of Keras's HDF5 files, without TensorFlow and without pickle.
+"""Read weights of Keras's HDF5 files, without TensorFlow and without pickle.
 
 Conventions
 -----------

@@ -2,69 +2,56 @@
 
 Conventions
 -----------
-Every channel is coded alone. A latent stands for 16 frames of 256 samples, whatever stands around them; four latents
+Every channel is coded alone. A latent stands for 16 frames of 256 samples, independent of the frames around them; four latents
 (64 frames) are decoded together, and only the overlap of frames crosses the borders between such windows.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from m2l_bench.files.fingerprint import fingerprint
-from m2l_bench.music2latent.device import pick_device
-from m2l_bench.systems import framing, repository
+from m2l_bench.systems import framing
 from m2l_bench.systems.musika import network
 from m2l_bench.systems.musika.keras_weights import Layers, assign, read_layers
 from m2l_bench.systems.musika.network import FRAMES_PER_LATENT, FRAMES_PER_WINDOW, LATENTS_PER_WINDOW, Noise
 from m2l_bench.systems.musika.spectrum import OVERLAP, log_spectrogram, waveform
-from m2l_bench.systems.repository import Repository
+from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, Repository
 
 PUBLISHED = Repository("marcop/musika_ae", ("enc.h5", "enc2.h5", "dec.h5", "dec2.h5"), "112 MB, MIT")
 _CHUNK = 128  # frames; the original codes whole ones only
 _WINDOWS_AT_ONCE = 16
 
 
-class Musika:
+class Musika(PublishedSystem):
     """The autoencoder of Musika, 44.1 kHz version: 64 values per 4,096 samples (10.77 Hz).
 
     Parameters
     ----------
-    checkpoint : path-like, optional
-        Folder with ``enc.h5``, ``enc2.h5``, ``dec.h5`` and ``dec2.h5`` as Keras writes them. The layer widths are read
-        from them. By default the published files, downloaded once.
+    checkpoint, device
+        As for :class:`~m2l_bench.systems.repository.PublishedSystem`. The layer widths are read from the files.
     compatible : bool
         Frame as the original does: start at the first sample, so that the first 768 fade in, and leave out what does
         not fill a chunk of 128 frames (reconstructions are silent there). An input shorter than one chunk is filled
-        up with zeros. By default every sample lies under four frames and nothing is left out.
-    device : str or torch.device, optional
+        up with zeros. By default every sample is covered by four frames and nothing is left out.
     seed : int
-        Seeds the noise that the decoders' noise layers add. It depends on the window and the layer, not on the channel.
+        Seed of the noise that the decoders' noise layers add. The noise depends on the window and the layer, not on the channel.
 
     References
     ----------
     Pasini and Schlüter, "Musika! Fast Infinite Waveform Music Generation", ISMIR 2022.
     """
 
-    sample_rate = 44100
+    name, published, sample_rate = "musika", PUBLISHED, 44100
 
     def __init__(
-        self,
-        *,
-        checkpoint: str | Path | None = None,
-        compatible: bool = False,
-        device: str | torch.device | None = None,
-        seed: int = 0,
+        self, *, checkpoint: Checkpoint = None, compatible: bool = False, device: Device = None, seed: int = 0
     ) -> None:
-        self.name = "musika"
         self.compatible = compatible
-        self.seed = seed
-        self.device = pick_device(device)
-        paths = repository.find(checkpoint, PUBLISHED)
-        layers = [read_layers(path) for path in paths]
+        self.options = {"compatible": compatible, "seed": seed}
+        super().__init__(checkpoint=checkpoint, device=device, seed=seed)
+        layers = [read_layers(path) for path in self.paths]
         self._hop, self.latent_dim = _sizes(layers[0], layers[1])
         hop, dim = self._hop, self.latent_dim
         self.encoder = network.Encoder(hop)
@@ -72,12 +59,10 @@ class Musika:
         self.decoder = network.Decoder(hop)
         self.latent_decoder = network.LatentDecoder(hop, dim)
         networks = (self.encoder, self.latent_encoder, self.decoder, self.latent_decoder)
-        for net, weights, path in zip(networks, layers, paths, strict=True):
+        for net, weights, path in zip(networks, layers, self.paths, strict=True):
             assign(net, weights, file=path.name)
             net.to(self.device).eval().requires_grad_(False)
         self.latent_rate = self.sample_rate / (hop * FRAMES_PER_LATENT)
-        options = {"compatible": compatible, "seed": seed}
-        self.fingerprint = fingerprint(self.name, options, checkpoint_sha256=repository.digest(paths))
 
     def encode(self, audio: np.ndarray) -> np.ndarray:
         """(channels, samples) -> (channels, latent_dim, frames), values in (-1, 1)."""
@@ -111,12 +96,8 @@ class Musika:
             out[:, first : first + wave.shape[-1]] += wave
         return np.clip(out[:, lead : lead + n_samples], -1, 1)
 
-    def reconstruct(self, audio: np.ndarray) -> np.ndarray:
-        """(channels, samples) -> (channels, samples)."""
-        return self.decode(self.encode(audio), np.shape(audio)[-1])
-
     def _frame(self, n_samples: int) -> tuple[int, int]:
-        """How many zeros stand before the first sample, and how many latents there are."""
+        """Number of zeros before the first sample, and number of latents."""
         hop = self._hop
         if self.compatible:
             n_frames = (n_samples - (OVERLAP - 1) * hop) // hop
@@ -146,7 +127,7 @@ class Musika:
         return waveform(magnitude, phase)
 
     def _silence(self) -> Tensor:
-        """The latent of digital silence, which is what stands behind the end of every recording. (1, dim, 1)."""
+        """Latent of digital silence, with which recordings are padded. (1, dim, 1)."""
         nothing = torch.zeros(1, (FRAMES_PER_LATENT + OVERLAP - 1) * self._hop, device=self.device)
         return self._encode_block(log_spectrogram(nothing, self._hop))
 

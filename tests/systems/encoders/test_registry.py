@@ -1,25 +1,17 @@
-"""The registry stays light, names its members, and any autoencoder's latents can listen too."""
+"""The registry of embeddings is light, and each entry agrees with its class."""
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
-from m2l_bench.systems.encoders import EMBEDDINGS, Embedding, load
-from m2l_bench.systems.encoders.latents import Latents
-
-
-class Halver:
-    """A toy autoencoder: two streams of four-sample frames."""
-
-    name, sample_rate, fingerprint, latent_dim, latent_rate = "halver", 8, "f00d", 4, 2.0
-
-    def encode(self, audio):
-        n_frames = audio.shape[1] // 4
-        return audio[:, : 4 * n_frames].reshape(len(audio), n_frames, 4).transpose(0, 2, 1)
+from m2l_bench.systems.encoders import EMBEDDINGS, Embedding, load, musicnn, vggish
+from m2l_bench.systems.encoders.musicnn import Musicnn
+from m2l_bench.systems.encoders.vggish import Vggish
 
 
 def test_listing_the_embeddings_imports_neither_torch_nor_transformers():
@@ -38,18 +30,16 @@ def test_musicnn_satisfies_the_protocol():
     assert set(EMBEDDINGS) == {"musicnn", "vggish", "vggish:relu", "clap", "clap:htsat-unfused"}
 
 
-def test_latents_of_every_stream_become_vectors():
-    listener = Latents(Halver())
-    assert isinstance(listener, Embedding)
-    assert (listener.name, listener.window, listener.dim) == ("latents:halver", 4, 4)
-    audio = np.arange(20, dtype=np.float32).reshape(2, 10)
-    vectors, none = listener.embed([audio, audio[:, :3]])
-    np.testing.assert_array_equal(vectors, [[0, 1, 2, 3], [4, 5, 6, 7], [10, 11, 12, 13], [14, 15, 16, 17]])
-    assert none.shape == (0, 4)
+def test_windows_follow_from_the_front_ends():
+    assert Musicnn.window == (musicnn.N_FRAMES - 1) * musicnn.HOP_LENGTH and Musicnn.hop == 93 * musicnn.HOP_LENGTH
+    assert Vggish.window == vggish.FRAME + (vggish.N_FRAMES - 1) * vggish.HOP_LENGTH
+    assert Vggish.hop == vggish.N_FRAMES * vggish.HOP_LENGTH
 
 
-def test_a_system_without_sample_rate_cannot_listen():
-    system = Halver()
-    system.sample_rate = None
-    with pytest.raises(ValueError, match="must have a sample rate of its own, got halver without one"):
-        Latents(system)
+@pytest.mark.parametrize("name", EMBEDDINGS)
+def test_every_entry_names_a_class_with_its_window(name):
+    entry = EMBEDDINGS[name]
+    module, _, attribute = entry.place.partition(":")
+    cls = getattr(importlib.import_module(f"m2l_bench.systems.encoders.{module}"), attribute)
+    assert (cls.sample_rate, cls.window, cls.hop) == (entry.sample_rate, entry.window, entry.hop)
+    assert set(entry.options) <= set(inspect.signature(cls).parameters)
