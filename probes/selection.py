@@ -137,18 +137,13 @@ class Probe(ClassifierMixin, BaseEstimator, ABC):
         with single_thread():
             return as_logits(self._outputs((x - self.mean_) / self.scale_), self.multilabel_)
 
-    def decision_function(self, X: Any) -> np.ndarray:
-        """Logits in scikit-learn's form: (items,) for two classes."""
-        logits = self.logits(X)
-        return logits[:, 1] if not self.multilabel_ and logits.shape[1] == 2 else logits
-
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities, (items, classes) or (items, tags)."""
         logits = self.logits(X)
         return scipy.special.expit(logits) if self.multilabel_ else scipy.special.softmax(logits, axis=1)
 
     def predict(self, X: Any) -> np.ndarray:
-        """Most probable class, (items,); or tags with a probability above one half, (items, tags)."""
+        """Most probable class, (items,); or the tags of probability above 0.5, (items, tags)."""
         logits = self.logits(X)
         return (logits > 0).astype(int) if self.multilabel_ else self.classes_[logits.argmax(axis=1)]
 
