@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 N_DRAWS = 2000
+LEVEL = 0.95
 _BLOCK = 1 << 20  # values held at once
 
 
@@ -87,9 +88,8 @@ def bootstrap_interval(
     statistic: Callable[..., np.ndarray] = np.mean,
     n_draws: int = N_DRAWS,
     seed: int = 0,
-    level: float = 0.95,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of a statistic.
+    """95 % percentile bootstrap interval of a statistic.
 
     Parameters
     ----------
@@ -101,20 +101,17 @@ def bootstrap_interval(
     n_draws : int
         At least 1000.
     seed : int
-    level : float
-        In (0, 1).
 
     Returns
     -------
     low, high : float
-        The ``(1 - level) / 2`` and ``(1 + level) / 2`` quantiles of the statistic over draws of as many tracks as
-        there are, with replacement. NaN for a single track, whose spread over tracks is unknown.
+        The 0.025 and 0.975 quantiles of the statistic over draws of n tracks of n, with replacement. NaN for a single
+        track, whose spread over tracks is unknown.
 
     Raises
     ------
     ValueError
-        If values are empty, not finite, not of one dimension, or do not match groups; if n_draws or level is out of
-        range.
+        If values are empty, not finite, not of one dimension, or do not match groups; if n_draws is out of range.
 
     References
     ----------
@@ -128,8 +125,6 @@ def bootstrap_interval(
     """
     if n_draws < 1000:
         raise ValueError(f"n_draws must be at least 1000, got {n_draws}")
-    if not 0.0 < level < 1.0:
-        raise ValueError(f"level must be in (0, 1), got {level}")
     tracks = _split(values, groups, "values")
     if len(tracks) == 1:
         return np.nan, np.nan
@@ -138,7 +133,7 @@ def bootstrap_interval(
     drawn = np.concatenate(
         [draw(picks) for picks in cluster_draws(len(tracks), n_draws=n_draws, seed=seed, block=block)]
     )
-    low, high = np.quantile(drawn, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+    low, high = np.quantile(drawn, [(1.0 - LEVEL) / 2.0, (1.0 + LEVEL) / 2.0])
     return float(low), float(high)
 
 
@@ -200,11 +195,11 @@ def sign_flip_test(
 
 
 def contributions(value: float, left_out: ArrayLike) -> np.ndarray:
-    """Contribution of each track to a number of the whole set: jackknife pseudo-values, shifted to have it as their mean.
+    """Contribution of each track to a number of the whole set: jackknife pseudo-values, shifted to have that mean.
 
-    They allow a paired comparison, track by track, of a number that a single track does not have (a distance of sets,
-    an area under a curve): the differences of two systems' contributions have the difference of the numbers as their
-    mean, and the jackknife's estimate of its spread as their spread.
+    They allow a paired comparison, track by track, of a number that is defined for a set only (a distance of sets, an
+    area under a curve). The mean of the differences of two systems' contributions is the difference of the numbers;
+    their spread is the jackknife's estimate of its spread.
 
     Parameters
     ----------
@@ -295,9 +290,9 @@ def _split(values: ArrayLike, groups: ArrayLike | None, name: str) -> list[np.nd
 
 
 def _drawer(tracks: list[np.ndarray], statistic: Callable[..., np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
-    """Function from draws ``(n, tracks)`` of track numbers to their statistics ``(n,)``."""
+    """Return a function from draws ``(n, tracks)`` of track numbers to their statistics ``(n,)``."""
     sizes = np.array([len(track) for track in tracks])
-    if statistic is np.mean:  # sums are enough: no value is copied
+    if statistic is np.mean:  # sums are enough; no value is copied
         sums = np.array([track.sum() for track in tracks])
         return lambda picks: sums[picks].sum(axis=-1) / sizes[picks].sum(axis=-1)
     if (sizes == sizes[0]).all():

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 __all__ = ["LinearProbe", "MLPProbe", "fit_seeds", "load_probe"]
 
-# What the command line offers; the name stands in every row.
 PROBES = ("linear", "mlp")
+"""Names on the command line and in rows."""
 
 if TYPE_CHECKING:
     from m2l_bench.probes.linear import LinearProbe
@@ -28,14 +28,14 @@ def load_probe(name: str) -> Probe:
 
     if name not in PROBES:
         raise ValueError(f"probe must be one of {', '.join(PROBES)}, got {name!r}")
-    return {"linear": LinearProbe, "mlp": MLPProbe}[name]()
+    return LinearProbe() if name == "linear" else MLPProbe()
 
 
 def __getattr__(name: str) -> Any:
     # Lazy: listing probes must not import scikit-learn.
     import importlib
 
-    homes = {"LinearProbe": "linear", "MLPProbe": "mlp", "fit_seeds": "selection"}
-    if name in homes:
-        return getattr(importlib.import_module(f"m2l_bench.probes.{homes[name]}"), name)
+    modules = {"LinearProbe": "linear", "MLPProbe": "mlp", "fit_seeds": "selection"}
+    if name in modules:
+        return getattr(importlib.import_module(f"m2l_bench.probes.{modules[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

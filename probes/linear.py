@@ -4,27 +4,27 @@ Conventions
 -----------
 With n training items, the weights of one output minimise ::
 
-    (1/n) sum_i w_i loss(x_i . beta + b, y_i) + (l2/2) |beta|^2
+    (1/n) sum_i loss(x_i . beta + b, y_i) + (l2/2) |beta|^2
 
-where the intercept b is free; scikit-learn's ``C`` is ``1 / (n l2)``. More than two classes are one softmax, two
-classes one sigmoid, tags one sigmoid each.
+where the intercept b is not penalised; scikit-learn's ``C`` is ``1 / (n l2)``. More than two classes use one softmax,
+two classes one sigmoid, tags one sigmoid each.
 
-How it is solved: the features are rotated to their principal axes, which leaves the problem as it is (the penalty is
-invariant) and makes its Hessian nearly diagonal. L-BFGS starts from that diagonal, runs over all tags at once with a
-history and a step of its own for each, and goes from the strongest penalty to the weakest, each from the last solution.
+The features are rotated to their principal axes. This does not change the problem (the penalty is invariant) and makes
+its Hessian nearly diagonal. L-BFGS starts from that diagonal and runs over all tags at once, with a separate history
+and step for each. It goes from the strongest penalty to the weakest and starts each from the last solution.
 Memory: two float64 copies of the features, and 24 of the weights.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from m2l_bench.probes.selection import Judge, Probe, Scoring, Targets, principal_axes
+from m2l_bench.probes.selection import Probe, Scoring, Targets, Validator
 
 if TYPE_CHECKING:
     import torch
@@ -34,35 +34,28 @@ _HISTORY = 10
 
 
 class LinearProbe(Probe):
-    """Logistic regression on standardised features, its L2 penalty selected on validation items.
+    """Logistic regression on standardised features; the L2 penalty is selected on validation items.
 
     Parameters
     ----------
     l2 : sequence of float
-        The grid, > 0.
+        Grid of penalties, > 0.
     scoring : callable, optional
         ``(y, logits, classes) -> float``, higher is better; minus the log loss by default.
-    class_weight : "balanced" or mapping, optional
-        Of the training loss: the same total for each class (of a tag: present, absent), or what the mapping says.
-    n_components : int, optional
-        Project the features to this many principal axes of the training items first, to compare systems of different
-        dimension.
-    validation_fraction : float
-        Held out of each class where `fit` is given no validation items.
     tol : float
-        Stop where the loss is, by estimate, less than tol^2 / 2 above the least.
+        Stop when the loss is estimated to be less than tol^2 / 2 above its minimum.
     max_iter : int
-        For each penalty.
+        Iterations for each penalty.
     device : str
-        Of torch.
+        torch device.
     random_state : int
-        Draws the held-out items; the fit itself is deterministic.
+        Seed of the draw of validation items where `fit` is given none; the fit itself is deterministic.
 
     Attributes
     ----------
     classes_ : np.ndarray
     coef_ : np.ndarray, (outputs, dim)
-        Of the standardised (and projected) features.
+        Weights of the standardised features.
     intercept_ : np.ndarray, (outputs,)
     l2_ : float
         The selected penalty.
@@ -71,7 +64,7 @@ class LinearProbe(Probe):
     n_iter_ : int
         Iterations over the whole path.
     converged_ : bool
-        Whether `tol` was reached at the selected penalty; where it was not, `fit` warns.
+        Whether `tol` was reached at the selected penalty; otherwise `fit` warns.
 
     References
     ----------
@@ -90,9 +83,6 @@ class LinearProbe(Probe):
         *,
         l2: Sequence[float] = L2_GRID,
         scoring: Scoring | None = None,
-        class_weight: str | Mapping[Any, float] | None = None,
-        n_components: int | None = None,
-        validation_fraction: float = 0.2,
         tol: float = 2e-6,
         max_iter: int = 10_000,
         device: str = "cpu",
@@ -100,49 +90,43 @@ class LinearProbe(Probe):
     ) -> None:
         self.l2 = l2
         self.scoring = scoring
-        self.class_weight = class_weight
-        self.n_components = n_components
-        self.validation_fraction = validation_fraction
         self.tol = tol
         self.max_iter = max_iter
         self.device = device
         self.random_state = random_state
 
     def _train(
-        self, z: np.ndarray, targets: Targets, weights: np.ndarray, judge: Judge, seeds: Sequence[int]
+        self, z: np.ndarray, targets: Targets, validator: Validator, seeds: Sequence[int]
     ) -> list[dict[str, Any]]:
         if not len(self.l2) or min(self.l2) <= 0:
             raise ValueError(f"l2 must hold positive numbers, got {self.l2!r}")
         axes, variances = principal_axes(z)
-        kept = variances > 1e-14 * max(variances[0], 1e-300)  # what has no variance gets no weight
+        kept = variances > 1e-14 * max(variances[0], 1e-300)  # an axis without variance gets no weight
         axes, variances = axes[:, kept], variances[kept]
-        problem = _Problem(z @ axes, variances, targets, weights, device=self.device)
-        beta = problem.start()
-        scores: dict[float, tuple[float, float]] = {}
-        solutions: dict[float, np.ndarray] = {}
-        n_iter, unfinished = 0, set()
+        problem = _Problem(z @ axes, variances, targets, device=self.device)
+        beta, n_iter = problem.start(), 0
+        path: dict[float, tuple[tuple[float, float], np.ndarray, np.ndarray, bool]] = {}
         for l2 in sorted(self.l2, reverse=True):
             beta, used, converged = _minimise(problem, beta, l2, tol=self.tol, max_iter=self.max_iter)
             n_iter += used
-            if not converged:
-                unfinished.add(l2)
             solution = beta.cpu().numpy().copy()
-            if targets.exclusive:  # softmax does not feel a common shift of the intercepts
+            if targets.exclusive:  # a softmax does not depend on a common shift of the intercepts
                 solution[-1] -= solution[-1].mean()
-            solutions[l2] = np.vstack([axes @ solution[:-1], solution[-1:]])
-            scores[l2] = judge(judge.z @ solutions[l2][:-1] + solutions[l2][-1])
-        best = max(self.l2, key=lambda l2: scores[l2])
-        if best in unfinished:  # elsewhere on the path it costs nothing but time
+            coef, intercept = axes @ solution[:-1], solution[-1]
+            path[l2] = validator.score(validator.z @ coef + intercept), coef, intercept, converged
+        best = max(self.l2, key=lambda l2: path[l2][0])
+        _, coef, intercept, converged = path[best]
+        if not converged:  # at other penalties it only costs time
             warnings.warn(
-                f"no convergence in {self.max_iter} iterations at l2={best}", ConvergenceWarning, stacklevel=3
+                f"no convergence in {self.max_iter} iterations at l2={best}", ConvergenceWarning, stacklevel=4
             )
         attributes = {
-            "coef_": np.ascontiguousarray(solutions[best][:-1].T),
-            "intercept_": solutions[best][-1],
+            "coef_": np.ascontiguousarray(coef.T),
+            "intercept_": intercept,
             "l2_": float(best),
-            "scores_": np.array([scores[l2][0] for l2 in self.l2]),
+            "scores_": np.array([path[l2][0][0] for l2 in self.l2]),
             "n_iter_": n_iter,
-            "converged_": best not in unfinished,
+            "converged_": converged,
         }
         return [dict(attributes) for _ in seeds]
 
@@ -151,32 +135,27 @@ class LinearProbe(Probe):
 
 
 class _Problem:
-    """The loss of all outputs, its gradient, and the diagonal that L-BFGS starts from.
+    """Loss of all outputs, its gradient, and the diagonal that L-BFGS starts from.
 
-    Parameters ``beta`` are (dim + 1, outputs), the last row the intercepts. Outputs that a softmax ties together form
-    one group, sigmoids one group each; ``total`` sums over what a group shares.
+    The parameters ``beta`` are (dim + 1, outputs); the last row holds the intercepts. The outputs of a softmax form one
+    group; each sigmoid is a group of its own.
     """
 
-    def __init__(
-        self, z: np.ndarray, variances: np.ndarray, targets: Targets, weights: np.ndarray, *, device: str
-    ) -> None:
+    def __init__(self, z: np.ndarray, variances: np.ndarray, targets: Targets, *, device: str) -> None:
         import torch
 
         self.z = torch.as_tensor(z, device=device)
         self.variances = torch.as_tensor(variances, device=device)[:, None]
         self.y = torch.as_tensor(targets.y, device=device)
-        self.weights = torch.as_tensor(weights / len(z), device=device)
-        self.exclusive = targets.exclusive
-        # Rates as training shows them, kept off 0 and 1 by one item in all.
-        self.rates = ((self.weights * self.y).sum(0) * len(z) + 0.5) / (len(z) + 1)
+        self.exclusive, self.share = targets.exclusive, 1 / len(z)
+        # Rates of the training items, kept away from 0 and 1 by one item in all.
+        self.rates = ((self.share * self.y).sum(0) * len(z) + 0.5) / (len(z) + 1)
         present = self.y.sum(0)
-        # A tag that all or no items have would send its intercept to infinity: it stays at its rate.
-        self.constant = torch.zeros_like(self.rates, dtype=torch.bool)
-        if not targets.exclusive:
-            self.constant = (present == 0) | (present == len(z))
+        # The intercept of a tag that all or no items have would diverge: it stays at its rate.
+        self.constant = ((present == 0) | (present == len(z))) & (not targets.exclusive)
 
     def start(self) -> torch.Tensor:
-        """No weights, and the intercepts that give the training rates."""
+        """Zero weights, and the intercepts that give the training rates."""
         import torch
 
         beta = torch.zeros((self.z.shape[1] + 1, self.y.shape[1]), dtype=self.z.dtype, device=self.z.device)
@@ -184,30 +163,30 @@ class _Problem:
         return beta
 
     def total(self, values: torch.Tensor) -> torch.Tensor:
-        """(rows, outputs) -> (1, outputs): the sum over rows, and over outputs where they are one group."""
+        """Sum over rows, and over the outputs of a group: (rows, outputs) -> (1, outputs)."""
         sums = values.sum(0, keepdim=True)
         return sums.sum(1, keepdim=True).expand_as(sums) if self.exclusive else sums
 
     def diagonal(self, l2: float) -> torch.Tensor:
-        """An estimate of the Hessian's diagonal, (dim + 1, outputs)."""
+        """Estimate of the Hessian's diagonal, (dim + 1, outputs)."""
         import torch
 
         curvature = self.rates * (1 - self.rates)
         return torch.cat([self.variances * curvature + l2, curvature[None]])
 
     def loss(self, beta: torch.Tensor, l2: float, columns: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Loss of each group, (1, columns), and gradient, (dim + 1, columns), of some outputs."""
+        """Loss of each group, (1, columns), and its gradient, (dim + 1, columns), for some outputs."""
         import torch
 
         beta = beta[:, columns]
-        y, weights = self.y[:, columns], self.weights if self.weights.shape[1] == 1 else self.weights[:, columns]
+        y = self.y[:, columns]
         outputs = torch.addmm(beta[-1], self.z, beta[:-1])  # (items, columns)
         if self.exclusive:
-            losses = weights * (torch.logsumexp(outputs, 1, keepdim=True) * y - outputs * y)
-            errors = weights * (torch.softmax(outputs, 1) - y)
+            losses = self.share * (torch.logsumexp(outputs, 1, keepdim=True) * y - outputs * y)
+            errors = self.share * (torch.softmax(outputs, 1) - y)
         else:
-            losses = weights * (torch.nn.functional.softplus(outputs) - y * outputs)
-            errors = weights * (torch.sigmoid(outputs) - y)
+            losses = self.share * (torch.nn.functional.softplus(outputs) - y * outputs)
+            errors = self.share * (torch.sigmoid(outputs) - y)
         gradient = torch.cat([self.z.T @ errors + l2 * beta[:-1], errors.sum(0, keepdim=True)])
         penalty = 0.5 * l2 * beta[:-1].square().sum(0, keepdim=True)
         return self.total(losses) + (self.total(penalty) if self.exclusive else penalty), gradient
@@ -216,7 +195,7 @@ class _Problem:
 def _minimise(
     problem: _Problem, beta: torch.Tensor, l2: float, *, tol: float, max_iter: int
 ) -> tuple[torch.Tensor, int, bool]:
-    """L-BFGS over all groups at once; returns the solution, how many iterations it took, and whether it converged."""
+    """Run L-BFGS on all groups at once; return the solution, the number of iterations and whether it converged."""
     import torch
 
     inverse = 1 / problem.diagonal(l2)
@@ -232,20 +211,20 @@ def _minimise(
         direction = -_two_loops(gradient, history, inverse, problem) * active
         slope = problem.total(direction * gradient)
         step = torch.ones_like(slope)
-        waiting = active.clone()  # groups that have not yet found a step that lowers their loss enough
+        waiting = active.clone()  # groups without a step that lowers their loss enough
         new_value, new_gradient = value.clone(), gradient.clone()
         for _ in range(30):
             columns = every[waiting]
             trial = beta + step * direction
             new_value[:, columns], new_gradient[:, columns] = problem.loss(trial, l2, columns)
-            # Near the solution the loss cannot tell any more, but the slope still can.
+            # Near the solution the loss changes by less than its rounding, but the slope still changes.
             lower = new_value <= value + 1e-4 * step * slope
             flat = problem.total(new_gradient * direction).abs() <= 0.9 * slope.abs()
             waiting &= ~(lower | (flat & (new_value <= value + 1e-12 * value.abs())))[0]
             if not waiting.any():
                 break
             step = torch.where(waiting, 0.5 * step, step)
-        step = torch.where(waiting, torch.zeros_like(step), step)  # no step found: at the limit of rounding
+        step = torch.where(waiting, torch.zeros_like(step), step)  # no step found: the limit of rounding is reached
         active &= ~waiting
         new_gradient = torch.where(waiting, gradient, new_gradient)
         moved, change = step * direction, new_gradient - gradient
@@ -261,7 +240,7 @@ def _two_loops(
     inverse: torch.Tensor,
     problem: _Problem,
 ) -> torch.Tensor:
-    """The inverse Hessian's estimate times the gradient (Liu and Nocedal 1989)."""
+    """Estimate of the inverse Hessian, times the gradient (Liu and Nocedal 1989)."""
     import torch
 
     product = gradient
@@ -269,7 +248,7 @@ def _two_loops(
     for moved, change, reciprocal in reversed(history):
         factors.append(reciprocal * problem.total(moved * product))
         product = product - factors[-1] * change
-    if history:  # the diagonal is as it was at the start: scale it to the curvature last seen
+    if history:  # scale the initial diagonal to the last curvature
         _, change, reciprocal = history[-1]
         scale = 1 / (reciprocal * problem.total(inverse * change.square()))
         inverse = torch.where(reciprocal > 0, scale, 1.0) * inverse
@@ -277,3 +256,27 @@ def _two_loops(
     for (moved, change, reciprocal), factor in zip(history, reversed(factors), strict=True):
         product = product + (factor - reciprocal * problem.total(change * product)) * moved
     return product
+
+
+def principal_axes(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Principal axes of centred data.
+
+    Parameters
+    ----------
+    z : np.ndarray, float64, (items, dim)
+
+    Returns
+    -------
+    axes : np.ndarray, (dim, min(items, dim))
+        Orthonormal columns, by falling variance; the largest entry of each is positive.
+    variances : np.ndarray, (min(items, dim),)
+    """
+    n, dim = z.shape
+    if dim <= n:
+        variances, axes = np.linalg.eigh(z.T @ z / n)
+    else:
+        variances, left = np.linalg.eigh(z @ z.T / n)
+        axes = np.linalg.qr(z.T @ left[:, ::-1])[0][:, ::-1]
+    axes, variances = axes[:, ::-1], np.maximum(variances[::-1], 0.0)
+    signs = np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
+    return axes * signs, variances

@@ -1,25 +1,27 @@
-"""A perceptron with one hidden layer, its whole grid and all seeds trained at once.
+"""Perceptron with one hidden layer; its whole grid and all seeds are trained at once.
 
 Conventions
 -----------
 ``outputs = dropout(relu(z W1 + b1)) W2 + b2``, float32; softmax or sigmoid cross-entropy; Adam with decoupled weight
-decay on W1 and W2. Models are the pairs (seed, grid point); every array of theirs has a leading model axis. The models
-of one seed start from the same weights and see the same batches and dropout masks, and no model feels which others are
-trained beside it. An epoch is a pass over the training items, or as many passes as make 10 steps of a small set. After
-each epoch every model is scored on the validation items; its best epoch is what counts, and it stops when `patience`
-epochs brought no better one.
-Memory: 20 bytes a parameter and model (weights, gradient, two moments, best weights).
+decay on W1 and W2. A model is a pair of seed and grid point; every array has a leading model axis. The models of one
+seed start from the same weights and use the same batches and dropout masks. No model depends on the others that are
+trained with it. An epoch is one pass over the training items, or several passes where a pass has fewer than 10 steps.
+Every model is scored on the validation items after each epoch. Its best epoch is kept, and it stops after `patience`
+epochs without a better one.
+Memory: 20 bytes per parameter and model (weights, gradient, two moments, best weights).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from m2l_bench.probes.selection import Judge, Probe, Scoring, Targets
+from m2l_bench.probes.selection import Probe, Scoring, Targets, Validator
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +33,7 @@ _EPOCH_STEPS = 10
 
 
 class MLPProbe(Probe):
-    """One hidden layer; learning rate and weight decay selected, and training stopped, on validation items.
+    """One hidden layer; learning rate, weight decay and number of epochs are selected on validation items.
 
     Parameters
     ----------
@@ -41,22 +43,15 @@ class MLPProbe(Probe):
     dropout : float
         In [0, 1), of the hidden layer.
     batch_size, max_epochs, patience : int
-    race_steps : int, optional
-        Successive halving: whenever so many steps (rounded up to epochs) have been made, the worse half of the grid
-        points that still train stops. A small training set ends before the first round. None lets all train on.
+    race_steps : int or None
+        Successive halving: after every `race_steps` steps (rounded up to epochs), the worse half of the grid points
+        still in training stops. A small training set ends before the first round. None: all train on.
     scoring : callable, optional
         ``(y, logits, classes) -> float``, higher is better; minus the log loss by default.
-    class_weight : "balanced" or mapping, optional
-        Of the training loss: the same total for each class (of a tag: present, absent), or what the mapping says.
-    n_components : int, optional
-        Project the features to this many principal axes of the training items first, to compare systems of different
-        dimension.
-    validation_fraction : float
-        Held out of each class where `fit` is given no validation items.
     device : str
-        Of torch.
+        torch device.
     random_state : int
-        Seeds initial weights, batches and dropout, and draws the held-out items.
+        Seed of initial weights, batches and dropout, and of the draw of validation items.
 
     Attributes
     ----------
@@ -66,11 +61,9 @@ class MLPProbe(Probe):
     learning_rate_, weight_decay_ : float
         The selected grid point.
     scores_ : np.ndarray, (grid,)
-        Best validation score of each grid point, weight decays running fastest.
-    curve_ : np.ndarray, (epochs, 3)
-        Of the selected grid point: training loss (with dropout), validation loss, validation score.
+        Best validation score of each grid point, in the order of ``product(learning_rates, weight_decays)``.
     n_iter_ : int
-        Epochs up to the best one, itself included.
+        Number of epochs up to and including the best one.
 
     References
     ----------
@@ -98,9 +91,6 @@ class MLPProbe(Probe):
         patience: int = 10,
         race_steps: int | None = 400,
         scoring: Scoring | None = None,
-        class_weight: str | Mapping[Any, float] | None = None,
-        n_components: int | None = None,
-        validation_fraction: float = 0.2,
         device: str = "cpu",
         random_state: int = 0,
     ) -> None:
@@ -113,47 +103,36 @@ class MLPProbe(Probe):
         self.patience = patience
         self.race_steps = race_steps
         self.scoring = scoring
-        self.class_weight = class_weight
-        self.n_components = n_components
-        self.validation_fraction = validation_fraction
         self.device = device
         self.random_state = random_state
 
     def _train(
-        self, z: np.ndarray, targets: Targets, weights: np.ndarray, judge: Judge, seeds: Sequence[int]
+        self, z: np.ndarray, targets: Targets, validator: Validator, seeds: Sequence[int]
     ) -> list[dict[str, Any]]:
         self._check_parameters()
         grid = list(product(self.learning_rates, self.weight_decays))
         models = _Models(self, z.shape[1], targets, seeds, grid)
-        best: list[_Best] = [_Best() for _ in range(len(seeds) * len(grid))]
-        data = models.tensors(z, targets.y, weights)
-        held = models.tensors(judge.z)[0]
+        best = [_Best() for _ in range(len(seeds) * len(grid))]
+        (inputs, labels), (held,) = models.tensors(z, targets.y), models.tensors(validator.z)
+        steps = math.ceil(len(z) / self.batch_size)
+        passes = math.ceil(_EPOCH_STEPS / steps)
+        race_epochs = math.ceil(self.race_steps / (steps * passes)) if self.race_steps else self.max_epochs + 1
         for epoch in range(self.max_epochs):
-            losses = models.epoch(*data)
+            for _ in range(passes):
+                models.train(inputs, labels)
             outputs = models.predict(held)
-            for place, model in enumerate(models.alive):
-                best[model].see(epoch, losses[place], judge(outputs[place]), models.weights_of(place))
-            out = self._beaten(models, best, epoch + 1, len(z))
-            models.keep(
-                [p for p, m in enumerate(models.alive) if m not in out and epoch - best[m].epoch < self.patience]
-            )
+            for k, model in enumerate(models.alive):
+                best[model].update(epoch, validator.score(outputs[k]), models.weights_of(k))
+            stopped = {model for model in models.alive if epoch - best[model].epoch >= self.patience}
+            if (epoch + 1) % race_epochs == 0:
+                for seed in range(len(seeds)):
+                    rivals = [model for model in models.alive if model // len(grid) == seed]
+                    rivals.sort(key=lambda model: best[model].score, reverse=True)
+                    stopped.update(rivals[(len(rivals) + 1) // 2 :])
+            models.keep([model for model in models.alive if model not in stopped])
             if not models.alive:
                 break
         return [self._attributes(grid, best[s * len(grid) : (s + 1) * len(grid)]) for s in range(len(seeds))]
-
-    def _passes(self, n_items: int) -> int:
-        return -(-_EPOCH_STEPS // -(-n_items // self.batch_size))
-
-    def _beaten(self, models: _Models, best: list[_Best], epochs: int, n_items: int) -> set[int]:
-        """The worse half of each seed's grid points still training, where a round of the race ends here."""
-        steps = self._passes(n_items) * -(-n_items // self.batch_size)  # of an epoch
-        if self.race_steps is None or epochs % -(-self.race_steps // steps):
-            return set()
-        out: set[int] = set()
-        for seed in set(models.seed_of):
-            rivals = [m for m, s in zip(models.alive, models.seed_of, strict=True) if s == seed]
-            out.update(sorted(rivals, key=lambda m: best[m].score, reverse=True)[(len(rivals) + 1) // 2 :])
-        return out
 
     def _attributes(self, grid: list[tuple[float, float]], best: list[_Best]) -> dict[str, Any]:
         winner = max(range(len(grid)), key=lambda g: best[g].score)
@@ -162,7 +141,6 @@ class MLPProbe(Probe):
             "learning_rate_": float(grid[winner][0]),
             "weight_decay_": float(grid[winner][1]),
             "scores_": np.array([model.score[0] for model in best]),
-            "curve_": np.array(best[winner].curve),
             "n_iter_": best[winner].epoch + 1,
         }
 
@@ -183,26 +161,25 @@ class MLPProbe(Probe):
             raise ValueError(f"weight_decays must hold numbers >= 0, got {self.weight_decays!r}")
 
 
+@dataclass
 class _Best:
-    """One model's best epoch so far, and its curve."""
+    """Best epoch of one model so far."""
 
-    def __init__(self) -> None:
-        self.score = (-np.inf, -np.inf)
-        self.epoch = 0
-        self.weights: tuple[np.ndarray, ...] = ()
-        self.curve: list[tuple[float, float, float]] = []
+    score: tuple[float, float] = (-np.inf, -np.inf)
+    epoch: int = 0
+    weights: tuple[np.ndarray, ...] = ()
 
-    def see(self, epoch: int, train_loss: float, score: tuple[float, float], weights: list[torch.Tensor]) -> None:
-        self.curve.append((train_loss, -score[1], score[0]))
-        if not self.weights or score > self.score:  # a diverged model has NaN scores, and keeps its first epoch
+    def update(self, epoch: int, score: tuple[float, float], weights: list[torch.Tensor]) -> None:
+        if not self.weights or score > self.score:  # a diverged model scores -inf and keeps its first epoch
             self.score, self.epoch = score, epoch
             self.weights = tuple(weight.cpu().numpy().copy() for weight in weights)
 
 
 class _Models:
-    """The models that are still training: their parameters, optimiser and random streams.
+    """Models that are still training: their parameters, optimiser and random streams.
 
-    The parameters of a model are one row of `flat`, (models, parameters); `weights` are views of it.
+    ``alive`` holds their numbers, seed by seed. The parameters of a model are one row of `flat`, (models, parameters);
+    `weights` are views of it.
     """
 
     def __init__(
@@ -210,38 +187,54 @@ class _Models:
     ) -> None:
         import torch
 
-        self.probe, self.exclusive = probe, targets.exclusive
-        self.alive = list(range(len(seeds) * len(grid)))
-        self.seed_of = [s for s in range(len(seeds)) for _ in grid]
-        self.rates = grid * len(seeds)
+        self.probe, self.exclusive, self.grid = probe, targets.exclusive, grid
         self.generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
         hidden, outputs = probe.hidden_size, targets.y.shape[1]
         self.shapes = [(dim, hidden), (1, hidden), (hidden, outputs), (1, outputs)]
-        # Uniform in +-1/sqrt(fan in), as torch.nn.Linear starts.
-        fans = [dim, dim, hidden, hidden]
+        # Uniform in +-1/sqrt(fan in), the initialisation of torch.nn.Linear.
+        bounds = [dim**-0.5, dim**-0.5, hidden**-0.5, hidden**-0.5]
         drawn = [
             torch.cat(
                 [
-                    (2 * torch.rand(m * n, generator=g) - 1) * f**-0.5
-                    for (m, n), f in zip(self.shapes, fans, strict=True)
+                    (2 * torch.rand(m * n, generator=g) - 1) * bound
+                    for (m, n), bound in zip(self.shapes, bounds, strict=True)
                 ]
             )
             for g in self.generators
         ]
-        self.flat = torch.stack([drawn[s] for s in self.seed_of]).to(probe.device)
+        self._set(list(range(len(seeds) * len(grid))), torch.stack([one for one in drawn for _ in grid]), [])
+
+    def _set(self, alive: list[int], flat: torch.Tensor, known: Sequence[Any]) -> None:
+        """Hold these models; `known` are their Adam states, where they have trained before."""
+        import torch
+
+        self.alive, self.flat = alive, flat.to(self.probe.device)
         self.gradient = torch.zeros_like(self.flat)
         self.weights, self.gradients = self._views(self.flat), self._views(self.gradient)
-        self.optimizer = self._adam([])
+        self.seed_of = [model // len(self.grid) for model in alive]
+        self.rates = [self.grid[model % len(self.grid)] for model in alive]
+        rows = list(self.flat)
+        for row, gradient in zip(rows, self.gradient, strict=True):
+            row.grad = gradient
+        if rows:
+            groups = [{"params": [row], "lr": rate} for row, (rate, _) in zip(rows, self.rates, strict=True)]
+            # Fused: one pass over the memory.
+            self.optimizer = torch.optim.Adam(groups, betas=_BETAS, eps=_EPSILON, fused=True)
+            self.optimizer.state.update(zip(rows, known, strict=False))
+
+    def keep(self, alive: list[int]) -> None:
+        """Drop all other models."""
+        if alive != self.alive:
+            places = [self.alive.index(model) for model in alive]
+            states = [self.optimizer.state[group["params"][0]] for group in self.optimizer.param_groups]
+            self._set(alive, self.flat[places], [states[place] for place in places])
 
     def _views(self, flat: torch.Tensor) -> list[torch.Tensor]:
-        views, start = [], 0
-        for m, n in self.shapes:
-            views.append(flat[:, start : start + m * n].view(len(flat), m, n))
-            start += m * n
-        return views
+        parts = flat.split([m * n for m, n in self.shapes], dim=1)
+        return [part.view(len(flat), m, n) for part, (m, n) in zip(parts, self.shapes, strict=True)]
 
     def tensors(self, *arrays: np.ndarray) -> list[torch.Tensor]:
-        """float32, on the device."""
+        """Copy arrays to the device as float32."""
         import torch
 
         return [torch.as_tensor(array, dtype=torch.float32, device=self.flat.device) for array in arrays]
@@ -251,30 +244,6 @@ class _Models:
         w1, b1, w2, b2 = (weight[place] for weight in self.weights)
         return [w1, b1[0], w2, b2[0]]
 
-    def keep(self, places: list[int]) -> None:
-        """Drop the models that have stopped."""
-        if len(places) == len(self.alive):
-            return
-        self.alive, self.seed_of = [self.alive[p] for p in places], [self.seed_of[p] for p in places]
-        self.rates = [self.rates[p] for p in places]
-        known = [self.optimizer.state[group["params"][0]] for group in self.optimizer.param_groups]
-        self.flat, self.gradient = self.flat[places], self.gradient[places]
-        self.weights, self.gradients = self._views(self.flat), self._views(self.gradient)
-        if places:
-            self.optimizer = self._adam([known[p] for p in places])
-
-    def _adam(self, known: Sequence[Any]) -> torch.optim.Adam:
-        """Adam in one pass over the memory, each model at its own rate; `known` is its state of models that go on."""
-        import torch
-
-        models = [self.flat[k] for k in range(len(self.flat))]
-        for model, gradient in zip(models, self.gradient, strict=True):
-            model.grad = gradient
-        groups = [{"params": [model], "lr": rate} for model, (rate, _) in zip(models, self.rates, strict=True)]
-        adam = torch.optim.Adam(groups, betas=_BETAS, eps=_EPSILON, fused=True)
-        adam.state.update(zip(models, known, strict=False))
-        return adam
-
     def predict(self, z: torch.Tensor) -> np.ndarray:
         """(items, dim) -> float64 (models, items, outputs)."""
         import torch
@@ -283,44 +252,35 @@ class _Models:
         hidden = torch.baddbmm(b1, z.expand(len(self.alive), -1, -1), w1).relu_()
         return torch.baddbmm(b2, hidden, w2).double().cpu().numpy()
 
-    def epoch(self, z: torch.Tensor, y: torch.Tensor, weights: torch.Tensor) -> list[float]:
-        """Passes over the training items that make up an epoch; returns each model's mean loss."""
-        passes = [self._pass(z, y, weights) for _ in range(self.probe._passes(len(z)))]
-        return np.mean(passes, axis=0).tolist()
-
-    def _pass(self, z: torch.Tensor, y: torch.Tensor, weights: torch.Tensor) -> list[float]:
-        """One pass; the last batch may be smaller."""
+    def train(self, z: torch.Tensor, y: torch.Tensor) -> None:
+        """Make one pass over the training items; the last batch may be smaller."""
         import torch
 
         seeds = sorted(set(self.seed_of))
-        device = self.flat.device
-        orders = torch.stack([torch.randperm(len(z), generator=self.generators[s]) for s in seeds]).to(device)
-        place = torch.tensor([seeds.index(s) for s in self.seed_of], device=device)
-        total = torch.zeros(len(self.alive), device=device)
+        orders = torch.stack([torch.randperm(len(z), generator=self.generators[s]) for s in seeds]).to(z.device)
+        place = torch.tensor([seeds.index(s) for s in self.seed_of], device=z.device)
         for batch in orders.split(self.probe.batch_size, dim=1):
             shape = (batch.shape[1], self.probe.hidden_size)
             kept = torch.stack([torch.rand(shape, generator=self.generators[s]) >= self.probe.dropout for s in seeds])
-            kept = kept.to(device, torch.float32).index_select(0, place)
+            kept = kept.to(z.device, torch.float32).index_select(0, place)
             items = batch[place].flatten()
-            # index_select copies whole rows, several times faster than z[items] does.
-            inputs, targets, factors = (a.index_select(0, items).unflatten(0, kept.shape[:2]) for a in (z, y, weights))
-            total += self._step(inputs, targets, factors, kept) * batch.shape[1]
-        return (total / len(z)).tolist()
+            # index_select copies whole rows and is several times faster than z[items].
+            self._step(*(a.index_select(0, items).unflatten(0, kept.shape[:2]) for a in (z, y)), kept)
 
-    def _step(self, z: torch.Tensor, y: torch.Tensor, weights: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
-        """Forward, backward (written out) and one step of Adam; returns the losses, (models,).
+    def _step(self, z: torch.Tensor, y: torch.Tensor, kept: torch.Tensor) -> None:
+        """Make one step of Adam on batches (models, batch, ...); `kept` is the dropout mask of 0 and 1.
 
-        `kept` is 0 or 1; what dropout scales is scaled in the products.
+        The gradient of the mean cross-entropy is written out: over items for a softmax, over items and outputs for
+        sigmoids. The scale of dropout is applied in the products.
         """
         import torch
 
         scale = 1 / (1 - self.probe.dropout)
-
-        w1, b1, w2, b2 = self.weights
-        to_w1, to_b1, to_w2, to_b2 = self.gradients
+        (w1, b1, w2, b2), (to_w1, to_b1, to_w2, to_b2) = self.weights, self.gradients
         hidden = torch.baddbmm(b1, z, w1).relu_().mul_(kept)  # (models, batch, hidden)
         outputs = torch.baddbmm(b2, hidden, w2, alpha=scale)  # (models, batch, outputs)
-        loss, error = _cross_entropy(outputs, y, weights, exclusive=self.exclusive)
+        probabilities = torch.softmax(outputs, 2) if self.exclusive else torch.sigmoid(outputs)
+        error = (probabilities - y) / (y.shape[1] if self.exclusive else y.shape[1] * y.shape[2])
         torch.sum(error, 1, keepdim=True, out=to_b2)
         error *= scale
         torch.bmm(hidden.transpose(1, 2), error, out=to_w2)
@@ -332,21 +292,3 @@ class _Models:
                 w1[k].mul_(1 - rate * decay)
                 w2[k].mul_(1 - rate * decay)
         self.optimizer.step()
-        return loss
-
-
-def _cross_entropy(
-    outputs: torch.Tensor, y: torch.Tensor, weights: torch.Tensor, *, exclusive: bool
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean loss of each model, (models,), and its gradient by the outputs, (models, batch, outputs).
-
-    The mean is over items for a softmax, over items and outputs for sigmoids.
-    """
-    import torch
-
-    if exclusive:
-        losses = weights * (torch.logsumexp(outputs, 2, keepdim=True) * y - outputs * y)
-        return losses.sum(2).mean(1), weights * (torch.softmax(outputs, 2) - y) / outputs.shape[1]
-    losses = weights * (torch.nn.functional.softplus(outputs) - y * outputs)
-    count = outputs.shape[1] * outputs.shape[2]
-    return losses.mean((1, 2)), weights * (torch.sigmoid(outputs) - y) / count

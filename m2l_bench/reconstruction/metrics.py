@@ -94,7 +94,7 @@ def get_metric(name: str) -> PairMetric | SetMetric:
 
 
 def with_encoder(metric: SetMetric, encoder: Embedding) -> SetMetric:
-    """Return the metric with the fingerprint of its loaded encoder in the card, as it stands in the rows of a run."""
+    """Return the metric with the fingerprint of its loaded encoder in its card, as in the rows of a run."""
     model = f"{metric.card.model}; {encoder.name} {encoder.fingerprint}"
     return replace(metric, card=replace(metric.card, model=model))
 
@@ -174,7 +174,7 @@ def score_pair(reference: np.ndarray, estimate: np.ndarray, sample_rate: int, na
 _SI_SDR_SOURCE = "Le Roux, Wisdom, Erdogan, Hershey 2019, equation 4"
 _SI_SDR_CONSTANTS = {"limit_db": si_sdr.LIMIT, "zero_mean": True, "dtype": "float64"}
 _ALIGNMENT_CONSTANTS = {"max_lag_seconds": alignment.MAX_LAG, "tie": alignment.TIE, "zero_mean": True}
-_ONE_FOR_ALL = "one value for all channels, which weigh by their energy"
+_FACTOR = "a = <e, r> / <r, r> with the lag undone, r and e zero-mean"
 
 
 def _mel_card(definition: str, title: str, meaning: str, source: str) -> Card:
@@ -195,6 +195,20 @@ def _mel_card(definition: str, title: str, meaning: str, source: str) -> Card:
         },
         source=source,
     )
+
+
+def _alignment_metric(name: str, unit: str, formula: str) -> PairMetric:
+    card = Card(
+        name=name,
+        title=name.capitalize(),
+        unit=unit,
+        higher_is_better=None,
+        formula=formula,
+        channel_rule="one value for all channels, which weigh by their energy",
+        constants=_ALIGNMENT_CONSTANTS,
+        source="m2l_bench",
+    )
+    return PairMetric(card=card, scores=alignment.scores, default=True)
 
 
 _PAIR_METRICS = (
@@ -269,47 +283,13 @@ _PAIR_METRICS = (
         default=True,
         headline=True,
     ),
-    PairMetric(
-        card=Card(
-            name="lag",
-            title="Lag",
-            unit="samples",
-            higher_is_better=None,
-            formula="k within +-50 ms of the largest |sum r[t] e[t + k]|, r and e zero-mean; positive: estimate is late",
-            channel_rule=_ONE_FOR_ALL,
-            constants=_ALIGNMENT_CONSTANTS,
-            source="m2l_bench",
-        ),
-        scores=alignment.scores,
-        default=True,
+    _alignment_metric(
+        "lag",
+        "samples",
+        "k within +-50 ms of the largest |sum r[t] e[t + k]|, r and e zero-mean; positive: estimate is late",
     ),
-    PairMetric(
-        card=Card(
-            name="gain",
-            title="Gain",
-            unit="dB",
-            higher_is_better=None,
-            formula="20 log10 |a|, a = <e, r> / <r, r> with the lag undone, r and e zero-mean",
-            channel_rule=_ONE_FOR_ALL,
-            constants=_ALIGNMENT_CONSTANTS,
-            source="m2l_bench",
-        ),
-        scores=alignment.scores,
-        default=True,
-    ),
-    PairMetric(
-        card=Card(
-            name="polarity",
-            title="Polarity",
-            higher_is_better=None,
-            formula="sign of a = <e, r> / <r, r> with the lag undone, r and e zero-mean",
-            channel_rule=_ONE_FOR_ALL,
-            constants=_ALIGNMENT_CONSTANTS,
-            source="m2l_bench",
-        ),
-        scores=alignment.scores,
-        default=True,
-    ),
+    _alignment_metric("gain", "dB", f"20 log10 |a|, {_FACTOR}"),
+    _alignment_metric("polarity", "", f"sign of {_FACTOR}"),
     PairMetric(
         card=Card(
             name="visqol",
@@ -385,10 +365,8 @@ def _set_metric(kind: str, embedding: str) -> SetMetric:
     return SetMetric(card=card, embedding=embedding, score=score, default=default, headline=card.name == "fad:musicnn")
 
 
-def _as_released(
-    kind: str, mode: str, rule: str, score: Callable[[Files, Files, int], SetScore], embedding: str = "vggish"
-) -> SetMetric:
-    plain, entry = _set_metric(kind, embedding).card, EMBEDDINGS[embedding]
+def _as_released(kind: str, mode: str, rule: str, score: Callable[[Files, Files, int], SetScore]) -> SetMetric:
+    plain, entry = _set_metric(kind, "vggish").card, EMBEDDINGS["vggish"]
     card = replace(
         plain,
         name=f"{plain.name}:{mode}",
@@ -397,7 +375,7 @@ def _as_released(
         source=f"{mode} as released; {entry.source}",
         version=1,
     )
-    return SetMetric(card=card, embedding=embedding, score=score)
+    return SetMetric(card=card, embedding="vggish", score=score)
 
 
 _METRICS: tuple[PairMetric | SetMetric, ...] = (

@@ -21,8 +21,7 @@ import scipy.linalg
 import m2l_bench
 from m2l_bench import audio as audio_io
 from m2l_bench.reconstruction.sets import frechet
-from m2l_bench.reconstruction.sets.frechet import Gaussian
-from m2l_bench.reconstruction.sets.frechet_draws import paired_draws
+from m2l_bench.reconstruction.sets.frechet import Gaussian, paired_draws
 
 SHORT = "--short" in sys.argv
 

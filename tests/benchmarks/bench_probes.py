@@ -78,7 +78,7 @@ def main() -> None:
     for _ in range(options.rounds):
         seconds, probe = timed(lambda: linear.fit(*train, validation=valid))
         times["grid"].append(seconds)
-        z = probe.inputs_(x)
+        z = (x - probe.mean_) / probe.scale_
         one = OneVsRestClassifier(LogisticRegression(C=1 / (probe.l2_ * a), max_iter=1000))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -93,7 +93,7 @@ def main() -> None:
         seconds, probes = timed(lambda: fit_seeds(mlp, *train, validation=valid, seeds=(0, 1, 2)))
         times["mlp grid"].append(seconds)
         best = probes[0]
-        settings = {"rate": best.learning_rate_, "decay": best.weight_decay_, "epochs": len(best.curve_)}
+        settings = {"rate": best.learning_rate_, "decay": best.weight_decay_, "epochs": best.n_iter_}
         seconds, _ = timed(lambda s=settings, z=z: plain_network(z[:a], train[1], **s))
         times["mlp one"].append(seconds)
     print(f"MLP: 8 grid points x 3 seeds; one fit: {settings}")

@@ -1,4 +1,4 @@
-"""Both probes keep scikit-learn's contract."""
+"""Both probes pass scikit-learn's estimator checks."""
 
 from __future__ import annotations
 
@@ -77,23 +77,6 @@ class TestBoth:
         model = clone(probe).fit(x[:80], y[:80], validation=(x[80:], held))
         assert model.classes_.tolist() == [0, 1, 2, 3]
 
-    def test_balanced_weights_raise_the_recall_of_a_rare_class(self, probe: Probe) -> None:
-        rng = np.random.default_rng(0)
-        y = np.repeat([0, 1, 2], [200, 200, 15])
-        x = rng.standard_normal((415, 3)) + np.array([[0, 0, 0], [4, 0, 0], [0, 1.0, 0]])[y]
-        plain, balanced = (clone(probe).set_params(class_weight=w).fit(x, y) for w in (None, "balanced"))
-        assert (balanced.predict(x[400:]) == 2).mean() > (plain.predict(x[400:]) == 2).mean() + 0.2
-
-    def test_matched_dimension(self, probe: Probe) -> None:
-        x, y = self.data()
-        rotation = np.linalg.qr(np.random.default_rng(1).standard_normal((6, 6)))[0]
-        model = clone(probe).set_params(n_components=2).fit(x, y)
-        assert model.inputs_(x).shape == (120, 2)
-        wide = np.concatenate([x @ rotation] * 50, axis=1)  # more features than items
-        assert clone(probe).set_params(n_components=4).fit(wide, y).score(wide, y) > 0.7
-        with pytest.raises(ValueError, match=r"n_components must be 1 to 6 .* got 7"):
-            clone(probe).set_params(n_components=7).fit(x, y)
-
     def test_constant_features_predict_the_majority(self, probe: Probe) -> None:
         y = np.repeat([0, 1, 2], [10, 40, 20])
         for value in (0.0, 0.1, 1e9):
@@ -136,17 +119,11 @@ class TestBoth:
 
     def test_bad_input(self, probe: Probe) -> None:
         x, y = self.data()
-        with pytest.raises(ValueError, match=r"class_weight must be .* got 'heavy'"):
-            clone(probe).set_params(class_weight="heavy").fit(x, y)
-        with pytest.raises(ValueError, match=r"class_weight must be .* got {0: 2.0}"):
-            clone(probe).set_params(class_weight={0: 2.0}).fit(x, self.data(tags=True)[1])
-        with pytest.raises(ValueError, match=r"validation_fraction must be between 0 and 1, got 1.5"):
-            clone(probe).set_params(validation_fraction=1.5).fit(x, y)
         with pytest.raises(ValueError, match="at least 2 classes"):
             clone(probe).fit(x, np.zeros(120))
-        with pytest.raises(ValueError, match="validation targets must have 4 classes or tags, got shape"):
+        with pytest.raises(ValueError, match="validation targets must have the 4 classes of y, got shape"):
             clone(probe).fit(x, y, validation=self.data(tags=True))
-        with pytest.raises(ValueError, match="validation targets must have 3 tags, got shape"):
+        with pytest.raises(ValueError, match="validation targets must have the 3 tags of y, got shape"):
             clone(probe).fit(x, self.data(tags=True)[1], validation=self.data())
         with pytest.raises(ValueError, match="class of at least 3 items"):
             clone(probe).fit(x[:4], np.array([0, 0, 1, 1]))
@@ -154,10 +131,10 @@ class TestBoth:
 
 def test_held_out_items_are_the_same_share_of_each_class() -> None:
     y = np.repeat([0, 1, 2], [50, 20, 2])
-    train, held = hold_out(y, 0.2, 0)
+    train, held = hold_out(y, 0)
     assert np.bincount(y[held]).tolist() == [10, 4]
     assert sorted([*train, *held]) == list(range(72))
-    assert not np.array_equal(held, hold_out(y, 0.2, 1)[1])
+    assert not np.array_equal(held, hold_out(y, 1)[1])
 
 
 def test_names() -> None:

@@ -1,4 +1,4 @@
-"""The encoders of the reference rows keep the protocol, and hear what they should."""
+"""Encoders of the reference rows: protocol, and what their features represent."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_random_init_does_not_disturb_the_callers_random_numbers() -> None:
     assert torch.equal(torch.rand(1), expected)
 
 
-def test_chroma_hears_the_pitch_class_and_mfcc_the_timbre() -> None:
+def test_chroma_gives_the_pitch_class() -> None:
     time = np.arange(22_050) / 22_050
     chroma = {}
     for name, frequency in (("A", 440.0), ("A octave", 880.0), ("C", 523.25)):
@@ -74,13 +74,13 @@ def test_chroma_hears_the_pitch_class_and_mfcc_the_timbre() -> None:
     assert chroma == {"A": 9, "A octave": 9, "C": 0}
 
 
-def test_the_majority_row_is_the_majority() -> None:
+def test_a_probe_on_majority_predicts_the_most_frequent_class() -> None:
     y = np.repeat([0, 1, 2], [5, 20, 9])
     x = np.repeat(Majority().encode(np.zeros((1, 10))).mean(axis=2), len(y), axis=0)
     assert LinearProbe().fit(x, y, validation=(x, y)).score(x, y) == 20 / 34
 
 
-def test_musicnn_hears_the_end_of_a_file(encoders: dict[str, Encoder]) -> None:
+def test_musicnn_embeds_the_end_of_a_file(encoders: dict[str, Encoder]) -> None:
     audio = np.zeros((1, 60_000), np.float32)
     click = audio.copy()
     click[:, -200:] = 0.5

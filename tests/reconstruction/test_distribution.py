@@ -230,8 +230,7 @@ def test_two_equal_systems_are_rarely_told_apart_and_a_worse_one_is():
 
 def frechet_contributions(references: list, estimates: list) -> np.ndarray:
     from m2l_bench.reconstruction.sets import frechet
-    from m2l_bench.reconstruction.sets.frechet_draws import left_out
     from m2l_bench.statistics import contributions
 
     value = frechet.frechet_distance(np.concatenate(references), np.concatenate(estimates))
-    return contributions(value, left_out(references, estimates))
+    return contributions(value, frechet.left_out(references, estimates))

@@ -1,4 +1,4 @@
-"""What a training measures on held-out excerpts equals the metrics themselves."""
+"""Scores of held-out excerpts during training equal the metrics."""
 
 from __future__ import annotations
 

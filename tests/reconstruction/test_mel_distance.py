@@ -115,7 +115,7 @@ def test_a_gain_alone_has_the_value_written_in_its_formula(rng: np.random.Genera
     assert value == pytest.approx(held * np.log10(2.0), rel=1e-9)
 
 
-def test_polarity_is_not_heard(music: np.ndarray) -> None:
+def test_polarity_changes_nothing(music: np.ndarray) -> None:
     assert mel_distance(music, -music, 44_100).tolist() == [0.0, 0.0]
 
 

@@ -48,7 +48,7 @@ def test_reference_first_as_its_energy_divides(music: np.ndarray) -> None:
     assert (stft_distance(half, music, 44_100) - stft_distance(music, half, 44_100) > 0.4).all()
 
 
-def test_polarity_is_not_heard(music: np.ndarray) -> None:
+def test_polarity_changes_nothing(music: np.ndarray) -> None:
     assert stft_distance(music, -music, 44_100).tolist() == [0.0, 0.0]
 
 

@@ -2,13 +2,13 @@
 
 Conventions
 -----------
-Files are ``(windows, dim)``, reference side first. A mode states how the tool computes the statistics; the distance
-itself is that of :mod:`.frechet` (on full-rank sets the tools differ from it by rounding only):
+Files are ``(windows, dim)``, reference side first. The tools differ in how they compute the statistics of a set; the
+distance itself is that of :mod:`.frechet` (on full-rank sets the tools differ from it by rounding only):
 
-- ``fadtk`` (1.1.0) stores windows as float16 and takes each file's mean in float16; a set's statistics are merged file
-  by file, and a file of one window makes them NaN, for the whole set. Its FAD-inf pools the evaluation's windows, draws
-  25 sizes from 500 windows up, *with* replacement, from NumPy's global generator.
-- ``frechet-audio-distance`` (0.3.4) pools all windows and takes their mean in float32.
+- fadtk (1.1.0) stores windows as float16 and takes each file's mean in float16. The statistics of a set are merged file
+  by file; a file of one window makes those of the whole set NaN. Its FAD-inf pools the windows of the evaluation side
+  and draws 25 sizes from 500 windows up, *with* replacement, from NumPy's global generator.
+- frechet-audio-distance (0.3.4) pools all windows and takes their mean in float32.
 
 References
 ----------
@@ -18,101 +18,71 @@ Gui et al., ICASSP 2024 (fadtk); https://github.com/gudgud96/frechet-audio-dista
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
 
-from m2l_bench.reconstruction.sets.frechet import Gaussian, distance
-from m2l_bench.reconstruction.sets.moments import Moments
+from m2l_bench.reconstruction.sets.frechet import Gaussian, check_windows, covariance_factor, distance
+
+Files = Sequence[np.ndarray]
+_Moments = tuple[int, np.ndarray, np.ndarray]  # number of windows, mean (dim,), scatter (dim, dim)
 
 INF_SIZES, INF_SMALLEST = 25, 500
 
 
-@dataclass(frozen=True)
-class Mode:
-    """How a tool computes statistics from windows.
-
-    Attributes
-    ----------
-    dtype : str
-        Precision of stored windows and of means.
-    per_file : bool
-        Statistics of each file are merged; else all windows are pooled first.
-    """
-
-    dtype: str
-    per_file: bool
+def fadtk(references: Files, estimates: Files) -> float:
+    """Fréchet distance as fadtk computes it; NaN where a file has a single window."""
+    if any(len(file) == 1 for file in (*references, *estimates)):
+        return float("nan")
+    return _distance(_merged(references), _merged(estimates))
 
 
-MODES = {"fadtk": Mode("float16", per_file=True), "frechet-audio-distance": Mode("float32", per_file=False)}
-
-
-def compatible_frechet_distance(
-    references: Sequence[np.ndarray], estimates: Sequence[np.ndarray], *, mode: str
-) -> float:
-    """Fréchet distance as a released tool computes it.
-
-    Parameters
-    ----------
-    references, estimates : sequence of np.ndarray, (windows, dim)
-    mode : str
-        A key of :data:`MODES`.
-
-    Returns
-    -------
-    float
-        NaN where the tool gives NaN.
-
-    Raises
-    ------
-    ValueError
-        If no mode has that name.
-    """
-    if mode not in MODES:
-        raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
-    left, right = (_moments(files, MODES[mode]) for files in (references, estimates))
+def frechet_audio_distance(references: Files, estimates: Files) -> float:
+    """Fréchet distance as frechet-audio-distance computes it."""
+    left, right = (_moments(np.concatenate(files).astype(np.float32)) for files in (references, estimates))
     return _distance(left, right)
 
 
-def fadtk_frechet_distance_inf(
-    references: Sequence[np.ndarray], estimates: Sequence[np.ndarray], *, seed: int = 0
-) -> float:
+def fadtk_inf(references: Files, estimates: Files, *, seed: int = 0) -> float:
     """FAD-inf as fadtk computes it after ``numpy.random.seed(seed)``; biased upwards, see :mod:`.frechet`.
+
+    NaN where a reference file has a single window.
 
     Raises
     ------
     ValueError
         If the estimates hold fewer than 500 windows in all, the tool's smallest subset.
     """
-    windows = np.concatenate(estimates).astype(MODES["fadtk"].dtype)
+    windows = np.concatenate(estimates).astype(np.float16)
     if len(windows) < INF_SMALLEST:
         raise ValueError(f"estimates must hold at least {INF_SMALLEST} windows for fadtk's FAD-inf, got {len(windows)}")
-    reference = _moments(references, MODES["fadtk"])
+    if any(len(file) == 1 for file in references):
+        return float("nan")
+    reference = _merged(references)
     generator = np.random.RandomState(seed)  # the tool's own generator
     sizes = np.linspace(INF_SMALLEST, len(windows), INF_SIZES).astype(int)
     drawn = [windows[generator.choice(len(windows), size=size, replace=True)] for size in sizes]
-    distances = [_distance(reference, _rounded(windows)) for windows in drawn]
-    return float(np.polyfit(1 / sizes, distances, 1)[1])
+    return float(np.polyfit(1 / sizes, [_distance(reference, _moments(subset)) for subset in drawn], 1)[1])
 
 
-def _moments(files: Sequence[np.ndarray], mode: Mode) -> Moments:
-    stored = [np.asarray(file, dtype=mode.dtype) for file in files]
-    if not mode.per_file:
-        return _rounded(np.concatenate(stored))
-    if any(len(file) == 1 for file in stored):
-        dim = stored[0].shape[1]
-        return Moments(0, np.full(dim, np.nan), np.full((dim, dim), np.nan))
-    return reduce(Moments.merge, map(_rounded, stored))
+def _moments(windows: np.ndarray) -> _Moments:
+    """Mean in the windows' own precision, scatter in float64."""
+    exact = check_windows("windows", windows)
+    centred = exact - exact.mean(axis=0)
+    return len(windows), windows.mean(axis=0).astype(np.float64), centred.T @ centred
 
 
-def _rounded(windows: np.ndarray) -> Moments:
-    """Moments with the mean in the windows' own precision, the scatter in float64."""
-    exact = Moments.of(windows)
-    return Moments(exact.n, windows.mean(axis=0).astype(np.float64), exact.scatter)
+def _merged(files: Files) -> _Moments:
+    return reduce(_merge, (_moments(file.astype(np.float16)) for file in files))
 
 
-def _distance(reference: Moments, estimate: Moments) -> float:
-    if not (np.isfinite(reference.mean).all() and np.isfinite(estimate.mean).all()):
-        return float("nan")
-    return distance(Gaussian.of_moments(reference), Gaussian.of_moments(estimate))
+def _merge(left: _Moments, right: _Moments) -> _Moments:
+    """Moments of both sets together (Chan, Golub, LeVeque, 1979)."""
+    n, shift = left[0] + right[0], right[1] - left[1]
+    scatter = left[2] + right[2] + np.outer(shift, shift) * (left[0] * right[0] / n)
+    return n, left[1] + shift * (right[0] / n), scatter
+
+
+def _distance(*sides: _Moments) -> float:
+    left, right = (Gaussian(n, mean, covariance_factor(scatter / max(n - 1, 1))) for n, mean, scatter in sides)
+    return distance(left, right)

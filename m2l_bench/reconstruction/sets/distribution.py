@@ -16,7 +16,6 @@ import numpy as np
 
 from m2l_bench.reconstruction.checks import Unscorable
 from m2l_bench.reconstruction.sets import compatibility, frechet, kernel
-from m2l_bench.reconstruction.sets.frechet_draws import left_out, paired_draws
 from m2l_bench.statistics import centred_interval, contributions
 
 MINIMUM_FILES = 10
@@ -55,8 +54,8 @@ def fad(references: Files, estimates: Files, seed: int) -> SetScore:
     left, right = _usable(references, estimates)
     reference, estimate = (frechet.Gaussian.of(np.concatenate(side)) for side in (left, right))
     value = frechet.distance(reference, estimate)
-    low, high = centred_interval(value, paired_draws(left, right, seed=seed), lowest=0.0)
-    added = _with_gaps(references, estimates, contributions(value, left_out(left, right)))
+    low, high = centred_interval(value, frechet.paired_draws(left, right, seed=seed), lowest=0.0)
+    added = _with_gaps(references, estimates, contributions(value, frechet.left_out(left, right)))
     return SetScore(value=value, ci_low=low, ci_high=high, health=_health(reference), contributions=added)
 
 
@@ -82,7 +81,7 @@ def kad(references: Files, estimates: Files, seed: int) -> SetScore:
 
 def fadtk(references: Files, estimates: Files, seed: int) -> SetScore:
     """FAD as fadtk computes it."""
-    return _compatible(references, estimates, "fadtk")
+    return _released("fadtk", compatibility.fadtk(*_usable(references, estimates, minimum_files=2)))
 
 
 def fadtk_inf(references: Files, estimates: Files, seed: int) -> SetScore:
@@ -90,19 +89,18 @@ def fadtk_inf(references: Files, estimates: Files, seed: int) -> SetScore:
     left, right = _usable(references, estimates, minimum_files=2)
     if sum(map(len, right)) < compatibility.INF_SMALLEST:
         raise Unscorable(f"too few windows: fadtk's smallest subset has 500, got {sum(map(len, right))}")
-    return SetScore(value=compatibility.fadtk_frechet_distance_inf(left, right, seed=seed))
+    return _released("fadtk", compatibility.fadtk_inf(left, right, seed=seed))
 
 
 def frechet_audio_distance(references: Files, estimates: Files, seed: int) -> SetScore:
     """FAD as frechet-audio-distance computes it."""
-    return _compatible(references, estimates, "frechet-audio-distance")
+    value = compatibility.frechet_audio_distance(*_usable(references, estimates, minimum_files=2))
+    return _released("frechet-audio-distance", value)
 
 
-def _compatible(references: Files, estimates: Files, mode: str) -> SetScore:
-    left, right = _usable(references, estimates, minimum_files=2)
-    value = compatibility.compatible_frechet_distance(left, right, mode=mode)
+def _released(tool: str, value: float) -> SetScore:
     if np.isnan(value):
-        raise Unscorable(f"{mode} gives NaN: one of the files has a single window")
+        raise Unscorable(f"{tool} gives NaN: one of the files has a single window")
     return SetScore(value=value)
 
 

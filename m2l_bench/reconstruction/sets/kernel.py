@@ -19,8 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.spatial.distance import pdist
 
-from m2l_bench.reconstruction.sets.frechet import check_pair
-from m2l_bench.reconstruction.sets.moments import check_windows
+from m2l_bench.reconstruction.sets.frechet import check_sets, check_windows
 from m2l_bench.statistics import N_DRAWS, cluster_draws, draw_counts
 
 SCALE = 100.0
@@ -139,7 +138,7 @@ def _weighted(sums: np.ndarray, counts: np.ndarray, weights: np.ndarray) -> np.n
 def _prepared(
     reference: np.ndarray, estimate: np.ndarray, bandwidth: float | None
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    x, y = check_pair(reference, estimate, minimum=2)
+    x, y = check_sets(reference, estimate)
     bandwidth = median_distance(x) if bandwidth is None else float(bandwidth)
     if not bandwidth > 0:
         raise ValueError(f"bandwidth must be positive, got {bandwidth} (are the reference's windows all equal?)")
