@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from m2l_bench.report.render import decimals, markdown_grid, markdown_text, number_text
-from m2l_bench.report.runs import RunData, read_runs
-from m2l_bench.report.significance import ALPHA, CONDITIONS, Pair, Pairs, ScoreKey
-from m2l_bench.report.tables import heading
+from m2l_bench.report.runs import read_runs
+from m2l_bench.report.significance import ALPHA, CONDITIONS, Pair, Pairs
+from m2l_bench.report.tables import Measurement, heading, measurement_of
 from m2l_bench.statistics import bootstrap_interval, holm
 
 # A difference further from the median than this many (normal-consistent) median absolute deviations stands out.
@@ -36,7 +36,7 @@ class Difference:
 
     Attributes
     ----------
-    score_key : ScoreKey
+    measurement : Measurement
     title, unit : str
     higher_is_better : bool or None
     n : int
@@ -51,7 +51,7 @@ class Difference:
         Furthest first.
     """
 
-    score_key: ScoreKey
+    measurement: Measurement
     title: str
     unit: str
     higher_is_better: bool | None
@@ -106,26 +106,36 @@ def compare(run: Path, a: str, b: str) -> Comparison:
             raise ValueError(f"system must be one of {', '.join(results.systems)}, got {label!r}")
     if a == b:
         raise ValueError(f"a and b must be two systems, got {a!r} twice")
-    return compare_results(results, a, b)
-
-
-def compare_results(results: RunData, a: str, b: str) -> Comparison:
-    """Compare two systems of results in memory (see :func:`compare`)."""
     pairs = Pairs(item for item in results.items if item.system in (a, b))
-    cards = {
-        ScoreKey(row.dataset, row.task, row.probe, row.split, row.metric): results.cards[row.card]
-        for row in results.rows
-    }
+    cards = {measurement_of(row)._replace(statistic=""): results.cards[row.card] for row in results.rows}
     differences = []
-    for score_key in pairs.measured():
-        pair = pairs.pair(score_key, a, b)
-        if pair is not None and score_key in cards:
-            differences.append(_difference(score_key, pair, cards[score_key], pairs.p_value(score_key, a, b)))
+    for measurement in pairs.measured():
+        pair = pairs.pair(measurement, a, b)
+        if pair is not None and measurement in cards:
+            card = cards[measurement]
+            low, high = bootstrap_interval(pair.a - pair.b, groups=pair.groups)
+            difference = Difference(
+                measurement=measurement,
+                title=card["title"],
+                unit=card["unit"],
+                higher_is_better=card["higher_is_better"],
+                n=len(pair.items),
+                a=float(np.mean(pair.a)),
+                b=float(np.mean(pair.b)),
+                difference=float(np.mean(pair.a - pair.b)),
+                low=low,
+                high=high,
+                p_value=math.nan,
+                outliers=outliers(pair),
+            )
+            differences.append(difference)
     if not differences:
         raise ValueError(f"{a} and {b} must have scores on at least two common items, got none")
-    tested = [d for d in differences if d.higher_is_better is not None and d.score_key.metric not in CONDITIONS]
-    adjusted = dict(zip((d.score_key for d in tested), holm([d.p_value for d in tested]), strict=True))
-    differences = [replace(d, p_value=float(adjusted.get(d.score_key, math.nan))) for d in differences]
+    tested = [
+        d.measurement for d in differences if d.higher_is_better is not None and d.measurement.metric not in CONDITIONS
+    ]
+    adjusted = dict(zip(tested, holm([pairs.p_value(m, a, b) for m in tested]), strict=True))
+    differences = [replace(d, p_value=float(adjusted.get(d.measurement, math.nan))) for d in differences]
     return Comparison(a=a, b=b, differences=tuple(differences))
 
 
@@ -133,20 +143,16 @@ def comparison_markdown(comparison: Comparison) -> str:
     """Format the comparison as Markdown: one table for each dataset, then the outliers."""
     a, b = markdown_text(comparison.a), markdown_text(comparison.b)
     blocks = [f"{a} minus {b}: mean paired difference [95% bootstrap interval]; p: sign-flip test, Holm-corrected"]
-    for dataset in dict.fromkeys(
-        (d.score_key.dataset, d.score_key.task, d.score_key.probe) for d in comparison.differences
-    ):
-        several = [
-            d for d in comparison.differences if (d.score_key.dataset, d.score_key.task, d.score_key.probe) == dataset
-        ]
-        blocks.append(f"{markdown_text(' '.join(part for part in dict.fromkeys(dataset) if part))}:")
-        blocks.append(
-            markdown_grid([("metric", "n", a, b, "difference", "p", "better"), *(_line(d, a, b) for d in several)])
-        )
+    grids: dict[str, list[Sequence[str]]] = {}
+    for d in comparison.differences:
+        grid = grids.setdefault(" ".join(d.measurement.parts), [("metric", "n", a, b, "difference", "p", "better")])
+        grid.append(_line(d, a, b))
+    for name, grid in grids.items():
+        blocks += [f"{markdown_text(name)}:", markdown_grid(grid)]
     for d in comparison.differences:
         for item, of_a, of_b, difference in d.outliers:
-            values = ", ".join(f"{value:.4g}" for value in (of_a, of_b))
-            blocks.append(f"outlier in {d.title}: {markdown_text(item)} ({values}; difference {difference:.4g})")
+            values = f"{of_a:.4g}, {of_b:.4g}; difference {difference:.4g}"
+            blocks.append(f"outlier in {d.title}: {markdown_text(item)} ({values})")
     return "\n\n".join(blocks) + "\n"
 
 
@@ -160,24 +166,6 @@ def outliers(pair: Pair) -> tuple[Outlier, ...]:
         Outlier(pair.items[i], float(pair.a[i]), float(pair.b[i]), float(difference[i]))
         for i in furthest
         if distance[i] > OUTLIER * spread and distance[i] > 1e-9 * max(1.0, float(np.abs(difference).max()))
-    )
-
-
-def _difference(score_key: ScoreKey, pair: Pair, card: Mapping[str, Any], p_value: float) -> Difference:
-    low, high = bootstrap_interval(pair.a - pair.b, groups=pair.groups)
-    return Difference(
-        score_key=score_key,
-        title=card["title"],
-        unit=card["unit"],
-        higher_is_better=card["higher_is_better"],
-        n=len(pair.items),
-        a=float(np.mean(pair.a)),
-        b=float(np.mean(pair.b)),
-        difference=float(np.mean(pair.a - pair.b)),
-        low=low,
-        high=high,
-        p_value=p_value,
-        outliers=outliers(pair),
     )
 
 

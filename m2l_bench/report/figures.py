@@ -29,6 +29,7 @@ from m2l_bench.report.style import (
     panels,
     plain_log_ticks,
     short,
+    square_labels,
 )
 
 if TYPE_CHECKING:
@@ -47,27 +48,16 @@ def rate_quality(points: Sequence[Point], *, x_label: str, y_label: str) -> Figu
     -------
     matplotlib.figure.Figure
     """
-    with panel(COLUMN, 2.5) as (figure, axes):
-        axes.set_xscale("log")
-        for index, family in enumerate(dict.fromkeys(point.family for point in points)):
-            several = sorted((point for point in points if point.family == family), key=lambda point: point.x.value)
-            error_bars(axes, several, index, label=family, line="-")
-        plain_log_ticks(axes.xaxis, [point.x.value for point in points])
-        axes.set(xlabel=x_label, ylabel=y_label)
-        grid_below(axes)
-        legend(figure, axes)
-    return figure
+    families: dict[str, list[Point]] = {}
+    for point in sorted(points, key=lambda point: point.x.value):
+        families.setdefault(point.family, []).append(point)
+    order = dict.fromkeys(point.family for point in points)
+    return _curves({family: families[family] for family in order}, x_label, y_label, line="-")
 
 
 def tradeoff(points: Sequence[Point], *, x_label: str, y_label: str) -> Figure:
     """Reconstruction (x) against probing (y), with intervals; one colour and marker a system."""
-    with panel(COLUMN, 2.7) as (figure, axes):
-        for index, point in enumerate(points):
-            error_bars(axes, [point], index, label=point.system, line="")
-        axes.set(xlabel=x_label, ylabel=y_label)
-        grid_below(axes)
-        legend(figure, axes)
-    return figure
+    return _curves({point.system: [point] for point in points}, x_label, y_label, line="")
 
 
 def probe_bars(groups: Mapping[str, Mapping[str, Interval]], *, y_label: str) -> Figure:
@@ -112,11 +102,8 @@ def confusion(counts: np.ndarray, labels: Sequence[str], *, title: str = "") -> 
     size = 5.2 if len(labels) <= 12 else 4.2
     with panel(COLUMN, 3.1) as (figure, axes):
         image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        axes.set_xticks(range(len(labels)), labels, rotation=90, fontsize=size)
-        axes.set_yticks(range(len(labels)), labels, fontsize=size)
+        square_labels(axes, labels, size)
         axes.set(xlabel="predicted", ylabel="true", title=short(title, 52))
-        axes.spines[:].set_visible(False)
-        axes.tick_params(length=0)
         for row, column in np.argwhere(counts > 0):
             if len(labels) <= 24:  # smaller digits could not be read
                 colour = "white" if shares[row, column] > 0.5 else "#222222"
@@ -129,13 +116,22 @@ def confusion(counts: np.ndarray, labels: Sequence[str], *, title: str = "") -> 
 
 def learning_curves(curves: Mapping[str, Sequence[tuple[float, Interval]]], *, y_label: str) -> Figure:
     """Score against the number of training items (logarithmic), one line a system, intervals as bars."""
-    with panel(COLUMN, 2.4) as (figure, axes):
-        axes.set_xscale("log")
-        for index, (system, curve) in enumerate(curves.items()):
-            several = [Point(system, system, Interval(n, math.nan, math.nan), y) for n, y in sorted(curve)]
-            error_bars(axes, several, index, label=system, line="-")
-        plain_log_ticks(axes.xaxis, [n for curve in curves.values() for n, _ in curve])
-        axes.set(xlabel="training items", ylabel=y_label)
+    lines = {
+        system: [Point(system, system, Interval(n, math.nan, math.nan), score) for n, score in sorted(curve)]
+        for system, curve in curves.items()
+    }
+    return _curves(lines, "training items", y_label, line="-")
+
+
+def _curves(lines: Mapping[str, Sequence[Point]], x_label: str, y_label: str, *, line: str) -> Figure:
+    """Points with intervals; those of one name share colour and marker, and a line over a logarithmic axis if it has a style."""
+    with panel(COLUMN, 2.5) as (figure, axes):
+        for index, (name, points) in enumerate(lines.items()):
+            error_bars(axes, points, index, label=name, line=line)
+        if line:
+            axes.set_xscale("log")
+            plain_log_ticks(axes.xaxis, [point.x.value for points in lines.values() for point in points])
+        axes.set(xlabel=x_label, ylabel=y_label)
         grid_below(axes)
         legend(figure, axes)
     return figure
@@ -166,12 +162,12 @@ def spectrogram_grid(
         options["extent"] = (0.0, duration, 0.0, max_frequency / 1000)
         for row, (name, levels) in enumerate(spectrograms.items()):
             left, right = all_axes[row]
-            shown = left.imshow(levels, cmap="magma", vmin=top - 80, vmax=top, **options)
+            levels_image = left.imshow(levels, cmap="magma", vmin=top - 80, vmax=top, **options)
             left.set_title(short(name, 30), loc="left", pad=2, fontsize=6.5)
             left.set_yticks([0, round(max_frequency / 2000), round(max_frequency / 1000)])
             if row == 0:
                 right.set_axis_off()
-                bars = [(shown, "level (dB)")]
+                bars = [(levels_image, "level (dB)")]
             else:
                 difference = right.imshow(levels - original, cmap="RdBu_r", vmin=-30, vmax=30, **options)
                 bars.append((difference, "difference (dB)"))
@@ -189,7 +185,7 @@ def spectrogram_grid(
 
 
 def significance(differences: np.ndarray, p_values: np.ndarray, systems: Sequence[str], *, title: str) -> Figure:
-    """Pairwise comparison: is the row's system better (+), worse (-) or not told apart (dot) from the column's?
+    """Pairwise comparison: is the row's system better (+), worse (-) or not significantly different (dot) from the column's?
 
     Parameters
     ----------
@@ -202,16 +198,12 @@ def significance(differences: np.ndarray, p_values: np.ndarray, systems: Sequenc
     """
     from matplotlib.colors import ListedColormap
 
-    told_apart = np.nan_to_num(p_values, nan=1.0) < 0.05
-    state = np.where(told_apart, np.sign(np.nan_to_num(differences)), 0.0)
+    different = np.nan_to_num(p_values, nan=1.0) < 0.05
+    state = np.where(different, np.sign(np.nan_to_num(differences)), 0.0)
     size = 6.5 if len(systems) <= 14 else 5
     with panel(COLUMN, 3.2) as (figure, axes):
         axes.imshow(state, cmap=ListedColormap(["#E69F00", "#EEEEEE", "#56B4E9"]), vmin=-1, vmax=1)
-        names = [short(system, 30) for system in systems]
-        axes.set_xticks(range(len(systems)), names, rotation=90, fontsize=size)
-        axes.set_yticks(range(len(systems)), names, fontsize=size)
-        axes.tick_params(length=0)
-        axes.spines[:].set_visible(False)
+        square_labels(axes, [short(system, 30) for system in systems], size)
         axes.set_xticks(np.arange(0.5, len(systems) - 1), minor=True)
         axes.set_yticks(np.arange(0.5, len(systems) - 1), minor=True)
         axes.grid(True, which="minor", color="white", linewidth=0.8)
@@ -221,7 +213,8 @@ def significance(differences: np.ndarray, p_values: np.ndarray, systems: Sequenc
                 sign = " " if row == column else {1: "+", -1: "\N{MINUS SIGN}", 0: "·"}[int(state[row, column])]
                 axes.text(column, row, sign, ha="center", va="center", fontsize=size + 0.5)
         figure.suptitle(
-            f"{short(title, 60)}\nrow than column: + better, \N{MINUS SIGN} worse, · not told apart", fontsize=7
+            f"{short(title, 60)}\nrow than column: + better, \N{MINUS SIGN} worse, · not significantly different",
+            fontsize=7,
         )
     return figure
 

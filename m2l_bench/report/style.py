@@ -83,14 +83,13 @@ def save(figure: Figure, stem: Path) -> None:
     with _style():
         figure.draw_without_rendering()
         figure.set_layout_engine(None)  # laid out once, not once a format
-        for suffix, metadata in (
-            (".pdf", {"CreationDate": None, "Creator": None, "Producer": None}),
-            (".png", {"Software": None}),
-        ):
+        for suffix, dates in (("pdf", ("CreationDate", "Creator", "Producer")), ("png", ("Software",))):
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=suffix[1:], dpi=300, metadata=metadata)
+            figure.savefig(buffer, format=suffix, dpi=300, metadata=dict.fromkeys(dates))
             content = buffer.getvalue()
-            write_atomic(stem.with_name(stem.name + suffix), _fewer_colours(content) if suffix == ".png" else content)
+            write_atomic(
+                stem.with_name(f"{stem.name}.{suffix}"), _fewer_colours(content) if suffix == "png" else content
+            )
 
 
 def _fewer_colours(png: bytes) -> bytes:
@@ -122,6 +121,7 @@ def _style() -> Iterator[None]:
 def panels(
     width: float, height: float, rows: int, columns: int, *, sharex: bool = False, sharey: bool = False
 ) -> Iterator[tuple[Figure, np.ndarray]]:
+    """Make a figure of several axes (inches; axes as an array of rows and columns) in our style."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -133,6 +133,7 @@ def panels(
 
 @contextmanager
 def panel(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
+    """Make a figure of one axes."""
     with panels(width, height, 1, 1) as (figure, axes):
         yield figure, axes[0][0]
 
@@ -144,6 +145,7 @@ def error_lengths(intervals: Sequence[Interval]) -> np.ndarray:
 
 
 def error_bars(axes: Axes, points: Sequence[Point], index: int, *, label: str, line: str) -> None:
+    """Draw points with error bars in the colour and marker of number `index`."""
     axes.errorbar(
         [point.x.value for point in points],
         [point.y.value for point in points],
@@ -160,6 +162,7 @@ def error_bars(axes: Axes, points: Sequence[Point], index: int, *, label: str, l
 
 
 def grid_below(axes: Axes, axis: Literal["both", "y"] = "both") -> None:
+    """Draw a grid behind the data."""
     axes.grid(True, axis=axis, linewidth=0.3, color="#CCCCCC")
     axes.set_axisbelow(True)
 
@@ -193,11 +196,21 @@ def legend(figure: Figure, axes: Axes) -> None:
     figure.legend(handles, labels, loc="outside upper center", ncols=columns, columnspacing=1.0, handletextpad=0.4)
 
 
+def square_labels(axes: Axes, labels: Sequence[str], size: float) -> None:
+    """Label the rows and columns of a square matrix, without ticks and frame."""
+    axes.set_xticks(range(len(labels)), labels, rotation=90, fontsize=size)
+    axes.set_yticks(range(len(labels)), labels, fontsize=size)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+
+
 def colour_bar(figure: Figure, image: Any, axes: Axes, label: str) -> None:
+    """Add a labelled colour bar beside the axes."""
     bar = figure.colorbar(image, ax=axes, fraction=0.045, pad=0.02)
     bar.set_label(label)
     bar.outline.set_linewidth(0.4)
 
 
 def short(text: str, length: int) -> str:
+    """Cut a text to at most `length` characters."""
     return text if len(text) <= length else text[: length - 1] + "…"

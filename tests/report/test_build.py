@@ -151,7 +151,7 @@ def test_numbers_of_whole_sets_are_tested_and_set_in_bold_but_are_no_score_of_a_
     table = next(t for t in all_tables(results, Pairs(results.items)) if t.name == "reconstruction-noise")
     column = [c.measurement.metric for c in table.columns].index("fad:musicnn")
     assert [line.cells[column].best for line in table.lines] == [False, False, True]
-    found = {d.score_key.metric: d for d in compare(folder, "opus:12k", "pca").differences}["fad:musicnn"]
+    found = {d.measurement.metric: d for d in compare(folder, "opus:12k", "pca").differences}["fad:musicnn"]
     assert found.difference == pytest.approx(3.0) and found.better == "b" and found.p_value < 0.01
     make_audio(folder, systems=("identity", "opus:12k", "pca"), n_clips=2, seconds=0.2)
     clips = read_manifest(folder / "audio")[1]
@@ -192,7 +192,7 @@ def test_not_a_run(tmp_path: Path) -> None:
 
 def test_compare(run: Path) -> None:
     comparison = compare(run, "pca", "opus:12k")
-    found = {(d.score_key.dataset, d.score_key.metric): d for d in comparison.differences}
+    found = {(d.measurement.dataset, d.measurement.metric): d for d in comparison.differences}
     mel = found["reconstruction/noise", "mel_distance"]
     results = read_runs([run])
     values = {
@@ -204,7 +204,7 @@ def test_compare(run: Path) -> None:
     assert found["reconstruction/noise", "lag"].better == ""
     assert np.isnan(found["reconstruction/noise", "lag"].p_value)
     assert found["genre/noise", "accuracy"].n == 40  # seeds are averaged first
-    mirrored = {d.score_key.metric: d for d in compare(run, "opus:12k", "pca").differences if not d.score_key.task}[
+    mirrored = {d.measurement.metric: d for d in compare(run, "opus:12k", "pca").differences if not d.measurement.task}[
         "mel_distance"
     ]
     assert mirrored.difference == pytest.approx(-mel.difference)

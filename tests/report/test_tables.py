@@ -22,9 +22,11 @@ from m2l_bench.report.tables import (
     grouped,
     make_table,
     measurement_of,
+    name_datasets,
+    with_bold,
     with_published,
 )
-from m2l_bench.results import Item, Row
+from m2l_bench.results import Item, Row, joined_notes
 
 from .synthetic import CARDS, CARDS_BY_HASH, DATASET, HASH, HOSTILE, card_hash, make_run, row
 
@@ -52,7 +54,7 @@ def small_table(systems: tuple[str, ...] = ("identity", "opus:12k", "pca")) -> T
     rows.append(row("opus:12k", "bit_rate", 13.31, half=0.1))
     columns = sorted({measurement_of(r) for r in rows})
     bold = {(measurement_of(rows[6]), systems[-1])}
-    return make_table(rows, CARDS_BY_HASH, columns, systems=systems, name="small", title="A & B", winners=bold)
+    return with_bold(make_table(rows, CARDS_BY_HASH, columns, systems=systems, name="small", title="A & B"), bold)
 
 
 def test_reads_as_recorded() -> None:
@@ -157,7 +159,8 @@ def test_bold_only_what_survives() -> None:
         shifts = {"identity": 100.0, "a": 1.0, "b": 2.0, "c": 2.0 + gap}
         rows = [row(system, "si_sdr", shift) for system, shift in shifts.items()]
         pairs = Pairs(item for system, shift in shifts.items() for item in items(system, shift, n))
-        return {system for _, system in winners(pairs, rows, CARDS_BY_HASH, [measurement_of(rows[0])], [list(shifts)])}
+        table = make_table(rows, CARDS_BY_HASH, [measurement_of(rows[0])], systems=list(shifts))
+        return {system for _, system in winners(table, pairs, [list(shifts)])}
 
     assert won(20, 1.0) == {"c"}
     assert won(20, 0.0) == set()  # a tie at the top
@@ -166,17 +169,18 @@ def test_bold_only_what_survives() -> None:
 
 def test_nothing_is_bold_without_scores_of_single_files() -> None:
     rows = [row(s, "fad:musicnn", v, statistic="pooled") for s, v in (("a", 1.0), ("b", 5.0))]
-    assert winners(Pairs([]), rows, CARDS_BY_HASH, [measurement_of(rows[0])], [["a", "b"]]) == set()
+    table = make_table(rows, CARDS_BY_HASH, [measurement_of(rows[0])], systems=["a", "b"])
+    assert winners(table, Pairs([]), [["a", "b"]]) == set()
 
 
 def test_bands_and_groups() -> None:
-    groups, order = bands({"a": 16.0, "b": 16.1, "c": 500.0, "d": float("nan")}, [16, 64], "kbit/s")
-    assert groups == {"a": "up to 16 kbit/s", "b": "16 to 64 kbit/s", "c": "above 64 kbit/s"}
-    table = grouped(small_table(("c", "b", "a", "z")), groups, order=order)
+    groups = bands({"c": 500.0, "a": 16.0, "b": 16.1, "d": float("nan")}, [16, 64, 128], "kbit/s")
+    assert groups == {"up to 16 kbit/s": ["a"], "16 to 64 kbit/s": ["b"], "above 128 kbit/s": ["c"]}
+    table = grouped(small_table(("c", "b", "a", "z")), groups)
     assert [(line.system, line.group) for line in table.lines] == [
         ("a", "up to 16 kbit/s"),
         ("b", "16 to 64 kbit/s"),
-        ("c", "above 64 kbit/s"),
+        ("c", "above 128 kbit/s"),
         ("z", ""),
     ]
     assert "*others*" in render.to_markdown(table)
@@ -370,3 +374,52 @@ def test_systems_scored_on_different_files_are_compared_on_common_ones(tmp_path:
     whole = read_runs([make_run(tmp_path / "whole", systems=("identity", "pca"), n_clips=16, probes=False)])
     table = next(t for t in all_tables(whole, Pairs(whole.items)) if t.name == "reconstruction-noise")
     assert "both have" not in render.to_markdown(table)
+
+
+def noted(system: str, dataset: str, *notes: str) -> Row:
+    return Row(
+        system=system,
+        fingerprint="f",
+        dataset=dataset,
+        metric="accuracy",
+        statistic="score",
+        card="c",
+        data_hash="d",
+        value=0.5,
+        n_planned=1,
+        n_scored=1,
+        n_failed=0,
+        note=joined_notes(*notes),
+    )
+
+
+def test_notes_are_joined_and_taken_apart() -> None:
+    assert noted("a", "x", "One.", "", "Two.").notes == ("One.", "Two.")
+    assert noted("a", "x").notes == ()
+
+
+def test_a_datasets_caveat_names_it_and_a_systems_stands_once() -> None:
+    cells = [
+        [noted("small", "x", "Rendered.", "Small.")],
+        [noted("small", "y", "Recorded.", "Small.")],
+        [noted("pca", "x", "Rendered.")],
+        [noted("pca", "y", "Recorded.")],
+    ]
+    name_datasets(cells)
+    assert [row.notes for (row,) in cells] == [
+        ("x: Rendered.", "Small."),
+        ("y: Recorded.", "Small."),
+        ("x: Rendered.",),
+        ("y: Recorded.",),
+    ]
+
+
+def test_a_caveat_of_some_of_a_systems_datasets_names_them() -> None:
+    cells = [
+        [noted("a", "x", "Stopped.")],
+        [noted("a", "y", "Stopped.")],
+        [noted("a", "z")],
+        [noted("b", "x")],
+    ]
+    name_datasets(cells)
+    assert [row.notes for (row,) in cells] == [("x: Stopped.",), ("y: Stopped.",), (), ()]
