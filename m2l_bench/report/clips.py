@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from m2l_bench.audio import info
+from m2l_bench import audio as audio_io
 from m2l_bench.files.disk import write_atomic
 from m2l_bench.files.untrusted import inside, parse_json
 from m2l_bench.results import Item
@@ -184,7 +184,7 @@ def _absolute(folder: Path, clip: ClipFiles) -> ClipFiles:
         if path.is_absolute() or ".." in path.parts or path.suffix.lower() not in SUFFIXES:
             raise ValueError(f"{folder}: clip files must be {', '.join(SUFFIXES)} inside the folder, got {name!r}")
         inside(folder, name, source=folder / MANIFEST)
-        found = info(folder / path)
+        found = audio_io.info(folder / path)
         if found.sample_rate != clip.sample_rate:
             raise ValueError(
                 f"{folder / path}: must have {clip.sample_rate} Hz as its manifest says, got {found.sample_rate}"
@@ -212,15 +212,8 @@ def _check(clip: Clip, systems: Sequence[str], written: set[tuple[str, str]]) ->
 
 
 def _write_flac(path: Path, audio: np.ndarray, sample_rate: int) -> None:
-    import io
-
-    import soundfile
-
     if len(audio) > 2:
         audio = audio.mean(axis=0, keepdims=True)
     peak = float(np.max(np.abs(audio)))
     limit = 32767 / 32768  # the largest positive value of 16 bits
-    scaled = audio * (limit / peak) if peak > limit else audio
-    buffer = io.BytesIO()
-    soundfile.write(buffer, scaled.T, sample_rate, format="FLAC", subtype="PCM_16")
-    write_atomic(path, buffer.getvalue())
+    audio_io.write(path, audio * (limit / peak) if peak > limit else audio, sample_rate, subtype="PCM_16")

@@ -15,31 +15,16 @@ from m2l_bench.report import figure_data
 from m2l_bench.report.clips import ClipFiles
 from m2l_bench.report.runs import RunData
 from m2l_bench.report.significance import CONDITIONS, RANKED, Pairs, matrix, winners
-from m2l_bench.report.tables import (
-    ANCHORS,
-    Measurement,
-    Table,
-    bands,
-    grouped,
-    heading,
-    make_table,
-    measurement_of,
-    with_bold,
-)
+from m2l_bench.report.tables import ANCHORS, Measurement, Table, bands, grouped, make_table, measurement_of, with_bold
+from m2l_bench.report.tables import heading as heading_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Metrics that get figures of their own, in this order; every metric is in the tables.
 FIGURE_METRICS = (
-    "si_sdr",
-    "mel_distance",
-    "stft_distance",
-    "fad:musicnn",
-    "fad:vggish",
-    "fad:clap",
-    "kad:musicnn",
-    "visqol",
+    *("si_sdr", "mel_distance", "stft_distance"),
+    *("fad:musicnn", "fad:vggish", "fad:clap", "kad:musicnn", "visqol"),
 )
 BIT_RATE_EDGES = (16.0, 32.0, 64.0, 128.0)  # kbit/s
 MOST_SPECTROGRAMS = 6
@@ -285,4 +270,4 @@ def _spectrogram_figure(results: RunData, clips: Sequence[ClipFiles]) -> Iterato
 def _label(results: RunData, metric: str, task: str = "", *, arrow: bool = True) -> str:
     """Title, unit and, by default, the arrow of a metric."""
     card = next(results.cards[row.card] for row in results.rows if (row.metric, row.task) == (metric, task))
-    return heading(card["title"], card["unit"], card["higher_is_better"] if arrow else None)
+    return heading_of(card["title"], card["unit"], card["higher_is_better"] if arrow else None)

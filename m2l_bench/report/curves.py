@@ -75,7 +75,7 @@ def training_data(folders: Sequence[Path]) -> dict[str, dict[str, Curve]]:
 def _log(path: Path) -> pd.DataFrame:
     """A column a quantity, indexed by step."""
     try:
-        frame = pd.read_csv(path, dtype="float64", float_precision="round_trip").set_index("step")
+        frame = pd.read_csv(path, dtype=str).astype("float64").set_index("step")
         if frame.empty or (path.name == "log.csv" and "loss" not in frame):
             raise ValueError("it has no loss")
         return frame

@@ -54,7 +54,6 @@ def terminal_table(
     metrics: Sequence[str],
     *,
     systems: Sequence[str],
-    statistic: str = "mean",
     width: int = 80,
 ) -> str:
     """Format the rows of one dataset as a Markdown table for a terminal.
@@ -62,15 +61,13 @@ def terminal_table(
     Parameters
     ----------
     rows : sequence of Row
-        Of one dataset.
+        Of one dataset; medians are left out.
     cards : mapping of str to mapping
         Card hash -> the card's fields.
     metrics : sequence of str
         Columns, in order; those without any row are left out.
     systems : sequence of str
         Lines, in order.
-    statistic : str
-        Rows of whole sets (``"pooled"``) are shown as well.
     width : int
         Characters; a table that is wider is cut into several with the same lines.
 
@@ -85,9 +82,7 @@ def terminal_table(
         If one column would mix cards or data.
     """
     place = {metric: index for index, metric in enumerate(metrics)}
-    found = dict.fromkeys(
-        measurement_of(row) for row in rows if row.metric in place and row.statistic in (statistic, "pooled")
-    )
+    found = {measurement_of(row) for row in rows if row.metric in place and row.statistic != "median"}
     columns = sorted(found, key=lambda m: (place[m.metric], m))
     return to_markdown(make_table(rows, cards, columns, systems=systems), width=width)
 

@@ -52,7 +52,9 @@ class Pairs:
         seeds: dict[Measurement, dict[str, dict[str, list[float]]]] = {}
         self._groups: dict[tuple[str, str], str] = {}
         for item in items:
-            value = item_value(item)
+            value = item.value
+            if math.isnan(value) and item.metric == "accuracy" and item.target and not item.reason:
+                value = float(item.target == item.prediction)
             if math.isfinite(value):
                 measurement = Measurement(item.dataset, item.task, item.probe, item.split, item.metric)
                 seeds.setdefault(measurement, {}).setdefault(item.system, {}).setdefault(item.item, []).append(value)
@@ -100,13 +102,6 @@ class Pairs:
             pair = self.pair(measurement, first, second)
             self._p_values[key] = sign_flip_test(pair.a, pair.b, groups=pair.groups) if pair else math.nan
         return self._p_values[key]
-
-
-def item_value(item: Item) -> float:
-    """The item's score; of a single-label prediction 1.0 where it is right and 0.0 where it is wrong."""
-    if math.isnan(item.value) and item.metric == "accuracy" and item.target and not item.reason:
-        return float(item.target == item.prediction)
-    return item.value
 
 
 def winners(table: Table, pairs: Pairs, fields: Sequence[Sequence[str]]) -> set[tuple[Measurement, str]]:

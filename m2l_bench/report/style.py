@@ -37,17 +37,10 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 HATCHES = ("", "////", "....", "xxxx")
 _STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
-    "font.size": 7,
-    "axes.titlesize": 7,
-    "axes.labelsize": 7,
-    "xtick.labelsize": 6.5,
-    "ytick.labelsize": 6.5,
-    "legend.fontsize": 6.5,
-    "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.minor.width": 0.4,
-    "ytick.minor.width": 0.4,
+    **dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), 7),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 6.5),
+    **dict.fromkeys(("axes.linewidth", "xtick.major.width", "ytick.major.width"), 0.6),
+    **dict.fromkeys(("xtick.minor.width", "ytick.minor.width"), 0.4),
     "lines.linewidth": 1.1,
     "lines.markersize": 3.6,
     "hatch.linewidth": 0.5,
@@ -204,9 +197,14 @@ def square_labels(axes: Axes, labels: Sequence[str], size: float) -> None:
     axes.spines[:].set_visible(False)
 
 
-def colour_bar(figure: Figure, image: Any, axes: Axes, label: str) -> None:
-    """Add a labelled colour bar beside the axes."""
-    bar = figure.colorbar(image, ax=axes, fraction=0.045, pad=0.02)
+def colour_bar(
+    figure: Figure, image: Any, axes: Any, label: str, *, location: Literal["right", "bottom"] = "right"
+) -> None:
+    """Add a labelled colour bar beside the axes, or below a list of axes."""
+    size: dict[str, Any] = (
+        {"fraction": 0.045, "pad": 0.02} if location == "right" else {"fraction": 0.12, "pad": 0.01, "aspect": 30}
+    )
+    bar = figure.colorbar(image, ax=axes, location=location, **size)
     bar.set_label(label)
     bar.outline.set_linewidth(0.4)
 

@@ -235,19 +235,13 @@ def name_datasets(cells: Collection[list[Row]]) -> None:
 
 def with_bold(table: Table, winners: Collection[tuple[Measurement, str]]) -> Table:
     """Set the cells of `winners`, pairs of a column and a system, in bold."""
-    return replace(
-        table,
-        lines=tuple(
-            replace(
-                line,
-                cells=tuple(
-                    cell and replace(cell, best=(column.measurement, line.system) in winners)
-                    for column, cell in zip(table.columns, line.cells, strict=True)
-                ),
-            )
-            for line in table.lines
-        ),
-    )
+
+    def bold(line: Line) -> Line:
+        cells = zip(table.columns, line.cells, strict=True)
+        best = ((cell, (column.measurement, line.system) in winners) for column, cell in cells)
+        return replace(line, cells=tuple(cell and replace(cell, best=won) for cell, won in best))
+
+    return replace(table, lines=tuple(map(bold, table.lines)))
 
 
 def heading(title: str, unit: str, higher_is_better: bool | None) -> str:

@@ -141,11 +141,13 @@ def test_same_data_same_bytes_whatever_the_settings(tmp_path: Path) -> None:
         for name, figure in drawn().items():
             if name in chosen:
                 save(figure, tmp_path / "b" / name)
-    for path in sorted((tmp_path / "a").iterdir()):
-        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
-        if path.suffix == ".pdf":
-            assert b"CreationDate" not in path.read_bytes()
-            assert path.read_bytes().startswith(b"%PDF")
+    written = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert written == sorted(f"{name}.{suffix}" for name in chosen for suffix in ("pdf", "png"))
+    for name in written:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+    for name in chosen:
+        content = (tmp_path / "a" / f"{name}.pdf").read_bytes()
+        assert content.startswith(b"%PDF") and b"CreationDate" not in content
 
 
 def test_figures_fit_a_column_and_show_their_data() -> None:
