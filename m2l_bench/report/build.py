@@ -20,14 +20,13 @@ from typing import TypeVar
 import m2l_bench
 from m2l_bench.files.disk import write_atomic
 from m2l_bench.report import render
-from m2l_bench.report.clips import MANIFEST, ClipFiles, read_manifest
+from m2l_bench.report.clips import MANIFEST, read_manifest
 from m2l_bench.report.contents import FigureSpec, all_figures, all_tables
 from m2l_bench.report.listening import merge_clips, write_page
 from m2l_bench.report.runs import RunData, read_published, read_runs
 from m2l_bench.report.significance import Pairs
 from m2l_bench.report.style import save
 from m2l_bench.report.tables import Table, with_published
-from m2l_bench.report.templates import environment
 from m2l_bench.results import write_rows
 
 Named = TypeVar("Named", Table, FigureSpec)
@@ -63,7 +62,8 @@ def build(
     """
     results = read_runs([Path(folder) for folder in run_folders])
     figures = read_published(_published_folder()) if published else []
-    clips = _clips(results)
+    folders = [run.folder / "audio" for run in results.runs]
+    clips = merge_clips([read_manifest(folder)[1] for folder in folders if (folder / MANIFEST).is_file()])
     target = Path(out) if out is not None else _target(results)
     target.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(dir=target, prefix=".report."))
@@ -113,11 +113,6 @@ def _write_table(folder: Path, table: Table) -> None:
     (folder / f"{table.name}.parquet").write_bytes(render.to_parquet(table))
 
 
-def _clips(results: RunData) -> list[ClipFiles]:
-    folders = [run.folder / "audio" for run in results.runs]
-    return merge_clips([read_manifest(folder)[1] for folder in folders if (folder / MANIFEST).is_file()])
-
-
 def _target(results: RunData) -> Path:
     first = results.runs[0].folder
     if len(results.runs) == 1:
@@ -144,8 +139,7 @@ def _name(results: RunData) -> str:
 def _index(results: RunData, tables: Sequence[Table], drawn: Sequence[FigureSpec], *, n_clips: int, own: bool) -> str:
     fingerprints = {row.system: row.fingerprint for row in results.rows}
     used = dict.fromkeys(row.card for row in results.rows)
-    template = environment().get_template("index.md.j2")
-    return template.render(
+    return render.template("index.md.j2").render(
         name=_name(results),
         tables=[(table, render.to_markdown(table)) for table in tables],
         figures=drawn,

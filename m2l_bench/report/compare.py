@@ -99,8 +99,8 @@ def compare(run: Path, a: str, b: str) -> list[Difference]:
             differences.append(found)
     if not differences:
         raise ValueError(f"{a} and {b} must have scores on at least two common items, got none")
-    tested = [m for m in (d.measurement for d in differences) if cards[m]["higher_is_better"] is not None]
-    tested = [m for m in tested if m.metric not in CONDITIONS]
+    directed = [d.measurement for d in differences if d.card["higher_is_better"] is not None]
+    tested = [measurement for measurement in directed if measurement.metric not in CONDITIONS]
     adjusted = dict(zip(tested, holm([pairs.p_value(m, a, b) for m in tested]), strict=True))
     return [replace(d, p_value=float(adjusted.get(d.measurement, math.nan))) for d in differences]
 

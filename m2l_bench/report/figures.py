@@ -48,7 +48,7 @@ def probe_bars(groups: Mapping[str, Mapping[str, Interval]], *, y_label: str) ->
     systems = list(dict.fromkeys(system for bars in groups.values() for system in bars))
     wide = len(groups) * len(systems) > 24
     width = 0.84 / max(1, len(systems))
-    with style.panel(style.PAGE if wide else style.COLUMN, 2.4) as (figure, axes):
+    with style.panels(style.PAGE if wide else style.COLUMN, 2.4) as (figure, [[axes]]):
         for index, system in enumerate(systems):
             found = [(place, bars[system]) for place, bars in enumerate(groups.values()) if system in bars]
             axes.bar(
@@ -83,7 +83,7 @@ def confusion(counts: np.ndarray, labels: Sequence[str], *, title: str = "") -> 
     """
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     size = 5.2 if len(labels) <= 12 else 4.2
-    with style.panel(style.COLUMN, 3.1) as (figure, axes):
+    with style.panels(style.COLUMN, 3.1) as (figure, [[axes]]):
         image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         style.square_labels(axes, labels, size)
         axes.set(xlabel="predicted", ylabel="true", title=style.short(title, 52))
@@ -108,12 +108,12 @@ def learning_curves(curves: Mapping[str, Sequence[tuple[float, Interval]]], *, y
 
 def _curves(lines: Mapping[str, Sequence[Point]], x_label: str, y_label: str, *, line: str) -> Figure:
     """Points with intervals; those of one name share colour and marker, and a line over a logarithmic axis if it has a style."""
-    with style.panel(style.COLUMN, 2.5) as (figure, axes):
+    with style.panels(style.COLUMN, 2.5) as (figure, [[axes]]):
         for index, (name, points) in enumerate(lines.items()):
             style.error_bars(axes, points, index, label=name, line=line)
         if line:
             axes.set_xscale("log")
-            style.plain_log_ticks(axes.xaxis, [point.x.value for points in lines.values() for point in points])
+            style.plain_log_ticks(axes.xaxis)
         axes.set(xlabel=x_label, ylabel=y_label)
         style.grid_below(axes)
         style.legend(figure, axes)
@@ -184,7 +184,7 @@ def significance(differences: np.ndarray, p_values: np.ndarray, systems: Sequenc
     different = np.nan_to_num(p_values, nan=1.0) < 0.05
     state = np.where(different, np.sign(np.nan_to_num(differences)), 0.0)
     size = 6.5 if len(systems) <= 14 else 5
-    with style.panel(style.COLUMN, 3.2) as (figure, axes):
+    with style.panels(style.COLUMN, 3.2) as (figure, [[axes]]):
         axes.imshow(state, cmap=ListedColormap(["#E69F00", "#EEEEEE", "#56B4E9"]), vmin=-1, vmax=1)
         style.square_labels(axes, [style.short(system, 30) for system in systems], size)
         axes.set_xticks(np.arange(0.5, len(systems) - 1), minor=True)
@@ -227,7 +227,7 @@ def training_curves(quantities: Mapping[str, Mapping[str, tuple[Sequence[float],
                 )
             if all(min(values) > 0 and max(values) > 10 * min(values) for _, values in runs.values()):
                 axes.set_yscale("log")
-                style.plain_log_ticks(axes.yaxis, [value for _, values in runs.values() for value in values])
+                style.plain_log_ticks(axes.yaxis)
             axes.set_ylabel(quantity)
             style.grid_below(axes)
         figure.align_ylabels()

@@ -26,10 +26,10 @@ from m2l_bench import audio as audio_io
 from m2l_bench.report.clips import SUFFIXES, ClipFiles
 from m2l_bench.report.figure_data import spectrogram
 from m2l_bench.report.loudness import loudness
+from m2l_bench.report.render import template
 from m2l_bench.report.runs import RunData, natural_key
 from m2l_bench.report.significance import Pairs
 from m2l_bench.report.tables import Measurement
-from m2l_bench.report.templates import environment
 
 # Levels that a picture shows, in dB below full scale.
 TOP, BOTTOM = -10.0, -100.0
@@ -174,4 +174,4 @@ def _render(data: Mapping[str, Any]) -> str:
     # In a script element only "<" could end the JSON early; non-ASCII signs are escaped by json itself.
     embedded = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     css, js = ((_TEMPLATES / name).read_text(encoding="utf-8") for name in ("listen.css", "listen.js"))
-    return environment().get_template("listen.html.j2").render(title=data["title"], data=embedded, css=css, js=js)
+    return template("listen.html.j2").render(title=data["title"], data=embedded, css=css, js=js)

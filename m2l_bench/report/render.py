@@ -12,11 +12,13 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+import jinja2
 
 from m2l_bench.files.untrusted import printable
 from m2l_bench.report.tables import Cell, Table, make_table, measurement_of
-from m2l_bench.report.templates import environment
 from m2l_bench.results import Row
 
 # A LaTeX column is as wide as a page allows with about this many characters at \footnotesize.
@@ -110,10 +112,22 @@ def to_html(table: Table) -> str:
     """Write a self-contained HTML page without scripts."""
     digits = _digits(table)
     shown = [[_texts(cell, n) for cell, n in zip(line.cells, digits, strict=True)] for line in table.lines]
-    template = environment().get_template("table.html.j2")
-    return template.render(
+    return template("table.html.j2").render(
         table=table, cells=shown, sentences=sentences(table), published=_published(table), heading=PUBLISHED_HEADING
     )
+
+
+def template(name: str) -> jinja2.Template:
+    """Load a template of this package; it escapes everything and refuses unknown names."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates", encoding="utf-8"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(name)
 
 
 def records(table: Table) -> list[dict[str, Any]]:

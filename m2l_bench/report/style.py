@@ -112,9 +112,9 @@ def _style() -> Iterator[None]:
 
 @contextmanager
 def panels(
-    width: float, height: float, rows: int, columns: int, *, sharex: bool = False, sharey: bool = False
+    width: float, height: float, rows: int = 1, columns: int = 1, *, sharex: bool = False, sharey: bool = False
 ) -> Iterator[tuple[Figure, np.ndarray]]:
-    """Make a figure of several axes (inches; axes as an array of rows and columns) in our style."""
+    """Make a figure in our style: width and height in inches, axes as an array of rows and columns."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -122,13 +122,6 @@ def panels(
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
         yield figure, figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)
-
-
-@contextmanager
-def panel(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
-    """Make a figure of one axes."""
-    with panels(width, height, 1, 1) as (figure, axes):
-        yield figure, axes[0][0]
 
 
 def error_lengths(intervals: Sequence[Interval]) -> np.ndarray:
@@ -160,14 +153,12 @@ def grid_below(axes: Axes, axis: Literal["both", "y"] = "both") -> None:
     axes.set_axisbelow(True)
 
 
-def plain_log_ticks(axis: Axis, values: Sequence[float]) -> None:
+def plain_log_ticks(axis: Axis) -> None:
     """Ticks at 1, 2, 5, 10, 20, ... written out: a decade rarely holds all bit rates."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+    from matplotlib.ticker import LogLocator, NullLocator
 
-    low, high = min(values), max(values)
-    ticks = [step * 10.0**power for power in range(-9, 10) for step in (1, 2, 5)]
-    axis.set_major_locator(FixedLocator([tick for tick in ticks if low / 1.6 <= tick <= high * 1.6]))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=100))
+    axis.set_major_formatter("{x:g}")
     axis.set_minor_locator(NullLocator())
 
 
