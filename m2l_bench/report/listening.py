@@ -14,7 +14,7 @@ import base64
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -60,8 +60,11 @@ def write_page(folder: Path, results: RunData, clips: Sequence[ClipFiles], *, ti
         (folder / name).mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor() as pool:  # decoding and transforms leave the interpreter free
         list(pool.map(lambda index: _write_clip(folder, index, clips[index], systems), range(len(clips))))
-    data = page_data(results, clips, systems) | {"title": title}
-    (folder / "index.html").write_text(_render(data), encoding="utf-8")
+    data = json.dumps(page_data(results, clips, systems) | {"title": title}, allow_nan=False, separators=(",", ":"))
+    data = data.replace("<", "\\u003c")  # nothing else could end the script element early; json escapes non-ASCII
+    css, js = ((_TEMPLATES / name).read_text(encoding="utf-8") for name in ("listen.css", "listen.js"))
+    page = template("listen.html.j2").render(title=title, data=data, css=css, js=js)
+    (folder / "index.html").write_text(page, encoding="utf-8")
 
 
 def page_data(results: RunData, clips: Sequence[ClipFiles], systems: Sequence[str]) -> dict[str, Any]:
@@ -168,10 +171,3 @@ def picture(samples: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", compress_level=3)
     return buffer.getvalue()
-
-
-def _render(data: Mapping[str, Any]) -> str:
-    # In a script element only "<" could end the JSON early; non-ASCII signs are escaped by json itself.
-    embedded = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    css, js = ((_TEMPLATES / name).read_text(encoding="utf-8") for name in ("listen.css", "listen.js"))
-    return template("listen.html.j2").render(title=data["title"], data=embedded, css=css, js=js)

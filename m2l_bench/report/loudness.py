@@ -57,15 +57,11 @@ def loudness(audio: np.ndarray, sample_rate: int) -> float:
     starts = np.arange(0, audio.shape[-1] - block + 1, max(1, round(STEP * sample_rate)))
     sums = np.concatenate([[0.0], np.cumsum(np.sum(weighted**2, axis=0))])
     power = np.maximum((sums[starts + block] - sums[starts]) / block, 0.0)  # (blocks,)
-    power = power[power > _power(ABSOLUTE_GATE)]
+    power = power[power > 10 ** ((ABSOLUTE_GATE + 0.691) / 10)]
     if not power.size:
         return -math.inf
     power = power[power > power.mean() * 10 ** (RELATIVE_GATE / 10)]
     return float(-0.691 + 10 * np.log10(power.mean()))
-
-
-def _power(lufs: float) -> float:
-    return float(10 ** ((lufs + 0.691) / 10))
 
 
 def _k_weighting(sample_rate: int) -> np.ndarray:

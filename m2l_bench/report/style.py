@@ -168,14 +168,8 @@ def legend(figure: Figure, axes: Axes) -> None:
     if not labels:
         return
     labels = [short(label, 32) for label in labels]
-    characters = figure.get_figwidth() * 18
-
-    def width(columns: int) -> int:
-        """In characters; matplotlib fills column after column, each as wide as its longest name."""
-        parts = np.array_split(np.array([len(label) for label in labels]), columns)
-        return sum(int(part.max()) + 6 for part in parts)
-
-    columns = max((n for n in range(1, len(labels) + 1) if width(n) <= characters), default=1)
+    fitting = int(figure.get_figwidth() * 18) // (max(map(len, labels)) + 6)
+    columns = min(max(fitting, 1), len(labels))
     figure.set_figheight(figure.get_figheight() + 0.14 * -(-len(labels) // columns) - 0.14)
     figure.legend(handles, labels, loc="outside upper center", ncols=columns, columnspacing=1.0, handletextpad=0.4)
 

@@ -17,6 +17,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import stdev
+from string import ascii_lowercase
 from typing import Any, NamedTuple
 
 from m2l_bench.report.runs import Published, refuse_mixtures
@@ -140,7 +141,7 @@ class Table:
         """Caveat of some lines -> its mark: a, b, c, ..."""
         common = self.common_notes
         notes = dict.fromkeys(note for line in self.lines for note in line.notes if note not in common)
-        return {note: _mark(index) for index, note in enumerate(notes)}
+        return {note: ascii_lowercase[index] if index < 26 else f"n{index + 1}" for index, note in enumerate(notes)}
 
     @property
     def counts(self) -> tuple[str, ...]:
@@ -354,7 +355,3 @@ def _by_system(profile: Sequence[tuple[str, Counts]]) -> str:
     *rarer, (commonest, several) = sorted(systems.items(), key=lambda found: len(found[1]))
     parts = [f"{_slashed(counts)} for {', '.join(names)}" for counts, names in rarer]
     return ", ".join([*parts, f"{_slashed(commonest)} for {several[0] if len(several) == 1 else 'the others'}"])
-
-
-def _mark(index: int) -> str:
-    return chr(ord("a") + index) if index < 26 else f"n{index + 1}"
