@@ -244,7 +244,7 @@ def compare(
     from m2l_bench.report.compare import comparison_markdown
 
     with bad_input():
-        typer.echo(comparison_markdown(compare_systems(run_folder, a, b)))
+        typer.echo(comparison_markdown(a, b, compare_systems(run_folder, a, b)))
 
 
 @app.command()

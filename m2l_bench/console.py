@@ -172,7 +172,7 @@ def print_result(result: RunResult) -> None:
         rows = [row for row in result.rows if row.dataset == dataset]
         if dataset in tasks:
             print(f"\n{dataset}: mean over seeds [95% bootstrap interval over test items]\n")
-            print(terminal_table(rows, cards, tasks[dataset].metrics, systems=systems, statistic="score", width=WIDTH))
+            print(terminal_table(rows, cards, tasks[dataset].metrics, systems=systems, width=WIDTH))
         else:
             print(f"\n{printable(dataset)}: mean over files [95% bootstrap interval]\n")
             print(terminal_table(rows, cards, metrics, systems=systems, width=WIDTH))

@@ -20,13 +20,13 @@ from typing import TypeVar
 import m2l_bench
 from m2l_bench.files.disk import write_atomic
 from m2l_bench.report import render
-from m2l_bench.report.clips import MANIFEST, ClipFiles, read_manifest
+from m2l_bench.report.clips import MANIFEST, read_manifest
 from m2l_bench.report.contents import FigureSpec, all_figures, all_tables
 from m2l_bench.report.listening import merge_clips, write_page
 from m2l_bench.report.runs import RunData, read_published, read_runs
 from m2l_bench.report.significance import Pairs
+from m2l_bench.report.style import save
 from m2l_bench.report.tables import Table, with_published
-from m2l_bench.report.templates import environment
 from m2l_bench.results import write_rows
 
 Named = TypeVar("Named", Table, FigureSpec)
@@ -62,7 +62,8 @@ def build(
     """
     results = read_runs([Path(folder) for folder in run_folders])
     figures = read_published(_published_folder()) if published else []
-    clips = _clips(results)
+    folders = [run.folder / "audio" for run in results.runs]
+    clips = merge_clips([read_manifest(folder)[1] for folder in folders if (folder / MANIFEST).is_file()])
     target = Path(out) if out is not None else _target(results)
     target.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(dir=target, prefix=".report."))
@@ -74,7 +75,7 @@ def build(
             _write_table(fresh / "tables", table)
         drawn = _distinct(list(all_figures(results, pairs, clips)))
         for figure in drawn:
-            _save(figure, fresh / "figures")
+            save(figure.draw(), fresh / "figures" / figure.name)
         if clips and listen:
             write_page(fresh / "listen", results, clips, title=f"{_name(results)}: listen")
         _replace(target / "report", fresh)
@@ -100,25 +101,16 @@ def _distinct(named: Sequence[Named]) -> list[Named]:
 
 
 def _write_table(folder: Path, table: Table) -> None:
+    texts = {
+        "md": f"# {render.markdown_text(table.title)}\n\n{render.to_markdown(table)}",
+        "tex": render.to_latex(table),
+        "csv": render.to_csv(table),
+        "html": render.to_html(table),
+    }
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{table.name}.md").write_text(
-        f"# {render.markdown_text(table.title)}\n\n{render.to_markdown(table)}", encoding="utf-8"
-    )
-    (folder / f"{table.name}.tex").write_text(render.to_latex(table), encoding="utf-8")
-    (folder / f"{table.name}.csv").write_text(render.to_csv(table), encoding="utf-8")
-    (folder / f"{table.name}.html").write_text(render.to_html(table), encoding="utf-8")
+    for suffix, text in texts.items():
+        (folder / f"{table.name}.{suffix}").write_text(text, encoding="utf-8")
     (folder / f"{table.name}.parquet").write_bytes(render.to_parquet(table))
-
-
-def _save(figure: FigureSpec, folder: Path) -> None:
-    from m2l_bench.report.style import save
-
-    save(figure.draw(), folder / figure.name)
-
-
-def _clips(results: RunData) -> list[ClipFiles]:
-    folders = [run.folder / "audio" for run in results.runs]
-    return merge_clips([read_manifest(folder)[1] for folder in folders if (folder / MANIFEST).is_file()])
 
 
 def _target(results: RunData) -> Path:
@@ -131,37 +123,32 @@ def _target(results: RunData) -> Path:
 
 def _replace(old: Path, fresh: Path) -> None:
     """Put `fresh` in the place of `old`; the old one is renamed before it is removed."""
+    retired = fresh.with_name(fresh.name + ".old")
     if old.exists():
-        retired = fresh.with_name(fresh.name + ".old")
         old.rename(retired)
-        fresh.rename(old)
-        shutil.rmtree(retired)
-    else:
-        fresh.rename(old)
+    fresh.rename(old)
+    shutil.rmtree(retired, ignore_errors=True)
 
 
 def _name(results: RunData) -> str:
-    names = dict.fromkeys(str(run.record.get("suite", {}).get("name", run.folder.name)) for run in results.runs)
-    return " + ".join(names)
+    return " + ".join(
+        dict.fromkeys(str(run.record.get("suite", {}).get("name", run.folder.name)) for run in results.runs)
+    )
 
 
 def _index(results: RunData, tables: Sequence[Table], drawn: Sequence[FigureSpec], *, n_clips: int, own: bool) -> str:
     fingerprints = {row.system: row.fingerprint for row in results.rows}
     used = dict.fromkeys(row.card for row in results.rows)
-    return (
-        environment()
-        .get_template("index.md.j2")
-        .render(
-            name=_name(results),
-            tables=[(table, render.to_markdown(table)) for table in tables],
-            figures=drawn,
-            n_clips=n_clips,
-            own=own,
-            systems=[(system, fingerprints[system]) for system in results.systems],
-            cards=[(card, results.cards[card]) for card in used],
-            runs=[run.record for run in results.runs],
-            escape=render.markdown_text,
-        )
+    return render.template("index.md.j2").render(
+        name=_name(results),
+        tables=[(table, render.to_markdown(table)) for table in tables],
+        figures=drawn,
+        n_clips=n_clips,
+        own=own,
+        systems=[(system, fingerprints[system]) for system in results.systems],
+        cards=[(card, results.cards[card]) for card in used],
+        runs=[run.record for run in results.runs],
+        escape=render.markdown_text,
     )
 
 

@@ -18,13 +18,12 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 
-from m2l_bench.audio import info
+from m2l_bench import audio as audio_io
 from m2l_bench.files.disk import write_atomic
 from m2l_bench.files.untrusted import inside, parse_json
 from m2l_bench.results import Item
@@ -133,21 +132,19 @@ def write_clips(folder: Path, clips: Iterable[Clip], *, systems: Sequence[str]) 
     for clip in clips:
         _check(clip, systems, {(other.dataset, other.id) for other in written})
         name = hashlib.sha256(f"{clip.dataset}\n{clip.id}".encode()).hexdigest()[:16]
-        files = {system: f"{name}/{systems.index(system) + 1:02d}.flac" for system in clip.estimates}
-        _write_flac(folder / name / "reference.flac", clip.reference, clip.sample_rate)
-        for system, path in files.items():
-            _write_flac(folder / path, clip.estimates[system], clip.sample_rate)
-        written.append(
-            ClipFiles(
-                id=clip.id,
-                dataset=clip.dataset,
-                sample_rate=clip.sample_rate,
-                n_samples=clip.reference.shape[-1],
-                start=clip.start,
-                reference=f"{name}/reference.flac",
-                systems=files,
-            )
+        files = ClipFiles(
+            id=clip.id,
+            dataset=clip.dataset,
+            sample_rate=clip.sample_rate,
+            n_samples=clip.reference.shape[-1],
+            start=clip.start,
+            reference=f"{name}/reference.flac",
+            systems={system: f"{name}/{systems.index(system) + 1:02d}.flac" for system in clip.estimates},
         )
+        _write_flac(folder / files.reference, clip.reference, clip.sample_rate)
+        for system, path in files.systems.items():
+            _write_flac(folder / path, clip.estimates[system], clip.sample_rate)
+        written.append(files)
     content = {"version": 1, "systems": list(systems), "clips": [asdict(clip) for clip in written]}
     write_atomic(folder / MANIFEST, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
 
@@ -187,7 +184,7 @@ def _absolute(folder: Path, clip: ClipFiles) -> ClipFiles:
         if path.is_absolute() or ".." in path.parts or path.suffix.lower() not in SUFFIXES:
             raise ValueError(f"{folder}: clip files must be {', '.join(SUFFIXES)} inside the folder, got {name!r}")
         inside(folder, name, source=folder / MANIFEST)
-        found = info(folder / path)
+        found = audio_io.info(folder / path)
         if found.sample_rate != clip.sample_rate:
             raise ValueError(
                 f"{folder / path}: must have {clip.sample_rate} Hz as its manifest says, got {found.sample_rate}"
@@ -196,10 +193,8 @@ def _absolute(folder: Path, clip: ClipFiles) -> ClipFiles:
             raise ValueError(f"{folder / path}: must hold {clip.n_samples} samples, got {found.n_samples}")
         return str(folder / path)
 
-    fields: dict[str, Any] = asdict(clip)
-    fields["reference"] = checked(clip.reference)
-    fields["systems"] = {system: checked(name) for system, name in clip.systems.items()}
-    return ClipFiles(**fields)
+    systems = {system: checked(name) for system, name in clip.systems.items()}
+    return replace(clip, reference=checked(clip.reference), systems=systems)
 
 
 def _check(clip: Clip, systems: Sequence[str], written: set[tuple[str, str]]) -> None:
@@ -217,15 +212,8 @@ def _check(clip: Clip, systems: Sequence[str], written: set[tuple[str, str]]) ->
 
 
 def _write_flac(path: Path, audio: np.ndarray, sample_rate: int) -> None:
-    import io
-
-    import soundfile
-
     if len(audio) > 2:
         audio = audio.mean(axis=0, keepdims=True)
     peak = float(np.max(np.abs(audio)))
     limit = 32767 / 32768  # the largest positive value of 16 bits
-    scaled = audio * (limit / peak) if peak > limit else audio
-    buffer = io.BytesIO()
-    soundfile.write(buffer, scaled.T, sample_rate, format="FLAC", subtype="PCM_16")
-    write_atomic(path, buffer.getvalue())
+    audio_io.write(path, audio * (limit / peak) if peak > limit else audio, sample_rate, subtype="PCM_16")

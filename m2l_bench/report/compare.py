@@ -6,28 +6,19 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from m2l_bench.report.render import decimals, markdown_grid, markdown_text, number_text
-from m2l_bench.report.runs import RunData, read_runs
-from m2l_bench.report.significance import ALPHA, CONDITIONS, Pair, Pairs, ScoreKey
-from m2l_bench.report.tables import heading
+from m2l_bench.report.runs import read_runs
+from m2l_bench.report.significance import ALPHA, CONDITIONS, Pair, Pairs
+from m2l_bench.report.tables import Measurement, heading, measurement_of
 from m2l_bench.statistics import bootstrap_interval, holm
 
 # A difference further from the median than this many (normal-consistent) median absolute deviations stands out.
 OUTLIER = 3.5
 MOST_OUTLIERS = 5
-
-
-class Outlier(NamedTuple):
-    """An item whose difference lies far from those of the other items."""
-
-    item: str
-    a: float
-    b: float
-    difference: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,52 +27,34 @@ class Difference:
 
     Attributes
     ----------
-    score_key : ScoreKey
-    title, unit : str
-    higher_is_better : bool or None
-    n : int
-        Items that both systems have a score on.
-    a, b : float
-        Means over those items.
-    difference, low, high : float
+    measurement : Measurement
+    card : mapping
+        Fields of the metric's card.
+    pair : Pair
+        Scores on the items that both systems have.
+    value, low, high : float
         Mean of ``a - b`` and its bootstrap interval (95%, groups resampled together).
     p_value : float
         Sign-flip test, Holm-corrected over the metrics that have a direction; NaN for those that only describe.
-    outliers : tuple of Outlier
-        Furthest first.
     """
 
-    score_key: ScoreKey
-    title: str
-    unit: str
-    higher_is_better: bool | None
-    n: int
-    a: float
-    b: float
-    difference: float
+    measurement: Measurement
+    card: Mapping[str, Any]
+    pair: Pair
+    value: float
     low: float
     high: float
-    p_value: float
-    outliers: tuple[Outlier, ...]
+    p_value: float = math.nan
 
     @property
     def better(self) -> str:
         """``"a"`` or ``"b"`` where one is significantly better (p < 0.05), else empty."""
-        if self.higher_is_better is None or not self.p_value < ALPHA:  # NaN where the metric only describes
+        if self.card["higher_is_better"] is None or not self.p_value < ALPHA:  # NaN where the metric only describes
             return ""
-        return "a" if (self.difference > 0) == self.higher_is_better else "b"
+        return "a" if (self.value > 0) == self.card["higher_is_better"] else "b"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """Systems `a` and `b`, and their difference in every metric with scores of single items."""
-
-    a: str
-    b: str
-    differences: tuple[Difference, ...]
-
-
-def compare(run: Path, a: str, b: str) -> Comparison:
+def compare(run: Path, a: str, b: str) -> list[Difference]:
     """Compare two systems of a finished run on the items that both have a score on.
 
     Parameters
@@ -93,7 +66,8 @@ def compare(run: Path, a: str, b: str) -> Comparison:
 
     Returns
     -------
-    Comparison
+    list of Difference
+        One for each metric and dataset with scores of single items.
 
     Raises
     ------
@@ -106,85 +80,68 @@ def compare(run: Path, a: str, b: str) -> Comparison:
             raise ValueError(f"system must be one of {', '.join(results.systems)}, got {label!r}")
     if a == b:
         raise ValueError(f"a and b must be two systems, got {a!r} twice")
-    return compare_results(results, a, b)
-
-
-def compare_results(results: RunData, a: str, b: str) -> Comparison:
-    """Compare two systems of results in memory (see :func:`compare`)."""
     pairs = Pairs(item for item in results.items if item.system in (a, b))
-    cards = {
-        ScoreKey(row.dataset, row.task, row.probe, row.split, row.metric): results.cards[row.card]
-        for row in results.rows
-    }
+    cards = {measurement_of(row)._replace(statistic=""): results.cards[row.card] for row in results.rows}
     differences = []
-    for score_key in pairs.measured():
-        pair = pairs.pair(score_key, a, b)
-        if pair is not None and score_key in cards:
-            differences.append(_difference(score_key, pair, cards[score_key], pairs.p_value(score_key, a, b)))
+    for measurement in pairs.measured():
+        pair = pairs.pair(measurement, a, b)
+        if pair is not None and measurement in cards:
+            gap = pair.a - pair.b
+            low, high = bootstrap_interval(gap, groups=pair.groups)
+            found = Difference(
+                measurement=measurement,
+                card=cards[measurement],
+                pair=pair,
+                value=float(np.mean(gap)),
+                low=low,
+                high=high,
+            )
+            differences.append(found)
     if not differences:
         raise ValueError(f"{a} and {b} must have scores on at least two common items, got none")
-    tested = [d for d in differences if d.higher_is_better is not None and d.score_key.metric not in CONDITIONS]
-    adjusted = dict(zip((d.score_key for d in tested), holm([d.p_value for d in tested]), strict=True))
-    differences = [replace(d, p_value=float(adjusted.get(d.score_key, math.nan))) for d in differences]
-    return Comparison(a=a, b=b, differences=tuple(differences))
+    directed = [d.measurement for d in differences if d.card["higher_is_better"] is not None]
+    tested = [measurement for measurement in directed if measurement.metric not in CONDITIONS]
+    adjusted = dict(zip(tested, holm([pairs.p_value(m, a, b) for m in tested]), strict=True))
+    return [replace(d, p_value=float(adjusted.get(d.measurement, math.nan))) for d in differences]
 
 
-def comparison_markdown(comparison: Comparison) -> str:
-    """Format the comparison as Markdown: one table for each dataset, then the outliers."""
-    a, b = markdown_text(comparison.a), markdown_text(comparison.b)
+def comparison_markdown(a: str, b: str, differences: Sequence[Difference]) -> str:
+    """Format the comparison of systems `a` and `b` as Markdown: one table for each dataset, then the outliers."""
+    a, b = markdown_text(a), markdown_text(b)
     blocks = [f"{a} minus {b}: mean paired difference [95% bootstrap interval]; p: sign-flip test, Holm-corrected"]
-    for dataset in dict.fromkeys(
-        (d.score_key.dataset, d.score_key.task, d.score_key.probe) for d in comparison.differences
-    ):
-        several = [
-            d for d in comparison.differences if (d.score_key.dataset, d.score_key.task, d.score_key.probe) == dataset
-        ]
-        blocks.append(f"{markdown_text(' '.join(part for part in dict.fromkeys(dataset) if part))}:")
-        blocks.append(
-            markdown_grid([("metric", "n", a, b, "difference", "p", "better"), *(_line(d, a, b) for d in several)])
-        )
-    for d in comparison.differences:
-        for item, of_a, of_b, difference in d.outliers:
-            values = ", ".join(f"{value:.4g}" for value in (of_a, of_b))
-            blocks.append(f"outlier in {d.title}: {markdown_text(item)} ({values}; difference {difference:.4g})")
+    grids: dict[str, list[Sequence[str]]] = {}
+    for d in differences:
+        grid = grids.setdefault(" ".join(d.measurement.parts), [("metric", "n", a, b, "difference", "p", "better")])
+        grid.append(_line(d, a, b))
+    for name, grid in grids.items():
+        blocks += [f"{markdown_text(name)}:", markdown_grid(grid)]
+    for d in differences:
+        for i in outliers(d.pair):
+            of_a, of_b = d.pair.a[i], d.pair.b[i]
+            values = f"{of_a:.4g}, {of_b:.4g}; difference {of_a - of_b:.4g}"
+            blocks.append(f"outlier in {d.card['title']}: {markdown_text(d.pair.items[i])} ({values})")
     return "\n\n".join(blocks) + "\n"
 
 
-def outliers(pair: Pair) -> tuple[Outlier, ...]:
-    """Find items whose difference is more than 3.5 scaled median absolute deviations from the median difference."""
+def outliers(pair: Pair) -> list[int]:
+    """Find items whose difference is more than 3.5 scaled median absolute deviations from the median difference.
+
+    Returns
+    -------
+    list of int
+        Places in ``pair.items``, furthest first.
+    """
     difference = pair.a - pair.b
     distance = np.abs(difference - np.median(difference))
-    spread = 1.4826 * float(np.median(distance))
-    furthest = np.argsort(-distance, kind="stable")[:MOST_OUTLIERS]
-    return tuple(
-        Outlier(pair.items[i], float(pair.a[i]), float(pair.b[i]), float(difference[i]))
-        for i in furthest
-        if distance[i] > OUTLIER * spread and distance[i] > 1e-9 * max(1.0, float(np.abs(difference).max()))
-    )
-
-
-def _difference(score_key: ScoreKey, pair: Pair, card: Mapping[str, Any], p_value: float) -> Difference:
-    low, high = bootstrap_interval(pair.a - pair.b, groups=pair.groups)
-    return Difference(
-        score_key=score_key,
-        title=card["title"],
-        unit=card["unit"],
-        higher_is_better=card["higher_is_better"],
-        n=len(pair.items),
-        a=float(np.mean(pair.a)),
-        b=float(np.mean(pair.b)),
-        difference=float(np.mean(pair.a - pair.b)),
-        low=low,
-        high=high,
-        p_value=p_value,
-        outliers=outliers(pair),
-    )
+    limit = max(OUTLIER * 1.4826 * float(np.median(distance)), 1e-9 * max(1.0, float(np.abs(difference).max())))
+    return [int(i) for i in np.argsort(-distance, kind="stable")[:MOST_OUTLIERS] if distance[i] > limit]
 
 
 def _line(d: Difference, a: str, b: str) -> Sequence[str]:
-    digits = decimals([(d.difference, d.low, d.high)])
-    values = [number_text(value, digits) for value in (d.a, d.b, d.difference, d.low, d.high)]
+    digits = decimals([(d.value, d.low, d.high)])
+    numbers = (float(np.mean(d.pair.a)), float(np.mean(d.pair.b)), d.value, d.low, d.high)
+    of_a, of_b, *interval = (number_text(number, digits) for number in numbers)
     p_value = "" if math.isnan(d.p_value) else "<0.001" if d.p_value < 0.001 else f"{d.p_value:.3f}"
+    title = heading(d.card["title"], d.card["unit"], d.card["higher_is_better"])
     better = {"a": a, "b": b, "": ""}[d.better]
-    difference = f"{values[2]} [{values[3]}, {values[4]}]"
-    return (heading(d.title, d.unit, d.higher_is_better), str(d.n), values[0], values[1], difference, p_value, better)
+    return title, str(len(d.pair.items)), of_a, of_b, "{} [{}, {}]".format(*interval), p_value, better

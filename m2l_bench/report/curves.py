@@ -8,10 +8,11 @@ noise level X and shares its panel. A ``loss`` in both is two quantities. Severa
 
 from __future__ import annotations
 
-import csv
-import math
 from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
+import pandas as pd
 
 Curve = tuple[list[float], list[float]]
 
@@ -57,27 +58,28 @@ def training_data(folders: Sequence[Path]) -> dict[str, dict[str, Curve]]:
     panels: dict[str, dict[str, Curve]] = {}
     for folder in map(Path, folders):
         run = folder.resolve().name if len(folders) > 1 else ""
-        log, validation = _columns(folder / "log.csv"), folder / "validation.csv"
-        found = {"training loss": log["loss"]} | (_columns(validation) if validation.is_file() else {})
-        for name, (steps, values) in found.items():
-            quantity, _, level = name.partition("@")
+        columns = [_log(folder / "log.csv")["loss"].rename("training loss")]
+        if (folder / "validation.csv").is_file():
+            validation = _log(folder / "validation.csv")
+            columns += [validation[name] for name in validation]
+        for column in columns:
+            quantity, _, level = str(column.name).partition("@")
             line = " ".join(part for part in (run, level and f"sigma {level}") if part)
-            finite = [(step, value) for step, value in zip(steps, values, strict=True) if math.isfinite(value)]
-            if finite:
+            finite = column[np.isfinite(column)]
+            if len(finite):
                 panel = panels.setdefault(TITLES.get(quantity, quantity.replace("_", " ")), {})
-                panel[line] = ([step for step, _ in finite], [value for _, value in finite])
+                panel[line] = (finite.index.tolist(), finite.tolist())
     return panels
 
 
-def _columns(path: Path) -> dict[str, Curve]:
-    """Name -> (steps, values) of every column but the step."""
+def _log(path: Path) -> pd.DataFrame:
+    """A column a quantity, indexed by step."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        steps = [float(row["step"]) for row in rows]
-        names = [name for name in rows[0] if name != "step"]
-        return {name: (steps, [float(row[name]) for row in rows]) for name in names}
-    except (OSError, KeyError, IndexError, TypeError, ValueError) as error:
+        frame = pd.read_csv(path, dtype=str).astype("float64").set_index("step")
+        if frame.empty or (path.name == "log.csv" and "loss" not in frame):
+            raise ValueError("it has no loss")
+        return frame
+    except (OSError, KeyError, ValueError) as error:
         raise ValueError(
             f"{path}: must be a training's CSV with a column step and rows of numbers ({error})"
         ) from error

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
-from m2l_bench.report.runs import natural_key
+from m2l_bench.report.runs import RunData, natural_key
 from m2l_bench.report.style import Interval, Point
-from m2l_bench.report.tables import Cell, Measurement, Table, make_table, measurement_of
+from m2l_bench.report.tables import Measurement, make_table, measurement_of
 from m2l_bench.results import Item, Row
 from m2l_bench.tasks.tonality import KEYS
 
@@ -26,46 +25,31 @@ from m2l_bench.tasks.tonality import KEYS
 MAIN_METRICS = ("key_mirex", "roc_auc", "accuracy", "macro_f1", "average_precision")
 _CURVE = re.compile(r"@([0-9]+)$")
 
-Cards = Mapping[str, Mapping[str, Any]]
+
+def intervals(results: RunData, measurement: Measurement) -> dict[str, Interval]:
+    """System -> value with its interval."""
+    table = make_table(results.rows, results.cards, [measurement], systems=results.systems)
+    cells = ((line.system, line.cells[0]) for line in table.lines)
+    return {s: Interval(cell.value, cell.low, cell.high) for s, cell in cells if cell and math.isfinite(cell.value)}
 
 
-def family(system: str) -> str:
-    """Return the part before the colon; codecs of one family at several rates share a line.
-
-    >>> family("opus:32k")
-    'opus'
-    """
-    return system.partition(":")[0]
+def points(results: RunData, x: Measurement, y: Measurement) -> list[Point]:
+    """Make a point of every system that has both numbers; what precedes the colon in its name is its family."""
+    of_x, of_y = intervals(results, x), intervals(results, y)
+    return [Point(system, system.partition(":")[0], of_x[system], of_y[system]) for system in of_x if system in of_y]
 
 
-def rate_points(
-    rows: Sequence[Row], cards: Cards, *, dataset: str, metric: str, against: str, systems: Sequence[str]
-) -> list[Point]:
-    """`metric` against the mean of `against` (``"bit_rate"`` or ``"compression_ratio"``) for systems that have both."""
-    x, y = (_column(rows, cards, [_of(rows, dataset, name)], systems) for name in (against, metric))
-    return [Point(system, family(system), x[system], y[system]) for system in systems if system in x and system in y]
+def whole(results: RunData, dataset: str, metric: str) -> Measurement:
+    """Return the number of the whole set, or the mean over files where the metric has no other."""
+    found = {row.statistic for row in results.rows if (row.dataset, row.task, row.metric) == (dataset, "", metric)}
+    return Measurement(dataset, metric=metric, statistic="pooled" if "pooled" in found else "mean")
 
 
-def tradeoff_points(
-    rows: Sequence[Row], cards: Cards, *, reconstruction: Measurement, probing: Measurement, systems: Sequence[str]
-) -> list[Point]:
-    """Reconstruction (x) and probing (y) of the systems that have both."""
-    x = _column(rows, cards, [reconstruction], systems)
-    y = _column(rows, cards, [probing], systems)
-    return [Point(system, family(system), x[system], y[system]) for system in systems if system in x and system in y]
-
-
-def probe_groups(
-    rows: Sequence[Row], cards: Cards, *, probe: str, systems: Sequence[str]
-) -> dict[str, dict[str, Interval]]:
+def probe_groups(results: RunData, probe: str) -> dict[str, dict[str, Interval]]:
     """Task -> system -> main score of one probe on the test split."""
-    groups = {}
-    for measurement in main_measurements(rows):
-        if measurement.probe == probe:
-            bars = _column(rows, cards, [measurement], systems)
-            title = cards[next(row.card for row in rows if measurement_of(row) == measurement)]["title"]
-            groups[f"{measurement.task}\n{title}"] = bars
-    return groups
+    titles = {measurement_of(row): results.cards[row.card]["title"] for row in results.rows if row.probe == probe}
+    main = [measurement for measurement in main_measurements(results.rows) if measurement.probe == probe]
+    return {f"{measurement.task}\n{titles[measurement]}": intervals(results, measurement) for measurement in main}
 
 
 def main_measurements(rows: Sequence[Row]) -> list[Measurement]:
@@ -74,12 +58,8 @@ def main_measurements(rows: Sequence[Row]) -> list[Measurement]:
     for measurement in dict.fromkeys(measurement_of(row) for row in rows if row.task):
         if not is_learning_curve(measurement):
             found.setdefault(measurement[:4], []).append(measurement)
-
-    def place(measurement: Measurement) -> tuple[int, str]:
-        known = measurement.metric in MAIN_METRICS
-        return MAIN_METRICS.index(measurement.metric) if known else len(MAIN_METRICS), measurement.metric
-
-    return sorted(min(several, key=place) for several in found.values())
+    order = {metric: index for index, metric in enumerate(MAIN_METRICS)}
+    return sorted(min(several, key=lambda m: (order.get(m.metric, len(order)), m.metric)) for several in found.values())
 
 
 def is_learning_curve(measurement: Measurement) -> bool:
@@ -87,9 +67,7 @@ def is_learning_curve(measurement: Measurement) -> bool:
     return bool(_CURVE.search(measurement.split))
 
 
-def confusion_counts(
-    items: Sequence[Item], *, task: str, probe: str, split: str, system: str
-) -> tuple[np.ndarray, list[str]]:
+def confusion_counts(items: Sequence[Item], measurement: Measurement, system: str) -> tuple[np.ndarray, list[str]]:
     """Counts (targets in rows) and labels of a single-label probe's predictions, over all seeds.
 
     Each prediction counts once, whatever number of metrics it stands under. Empty where there are no predictions.
@@ -97,7 +75,7 @@ def confusion_counts(
     pairs = {
         (item.seed, item.item): (item.target, item.prediction)
         for item in items
-        if (item.task, item.probe, item.split, item.system) == (task, probe, split, system)
+        if (item.task, item.probe, item.split, item.system) == (*measurement[1:4], system)
         and item.target
         and item.prediction
         and ";" not in item.target + item.prediction
@@ -113,17 +91,15 @@ def confusion_counts(
     return counts, labels
 
 
-def learning_curves(
-    rows: Sequence[Row], cards: Cards, *, main: Measurement, systems: Sequence[str]
-) -> dict[str, list[tuple[float, Interval]]]:
+def learning_curves(results: RunData, main: Measurement) -> dict[str, list[tuple[float, Interval]]]:
     """System -> (training items, score) from the rows of splits such as ``test@200`` beside `main`'s split."""
-    curves: dict[str, list[tuple[float, Interval]]] = {}
-    for measurement in sorted({measurement_of(row) for row in rows}):
+    curves: dict[str, list[tuple[float, Interval]]] = {system: [] for system in results.systems}
+    for measurement in sorted({measurement_of(row) for row in results.rows}):
         found = _CURVE.search(measurement.split)
         if found and measurement._replace(split=measurement.split[: found.start()]) == main:
-            for system, interval in _column(rows, cards, [measurement], systems).items():
-                curves.setdefault(system, []).append((float(found[1]), interval))
-    return {system: sorted(curves[system]) for system in systems if system in curves}
+            for system, interval in intervals(results, measurement).items():
+                curves[system].append((float(found[1]), interval))
+    return {system: sorted(curve) for system, curve in curves.items() if curve}
 
 
 def spectrogram(audio: np.ndarray, *, frames: int = 400, bins: int = 256, n_fft: int = 2048) -> np.ndarray:
@@ -158,21 +134,3 @@ def spectrogram(audio: np.ndarray, *, frames: int = 400, bins: int = 256, n_fft:
     power = np.abs(scipy.fft.rfft(slices, axis=-1)[:, 1:]) ** 2 / (window.sum() / 2) ** 2  # (frames, n_fft / 2)
     power = power.reshape(frames, bins, -1).max(axis=-1).T  # (bins, frames)
     return np.asarray(np.maximum(10 * np.log10(np.maximum(power, 1e-10)), -100.0), dtype=np.float32)
-
-
-def _of(rows: Sequence[Row], dataset: str, metric: str) -> Measurement:
-    """The mean over files, or the number of the whole set where the metric has no other."""
-    found = {row.statistic for row in rows if (row.dataset, row.task, row.metric) == (dataset, "", metric)}
-    return Measurement(dataset, "", "", "", metric, "pooled" if "pooled" in found else "mean")
-
-
-def _column(
-    rows: Sequence[Row], cards: Cards, measurements: Sequence[Measurement], systems: Sequence[str]
-) -> dict[str, Interval]:
-    table: Table = make_table(rows, cards, measurements, systems=systems)
-    cells: list[tuple[str, Cell | None]] = [(line.system, line.cells[0]) for line in table.lines]
-    return {
-        system: Interval(cell.value, cell.low, cell.high)
-        for system, cell in cells
-        if cell is not None and math.isfinite(cell.value)
-    }

@@ -12,31 +12,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from m2l_bench.report.style import (
-    COLOURS,
-    COLUMN,
-    HATCHES,
-    MARKERS,
-    PAGE,
-    Interval,
-    Point,
-    colour_bar,
-    error_bars,
-    error_lengths,
-    grid_below,
-    legend,
-    panel,
-    panels,
-    plain_log_ticks,
-    short,
-)
+from m2l_bench.report import style
+from m2l_bench.report.style import Interval, Point
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 def rate_quality(points: Sequence[Point], *, x_label: str, y_label: str) -> Figure:
-    """Quality against bit rate or compression ratio (logarithmic), with intervals; one line a family.
+    """Quality against bit rate or compression ratio (logarithmic), with intervals; one line for each family.
 
     Parameters
     ----------
@@ -47,45 +31,34 @@ def rate_quality(points: Sequence[Point], *, x_label: str, y_label: str) -> Figu
     -------
     matplotlib.figure.Figure
     """
-    with panel(COLUMN, 2.5) as (figure, axes):
-        axes.set_xscale("log")
-        for index, family in enumerate(dict.fromkeys(point.family for point in points)):
-            several = sorted((point for point in points if point.family == family), key=lambda point: point.x.value)
-            error_bars(axes, several, index, label=family, line="-")
-        plain_log_ticks(axes.xaxis, [point.x.value for point in points])
-        axes.set(xlabel=x_label, ylabel=y_label)
-        grid_below(axes)
-        legend(figure, axes)
-    return figure
+    families: dict[str, list[Point]] = {}
+    for point in sorted(points, key=lambda point: point.x.value):
+        families.setdefault(point.family, []).append(point)
+    order = dict.fromkeys(point.family for point in points)
+    return _curves({family: families[family] for family in order}, x_label, y_label, line="-")
 
 
 def tradeoff(points: Sequence[Point], *, x_label: str, y_label: str) -> Figure:
-    """Reconstruction (x) against probing (y), with intervals; one colour and marker a system."""
-    with panel(COLUMN, 2.7) as (figure, axes):
-        for index, point in enumerate(points):
-            error_bars(axes, [point], index, label=point.system, line="")
-        axes.set(xlabel=x_label, ylabel=y_label)
-        grid_below(axes)
-        legend(figure, axes)
-    return figure
+    """Reconstruction (x) against probing (y), with intervals; one colour and marker for each system."""
+    return _curves({point.system: [point] for point in points}, x_label, y_label, line="")
 
 
 def probe_bars(groups: Mapping[str, Mapping[str, Interval]], *, y_label: str) -> Figure:
-    """Grouped bars: one group a task, one bar a system."""
+    """Grouped bars: one group for each task, one bar for each system."""
     systems = list(dict.fromkeys(system for bars in groups.values() for system in bars))
     wide = len(groups) * len(systems) > 24
     width = 0.84 / max(1, len(systems))
-    with panel(PAGE if wide else COLUMN, 2.4) as (figure, axes):
+    with style.panels(style.PAGE if wide else style.COLUMN, 2.4) as (figure, [[axes]]):
         for index, system in enumerate(systems):
             found = [(place, bars[system]) for place, bars in enumerate(groups.values()) if system in bars]
             axes.bar(
                 [place + (index - (len(systems) - 1) / 2) * width for place, _ in found],
                 [interval.value for _, interval in found],
                 width * 0.92,
-                yerr=error_lengths([interval for _, interval in found]),
-                color=COLOURS[index % len(COLOURS)],
-                hatch=HATCHES[index // len(COLOURS) % len(HATCHES)],
-                edgecolor="white" if index >= len(COLOURS) else "none",
+                yerr=style.error_lengths([interval for _, interval in found]),
+                color=style.COLOURS[index % len(style.COLOURS)],
+                hatch=style.HATCHES[index // len(style.COLOURS) % len(style.HATCHES)],
+                edgecolor="white" if index >= len(style.COLOURS) else "none",
                 error_kw={"elinewidth": 0.7, "ecolor": "#333333"},
                 label=system,
             )
@@ -93,8 +66,8 @@ def probe_bars(groups: Mapping[str, Mapping[str, Interval]], *, y_label: str) ->
         axes.tick_params(axis="x", length=0)
         axes.set_ylabel(y_label)
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
-        grid_below(axes, axis="y")
-        legend(figure, axes)
+        style.grid_below(axes, axis="y")
+        style.legend(figure, axes)
     return figure
 
 
@@ -110,34 +83,40 @@ def confusion(counts: np.ndarray, labels: Sequence[str], *, title: str = "") -> 
     """
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     size = 5.2 if len(labels) <= 12 else 4.2
-    with panel(COLUMN, 3.1) as (figure, axes):
+    with style.panels(style.COLUMN, 3.1) as (figure, [[axes]]):
         image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        axes.set_xticks(range(len(labels)), labels, rotation=90, fontsize=size)
-        axes.set_yticks(range(len(labels)), labels, fontsize=size)
-        axes.set(xlabel="predicted", ylabel="true", title=short(title, 52))
-        axes.spines[:].set_visible(False)
-        axes.tick_params(length=0)
+        style.square_labels(axes, labels, size)
+        axes.set(xlabel="predicted", ylabel="true", title=style.short(title, 52))
         for row, column in np.argwhere(counts > 0):
             if len(labels) <= 24:  # smaller digits could not be read
                 colour = "white" if shares[row, column] > 0.5 else "#222222"
                 axes.text(
                     column, row, str(int(counts[row, column])), ha="center", va="center", fontsize=size, color=colour
                 )
-        colour_bar(figure, image, axes, "share of the true class")
+        style.colour_bar(figure, image, axes, "share of the true class")
     return figure
 
 
 def learning_curves(curves: Mapping[str, Sequence[tuple[float, Interval]]], *, y_label: str) -> Figure:
-    """Score against the number of training items (logarithmic), one line a system, intervals as bars."""
-    with panel(COLUMN, 2.4) as (figure, axes):
-        axes.set_xscale("log")
-        for index, (system, curve) in enumerate(curves.items()):
-            several = [Point(system, system, Interval(n, math.nan, math.nan), y) for n, y in sorted(curve)]
-            error_bars(axes, several, index, label=system, line="-")
-        plain_log_ticks(axes.xaxis, [n for curve in curves.values() for n, _ in curve])
-        axes.set(xlabel="training items", ylabel=y_label)
-        grid_below(axes)
-        legend(figure, axes)
+    """Score against the number of training items (logarithmic), one line for each system, intervals as bars."""
+    lines = {
+        system: [Point(system, system, Interval(n, math.nan, math.nan), score) for n, score in sorted(curve)]
+        for system, curve in curves.items()
+    }
+    return _curves(lines, "training items", y_label, line="-")
+
+
+def _curves(lines: Mapping[str, Sequence[Point]], x_label: str, y_label: str, *, line: str) -> Figure:
+    """Points with intervals; those of one name share colour and marker, and a line over a logarithmic axis if it has a style."""
+    with style.panels(style.COLUMN, 2.5) as (figure, [[axes]]):
+        for index, (name, points) in enumerate(lines.items()):
+            style.error_bars(axes, points, index, label=name, line=line)
+        if line:
+            axes.set_xscale("log")
+            style.plain_log_ticks(axes.xaxis)
+        axes.set(xlabel=x_label, ylabel=y_label)
+        style.grid_below(axes)
+        style.legend(figure, axes)
     return figure
 
 
@@ -156,40 +135,40 @@ def spectrogram_grid(
         Hz.
     title : str
     """
-    with panels(COLUMN, 1.1 + 0.6 * len(spectrograms), len(spectrograms), 2, sharex=True, sharey=True) as (
-        figure,
-        all_axes,
-    ):
+    n = len(spectrograms)
+    with style.panels(style.COLUMN, 1.1 + 0.6 * n, n, 2, sharex=True, sharey=True) as (figure, all_axes):
         original = next(iter(spectrograms.values()))
         top = float(original.max())
-        options = {"origin": "lower", "aspect": "auto", "interpolation": "nearest", "rasterized": True}
-        options["extent"] = (0.0, duration, 0.0, max_frequency / 1000)
-        for row, (name, levels) in enumerate(spectrograms.items()):
-            left, right = all_axes[row]
-            shown = left.imshow(levels, cmap="magma", vmin=top - 80, vmax=top, **options)
-            left.set_title(short(name, 30), loc="left", pad=2, fontsize=6.5)
+        extent = (0.0, duration, 0.0, max_frequency / 1000)
+        options = {
+            "origin": "lower",
+            "aspect": "auto",
+            "interpolation": "nearest",
+            "rasterized": True,
+            "extent": extent,
+        }
+        images = {}
+        for (left, right), (name, levels) in zip(all_axes, spectrograms.items(), strict=True):
+            images["level (dB)"] = left.imshow(levels, cmap="magma", vmin=top - 80, vmax=top, **options)
+            left.set_title(style.short(name, 30), loc="left", pad=2, fontsize=6.5)
             left.set_yticks([0, round(max_frequency / 2000), round(max_frequency / 1000)])
-            if row == 0:
+            if levels is original:
                 right.set_axis_off()
-                bars = [(shown, "level (dB)")]
             else:
-                difference = right.imshow(levels - original, cmap="RdBu_r", vmin=-30, vmax=30, **options)
-                bars.append((difference, "difference (dB)"))
-        for image, label in bars[:2]:
-            axes = all_axes[:, 0] if label.startswith("level") else all_axes[:, 1]
-            bar = figure.colorbar(image, ax=list(axes), location="bottom", aspect=30, fraction=0.12, pad=0.01)
-            bar.set_label(label)
-            bar.outline.set_linewidth(0.4)
+                shown = right.imshow(levels - original, cmap="RdBu_r", vmin=-30, vmax=30, **options)
+                images["difference (dB)"] = shown
+        for (label, image), column in zip(images.items(), all_axes.T, strict=False):
+            style.colour_bar(figure, image, list(column), label, location="bottom")
         for axes in all_axes[-1]:
             axes.set_xlabel("time (s)")
         if title:
-            figure.suptitle(short(title, 60), fontsize=7)
+            figure.suptitle(style.short(title, 60), fontsize=7)
         figure.supylabel("frequency (kHz)", fontsize=7)
     return figure
 
 
 def significance(differences: np.ndarray, p_values: np.ndarray, systems: Sequence[str], *, title: str) -> Figure:
-    """Pairwise comparison: is the row's system better (+), worse (-) or not told apart (dot) from the column's?
+    """Pairwise comparison: is the row's system better (+), worse (-) or not significantly different (dot) from the column's?
 
     Parameters
     ----------
@@ -202,52 +181,58 @@ def significance(differences: np.ndarray, p_values: np.ndarray, systems: Sequenc
     """
     from matplotlib.colors import ListedColormap
 
-    told_apart = np.nan_to_num(p_values, nan=1.0) < 0.05
-    state = np.where(told_apart, np.sign(np.nan_to_num(differences)), 0.0)
+    different = np.nan_to_num(p_values, nan=1.0) < 0.05
+    state = np.where(different, np.sign(np.nan_to_num(differences)), 0.0)
     size = 6.5 if len(systems) <= 14 else 5
-    with panel(COLUMN, 3.2) as (figure, axes):
+    with style.panels(style.COLUMN, 3.2) as (figure, [[axes]]):
         axes.imshow(state, cmap=ListedColormap(["#E69F00", "#EEEEEE", "#56B4E9"]), vmin=-1, vmax=1)
-        names = [short(system, 30) for system in systems]
-        axes.set_xticks(range(len(systems)), names, rotation=90, fontsize=size)
-        axes.set_yticks(range(len(systems)), names, fontsize=size)
-        axes.tick_params(length=0)
-        axes.spines[:].set_visible(False)
+        style.square_labels(axes, [style.short(system, 30) for system in systems], size)
         axes.set_xticks(np.arange(0.5, len(systems) - 1), minor=True)
         axes.set_yticks(np.arange(0.5, len(systems) - 1), minor=True)
         axes.grid(True, which="minor", color="white", linewidth=0.8)
         axes.tick_params(which="minor", length=0)
-        for row in range(len(systems)):
-            for column in range(len(systems)):
-                sign = " " if row == column else {1: "+", -1: "\N{MINUS SIGN}", 0: "·"}[int(state[row, column])]
-                axes.text(column, row, sign, ha="center", va="center", fontsize=size + 0.5)
+        for (row, column), better in np.ndenumerate(state):
+            sign = " " if row == column else {1: "+", -1: "\N{MINUS SIGN}", 0: "·"}[int(better)]
+            axes.text(column, row, sign, ha="center", va="center", fontsize=size + 0.5)
         figure.suptitle(
-            f"{short(title, 60)}\nrow than column: + better, \N{MINUS SIGN} worse, · not told apart", fontsize=7
+            f"{style.short(title, 60)}\nrow than column: + better, \N{MINUS SIGN} worse, · not significantly different",
+            fontsize=7,
         )
     return figure
 
 
 def training_curves(quantities: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]]) -> Figure:
-    """One panel a quantity over training steps (loss, validation scores), one line a run; logarithmic where all is > 0.
+    """One panel for each quantity over training steps, one line for each run; logarithmic where all values are > 0.
 
     Parameters
     ----------
     quantities : mapping
         Quantity -> run -> (steps, values).
     """
-    with panels(COLUMN, 0.5 + 1.05 * len(quantities), len(quantities), 1, sharex=True) as (figure, all_axes):
+    with style.panels(style.COLUMN, 0.5 + 1.05 * len(quantities), len(quantities), 1, sharex=True) as (
+        figure,
+        all_axes,
+    ):
         for row, (quantity, runs) in enumerate(quantities.items()):
             axes = all_axes[row][0]
             for index, (name, (steps, values)) in enumerate(runs.items()):
-                marker = MARKERS[index % len(MARKERS)] if len(steps) <= 30 else ""
-                axes.plot(steps, values, color=COLOURS[index % len(COLOURS)], marker=marker, markersize=2.6, label=name)
+                marker = style.MARKERS[index % len(style.MARKERS)] if len(steps) <= 30 else ""
+                axes.plot(
+                    steps,
+                    values,
+                    color=style.COLOURS[index % len(style.COLOURS)],
+                    marker=marker,
+                    markersize=2.6,
+                    label=name,
+                )
             if all(min(values) > 0 and max(values) > 10 * min(values) for _, values in runs.values()):
                 axes.set_yscale("log")
-                plain_log_ticks(axes.yaxis, [value for _, values in runs.values() for value in values])
+                style.plain_log_ticks(axes.yaxis)
             axes.set_ylabel(quantity)
-            grid_below(axes)
+            style.grid_below(axes)
         figure.align_ylabels()
         all_axes[-1][0].set_xlabel("training step")
         most = max(range(len(quantities)), key=lambda row: len(list(quantities.values())[row]))
         if len(list(quantities.values())[most]) > 1:
-            legend(figure, all_axes[most][0])
+            style.legend(figure, all_axes[most][0])
     return figure

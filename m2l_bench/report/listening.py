@@ -14,7 +14,7 @@ import base64
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -26,9 +26,10 @@ from m2l_bench import audio as audio_io
 from m2l_bench.report.clips import SUFFIXES, ClipFiles
 from m2l_bench.report.figure_data import spectrogram
 from m2l_bench.report.loudness import loudness
+from m2l_bench.report.render import template
 from m2l_bench.report.runs import RunData, natural_key
-from m2l_bench.report.significance import Pairs, ScoreKey
-from m2l_bench.report.templates import environment
+from m2l_bench.report.significance import Pairs
+from m2l_bench.report.tables import Measurement
 
 # Levels that a picture shows, in dB below full scale.
 TOP, BOTTOM = -10.0, -100.0
@@ -59,8 +60,11 @@ def write_page(folder: Path, results: RunData, clips: Sequence[ClipFiles], *, ti
         (folder / name).mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor() as pool:  # decoding and transforms leave the interpreter free
         list(pool.map(lambda index: _write_clip(folder, index, clips[index], systems), range(len(clips))))
-    data = page_data(results, clips, systems) | {"title": title}
-    (folder / "index.html").write_text(_render(data), encoding="utf-8")
+    data = json.dumps(page_data(results, clips, systems) | {"title": title}, allow_nan=False, separators=(",", ":"))
+    data = data.replace("<", "\\u003c")  # nothing else could end the script element early; json escapes non-ASCII
+    css, js = ((_TEMPLATES / name).read_text(encoding="utf-8") for name in ("listen.css", "listen.js"))
+    page = template("listen.html.j2").render(title=title, data=data, css=css, js=js)
+    (folder / "index.html").write_text(page, encoding="utf-8")
 
 
 def page_data(results: RunData, clips: Sequence[ClipFiles], systems: Sequence[str]) -> dict[str, Any]:
@@ -73,21 +77,15 @@ def page_data(results: RunData, clips: Sequence[ClipFiles], systems: Sequence[st
     """
     pairs = Pairs(item for item in results.items if not item.task)
     datasets = {clip.dataset for clip in clips}
-    names = dict.fromkeys(score_key.metric for score_key in pairs.measured() if score_key.dataset in datasets)
+    names = dict.fromkeys(m.metric for m in pairs.measured() if m.dataset in datasets)
     # A clip's contribution to a number of the whole set is not a score of the clip.
     cards = {row.metric: results.cards[row.card] for row in results.rows if not row.task and row.statistic == "mean"}
-    metrics = [name for name in _metric_order(names) if name in cards]
+    first = [name for name in ("si_sdr", "mel_distance", "stft_distance") if name in names]
+    metrics = [name for name in dict.fromkeys([*first, *sorted(names)]) if name in cards]
+    fields = {"title": "title", "unit": "unit", "better": "higher_is_better"}
     return {
         "systems": list(systems),
-        "metrics": [
-            {
-                "name": name,
-                "title": cards[name]["title"],
-                "unit": cards[name]["unit"],
-                "better": cards[name]["higher_is_better"],
-            }
-            for name in metrics
-        ],
+        "metrics": [{"name": name} | {key: cards[name][field] for key, field in fields.items()} for name in metrics],
         "clips": [
             {
                 "id": clip.id,
@@ -138,78 +136,38 @@ def matched_gains(levels: Sequence[float], peaks: Sequence[float]) -> list[float
     return [round(gain * common, 6) for gain in gains]
 
 
-def _metric_order(names: Mapping[str, None]) -> list[str]:
-    """Put the usual metrics first; the page opens with the first one."""
-    first = ("si_sdr", "mel_distance", "stft_distance")
-    return sorted(names, key=lambda name: (first.index(name) if name in first else len(first), name))
-
-
 def _scores(pairs: Pairs, clip: ClipFiles, metric: str, systems: Sequence[str]) -> list[float | None]:
-    scores = pairs.scores(ScoreKey(clip.dataset, "", "", "", metric))
+    scores = pairs.scores(Measurement(clip.dataset, metric=metric))
     found = (scores.get(system, {}).get(clip.id) for system in systems)
     return [None if value is None else float(f"{value:.6g}") for value in found]
 
 
 def _write_clip(folder: Path, index: int, clip: ClipFiles, systems: Sequence[str]) -> None:
-    paths = [Path(clip.reference)] + [
-        Path(clip.systems[system]) if system in clip.systems else None for system in systems
-    ]
-    encoded: list[str | None] = []
-    levels, peaks, channels = [], [], set()
-    for place, path in enumerate(paths):
-        if path is None:
-            encoded.append(None)
-            levels.append(-math.inf)
-            peaks.append(0.0)
-            continue
+    paths = [clip.reference, *(clip.systems.get(system) for system in systems)]
+    encoded: list[str | None] = [None] * len(paths)
+    levels, peaks, channels = [-math.inf] * len(paths), [0.0] * len(paths), set()
+    for place, path in ((place, Path(path)) for place, path in enumerate(paths) if path):
         samples, rate = audio_io.load(path)
         channels.add(len(samples))
-        levels.append(loudness(samples, rate))
-        peaks.append(float(np.max(np.abs(samples))))
-        encoded.append(f"data:{SUFFIXES[path.suffix.lower()]};base64,{base64.b64encode(path.read_bytes()).decode()}")
-        (folder / "spectrograms" / f"{index}-{place}.png").write_bytes(_picture_of(samples))
+        levels[place], peaks[place] = loudness(samples, rate), float(np.max(np.abs(samples)))
+        encoded[place] = f"data:{SUFFIXES[path.suffix.lower()]};base64,{base64.b64encode(path.read_bytes()).decode()}"
+        (folder / "spectrograms" / f"{index}-{place}.png").write_bytes(picture(samples))
     if len(channels) > 1:
         raise ValueError(f"{clip.id}: all files of a clip must have one number of channels, got {sorted(channels)}")
     content = {"audio": encoded, "gain": matched_gains(levels, peaks)}
     (folder / "clips" / f"{index}.js").write_text(f"m2lClip({index},{json.dumps(content)});\n", encoding="utf-8")
 
 
-def _picture_of(samples: np.ndarray) -> bytes:
-    """Draw it as large as the page shows it, with at most one column for 256 samples."""
-    frames = min(320, max(40, samples.shape[-1] // 256))
-    return picture(spectrogram(samples, frames=frames, bins=128, n_fft=1024))
-
-
-def picture(levels: np.ndarray) -> bytes:
-    """A spectrogram (bins, frames) in dB as a small PNG, low frequencies at the bottom."""
+def picture(samples: np.ndarray) -> bytes:
+    """Draw a spectrogram as a small PNG, as large as the page shows it and with at most one column for 256 samples."""
+    import matplotlib
     from PIL import Image
 
-    scaled = np.clip((levels[::-1] - BOTTOM) / (TOP - BOTTOM), 0, 1)
+    frames = min(320, max(40, samples.shape[-1] // 256))
+    levels = spectrogram(samples, frames=frames, bins=128, n_fft=1024)[::-1]  # low frequencies at the bottom
+    scaled = np.clip((levels - BOTTOM) / (TOP - BOTTOM), 0, 1)
     image = Image.fromarray((scaled * 255).astype(np.uint8), mode="P")
-    image.putpalette(_palette())
+    image.putpalette(matplotlib.colormaps["magma"](np.arange(256), bytes=True)[:, :3].ravel().tolist())
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", compress_level=3)
     return buffer.getvalue()
-
-
-def _palette() -> list[int]:
-    """Magma, sampled at five places: brightness rises evenly, also for colour-blind readers."""
-    stops = np.array([(0, 0, 4), (81, 18, 124), (183, 55, 121), (252, 137, 97), (252, 253, 191)], dtype=np.float64)
-    places = np.linspace(0, len(stops) - 1, 256)
-    colours = [np.interp(places, np.arange(len(stops)), stops[:, channel]) for channel in range(3)]
-    return [int(value) for value in np.stack(colours, axis=1).round().ravel()]
-
-
-def _render(data: Mapping[str, Any]) -> str:
-    # In a script element only "<" could end the JSON early; non-ASCII signs are escaped by json itself.
-    embedded = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    return (
-        environment()
-        .get_template("listen.html.j2")
-        .render(
-            title=data["title"],
-            data=embedded,
-            css=(_TEMPLATES / "listen.css").read_text(encoding="utf-8"),
-            js=(_TEMPLATES / "listen.js").read_text(encoding="utf-8"),
-        )
-    )

@@ -57,15 +57,11 @@ def loudness(audio: np.ndarray, sample_rate: int) -> float:
     starts = np.arange(0, audio.shape[-1] - block + 1, max(1, round(STEP * sample_rate)))
     sums = np.concatenate([[0.0], np.cumsum(np.sum(weighted**2, axis=0))])
     power = np.maximum((sums[starts + block] - sums[starts]) / block, 0.0)  # (blocks,)
-    power = power[power > _power(ABSOLUTE_GATE)]
+    power = power[power > 10 ** ((ABSOLUTE_GATE + 0.691) / 10)]
     if not power.size:
         return -math.inf
     power = power[power > power.mean() * 10 ** (RELATIVE_GATE / 10)]
     return float(-0.691 + 10 * np.log10(power.mean()))
-
-
-def _power(lufs: float) -> float:
-    return float(10 ** ((lufs + 0.691) / 10))
 
 
 def _k_weighting(sample_rate: int) -> np.ndarray:
@@ -73,22 +69,14 @@ def _k_weighting(sample_rate: int) -> np.ndarray:
 
     The analogue prototypes behind the standard's 48 kHz table: a high shelf of 4 dB at 1682 Hz and a high-pass at 38 Hz.
     """
-    shelf = math.tan(math.pi * 1681.974450955533 / sample_rate)
-    high, band, q = (
-        10 ** (3.999843853973347 / 20),
-        10 ** (3.999843853973347 * 0.4996667741545416 / 20),
-        0.7071752369554196,
-    )
-    a0 = 1 + shelf / q + shelf**2
-    head = [
-        (high + band * shelf / q + shelf**2) / a0,
-        2 * (shelf**2 - high) / a0,
-        (high - band * shelf / q + shelf**2) / a0,
-        1,
-        2 * (shelf**2 - 1) / a0,
-        (1 - shelf / q + shelf**2) / a0,
-    ]
-    low, q = math.tan(math.pi * 38.13547087602444 / sample_rate), 0.5003270373238773
-    a0 = 1 + low / q + low**2
-    cut = [1, -2, 1, 1, 2 * (low**2 - 1) / a0, (1 - low / q + low**2) / a0]
-    return np.array([head, cut])
+    from scipy.signal import bilinear
+
+    def digital(numerator: list[float], frequency: float, q: float) -> list[float]:
+        warped = math.tan(math.pi * frequency / sample_rate)
+        b, a = bilinear(numerator, [1, 1 / q, 1], fs=1 / (2 * warped))
+        return [*b, *a]
+
+    high, q = 10 ** (3.999843853973347 / 20), 0.7071752369554196
+    head = digital([high, high**0.4996667741545416 / q, 1], 1681.974450955533, q)
+    cut = digital([1, 0, 0], 38.13547087602444, 0.5003270373238773)
+    return np.array([head, [1, -2, 1, *cut[3:]]])  # the standard leaves the gain of the second filter out

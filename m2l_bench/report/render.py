@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import jinja2
+
 from m2l_bench.files.untrusted import printable
-from m2l_bench.report.runs import Published
-from m2l_bench.report.tables import Cell, Line, Table, make_table, measurement_of
-from m2l_bench.report.templates import environment
+from m2l_bench.report.tables import Cell, Table, make_table, measurement_of
 from m2l_bench.results import Row
 
 # A LaTeX column is as wide as a page allows with about this many characters at \footnotesize.
@@ -41,15 +41,12 @@ def to_markdown(table: Table, *, width: int = 80) -> str:
     str
         The tables, then the caption, counts and notes.
     """
-    blocks = [_grid(part) for part in _parts(table, width)]
-    blocks += ["\n".join(f"- {sentence}" for sentence in sentences(table, markdown=True))]
+    rows = _markdown_rows(table)
+    blocks = [markdown_grid(_chosen(rows, part)) for part in _parts(rows, width)]
+    blocks.append("\n".join(f"- {markdown_text(sentence)}" for sentence in sentences(table)))
     if table.published:
-        blocks += [
-            f"**{PUBLISHED_HEADING}**",
-            markdown_grid(
-                [_PUBLISHED, *([markdown_text(t) for t in _published_cells(p)] for p in table.published)], numeric=False
-            ),
-        ]
+        published = [[markdown_text(text) for text in line] for line in _published(table)]
+        blocks += [f"**{PUBLISHED_HEADING}**", markdown_grid([_PUBLISHED, *published], numeric=False)]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
@@ -59,7 +56,6 @@ def terminal_table(
     metrics: Sequence[str],
     *,
     systems: Sequence[str],
-    statistic: str = "mean",
     width: int = 80,
 ) -> str:
     """Format the rows of one dataset as a Markdown table for a terminal.
@@ -67,15 +63,13 @@ def terminal_table(
     Parameters
     ----------
     rows : sequence of Row
-        Of one dataset.
+        Of one dataset; medians are left out.
     cards : mapping of str to mapping
         Card hash -> the card's fields.
     metrics : sequence of str
         Columns, in order; those without any row are left out.
     systems : sequence of str
         Lines, in order.
-    statistic : str
-        Rows of whole sets (``"pooled"``) are shown as well.
     width : int
         Characters; a table that is wider is cut into several with the same lines.
 
@@ -90,9 +84,7 @@ def terminal_table(
         If one column would mix cards or data.
     """
     place = {metric: index for index, metric in enumerate(metrics)}
-    found = dict.fromkeys(
-        measurement_of(row) for row in rows if row.metric in place and row.statistic in (statistic, "pooled")
-    )
+    found = {measurement_of(row) for row in rows if row.metric in place and row.statistic != "median"}
     columns = sorted(found, key=lambda m: (place[m.metric], m))
     return to_markdown(make_table(rows, cards, columns, systems=systems), width=width)
 
@@ -102,27 +94,40 @@ def to_latex(table: Table) -> str:
 
     Needs ``\usepackage{booktabs}``; without siunitx ``\num`` sets its argument in math mode.
     """
-    tabulars = ("\n".join(_tabular(part)) for part in _parts(table, LATEX_WIDTH))
-    body = "\\providecommand{\\num}[1]{\\ensuremath{#1}}\n" + "\n\\par\\medskip\n".join(tabulars)
+    rows, parts = _rows(table, _tex, _tex_cell, r"\textsuperscript{{{}}}"), _parts(_markdown_rows(table), LATEX_WIDTH)
+    rows[0][0] = "System"
+    body = "\n\\par\\medskip\n".join(_tabular(_chosen(rows, part)) for part in parts)
     notes = " ".join(_tex_sentence(sentence) for sentence in sentences(table))
-    caption = f"{_tex(table.title)}. " if table.title else ""
-    published = _published_table(table) if table.published else ""
-    return (
-        "\\begin{table*}\n\\centering\n\\caption{" + caption + notes + "}\n\\label{tab:" + _label(table.name) + "}\n"
-        "\\footnotesize\n" + body + "\n\\end{table*}\n"
-    ) + published
+    caption = f"{_tex(table.title)}. {notes}" if table.title else notes
+    text = _float(caption, table.name, "\\providecommand{\\num}[1]{\\ensuremath{#1}}\n" + body)
+    if table.published:  # a separate float: both tables together may be taller than a page
+        published = [[_tex(text) for text in line] for line in _published(table)]
+        heading = [name.capitalize() for name in _PUBLISHED]
+        body = _tabular([heading, *published], r"lllrp{0.25\linewidth}p{0.25\linewidth}")
+        text += _float(_tex_sentence(PUBLISHED_HEADING), f"{table.name}-published", body)
+    return text
 
 
 def to_html(table: Table) -> str:
     """Write a self-contained HTML page without scripts."""
-    shown = [
-        [_texts(cell, digits) for cell, digits in zip(line.cells, _digits(table), strict=True)] for line in table.lines
-    ]
-    return (
-        environment()
-        .get_template("table.html.j2")
-        .render(table=table, cells=shown, sentences=sentences(table), published_heading=PUBLISHED_HEADING)
+    digits = _digits(table)
+    shown = [[_texts(cell, n) for cell, n in zip(line.cells, digits, strict=True)] for line in table.lines]
+    return template("table.html.j2").render(
+        table=table, cells=shown, sentences=sentences(table), published=_published(table), heading=PUBLISHED_HEADING
     )
+
+
+def template(name: str) -> jinja2.Template:
+    """Load a template of this package; it escapes everything and refuses unknown names."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates", encoding="utf-8"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(name)
 
 
 def records(table: Table) -> list[dict[str, Any]]:
@@ -141,9 +146,7 @@ def records(table: Table) -> list[dict[str, Any]]:
             "seeds": cell.n_seeds,
             "seed_deviation": repr(cell.spread),
             "best": cell.best,
-            "n_planned": cell.n_planned,
-            "n_scored": cell.n_scored,
-            "n_failed": cell.n_failed,
+            **dict(zip(("n_planned", "n_scored", "n_failed"), cell.counts, strict=True)),
             "card": column.card,
             "note": "; ".join(cell.notes),
         }
@@ -176,12 +179,10 @@ def to_parquet(table: Table) -> bytes:
     return bytes(frame.astype(dict.fromkeys(numbers, "float64")).to_parquet(index=False))
 
 
-def sentences(table: Table, *, markdown: bool = False) -> list[str]:
+def sentences(table: Table) -> list[str]:
     """Sentences under a table: how to read it, counts of items, caveats."""
-    text = [*table.caption, *table.counts]
-    text += table.common_notes
-    text += [f"{mark}: {note}" for note, mark in table.footnotes.items()]
-    return [markdown_text(sentence) for sentence in text] if markdown else text
+    notes = [f"{mark}: {note}" for note, mark in table.footnotes.items()]
+    return [*table.caption, *table.counts, *table.common_notes, *notes]
 
 
 def _digits(table: Table) -> list[int]:
@@ -204,7 +205,7 @@ def _texts(cell: Cell | None, digits: int) -> tuple[str, str, str]:
     """Value, interval and spread over seeds as text; a minus is a hyphen."""
     if cell is None:
         return "-", "", ""
-    if cell.n_scored == 0 or math.isnan(cell.value):
+    if cell.counts[1] == 0 or math.isnan(cell.value):
         return "failed", "", ""
     value, low, high = (number_text(number, digits) for number in (cell.value, cell.low, cell.high))
     interval = "" if math.isnan(cell.low) or math.isnan(cell.high) else f"[{low}, {high}]"
@@ -219,74 +220,66 @@ def number_text(value: float, digits: int) -> str:
     return text.removeprefix("-") if float(text) == 0 else text
 
 
-def _parts(table: Table, width: int) -> list[Table]:
-    """Cut a table into tables that are at most `width` characters wide, each with all its lines."""
-    cells = _columns_of_text(table)
-    first = max(len(text) for text in cells[0]) + 4
-    parts: list[list[int]] = [[]]
-    used = first
-    for index, column in enumerate(cells[1:]):
-        needed = max(len(text) for text in column) + 3
-        if parts[-1] and used + needed > width:
-            parts.append([])
-            used = first
-        parts[-1].append(index)
-        used += needed
-    return [
-        replace(
-            table,
-            columns=tuple(table.columns[i] for i in part),
-            lines=tuple(replace(line, cells=tuple(line.cells[i] for i in part)) for line in table.lines),
-        )
-        for part in parts
-    ]
+def _rows(
+    table: Table, escape: Callable[[str], str], cell_text: Callable[[Cell | None, int], str], mark: str
+) -> list[list[str]]:
+    """Heading, then the texts of each line: the system with its footnotes (format `mark`), and its cells.
 
-
-def _columns_of_text(table: Table) -> list[list[str]]:
-    """Heading and cells of each column as Markdown: the systems, then the measurements."""
-    columns = [["system", *(_system(table, line) for line in table.lines)]]
-    for index, (column, digits) in enumerate(zip(table.columns, _digits(table), strict=True)):
-        columns.append([markdown_text(column.heading), *(_md_cell(line.cells[index], digits) for line in table.lines)])
-    return columns
-
-
-def _grid(table: Table) -> str:
-    columns = _columns_of_text(table)
-    lines: list[Sequence[str]] = [[column[0] for column in columns]]
+    The name of a group stands alone in its list.
+    """
+    digits = _digits(table)
+    rows = [["system", *(escape(column.heading) for column in table.columns)]]
     group = ""
-    for index, line in enumerate(table.lines, start=1):
+    for line in table.lines:
         if line.group != group:
             group = line.group
-            lines.append([f"*{markdown_text(group)}*" if group else "*others*", *[""] * (len(columns) - 1)])
-        lines.append([column[index] for column in columns])
-    return markdown_grid(lines)
+            rows.append([escape(group or "others")])
+        marks = ",".join(table.footnotes[note] for note in line.notes if note in table.footnotes)
+        system = escape(line.system) + (mark.format(marks) if marks else "")
+        rows.append([system, *(cell_text(cell, n) for cell, n in zip(line.cells, digits, strict=True))])
+    return rows
 
 
-def markdown_grid(lines: Sequence[Sequence[str]], *, numeric: bool = True) -> str:
-    """A Markdown table of texts that are already escaped; the first line is the heading, numbers stand to the right."""
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-
-    def padded(line: Sequence[str]) -> str:
-        cells = (
-            text.rjust(width) if numeric and i else text.ljust(width)
-            for i, (text, width) in enumerate(zip(line, widths, strict=True))
-        )
-        return "| " + " | ".join(cells) + " |"
-
-    rule = "".join(("-" * (w + 1) + ":|") if numeric and i else "-" * (w + 2) + "|" for i, w in enumerate(widths))
-    return "\n".join([padded(lines[0]), "|" + rule, *(padded(line) for line in lines[1:])])
+def _markdown_rows(table: Table) -> list[list[str]]:
+    return _rows(table, markdown_text, _markdown_cell, " ({})")
 
 
-def _system(table: Table, line: Line) -> str:
-    marks = _marks(table, line)
-    return markdown_text(line.system) + (f" ({marks})" if marks else "")
+def _parts(rows: Sequence[Sequence[str]], width: int) -> list[list[int]]:
+    """Columns of each of the tables into which one is cut, so that none is wider than `width` characters."""
+    first, *widths = (
+        max(map(len, column)) for column in zip(*(row for row in rows if len(row) == len(rows[0])), strict=True)
+    )
+    parts: list[list[int]] = [[]]
+    used = first + 4
+    for index, needed in enumerate(widths, start=1):
+        if parts[-1] and used + needed + 3 > width:
+            parts.append([])
+            used = first + 4
+        parts[-1].append(index)
+        used += needed + 3
+    return parts
 
 
-def _marks(table: Table, line: Line) -> str:
-    return ",".join(table.footnotes[note] for note in line.notes if note in table.footnotes)
+def _chosen(rows: Sequence[list[str]], columns: Sequence[int]) -> list[list[str]]:
+    return [[row[0], *(row[i] for i in columns)] if len(row) == len(rows[0]) else row for row in rows]
 
 
-def _md_cell(cell: Cell | None, digits: int) -> str:
+def markdown_grid(rows: Sequence[Sequence[str]], *, numeric: bool = True) -> str:
+    """Make a Markdown table of texts that are already escaped; the first row is the heading, numbers stand to the right.
+
+    A row of one text alone is the name of a group.
+    """
+    full = [row if len(row) == len(rows[0]) else [f"*{row[0]}*", *[""] * (len(rows[0]) - 1)] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*full, strict=True)]
+    sides = ["<", *((">" if numeric else "<") * (len(widths) - 1))]
+    head, *body = [
+        "| " + " | ".join(f"{t:{s}{w}}" for t, s, w in zip(row, sides, widths, strict=True)) + " |" for row in full
+    ]
+    rule = "|".join("-" * (w + 1) + ("-" if side == "<" else ":") for side, w in zip(sides, widths, strict=True))
+    return "\n".join([head, f"|{rule}|", *body])
+
+
+def _markdown_cell(cell: Cell | None, digits: int) -> str:
     value, interval, spread = _texts(cell, digits)
     if cell is not None and cell.best:
         value = f"**{value}**"
@@ -301,21 +294,20 @@ def markdown_text(text: str) -> str:
     return text.replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _tabular(table: Table) -> list[str]:
-    width = 1 + len(table.columns)
-    headings = ["System", *(_tex(column.heading) for column in table.columns)]
-    lines = [rf"\begin{{tabular}}{{l{'r' * (width - 1)}}}", r"\toprule", " & ".join(headings) + r" \\"]
-    lines.append(r"\midrule")
-    group = ""
-    for line in table.lines:
-        if line.group != group:
-            group = line.group
-            lines.append(rf"\multicolumn{{{width}}}{{l}}{{\emph{{{_tex(group or 'others')}}}}} \\")
-        marks = _marks(table, line)
-        cells = [_tex(line.system) + (rf"\textsuperscript{{{marks}}}" if marks else "")]
-        cells += [_tex_cell(cell, digits) for cell, digits in zip(line.cells, _digits(table), strict=True)]
-        lines.append(" & ".join(cells) + r" \\")
-    return [*lines, r"\bottomrule", r"\end{tabular}"]
+def _tabular(rows: Sequence[Sequence[str]], spec: str = "") -> str:
+    columns = len(rows[0])
+    head, *body = [
+        (" & ".join(row) if len(row) == columns else rf"\multicolumn{{{columns}}}{{l}}{{\emph{{{row[0]}}}}}") + r" \\"
+        for row in rows
+    ]
+    begin = rf"\begin{{tabular}}{{{spec or 'l' + 'r' * (columns - 1)}}}"
+    return "\n".join([begin, r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"])
+
+
+def _float(caption: str, name: str, body: str) -> str:
+    label = "".join(sign if sign.isascii() and sign.isalnum() else "-" for sign in name)
+    head = [r"\begin{table*}", r"\centering", rf"\caption{{{caption}}}", rf"\label{{tab:{label}}}", r"\footnotesize"]
+    return "\n".join([*head, body, r"\end{table*}", ""])
 
 
 def _tex_cell(cell: Cell | None, digits: int) -> str:
@@ -333,25 +325,18 @@ def _tex_cell(cell: Cell | None, digits: int) -> str:
     return text + (rf" $\pm$\num{{{spread[1:]}}}" if spread else "")
 
 
-def _published_table(table: Table) -> str:
-    """A separate float: both tables together may be taller than a page."""
-    begin = ["\\begin{table*}", r"\centering", rf"\caption{{{_tex_sentence(PUBLISHED_HEADING)}}}"]
-    begin += [rf"\label{{tab:{_label(table.name)}-published}}", r"\footnotesize"]
-    return "\n".join([*begin, *_published_tabular(table.published), "\\end{table*}\n"])
-
-
-def _published_tabular(figures: Sequence[Published]) -> list[str]:
-    lines = [r"\begin{tabular}{lllrp{0.25\linewidth}p{0.25\linewidth}}"]
-    lines += [r"\toprule", " & ".join(name.capitalize() for name in _PUBLISHED) + r" \\", r"\midrule"]
-    lines += [" & ".join(_tex(text) for text in _published_cells(figure)) + r" \\" for figure in figures]
-    return [*lines, r"\bottomrule", r"\end{tabular}"]
-
-
-def _published_cells(figure: Published) -> list[str]:
-    source = ", ".join(part for part in (figure.source, figure.table, figure.date) if part)
-    where = figure.task or figure.dataset
+def _published(table: Table) -> list[list[str]]:
+    """Cells of the published figures, under the headings of ``_PUBLISHED``."""
     return [
-        markdown_text(text) for text in (figure.system, where, figure.metric, figure.value, source, figure.conditions)
+        [
+            p.system,
+            p.task or p.dataset,
+            p.metric,
+            p.value,
+            ", ".join(filter(None, (p.source, p.table, p.date))),
+            p.conditions,
+        ]
+        for p in table.published
     ]
 
 
@@ -399,7 +384,3 @@ def _plain(sign: str) -> str:
         return rf"\{_ACCENTS[marks[0]]}{{{letter}}}"
     plain = unicodedata.normalize("NFKD", sign).encode("ascii", "ignore").decode()
     return plain or f"{{[}}U+{ord(sign):04X}]"
-
-
-def _label(name: str) -> str:
-    return "".join(sign if sign.isascii() and sign.isalnum() else "-" for sign in name)

@@ -9,6 +9,7 @@ them. A label that stands for two different systems gets the first digits of the
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -95,8 +96,10 @@ def read_runs(folders: Sequence[Path]) -> RunData:
         cards |= _read_json(run.folder / "cards.json")
     refuse_mixtures(rows)
     labels = _distinct_labels(rows)
-    rows = _once([_relabelled(row, labels) for row in rows])
-    items = list(dict.fromkeys(_relabelled(_comparable(item), labels) for item in items))
+    rows = _once(_relabelled(row, labels) for row in rows)
+    # With one NaN object equal records compare equal.
+    items = [item if item.value == item.value else replace(item, value=math.nan) for item in items]
+    items = list(dict.fromkeys(_relabelled(item, labels) for item in items))
     missing = sorted({row.card for row in rows} - set(cards))
     if missing:
         raise ValueError(f"cards.json must hold the card of every row, got none of {', '.join(missing)}")
@@ -169,14 +172,6 @@ def _distinct_labels(rows: Iterable[Row]) -> dict[tuple[str, str], str]:
 def _relabelled(record: Record, labels: Mapping[tuple[str, str], str]) -> Record:
     label = labels.get((record.system, record.fingerprint))
     return replace(record, system=label) if label else record
-
-
-_NAN = float("nan")
-
-
-def _comparable(item: Item) -> Item:
-    """The same record with the one NaN object, so that equal records compare equal."""
-    return item if item.value == item.value else replace(item, value=_NAN)
 
 
 def _once(rows: Iterable[Row]) -> list[Row]:

@@ -12,15 +12,14 @@ no such value either (FAD-inf), nothing is tested and nothing is set in bold.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from m2l_bench.report.tables import Measurement, measurement_of, ranked
-from m2l_bench.results import Item, Row
+from m2l_bench.report.tables import ANCHORS, Measurement, Table
+from m2l_bench.results import Item
 from m2l_bench.statistics import holm, sign_flip_test
 
 # Family-wise error rate of one table or figure.
@@ -29,16 +28,6 @@ ALPHA = 0.05
 CONDITIONS = ("bit_rate", "compression_ratio")
 # Statistics whose items have the number as their mean; a median has none.
 RANKED = ("mean", "pooled", "score")
-
-
-class ScoreKey(NamedTuple):
-    """A metric on a dataset, the quantity in which two systems are compared."""
-
-    dataset: str
-    task: str
-    probe: str
-    split: str
-    metric: str
 
 
 class Pair(NamedTuple):
@@ -60,85 +49,69 @@ class Pairs:
     """
 
     def __init__(self, items: Iterable[Item]) -> None:
-        seeds: dict[ScoreKey, dict[str, dict[str, list[float]]]] = defaultdict(
-            lambda: defaultdict(lambda: defaultdict(list))
-        )
+        seeds: dict[Measurement, dict[str, dict[str, list[float]]]] = {}
         self._groups: dict[tuple[str, str], str] = {}
         for item in items:
-            value = item_value(item)
+            value = item.value
+            if math.isnan(value) and item.metric == "accuracy" and item.target and not item.reason:
+                value = float(item.target == item.prediction)
             if math.isfinite(value):
-                score_key = ScoreKey(item.dataset, item.task, item.probe, item.split, item.metric)
-                seeds[score_key][item.system][item.item].append(value)
+                measurement = Measurement(item.dataset, item.task, item.probe, item.split, item.metric)
+                seeds.setdefault(measurement, {}).setdefault(item.system, {}).setdefault(item.item, []).append(value)
                 self._groups[item.dataset, item.item] = item.group or item.item
         self._scores = {
-            score_key: {
+            measurement: {
                 system: {name: sum(values) / len(values) for name, values in sorted(scores.items())}
                 for system, scores in systems.items()
             }
-            for score_key, systems in seeds.items()
+            for measurement, systems in seeds.items()
         }
-        self._p_values: dict[tuple[ScoreKey, str, str], float] = {}
+        self._p_values: dict[tuple[Measurement, str, str], float] = {}
 
-    def measured(self) -> list[ScoreKey]:
-        """List the metrics and datasets that have scores of single items."""
+    def measured(self) -> list[Measurement]:
+        """List what has scores of single items, each with an empty statistic."""
         return sorted(self._scores)
 
-    def scores(self, score_key: ScoreKey) -> Mapping[str, Mapping[str, float]]:
-        """Return system -> item -> score."""
-        return self._scores.get(score_key, {})
+    def scores(self, measurement: Measurement) -> Mapping[str, Mapping[str, float]]:
+        """Return system -> item -> score; the measurement's statistic does not matter, here and below."""
+        return self._scores.get(measurement._replace(statistic=""), {})
 
-    def pair(self, score_key: ScoreKey, a: str, b: str) -> Pair | None:
+    def pair(self, measurement: Measurement, a: str, b: str) -> Pair | None:
         """Scores of `a` and `b` on their common items; None where they have fewer than two."""
-        scores = self.scores(score_key)
+        scores = self.scores(measurement)
         first, second = scores.get(a, {}), scores.get(b, {})
         names = tuple(name for name in first if name in second)
         if len(names) < 2:
             return None
-        groups = tuple(self._groups[score_key.dataset, name] for name in names)
+        groups = tuple(self._groups[measurement.dataset, name] for name in names)
         return Pair(names, groups, np.array([first[n] for n in names]), np.array([second[n] for n in names]))
 
-    def uncommon(self, score_key: ScoreKey, systems: Sequence[str]) -> tuple[int, int] | None:
+    def uncommon(self, measurement: Measurement, systems: Sequence[str]) -> tuple[int, int] | None:
         """Fewest and most common items of two of the systems; None if all were scored on the same items."""
-        found = [set(scores) for system, scores in self.scores(score_key).items() if system in systems]
+        found = [set(scores) for system, scores in self.scores(measurement).items() if system in systems]
         if all(names == found[0] for names in found):
             return None
         common = [len(one & other) for one, other in combinations(found, 2)]
         return min(common), max(common)
 
-    def p_value(self, score_key: ScoreKey, a: str, b: str) -> float:
+    def p_value(self, measurement: Measurement, a: str, b: str) -> float:
         """Two-sided sign-flip test, uncorrected; NaN where the two cannot be paired."""
         first, second = sorted((a, b))
-        key = (score_key, first, second)
+        key = (measurement._replace(statistic=""), first, second)
         if key not in self._p_values:
-            pair = self.pair(score_key, first, second)
+            pair = self.pair(measurement, first, second)
             self._p_values[key] = sign_flip_test(pair.a, pair.b, groups=pair.groups) if pair else math.nan
         return self._p_values[key]
 
 
-def item_value(item: Item) -> float:
-    """The item's score; of a single-label prediction 1.0 where it is right and 0.0 where it is wrong."""
-    if math.isnan(item.value) and item.metric == "accuracy" and item.target and not item.reason:
-        return float(item.target == item.prediction)
-    return item.value
-
-
-def winners(
-    pairs: Pairs,
-    rows: Sequence[Row],
-    cards: Mapping[str, Mapping[str, Any]],
-    measurements: Sequence[Measurement],
-    fields: Sequence[Sequence[str]],
-) -> set[tuple[Measurement, str]]:
+def winners(table: Table, pairs: Pairs, fields: Sequence[Sequence[str]]) -> set[tuple[Measurement, str]]:
     """Find systems significantly better than every other of their field, Holm-corrected over the whole table.
 
     Parameters
     ----------
+    table : Table
+        Columns that only describe, and medians, have no winner.
     pairs : Pairs
-    rows : sequence of Row
-    cards : mapping of str to mapping
-        Card hash -> the card's fields.
-    measurements : sequence of Measurement
-        Columns; those that only describe, and medians, have no winner.
     fields : sequence of sequence of str
         Systems that compete with each other; anchors are left out.
 
@@ -146,31 +119,26 @@ def winners(
     -------
     set of (Measurement, str)
     """
-    direction = {measurement_of(row): cards[row.card]["higher_is_better"] for row in rows}
-    means = _means(rows)
-    claims: list[tuple[Measurement, str]] = []
-    p_values: list[float] = []
-    for measurement in measurements:
-        directed = direction.get(measurement) is not None and measurement.metric not in CONDITIONS
-        if not directed or measurement.statistic not in RANKED:
-            continue
-        sign = 1.0 if direction[measurement] else -1.0
-        for field in fields:
-            values = {
-                system: sign * means[measurement, system] for system in ranked(field) if (measurement, system) in means
-            }
-            for claim, p_value in _tests(pairs, measurement, values, sign):
-                claims.append(claim)
-                p_values.append(p_value)
-    if not claims:
+    tests: list[tuple[tuple[Measurement, str], float]] = []
+    for index, column in enumerate(table.columns):
+        measurement = column.measurement
+        directed = column.higher_is_better is not None and measurement.metric not in CONDITIONS
+        if directed and measurement.statistic in RANKED:
+            sign = 1.0 if column.higher_is_better else -1.0
+            cells = ((line.system, line.cells[index]) for line in table.lines)
+            values = {system: sign * cell.value for system, cell in cells if cell and math.isfinite(cell.value)}
+            for field in fields:
+                ranked = [s for s in field if s in values and s.partition(" (")[0] not in ANCHORS]
+                tests += _tests(pairs, measurement, {system: values[system] for system in ranked}, sign)
+    if not tests:
         return set()
-    adjusted = holm(p_values)
-    lost = {claim for claim, p_value in zip(claims, adjusted, strict=True) if p_value >= ALPHA}
-    return set(claims) - lost
+    claims = [claim for claim, _ in tests]
+    adjusted = holm([p_value for _, p_value in tests])
+    return set(claims) - {claim for claim, p_value in zip(claims, adjusted, strict=True) if p_value >= ALPHA}
 
 
 def matrix(
-    pairs: Pairs, score_key: ScoreKey, systems: Sequence[str], *, higher_is_better: bool
+    pairs: Pairs, measurement: Measurement, systems: Sequence[str], *, higher_is_better: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compare every system with every other.
 
@@ -184,11 +152,11 @@ def matrix(
     n = len(systems)
     differences, p_values = np.full((n, n), np.nan), np.full((n, n), np.nan)
     for i, j in combinations(range(n), 2):
-        pair = pairs.pair(score_key, systems[i], systems[j])
+        pair = pairs.pair(measurement, systems[i], systems[j])
         if pair is not None:
             difference = float(np.mean(pair.a - pair.b)) * (1 if higher_is_better else -1)
             differences[i, j], differences[j, i] = difference, -difference
-            p_values[i, j] = pairs.p_value(score_key, systems[i], systems[j])
+            p_values[i, j] = pairs.p_value(measurement, systems[i], systems[j])
     known = np.isfinite(p_values)
     if known.any():
         p_values[known] = holm(p_values[known])
@@ -197,25 +165,11 @@ def matrix(
 
 def _tests(
     pairs: Pairs, measurement: Measurement, values: Mapping[str, float], sign: float
-) -> list[tuple[tuple[Measurement, str], float]]:
-    """For the best of `values`, the p-value against each other system (1 if it cannot be tested)."""
-    if len(values) < 2:
-        return []
-    best = max(values, key=lambda system: values[system])
-    score_key = ScoreKey(*measurement[:5])
-    tests = []
+) -> Iterator[tuple[tuple[Measurement, str], float]]:
+    """For the best of `values`, yield the p-value against each other system (1 if it cannot be tested)."""
+    best = max(values, key=lambda system: values[system], default="")
     for other in values:
         if other != best:
-            pair = pairs.pair(score_key, best, other)
+            pair = pairs.pair(measurement, best, other)
             ahead = pair is not None and sign * float(np.mean(pair.a - pair.b)) > 0
-            p_value = pairs.p_value(score_key, best, other) if ahead else 1.0
-            tests.append(((measurement, best), p_value))
-    return tests
-
-
-def _means(rows: Sequence[Row]) -> dict[tuple[Measurement, str], float]:
-    values: dict[tuple[Measurement, str], list[float]] = defaultdict(list)
-    for row in rows:
-        if math.isfinite(row.value):
-            values[measurement_of(row), row.system].append(row.value)
-    return {key: sum(several) / len(several) for key, several in values.items()}
+            yield (measurement, best), pairs.p_value(measurement, best, other) if ahead else 1.0

@@ -37,17 +37,10 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 HATCHES = ("", "////", "....", "xxxx")
 _STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
-    "font.size": 7,
-    "axes.titlesize": 7,
-    "axes.labelsize": 7,
-    "xtick.labelsize": 6.5,
-    "ytick.labelsize": 6.5,
-    "legend.fontsize": 6.5,
-    "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.minor.width": 0.4,
-    "ytick.minor.width": 0.4,
+    **dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), 7),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 6.5),
+    **dict.fromkeys(("axes.linewidth", "xtick.major.width", "ytick.major.width"), 0.6),
+    **dict.fromkeys(("xtick.minor.width", "ytick.minor.width"), 0.4),
     "lines.linewidth": 1.1,
     "lines.markersize": 3.6,
     "hatch.linewidth": 0.5,
@@ -83,14 +76,13 @@ def save(figure: Figure, stem: Path) -> None:
     with _style():
         figure.draw_without_rendering()
         figure.set_layout_engine(None)  # laid out once, not once a format
-        for suffix, metadata in (
-            (".pdf", {"CreationDate": None, "Creator": None, "Producer": None}),
-            (".png", {"Software": None}),
-        ):
+        for suffix, dates in (("pdf", ("CreationDate", "Creator", "Producer")), ("png", ("Software",))):
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=suffix[1:], dpi=300, metadata=metadata)
+            figure.savefig(buffer, format=suffix, dpi=300, metadata=dict.fromkeys(dates))
             content = buffer.getvalue()
-            write_atomic(stem.with_name(stem.name + suffix), _fewer_colours(content) if suffix == ".png" else content)
+            write_atomic(
+                stem.with_name(f"{stem.name}.{suffix}"), _fewer_colours(content) if suffix == "png" else content
+            )
 
 
 def _fewer_colours(png: bytes) -> bytes:
@@ -120,8 +112,9 @@ def _style() -> Iterator[None]:
 
 @contextmanager
 def panels(
-    width: float, height: float, rows: int, columns: int, *, sharex: bool = False, sharey: bool = False
+    width: float, height: float, rows: int = 1, columns: int = 1, *, sharex: bool = False, sharey: bool = False
 ) -> Iterator[tuple[Figure, np.ndarray]]:
+    """Make a figure in our style: width and height in inches, axes as an array of rows and columns."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -131,12 +124,6 @@ def panels(
         yield figure, figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)
 
 
-@contextmanager
-def panel(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
-    with panels(width, height, 1, 1) as (figure, axes):
-        yield figure, axes[0][0]
-
-
 def error_lengths(intervals: Sequence[Interval]) -> np.ndarray:
     """Lengths below and above each value, as matplotlib wants them; 0 where there is no interval."""
     lengths = [(interval.value - interval.low, interval.high - interval.value) for interval in intervals]
@@ -144,6 +131,7 @@ def error_lengths(intervals: Sequence[Interval]) -> np.ndarray:
 
 
 def error_bars(axes: Axes, points: Sequence[Point], index: int, *, label: str, line: str) -> None:
+    """Draw points with error bars in the colour and marker of number `index`."""
     axes.errorbar(
         [point.x.value for point in points],
         [point.y.value for point in points],
@@ -160,18 +148,17 @@ def error_bars(axes: Axes, points: Sequence[Point], index: int, *, label: str, l
 
 
 def grid_below(axes: Axes, axis: Literal["both", "y"] = "both") -> None:
+    """Draw a grid behind the data."""
     axes.grid(True, axis=axis, linewidth=0.3, color="#CCCCCC")
     axes.set_axisbelow(True)
 
 
-def plain_log_ticks(axis: Axis, values: Sequence[float]) -> None:
+def plain_log_ticks(axis: Axis) -> None:
     """Ticks at 1, 2, 5, 10, 20, ... written out: a decade rarely holds all bit rates."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+    from matplotlib.ticker import LogLocator, NullLocator
 
-    low, high = min(values), max(values)
-    ticks = [step * 10.0**power for power in range(-9, 10) for step in (1, 2, 5)]
-    axis.set_major_locator(FixedLocator([tick for tick in ticks if low / 1.6 <= tick <= high * 1.6]))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=100))
+    axis.set_major_formatter("{x:g}")
     axis.set_minor_locator(NullLocator())
 
 
@@ -181,23 +168,32 @@ def legend(figure: Figure, axes: Axes) -> None:
     if not labels:
         return
     labels = [short(label, 32) for label in labels]
-    characters = figure.get_figwidth() * 18
-
-    def width(columns: int) -> int:
-        """In characters; matplotlib fills column after column, each as wide as its longest name."""
-        parts = np.array_split(np.array([len(label) for label in labels]), columns)
-        return sum(int(part.max()) + 6 for part in parts)
-
-    columns = max((n for n in range(1, len(labels) + 1) if width(n) <= characters), default=1)
+    fitting = int(figure.get_figwidth() * 18) // (max(map(len, labels)) + 6)
+    columns = min(max(fitting, 1), len(labels))
     figure.set_figheight(figure.get_figheight() + 0.14 * -(-len(labels) // columns) - 0.14)
     figure.legend(handles, labels, loc="outside upper center", ncols=columns, columnspacing=1.0, handletextpad=0.4)
 
 
-def colour_bar(figure: Figure, image: Any, axes: Axes, label: str) -> None:
-    bar = figure.colorbar(image, ax=axes, fraction=0.045, pad=0.02)
+def square_labels(axes: Axes, labels: Sequence[str], size: float) -> None:
+    """Label the rows and columns of a square matrix, without ticks and frame."""
+    axes.set_xticks(range(len(labels)), labels, rotation=90, fontsize=size)
+    axes.set_yticks(range(len(labels)), labels, fontsize=size)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+
+
+def colour_bar(
+    figure: Figure, image: Any, axes: Any, label: str, *, location: Literal["right", "bottom"] = "right"
+) -> None:
+    """Add a labelled colour bar beside the axes, or below a list of axes."""
+    size: dict[str, Any] = (
+        {"fraction": 0.045, "pad": 0.02} if location == "right" else {"fraction": 0.12, "pad": 0.01, "aspect": 30}
+    )
+    bar = figure.colorbar(image, ax=axes, location=location, **size)
     bar.set_label(label)
     bar.outline.set_linewidth(0.4)
 
 
 def short(text: str, length: int) -> str:
+    """Cut a text to at most `length` characters."""
     return text if len(text) <= length else text[: length - 1] + "…"

@@ -17,28 +17,32 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import stdev
+from string import ascii_lowercase
 from typing import Any, NamedTuple
 
-from m2l_bench.report.caveats import name_datasets
 from m2l_bench.report.runs import Published, refuse_mixtures
-from m2l_bench.results import Row
+from m2l_bench.results import Row, joined_notes
 
 # Shown but never ranked: an exact copy is best in every reconstruction metric.
 ANCHORS = ("identity",)
 ARROWS = {True: "↑", False: "↓", None: ""}
-_NAN = float("nan")
 Counts = tuple[int, int, int]
 
 
 class Measurement(NamedTuple):
-    """Identity of a column."""
+    """Identity of a column; with an empty statistic, of the scores of single items behind it."""
 
     dataset: str
-    task: str
-    probe: str
-    split: str
-    metric: str
-    statistic: str
+    task: str = ""
+    probe: str = ""
+    split: str = ""
+    metric: str = ""
+    statistic: str = ""
+
+    @property
+    def parts(self) -> list[str]:
+        """Dataset, task and probe, each named once."""
+        return [part for part in dict.fromkeys(self[:3]) if part]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +56,6 @@ class Column:
     card: str
 
     @property
-    def arrow(self) -> str:
-        """Arrow to the better end, or nothing for a metric that only describes."""
-        return ARROWS[self.higher_is_better]
-
-    @property
     def heading(self) -> str:
         """Title, unit and arrow, such as ``"SI-SDR (dB) ↑"``."""
         return heading(self.title, self.unit, self.higher_is_better)
@@ -64,43 +63,45 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One number: its interval, its spread over seeds (NaN for one seed), its counts and whether it is set in bold."""
+    """One number.
+
+    Attributes
+    ----------
+    value, low, high : float
+        Mean over seeds, and the ends of its interval.
+    spread : float
+        Standard deviation over seeds; NaN for one seed.
+    n_seeds : int
+    counts : (int, int, int)
+        Planned, scored and failed items.
+    notes : tuple of str
+        Caveats.
+    best : bool
+        Whether it is set in bold.
+    """
 
     value: float
     low: float
     high: float
     spread: float
     n_seeds: int
-    n_planned: int
-    n_scored: int
-    n_failed: int
+    counts: Counts
     notes: tuple[str, ...] = ()
     best: bool = False
-
-    @property
-    def counts(self) -> Counts:
-        """Planned, scored and failed items."""
-        return self.n_planned, self.n_scored, self.n_failed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One system.
-
-    Attributes
-    ----------
-    system : str
-    cells : tuple of Cell or None
-        One a column; None where it was not measured.
-    notes : tuple of str
-        Caveats of any of its cells.
-    group : str
-    """
+    """One system: a cell for each column, None where it was not measured."""
 
     system: str
     cells: tuple[Cell | None, ...]
-    notes: tuple[str, ...] = ()
     group: str = ""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Caveats of any of its cells."""
+        return tuple(dict.fromkeys(note for cell in self.cells if cell for note in cell.notes))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +141,7 @@ class Table:
         """Caveat of some lines -> its mark: a, b, c, ..."""
         common = self.common_notes
         notes = dict.fromkeys(note for line in self.lines for note in line.notes if note not in common)
-        return {note: _mark(index) for index, note in enumerate(notes)}
+        return {note: ascii_lowercase[index] if index < 26 else f"n{index + 1}" for index, note in enumerate(notes)}
 
     @property
     def counts(self) -> tuple[str, ...]:
@@ -167,7 +168,6 @@ def make_table(
     systems: Sequence[str],
     name: str = "table",
     title: str = "",
-    winners: Collection[tuple[Measurement, str]] = (),
     caption: Sequence[str] = (),
 ) -> Table:
     """Arrange rows in lines and columns.
@@ -182,8 +182,6 @@ def make_table(
     systems : sequence of str
         Lines, in order; those without any row are left out.
     name, title : str
-    winners : collection of (Measurement, str)
-        Cells to set in bold: the system is significantly better than every other in that column.
     caption : sequence of str
 
     Returns
@@ -201,24 +199,50 @@ def make_table(
         if measurement_of(row) in wanted:
             cells[measurement_of(row), row.system].append(row)
     refuse_mixtures(row for several in cells.values() for row in several)
-    found = {measurement for measurement, _ in cells}
-    if len({measurement.dataset for measurement in found}) > 1:  # whose caveat is it?
+    cards_of = {measurement: several[0].card for (measurement, _), several in cells.items()}
+    if len({measurement.dataset for measurement in cards_of}) > 1:
         name_datasets(cells.values())
-    kept = [measurement for measurement in measurements if measurement in found]
+    kept = [measurement for measurement in measurements if measurement in cards_of]
     lines = [
-        _line(system, [_cell(cells.get((m, system), []), best=(m, system) in winners) for m in kept])
+        Line(system=system, cells=tuple(_cell(cells.get((m, system), [])) for m in kept))
         for system in systems
         if any((m, system) in cells for m in kept)
     ]
-    cards_of = {m: several[0].card for (m, _), several in cells.items()}
-    columns = [_column(m, cards_of[m], cards, kept) for m in kept]
-    return Table(
-        name=name,
-        title=title,
-        columns=tuple(columns),
-        lines=tuple(lines),
-        caption=tuple(caption),
-    )
+    columns = tuple(_column(m, cards_of[m], cards, kept) for m in kept)
+    return Table(name=name, title=title, columns=columns, lines=tuple(lines), caption=tuple(caption))
+
+
+def name_datasets(cells: Collection[list[Row]]) -> None:
+    """Put the dataset's name before each caveat that is not its system's own; changes `cells` in place.
+
+    A system's own caveat stands in its rows of every dataset, and in no other system's.
+    """
+    systems: dict[tuple[str, str], set[str]] = defaultdict(set)
+    datasets: dict[tuple[str, str], set[str]] = defaultdict(set)
+    measured: dict[str, set[str]] = defaultdict(set)
+    for row in (row for several in cells for row in several):
+        measured[row.system].add(row.dataset)
+        for note in row.notes:
+            systems[row.dataset, note].add(row.system)
+            datasets[row.system, note].add(row.dataset)
+
+    def named(row: Row, note: str) -> str:
+        own = len(systems[row.dataset, note]) == 1 and datasets[row.system, note] == measured[row.system]
+        return note if own else f"{row.dataset}: {note}"
+
+    for several in cells:
+        several[:] = [replace(row, note=joined_notes(*(named(row, note) for note in row.notes))) for row in several]
+
+
+def with_bold(table: Table, winners: Collection[tuple[Measurement, str]]) -> Table:
+    """Set the cells of `winners`, pairs of a column and a system, in bold."""
+
+    def bold(line: Line) -> Line:
+        cells = zip(table.columns, line.cells, strict=True)
+        best = ((cell, (column.measurement, line.system) in winners) for column, cell in cells)
+        return replace(line, cells=tuple(cell and replace(cell, best=won) for cell, won in best))
+
+    return replace(table, lines=tuple(map(bold, table.lines)))
 
 
 def heading(title: str, unit: str, higher_is_better: bool | None) -> str:
@@ -235,42 +259,42 @@ def measurement_of(row: Row) -> Measurement:
     return Measurement(row.dataset, row.task, row.probe, row.split, row.metric, row.statistic)
 
 
-def grouped(table: Table, groups: Mapping[str, str], *, order: Sequence[str]) -> Table:
-    """Sort the lines by group, groups in `order`; systems without a group come last."""
-    place = {group: index for index, group in enumerate(order)}
-    lines = [replace(line, group=groups.get(line.system, "")) for line in table.lines]
-    return replace(table, lines=tuple(sorted(lines, key=lambda line: place.get(line.group, len(place)))))
-
-
-def bands(values: Mapping[str, float], edges: Sequence[float], unit: str) -> tuple[dict[str, str], list[str]]:
+def bands(values: Mapping[str, float], edges: Sequence[float], unit: str) -> dict[str, list[str]]:
     """Sort systems into bands of a number such as the bit rate.
 
     Parameters
     ----------
     values : mapping of str to float
+        Systems whose value is NaN are left out.
     edges : sequence of float
         Rising; a value equal to an edge belongs below it.
     unit : str
 
     Returns
     -------
-    groups : dict of str to str
-        System -> band.
-    order : list of str
-        All bands, rising.
+    dict of str to list of str
+        Band -> systems, rising; bands without a system are left out.
 
     Examples
     --------
-    >>> bands({"a": 12.0, "b": 300.0}, [16, 64], "kbit/s")[0]
-    {'a': 'up to 16 kbit/s', 'b': 'above 64 kbit/s'}
+    >>> bands({"a": 300.0, "b": 12.0}, [16, 64], "kbit/s")
+    {'up to 16 kbit/s': ['b'], 'above 64 kbit/s': ['a']}
     """
-    names = [f"up to {edges[0]:g} {unit}"]
-    names += [f"{low:g} to {high:g} {unit}" for low, high in pairwise(edges)]
+    names = [f"up to {edges[0]:g} {unit}", *(f"{low:g} to {high:g} {unit}" for low, high in pairwise(edges))]
     names.append(f"above {edges[-1]:g} {unit}")
-    groups = {
-        system: names[sum(value > edge for edge in edges)] for system, value in values.items() if not math.isnan(value)
-    }
-    return groups, names
+    systems: dict[str, list[str]] = {name: [] for name in names}
+    for system, value in values.items():
+        if not math.isnan(value):
+            systems[names[sum(value > edge for edge in edges)]].append(system)
+    return {name: several for name, several in systems.items() if several}
+
+
+def grouped(table: Table, groups: Mapping[str, Collection[str]]) -> Table:
+    """Sort the lines by group, in the order of `groups` (group -> systems); systems without a group come last."""
+    group_of = {system: group for group, systems in groups.items() for system in systems}
+    place = {group: index for index, group in enumerate(groups)}
+    lines = [replace(line, group=group_of.get(line.system, "")) for line in table.lines]
+    return replace(table, lines=tuple(sorted(lines, key=lambda line: place.get(line.group, len(place)))))
 
 
 def with_published(table: Table, figures: Sequence[Published]) -> Table:
@@ -283,11 +307,6 @@ def with_published(table: Table, figures: Sequence[Published]) -> Table:
     return replace(table, published=tuple(figure for figure in figures if (figure.task, figure.metric) in columns))
 
 
-def ranked(systems: Collection[str]) -> list[str]:
-    """Return the systems that are ranked: all but the anchors."""
-    return [system for system in systems if system.partition(" (")[0] not in ANCHORS]
-
-
 def _column(
     measurement: Measurement, card_hash: str, cards: Mapping[str, Mapping[str, Any]], beside: Sequence[Measurement]
 ) -> Column:
@@ -297,22 +316,11 @@ def _column(
     for field in ("split", "probe", "task" if measurement.task else "dataset"):
         if len({getattr(other, field) for other in beside}) > 1:
             title = f"{getattr(measurement, field)} {title}" if field != "probe" else f"{title}, {measurement.probe}"
-    return Column(
-        measurement=measurement,
-        title=title,
-        unit=card["unit"],
-        higher_is_better=card["higher_is_better"],
-        card=card_hash,
-    )
+    better = card["higher_is_better"]
+    return Column(measurement=measurement, title=title, unit=card["unit"], higher_is_better=better, card=card_hash)
 
 
-def _line(system: str, cells: Sequence[Cell | None]) -> Line:
-    found = [cell for cell in cells if cell is not None]
-    notes = tuple(dict.fromkeys(note for cell in found for note in cell.notes))
-    return Line(system=system, cells=tuple(cells), notes=notes)
-
-
-def _cell(rows: Sequence[Row], *, best: bool) -> Cell | None:
+def _cell(rows: Sequence[Row]) -> Cell | None:
     """One cell of the rows that differ in their seed alone; the worst counts of them."""
     if not rows:
         return None
@@ -322,18 +330,15 @@ def _cell(rows: Sequence[Row], *, best: bool) -> Cell | None:
         value=_mean([row.value for row in scored]),
         low=_mean([row.ci_low for row in scored]),
         high=_mean([row.ci_high for row in scored]),
-        spread=stdev(row.value for row in scored) if len(scored) > 1 else _NAN,
+        spread=stdev(row.value for row in scored) if len(scored) > 1 else math.nan,
         n_seeds=len(rows),
-        n_planned=worst.n_planned,
-        n_scored=worst.n_scored,
-        n_failed=worst.n_failed,
+        counts=(worst.n_planned, worst.n_scored, worst.n_failed),
         notes=tuple(dict.fromkeys(note for row in rows for note in row.notes)),
-        best=best and bool(scored),
     )
 
 
 def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else _NAN
+    return sum(values) / len(values) if values else math.nan
 
 
 def _slashed(counts: Counts) -> str:
@@ -350,7 +355,3 @@ def _by_system(profile: Sequence[tuple[str, Counts]]) -> str:
     *rarer, (commonest, several) = sorted(systems.items(), key=lambda found: len(found[1]))
     parts = [f"{_slashed(counts)} for {', '.join(names)}" for counts, names in rarer]
     return ", ".join([*parts, f"{_slashed(commonest)} for {several[0] if len(several) == 1 else 'the others'}"])
-
-
-def _mark(index: int) -> str:
-    return chr(ord("a") + index) if index < 26 else f"n{index + 1}"

@@ -11,7 +11,7 @@ import pytest
 from m2l_bench.report import figure_data, figures
 from m2l_bench.report.curves import draw_training, training_data
 from m2l_bench.report.runs import RunData, read_runs
-from m2l_bench.report.significance import Pairs, ScoreKey, matrix
+from m2l_bench.report.significance import Pairs, matrix
 from m2l_bench.report.style import COLOURS, MARKERS, Interval, Point, save
 from m2l_bench.report.tables import Measurement
 
@@ -30,9 +30,9 @@ def test_data_of_rate_quality() -> None:
         row("pca", "si_sdr", 4.0),
         row("opus:12k", "si_sdr", 99.0, statistic="median"),
     ]
-    points = figure_data.rate_points(
-        rows, CARDS_BY_HASH, dataset=DATASET, metric="si_sdr", against="bit_rate", systems=["pca", "opus:12k"]
-    )
+    made = RunData(tuple(rows), (), CARDS_BY_HASH, ("pca", "opus:12k"), ())
+    x, y = (figure_data.whole(made, DATASET, metric) for metric in ("bit_rate", "si_sdr"))
+    points = figure_data.points(made, x, y)
     assert points == [Point("opus:12k", "opus", Interval(13.0, 12.5, 13.5), Interval(3.0, 2.0, 4.0))]
 
 
@@ -42,10 +42,7 @@ def test_data_of_tradeoff_and_bars(results: RunData) -> None:
         ("genre/noise", "genre/noise", "linear", "test", "accuracy"),
         ("key/noise", "key/noise", "linear", "test", "accuracy"),
     ]
-    mel = Measurement(DATASET, "", "", "", "mel_distance", "mean")
-    points = figure_data.tradeoff_points(
-        results.rows, results.cards, reconstruction=mel, probing=main[0], systems=results.systems
-    )
+    points = figure_data.points(results, figure_data.whole(results, DATASET, "mel_distance"), main[0])
     assert [point.system for point in points] == list(SYSTEMS)
     scores = [
         r.value
@@ -54,15 +51,14 @@ def test_data_of_tradeoff_and_bars(results: RunData) -> None:
     ]
     assert len(scores) == 3  # seeds
     assert points[4].y.value == pytest.approx(np.mean(scores))
-    groups = figure_data.probe_groups(results.rows, results.cards, probe="linear", systems=results.systems)
+    groups = figure_data.probe_groups(results, "linear")
     assert list(groups) == ["genre/noise\nAccuracy", "key/noise\nAccuracy"]
     assert groups["genre/noise\nAccuracy"]["pca"] == points[4].y
 
 
 def test_data_of_confusion(results: RunData) -> None:
-    counts, labels = figure_data.confusion_counts(
-        results.items, task="genre/noise", probe="linear", split="test", system="pca"
-    )
+    genre = Measurement("genre/noise", "genre/noise", "linear", "test", "accuracy", "score")
+    counts, labels = figure_data.confusion_counts(results.items, genre, "pca")
     assert labels == ["jig", "reel", "waltz"]
     assert counts.sum() == 120  # 40 tunes, 3 seeds
     accuracy = np.mean(
@@ -78,8 +74,8 @@ def test_data_of_confusion(results: RunData) -> None:
 
 def test_data_of_learning_curves(results: RunData) -> None:
     main = figure_data.main_measurements(results.rows)[0]
-    curves = figure_data.learning_curves(results.rows, results.cards, main=main, systems=["pca", "opus:12k"])
-    assert list(curves) == ["pca", "opus:12k"]
+    curves = figure_data.learning_curves(results, main)
+    assert list(curves) == [system for system in SYSTEMS if system in curves] and "pca" in curves
     assert [n for n, _ in curves["pca"]] == [10, 20, 40]
     assert curves["pca"][0][1] == pytest.approx((0.5, 0.45, 0.55))
 
@@ -88,7 +84,7 @@ def test_data_of_the_significance_matrix(results: RunData) -> None:
     systems = ["opus:12k", "opus:48k", "pca"]
     for metric, higher in (("si_sdr", True), ("mel_distance", False)):
         differences, p_values = matrix(
-            Pairs(results.items), ScoreKey(DATASET, "", "", "", metric), systems, higher_is_better=higher
+            Pairs(results.items), Measurement(DATASET, metric=metric), systems, higher_is_better=higher
         )
         assert np.array_equal(np.sign(differences[np.triu_indices(3, 1)]), [-1, -1, -1])
         assert np.array_equal(differences, -differences.T, equal_nan=True)
@@ -145,11 +141,13 @@ def test_same_data_same_bytes_whatever_the_settings(tmp_path: Path) -> None:
         for name, figure in drawn().items():
             if name in chosen:
                 save(figure, tmp_path / "b" / name)
-    for path in sorted((tmp_path / "a").iterdir()):
-        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
-        if path.suffix == ".pdf":
-            assert b"CreationDate" not in path.read_bytes()
-            assert path.read_bytes().startswith(b"%PDF")
+    written = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert written == sorted(f"{name}.{suffix}" for name in chosen for suffix in ("pdf", "png"))
+    for name in written:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+    for name in chosen:
+        content = (tmp_path / "a" / f"{name}.pdf").read_bytes()
+        assert content.startswith(b"%PDF") and b"CreationDate" not in content
 
 
 def test_figures_fit_a_column_and_show_their_data() -> None:

@@ -135,15 +135,15 @@ def test_switches_without_a_gap(browser: webdriver.Chrome) -> None:
 
 def test_live_switching_keeps_the_level_and_the_time(browser: webdriver.Chrome) -> None:
     play(browser, 2, 1)
-    heard = np.array(browser.execute_async_script(_RECORD, 1.3))
+    recorded = np.array(browser.execute_async_script(_RECORD, 1.3))
     original = np.array(browser.execute_script("return Array.from(player.buffers[0].getChannelData(0))"))
     block = RATE // 25  # 40 ms
-    levels = np.sqrt(np.mean(heard[: len(heard) // block * block].reshape(-1, block) ** 2, axis=1))
+    levels = np.sqrt(np.mean(recorded[: len(recorded) // block * block].reshape(-1, block) ** 2, axis=1))
     assert levels[1:-1].min() > 0.5 * np.median(levels)
-    # Where in the original is each tenth of a second of what was heard? Its distance to the clock must not move.
+    # Where in the original is each tenth of a second of the recording? Its distance to the clock must not move.
     found = []
-    for start in range(block, len(heard) - RATE // 10, RATE // 10):
-        piece = heard[start : start + RATE // 10]
+    for start in range(block, len(recorded) - RATE // 10, RATE // 10):
+        piece = recorded[start : start + RATE // 10]
         found.append((int(np.argmax(correlate(original, piece, mode="valid"))) - start) / RATE)
     assert len(found) >= 8
     assert np.ptp(found) < 0.020

@@ -22,9 +22,11 @@ from m2l_bench.report.tables import (
     grouped,
     make_table,
     measurement_of,
+    name_datasets,
+    with_bold,
     with_published,
 )
-from m2l_bench.results import Item, Row
+from m2l_bench.results import Item, Row, joined_notes
 
 from .synthetic import CARDS, CARDS_BY_HASH, DATASET, HASH, HOSTILE, card_hash, make_run, row
 
@@ -52,18 +54,22 @@ def small_table(systems: tuple[str, ...] = ("identity", "opus:12k", "pca")) -> T
     rows.append(row("opus:12k", "bit_rate", 13.31, half=0.1))
     columns = sorted({measurement_of(r) for r in rows})
     bold = {(measurement_of(rows[6]), systems[-1])}
-    return make_table(rows, CARDS_BY_HASH, columns, systems=systems, name="small", title="A & B", winners=bold)
+    return with_bold(make_table(rows, CARDS_BY_HASH, columns, systems=systems, name="small", title="A & B"), bold)
 
 
-def test_reads_as_recorded() -> None:
+def texts(table: Table) -> dict[str, str]:
+    return {
+        "md": render.to_markdown(table),
+        "tex": render.to_latex(table),
+        "csv": render.to_csv(table),
+        "html": render.to_html(table),
+    }
+
+
+@pytest.mark.parametrize("suffix", ["md", "tex", "csv", "html"])
+def test_reads_as_recorded(suffix: str) -> None:
     table = with_published(small_table(), [FIGURE])
-    for suffix, text in (
-        ("md", render.to_markdown(table)),
-        ("tex", render.to_latex(table)),
-        ("csv", render.to_csv(table)),
-        ("html", render.to_html(table)),
-    ):
-        assert text == (GOLDEN / f"small.{suffix}").read_text(encoding="utf-8"), suffix
+    assert texts(table)[suffix] == (GOLDEN / f"small.{suffix}").read_text(encoding="utf-8")
 
 
 def test_markdown_fits_80_columns_and_keeps_every_line() -> None:
@@ -138,6 +144,11 @@ def test_failed_and_missing_are_told_apart() -> None:
     assert re.split(r"\s*\|\s*", line.strip("| ")) == ["a", "failed", "-"]
 
 
+def test_a_table_without_columns_is_still_a_table() -> None:
+    text = terminal_table([row("a", "si_sdr", 1.0)], CARDS_BY_HASH, ["lag"], systems=["a"])
+    assert text.splitlines()[:2] == ["| system |", "|--------|"]
+
+
 def test_bold_only_what_survives() -> None:
     def items(system: str, shift: float, n: int) -> list[Item]:
         return [
@@ -157,7 +168,8 @@ def test_bold_only_what_survives() -> None:
         shifts = {"identity": 100.0, "a": 1.0, "b": 2.0, "c": 2.0 + gap}
         rows = [row(system, "si_sdr", shift) for system, shift in shifts.items()]
         pairs = Pairs(item for system, shift in shifts.items() for item in items(system, shift, n))
-        return {system for _, system in winners(pairs, rows, CARDS_BY_HASH, [measurement_of(rows[0])], [list(shifts)])}
+        table = make_table(rows, CARDS_BY_HASH, [measurement_of(rows[0])], systems=list(shifts))
+        return {system for _, system in winners(table, pairs, [list(shifts)])}
 
     assert won(20, 1.0) == {"c"}
     assert won(20, 0.0) == set()  # a tie at the top
@@ -166,17 +178,18 @@ def test_bold_only_what_survives() -> None:
 
 def test_nothing_is_bold_without_scores_of_single_files() -> None:
     rows = [row(s, "fad:musicnn", v, statistic="pooled") for s, v in (("a", 1.0), ("b", 5.0))]
-    assert winners(Pairs([]), rows, CARDS_BY_HASH, [measurement_of(rows[0])], [["a", "b"]]) == set()
+    table = make_table(rows, CARDS_BY_HASH, [measurement_of(rows[0])], systems=["a", "b"])
+    assert winners(table, Pairs([]), [["a", "b"]]) == set()
 
 
 def test_bands_and_groups() -> None:
-    groups, order = bands({"a": 16.0, "b": 16.1, "c": 500.0, "d": float("nan")}, [16, 64], "kbit/s")
-    assert groups == {"a": "up to 16 kbit/s", "b": "16 to 64 kbit/s", "c": "above 64 kbit/s"}
-    table = grouped(small_table(("c", "b", "a", "z")), groups, order=order)
+    groups = bands({"c": 500.0, "a": 16.0, "b": 16.1, "d": float("nan")}, [16, 64, 128], "kbit/s")
+    assert groups == {"up to 16 kbit/s": ["a"], "16 to 64 kbit/s": ["b"], "above 128 kbit/s": ["c"]}
+    table = grouped(small_table(("c", "b", "a", "z")), groups)
     assert [(line.system, line.group) for line in table.lines] == [
         ("a", "up to 16 kbit/s"),
         ("b", "16 to 64 kbit/s"),
-        ("c", "above 64 kbit/s"),
+        ("c", "above 128 kbit/s"),
         ("z", ""),
     ]
     assert "*others*" in render.to_markdown(table)
@@ -191,6 +204,13 @@ def test_published_figures_stay_apart() -> None:
     assert text.index(render.PUBLISHED_HEADING) > text.index("| pca")
     assert "Nobody & Sons 2023, Table 3, 2023-06-11" in text
     assert [r["origin"] for r in render.records(table)].count("published") == 1
+
+
+def test_published_figures_are_escaped_once() -> None:
+    table = with_published(small_table(), [replace(FIGURE, system="A*[<b>")])
+    assert r"| A\*\[&lt;b&gt; " in render.to_markdown(table)
+    assert r"A*{[}\textless{}b\textgreater{} &" in render.to_latex(table)
+    assert "A*[&lt;b&gt;</th>" in render.to_html(table)
 
 
 def test_published_files_are_checked(tmp_path: Path) -> None:
@@ -226,7 +246,7 @@ def test_hostile_names_are_escaped_everywhere() -> None:
     table = make_table(rows, CARDS_BY_HASH, [measurement_of(rows[0])], systems=[hostile, "b"], title=hostile)
     parser = _Tags()
     parser.feed(render.to_html(table))
-    assert not {"img", "script"} & set(parser.tags)
+    assert "table" in parser.tags and not {"img", "script"} & set(parser.tags)
     text = render.to_markdown(table)
     assert "<" not in text
     assert "\u202e" not in text and "\x07" not in text
@@ -254,11 +274,13 @@ def check_latex(text: str) -> None:
         else:
             assert stack.pop() == name
     assert stack == []
-    for spec, body in re.findall(r"\\begin\{tabular\}\{([^\n]*)\}\n(.*?)\\end\{tabular\}", text, flags=re.DOTALL):
+    tabulars = re.findall(r"\\begin\{tabular\}\{([^\n]*)\}\n(.*?)\\end\{tabular\}", text, flags=re.DOTALL)
+    assert tabulars
+    for spec, body in tabulars:
         columns = len(re.sub(r"\{[^}]*\}", "", spec))
-        for line in body.splitlines():
-            if line.endswith(r"\\") and "multicolumn" not in line:
-                assert len(re.findall(r"(?<!\\)&", line)) == columns - 1, line
+        lines = [line for line in body.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
+        assert len(lines) > 1
+        assert [len(re.findall(r"(?<!\\)&", line)) for line in lines] == [columns - 1] * len(lines)
 
 
 def test_latex_keeps_accents_and_says_the_code_point_of_what_it_lacks() -> None:
@@ -354,7 +376,9 @@ def test_a_system_that_could_not_be_loaded_has_a_line_with_its_reason(tmp_path: 
         assert lines and all(set(re.findall(r"failed|[0-9]", line)) == {"failed"} for line in lines), name
         assert re.search(rf"^- [a-z]: {reason}$", text, flags=re.MULTILINE), name
     assert "/ 0 / 40 for lost" in render.to_markdown(tables["probes-linear"])
-    for spec in all_figures(results, pairs, ()):
+    specs = list(all_figures(results, pairs, ()))
+    assert len(specs) > 5
+    for spec in specs:
         figure = spec.draw()
         shown = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
         assert "lost" not in shown, spec.name
@@ -370,3 +394,52 @@ def test_systems_scored_on_different_files_are_compared_on_common_ones(tmp_path:
     whole = read_runs([make_run(tmp_path / "whole", systems=("identity", "pca"), n_clips=16, probes=False)])
     table = next(t for t in all_tables(whole, Pairs(whole.items)) if t.name == "reconstruction-noise")
     assert "both have" not in render.to_markdown(table)
+
+
+def noted(system: str, dataset: str, *notes: str) -> Row:
+    return Row(
+        system=system,
+        fingerprint="f",
+        dataset=dataset,
+        metric="accuracy",
+        statistic="score",
+        card="c",
+        data_hash="d",
+        value=0.5,
+        n_planned=1,
+        n_scored=1,
+        n_failed=0,
+        note=joined_notes(*notes),
+    )
+
+
+def test_notes_are_joined_and_taken_apart() -> None:
+    assert noted("a", "x", "One.", "", "Two.").notes == ("One.", "Two.")
+    assert noted("a", "x").notes == ()
+
+
+def test_a_datasets_caveat_names_it_and_a_systems_stands_once() -> None:
+    cells = [
+        [noted("small", "x", "Rendered.", "Small.")],
+        [noted("small", "y", "Recorded.", "Small.")],
+        [noted("pca", "x", "Rendered.")],
+        [noted("pca", "y", "Recorded.")],
+    ]
+    name_datasets(cells)
+    assert [row.notes for (row,) in cells] == [
+        ("x: Rendered.", "Small."),
+        ("y: Recorded.", "Small."),
+        ("x: Rendered.",),
+        ("y: Recorded.",),
+    ]
+
+
+def test_a_caveat_of_some_of_a_systems_datasets_names_them() -> None:
+    cells = [
+        [noted("a", "x", "Stopped.")],
+        [noted("a", "y", "Stopped.")],
+        [noted("a", "z")],
+        [noted("b", "x")],
+    ]
+    name_datasets(cells)
+    assert [row.notes for (row,) in cells] == [("x: Stopped.",), ("y: Stopped.",), (), ()]

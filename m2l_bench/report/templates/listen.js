@@ -334,7 +334,7 @@ function makeCell(clip, track, at) {
   const label = `Play ${name}, ${clipNames[clip]}${score === null ? "" : `, ${withUnit(score)}`}`;
   const button = element("button", { type: "button", "aria-label": label, "data-place": at });
   button.append(element("span", { class: "name" }, name), element("span", {}, score === null ? "▶" : shown(score)));
-  button.addEventListener("click", () => hear(clip, at));
+  button.addEventListener("click", () => playTrack(clip, at));
   cell.append(button);
   if (blind && at > 0) cell.append(...ratingOf(clip, track, name));
   return cell;
@@ -362,9 +362,9 @@ function say(text) {
   $("status").textContent = text;
 }
 
-async function hear(clip, at, trialOf = "") {
-  trial.hearing = trialOf;
-  for (const id of ["a", "b", "x"]) $(`hear_${id}`).classList.toggle("on", id === trialOf);
+async function playTrack(clip, at, trialOf = "") {
+  trial.playing = trialOf;
+  for (const id of ["a", "b", "x"]) $(`play_${id}`).classList.toggle("on", id === trialOf);
   place = at;
   player.current = stimuli(clip)[at];
   const woken = player.wake(data.clips[clip].rate);
@@ -396,7 +396,7 @@ function makeStimuli() {
   const buttons = stimuli(player.clip).map((track, at) => {
     const button = element("button", { type: "button", role: "radio", "data-place": at }, nameOf(player.clip, at));
     button.disabled = track > 0 && !data.clips[player.clip].has[track - 1];
-    button.addEventListener("click", () => hear(player.clip, at));
+    button.addEventListener("click", () => playTrack(player.clip, at));
     return button;
   });
   $("stimuli").replaceChildren(...buttons);
@@ -467,7 +467,7 @@ function tick() {
 
 async function toggle() {
   if (player.clip < 0) {
-    if (order.length) await hear(order[0], 0);
+    if (order.length) await playTrack(order[0], 0);
     return;
   }
   if (!player.buffers.length) return;
@@ -484,7 +484,7 @@ function step(direction) {
   const tracks = stimuli(player.clip);
   for (let at = place + direction; at >= 0 && at < tracks.length; at += direction)
     if (tracks[at] === 0 || data.clips[player.clip].has[tracks[at] - 1]) {
-      hear(player.clip, at);
+      playTrack(player.clip, at);
       return;
     }
 }
@@ -493,7 +493,7 @@ function stepClip(direction) {
   const at = order.indexOf(player.clip) + direction;
   if (at < 0 || at >= order.length) return;
   while (made <= at) makeRows();
-  hear(order[at], Math.min(place, stimuli(order[at]).length - 1));
+  playTrack(order[at], Math.min(place, stimuli(order[at]).length - 1));
   $("rows").children[at].scrollIntoView({ block: "center" });
 }
 
@@ -524,19 +524,19 @@ function toggleLoop() {
 
 /* ---- A/B/X ---- */
 
-const trial = { x: 0, right: 0, total: 0, hearing: "" };
-const hidingX = () => !$("abx").hidden && trial.hearing === "x";
+const trial = { x: 0, right: 0, total: 0, playing: "" };
+const hidingX = () => !$("abx").hidden && trial.playing === "x";
 
 function newTrial() {
   trial.x = crypto.getRandomValues(new Uint8Array(1))[0] & 1;
-  if (trial.hearing === "x") trial.hearing = "";
+  if (trial.playing === "x") trial.playing = "";
 }
 
-function hearTrial(which) {
+function playTrial(which) {
   if (!player.buffers.length) return;
   const a = Number($("abxa").value);
   const b = Number($("abxb").value);
-  hear(player.clip, { a, b, x: trial.x ? b : a }[which], which);
+  playTrack(player.clip, { a, b, x: trial.x ? b : a }[which], which);
 }
 
 // Probability of at least `right` of `total` correct answers by guessing.
@@ -560,7 +560,7 @@ function answer(isB) {
   const p = guessing(trial.right, trial.total);
   $("abxscore").textContent = `${trial.right} of ${trial.total} right, p = ${p.toFixed(3)}`;
   newTrial();
-  hearTrial("x");
+  playTrial("x");
 }
 
 function resetTrials() {
@@ -628,9 +628,9 @@ const KEYS = {
   "[": loopStart,
   "]": loopEnd,
   l: toggleLoop,
-  a: () => !$("abx").hidden && hearTrial("a"),
-  b: () => !$("abx").hidden && hearTrial("b"),
-  x: () => !$("abx").hidden && hearTrial("x"),
+  a: () => !$("abx").hidden && playTrial("a"),
+  b: () => !$("abx").hidden && playTrial("b"),
+  x: () => !$("abx").hidden && playTrial("x"),
   "?": () => $("help").showModal(),
 };
 
@@ -644,7 +644,7 @@ document.addEventListener("keydown", (event) => {
   if (/^[0-9]$/.test(event.key) && player.clip >= 0) {
     const at = Number(event.key);
     const button = $("stimuli").children[at];
-    if (button && !button.disabled) hear(player.clip, at);
+    if (button && !button.disabled) playTrack(player.clip, at);
   } else if (KEYS[event.key]) KEYS[event.key]();
   else return;
   event.preventDefault();
@@ -681,7 +681,7 @@ $("abxopen").addEventListener("click", () => {
   resetTrials();
   refreshPlayer();
 });
-for (const id of ["a", "b", "x"]) $(`hear_${id}`).addEventListener("click", () => hearTrial(id));
+for (const id of ["a", "b", "x"]) $(`play_${id}`).addEventListener("click", () => playTrial(id));
 for (const id of ["abxa", "abxb"]) $(id).addEventListener("change", resetTrials);
 $("is_a").addEventListener("click", () => answer(false));
 $("is_b").addEventListener("click", () => answer(true));
