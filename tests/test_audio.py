@@ -131,14 +131,14 @@ def test_cycles_of_links_end_and_are_named(linked: Path) -> None:
 
 def test_dangling_links_and_unreadable_folders_are_named(linked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (linked / "gone.wav").symlink_to(linked / "nowhere.wav")
-    listing = Path.iterdir
+    scandir = os.scandir
 
-    def iterdir(folder: Path):
-        if folder.name == "sub":
-            raise PermissionError(13, "Permission denied")
-        return listing(folder)
+    def refuse(folder: str):
+        if Path(folder).name == "sub":
+            raise PermissionError(13, "Permission denied", folder)
+        return scandir(folder)
 
-    monkeypatch.setattr(Path, "iterdir", iterdir)
+    monkeypatch.setattr(os, "scandir", refuse)
     found = audio.scan_audio(linked)
     assert _names(found, linked) == ["a.wav"]
     assert found.skipped == {"gone.wav": "dangling link", "sub": "unreadable folder (Permission denied)"}

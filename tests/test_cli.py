@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 import m2l_bench
 from m2l_bench import audio, console
 from m2l_bench.cli import app
+from m2l_bench.results import read_rows
 
 
 def invoke(*arguments: str):
@@ -108,6 +109,38 @@ def test_list_names_everything(what: str) -> None:
         what
     ] in names
     assert invoke("list", what).exit_code == 0
+
+
+def test_listed_cards_are_those_of_a_run(music_folder: Path, tmp_path: Path, music) -> None:
+    for seed in range(10):
+        audio.write(music_folder / f"more {seed}.wav", music(3 * 44100, seed=seed), 44100)
+    options = ["--system", "opus:24k", "--clips", "0", "--workers", "1"]
+    for metric in ("si_sdr", "mel_distance", "fad:musicnn", "kad:musicnn"):
+        options += ["--metric", metric]
+    result = invoke("run", "--audio", str(music_folder), "--out", str(tmp_path / "run"), *options)
+    assert result.exit_code == 0, result.output
+    rows = read_rows(tmp_path / "run")
+    listed = {line["name"]: line["card"] for line in json.loads(invoke("list", "metrics", "--json").stdout)}
+    assert {(row.metric, row.card) for row in rows} == {
+        (name, listed[name]) for name in ("bit_rate", "si_sdr", "mel_distance", "fad:musicnn", "kad:musicnn")
+    }
+    assert listed["fad:clap"] == "after the download"
+
+
+@pytest.mark.parametrize("kind", console.LISTS)
+def test_lists_fit_the_terminal(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    table, blocks = console.LISTS[kind]()
+    assert table and blocks
+    assert max(len(line) for line in invoke("list", kind).stdout.splitlines()) <= 80
+
+
+def test_the_progress_bar_labels_its_times(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    with console.progress("files", 2) as (_, advance):
+        advance()
+    line = capsys.readouterr().err
+    assert line.index("elapsed") < line.index("left")
 
 
 def test_a_suite_file_runs(music_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
