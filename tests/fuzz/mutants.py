@@ -18,7 +18,6 @@ import h5py
 import numpy as np
 import soundfile
 import torch
-from m2l_bench.latents import DamagedShardWarning, LatentStore, latent_key
 from safetensors.numpy import save
 
 from m2l_bench import audio
@@ -28,6 +27,7 @@ from m2l_bench.music2latent.config import Config
 from m2l_bench.music2latent.network import Music2LatentNetwork
 from m2l_bench.report.clips import read_manifest
 from m2l_bench.results import Item, from_parquet, to_parquet
+from m2l_bench.suite.store import Outcome, Store
 from m2l_bench.suite.suite import read_suite
 from m2l_bench.systems.files import file_decoder
 from m2l_bench.systems.musika.keras_weights import read_layers
@@ -119,10 +119,14 @@ def _written(make: Callable[[Path], object], pattern: str) -> bytes:
         return next(Path(folder).rglob(pattern)).read_bytes()
 
 
-def _shard(folder: Path) -> None:
-    with LatentStore(folder) as store:
-        for i in range(3):
-            store.put(latent_key(f"a{i}", "cd"), np.full((1, 4, 5), i))
+KEYS = [f"{i:064x}" for i in range(3)]
+
+
+def _segment(folder: Path) -> None:
+    store = Store(folder)
+    for i, key in enumerate(KEYS):
+        store.put(key, Outcome({"score": i}, {"latents": np.full((1, 4, 5), i, np.float32)}))
+    store.close()
 
 
 @lru_cache(maxsize=64)
@@ -137,7 +141,7 @@ def good(kind: str) -> bytes:
         "labels.csv": lambda: TABLE,
         "manifest.json": _clips,
         "items.parquet": _results,
-        "shard.parquet": lambda: _written(_shard, "*.parquet"),
+        "store.seg": lambda: _written(_segment, "*.seg"),
         "model.safetensors": lambda: _written(
             lambda p: save_checkpoint(p / "a.safetensors", tiny(), TINY), "*.safetensors"
         ),
@@ -148,19 +152,14 @@ def good(kind: str) -> bytes:
     }[kind]()
 
 
-def _read_shard(path: Path) -> None:
-    store = LatentStore(path.parent / "store")
-    folder = path.parent / "store" / "float32" / "cd"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "shard.parquet").write_bytes(path.read_bytes())
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DamagedShardWarning)
-        store.verify()
-        for key in store.keys():  # noqa: SIM118 (a store is no mapping)
-            try:
-                store.get(key)
-            except KeyError:  # damaged: its latents count as missing, as documented
-                continue
+def _read_segment(path: Path) -> None:
+    folder = path.parent / "store"
+    (folder / "segments").mkdir(parents=True, exist_ok=True)
+    (folder / "segments" / "a.seg").write_bytes(path.read_bytes())
+    store = Store(folder)
+    for key in KEYS:
+        store.get(key)  # None where it is damaged
+    store.close()
 
 
 def _read_table(path: Path) -> None:
@@ -178,7 +177,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "labels.csv": _read_table,
     "manifest.json": lambda path: read_manifest(path.parent),
     "items.parquet": lambda path: from_parquet(path, Item),
-    "shard.parquet": _read_shard,
+    "store.seg": _read_segment,
     "model.safetensors": lambda path: load_checkpoint(path).network(),
     "latents.safetensors": lambda path: file_decoder(_pca())(path, path.parent / "back.wav"),
     "model.pt": read_weights,

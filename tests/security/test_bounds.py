@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from zlib import crc32
 
 import h5py
 import numpy as np
@@ -14,7 +15,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
-from m2l_bench.latents import DamagedShardWarning, LatentStore, latent_key
 from safetensors.numpy import save_file
 
 from m2l_bench import audio
@@ -22,6 +22,7 @@ from m2l_bench.audio import AudioError
 from m2l_bench.files.untrusted import parse_json
 from m2l_bench.music2latent.config import PUBLISHED, Config
 from m2l_bench.results import Item, from_parquet, to_parquet
+from m2l_bench.suite.store import Outcome, Store
 from m2l_bench.suite.suite import read_suite
 from m2l_bench.systems.features import MfccChroma
 from m2l_bench.systems.files import file_decoder
@@ -117,22 +118,25 @@ def test_results_of_other_kinds(tmp_path: Path) -> None:
         from_parquet(tmp_path / "none.parquet", Item)
 
 
-@pytest.mark.parametrize("options", [{"compression": "gzip", "use_dictionary": False}, {}])
-def test_shards_that_grow_count_as_damaged(options: dict[str, object], tmp_path: Path) -> None:
-    key = latent_key("ab", "cd")
-    values = np.zeros(1 << 20, np.float32)
-    columns = {
-        "audio": ["ab"], "system": ["cd"], "settings": [key.settings],
-        **{name: pa.array([n], pa.int32()) for name, n in (("streams", 1), ("dim", 1), ("frames", 1 << 20))},
-        "values": pa.array([values], pa.list_(pa.float32())),
-    }  # fmt: skip
-    (tmp_path / "float32" / "cd").mkdir(parents=True)
-    table = pa.table(columns)
-    if not options:  # several latents a row group: reading one would read all
-        table, options = pa.concat_tables([table, table]), {"compression": "none", "use_dictionary": False}
-    pq.write_table(table, tmp_path / "float32" / "cd" / "x.parquet", **options)
-    with pytest.warns(DamagedShardWarning, match="no more than its|one record a row group"):
-        assert key not in LatentStore(tmp_path)
+@pytest.mark.parametrize("place", ["header", "shape"])
+def test_outcomes_that_claim_more_than_their_segment_holds(place: str, tmp_path: Path) -> None:
+    key = "ab" * 32
+    store = Store(tmp_path)
+    store.put(key, Outcome({}, {"latents": np.zeros((1, 64, 2), np.float32)}))
+    store.close()
+    (segment,) = (tmp_path / "segments").iterdir()
+    content = bytearray(segment.read_bytes())
+    if place == "header":  # the length of the arrays: 8 bytes before the last checksum
+        end = content.index(b'{"value"')
+        content[end - 12 : end - 4] = (1 << 40).to_bytes(8, "little")
+    else:  # with a right checksum
+        end = content.index(b'{"value"')
+        length = int.from_bytes(content[end - 20 : end - 16], "little")
+        text = bytes(content[end : end + length]).replace(b"[1,64,2]", b"[9,64,2]")
+        content[end : end + length] = text
+        content[end - 16 : end - 12] = crc32(text, crc32(bytes.fromhex(key))).to_bytes(4, "little")
+    segment.write_bytes(content)
+    assert Store(tmp_path).get(key) is None
 
 
 @pytest.mark.parametrize(
