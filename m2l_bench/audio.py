@@ -3,7 +3,7 @@
 Conventions
 -----------
 Audio is a float32 array ``(channels, samples)`` with values nominally in [-1, 1]. Files are decoded with libsndfile
-(WAV, FLAC, AIFF, MP3, Ogg Vorbis, Ogg Opus); a lossy file may decode to values slightly outside [-1, 1] and is left so.
+(WAV, FLAC, AIFF, MP3, Ogg Vorbis, Ogg Opus); lossy files may decode to values slightly outside [-1, 1], which are kept.
 Sample rates are in Hz, positions and lengths in samples per channel ("frames" of libsndfile).
 Every error in a file raises :class:`AudioError`, whose message names the file, the constraint and the value found.
 
@@ -49,23 +49,11 @@ class AudioError(ValueError):
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """The header of an audio file.
-
-    Attributes
-    ----------
-    sample_rate : int
-        Hz.
-    channels : int
-    n_samples : int
-        Samples per channel.
-    format : str
-        libsndfile's container and coding, such as ``"OGG/OPUS"``.
-    """
+    """The header of an audio file: sample rate in Hz, number of channels, samples per channel."""
 
     sample_rate: int
     channels: int
     n_samples: int
-    format: str
 
     @property
     def duration(self) -> float:
@@ -76,7 +64,7 @@ class AudioInfo:
 def info(path: str | os.PathLike[str]) -> AudioInfo:
     """Read a file's header; AudioError if it is missing, empty, truncated, not audio, or has no channels or samples."""
     with _open(path) as file:
-        return AudioInfo(file.samplerate, file.channels, file.frames, f"{file.format}/{file.subtype}")
+        return AudioInfo(file.samplerate, file.channels, file.frames)
 
 
 def load(
@@ -188,7 +176,7 @@ def refuse_oversize(what: str, channels: int, n_samples: int) -> None:
 
 
 def fit_length(audio: np.ndarray, n_samples: int) -> np.ndarray:
-    """Cut or zero-pad the end of the last axis to exactly `n_samples`."""
+    """Cut or zero-pad the end of the last axis to `n_samples`."""
     missing = n_samples - audio.shape[-1]
     if missing <= 0:
         return audio[..., :n_samples]
@@ -201,12 +189,12 @@ def write(path: str | os.PathLike[str], audio: np.ndarray, sample_rate: int, *, 
     Parameters
     ----------
     path : path-like
-        Its folder is made where missing; an existing file is replaced.
+        Its folder is created if missing; an existing file is replaced.
     audio : np.ndarray, (channels, samples) or (samples,)
     sample_rate : int
         Hz.
     subtype : str, optional
-        libsndfile's coding; 32-bit float for WAV (nothing is rounded), 24 bit for FLAC, else the format's default.
+        libsndfile's coding; by default 32-bit float for WAV, 24 bit for FLAC, else the format's default.
     """
     path = Path(path)
     subtypes = {".wav": "FLOAT", ".flac": "PCM_24", ".opus": "OPUS"}

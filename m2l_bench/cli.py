@@ -116,7 +116,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run systems on music and tasks, and write a report."""
-    from m2l_bench.suite.suite import default_metrics, make_suite, read_suite
+    from m2l_bench.suite.suite import make_suite, read_suite
 
     base = read_suite(suite) if suite else make_suite({})
     given = {"systems": system, "metrics": metric, "audio": audio, "tasks": task, "probes": probe}
@@ -129,8 +129,7 @@ def run(
         elif (audio or metric) and not (task or probe):
             chosen["tasks"] = ()
         if audio and not metric:
-            chosen["metrics"], note = default_metrics(audio)
-            typer.echo(note, err=True, nl=bool(note))
+            chosen["metrics"] = _default_metrics(audio)
     if device:
         from m2l_bench.music2latent.device import pick_device
 
@@ -208,13 +207,12 @@ def score(
     as_json: AsJson = False,
 ) -> None:
     """Score existing reconstructions against the originals."""
-    from m2l_bench.suite.suite import default_metrics, folder_entry, make_suite
+    from m2l_bench.suite.suite import folder_entry, make_suite
 
     entries = [folder_entry(text) for text in systems]
     if not reference.is_dir():
         raise ValueError(f"{reference}: must be a folder of originals, no such folder")
-    metrics, note = (metric, "") if metric else default_metrics([str(reference)])
-    typer.echo(note, err=True, nl=bool(note))
+    metrics = metric or _default_metrics([str(reference)])
     content = {"name": "score", "systems": entries, "audio": [str(reference)], "metrics": metrics, "tasks": ()}
     chosen = make_suite(content | {"max_length_difference": max_length_difference}, source="command line")
     _run(chosen, out, _local(workers=workers, timeout=timeout), clips, as_json, retry_failed=retry_failed)
@@ -318,8 +316,8 @@ def decode(
     from m2l_bench.audio import AUDIO_SUFFIXES
     from m2l_bench.systems.files import file_decoder
 
-    decoder = file_decoder(_loaded(system, checkpoint, seed, device))
-    _convert(source, target, AUDIO_SUFFIXES, decoder, skip_existing=skip_existing)
+    decoder = file_decoder(_loaded(system, checkpoint, seed, device), skip_existing=skip_existing)
+    _convert(source, target, AUDIO_SUFFIXES, decoder)
 
 
 @app.command(name="list")
@@ -333,6 +331,14 @@ def list_(
         print(json.dumps(table, indent=2))
     else:
         console.print_blocks(blocks)
+
+
+def _default_metrics(folders: list[str]) -> tuple[str, ...]:
+    from m2l_bench.suite.suite import default_metrics
+
+    metrics, note = default_metrics(folders)
+    typer.echo(note, err=True, nl=bool(note))
+    return metrics
 
 
 def _local(*, workers: int | None, device: str | None = None, **limits: Any) -> Engine:
@@ -393,14 +399,7 @@ def _loaded(system: str, checkpoint: str | None, seed: int, device: str | None) 
     return SystemSpec(system=system, checkpoint=checkpoint, device=device, seed=seed).load()
 
 
-def _convert(
-    source: Path,
-    target: Path,
-    suffixes: tuple[str, ...],
-    convert: Callable[[Path, Path], None],
-    *,
-    skip_existing: bool = False,
-) -> None:
+def _convert(source: Path, target: Path, suffixes: tuple[str, ...], convert: Callable[[Path, Path], None]) -> None:
     """Convert one file, or every file of a folder into the first suffix; existing files stay, failures are printed."""
     from m2l_bench.audio import scan_audio
     from m2l_bench.systems.files import DoneError
@@ -424,8 +423,6 @@ def _convert(
     with console.progress("files", len(pairs)) as (_, advance):
         for given, written in pairs:
             try:
-                if skip_existing and written.exists():
-                    raise DoneError
                 convert(given, written)
             except DoneError:
                 done += 1

@@ -102,8 +102,8 @@ def _keras() -> bytes:
 
 
 def _latents() -> bytes:
-    said = {"fingerprint": _pca().fingerprint, "sample_rate": "44100", "n_samples": "8000", "channels": "1"}
-    return save({"latents": np.ones((1, 64, 2), np.float32)}, said)
+    metadata = {"fingerprint": _pca().fingerprint, "sample_rate": "44100", "n_samples": "8000", "channels": "1"}
+    return save({"latents": np.ones((1, 64, 2), np.float32)}, metadata)
 
 
 @lru_cache

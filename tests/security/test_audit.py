@@ -54,10 +54,10 @@ def test_what_is_installed_passes(audit: ModuleType, capsys: pytest.CaptureFixtu
 
 def test_a_vulnerability_with_a_fix_fails(audit: ModuleType, monkeypatch, capsys) -> None:
     fault = {"id": "PYSEC-1", "fix_versions": ["9"]}
-    unmended = {"name": "b", "version": "1", "vulns": [{"id": "PYSEC-2", "fix_versions": []}]}
+    unfixed = {"name": "b", "version": "1", "vulns": [{"id": "PYSEC-2", "fix_versions": []}]}
     skipped = {"name": "c", "skip_reason": "not found"}
     found = audit.parse_answer(
-        json.dumps({"dependencies": [{"name": "a", "version": "1", "vulns": [fault]}, unmended, skipped]})
+        json.dumps({"dependencies": [{"name": "a", "version": "1", "vulns": [fault]}, unfixed, skipped]})
     )
     assert found.n_asked == 2 and found.known == [("a", "1", "PYSEC-1", "9"), ("b", "1", "PYSEC-2", "")]
     monkeypatch.setattr(sys, "argv", ["audit.py"])

@@ -59,8 +59,8 @@ def test_a_small_file_that_claims_hours_takes_no_memory(n_samples: int, message:
     _claim(tmp_path / "bomb.flac", n_samples)
     command = [sys.executable, "-c", MEASURE, str(tmp_path / "bomb.flac")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    said, megabytes = done.stdout.splitlines()
-    assert "bomb.flac" in said and message in said and int(megabytes) < 100, done
+    output, megabytes = done.stdout.splitlines()
+    assert "bomb.flac" in output and message in output and int(megabytes) < 100, done
 
 
 def test_a_day_of_silence_is_refused_and_its_excerpts_are_read(tmp_path: Path) -> None:
@@ -162,8 +162,8 @@ def test_models_that_no_machine_holds(change: dict[str, object], message: str) -
 @pytest.mark.parametrize("change", [{"sample_rate": "0"}, {"n_samples": "1000000000000"}, {"n_samples": "-1"}])
 def test_latents_that_claim_hours(change: dict[str, str], tmp_path: Path) -> None:
     system = Pca()
-    said = {"fingerprint": system.fingerprint, "sample_rate": "44100", "n_samples": "4096"} | change
-    save_file({"latents": np.zeros((1, 64, 1), np.float32)}, tmp_path / "a.safetensors", said)
+    metadata = {"fingerprint": system.fingerprint, "sample_rate": "44100", "n_samples": "4096"} | change
+    save_file({"latents": np.zeros((1, 64, 1), np.float32)}, tmp_path / "a.safetensors", metadata)
     with pytest.raises(ValueError, match=r"a\.safetensors"):
         file_decoder(system)(tmp_path / "a.safetensors", tmp_path / "a.wav")
 
@@ -174,8 +174,8 @@ def test_latents_that_claim_hours(change: dict[str, str], tmp_path: Path) -> Non
 )
 def test_latents_that_are_none(latents: np.ndarray, tmp_path: Path) -> None:
     system = Pca()
-    said = {"fingerprint": system.fingerprint, "sample_rate": "44100", "n_samples": "4096"}
-    save_file({"latents": latents}, tmp_path / "a.safetensors", said)
+    metadata = {"fingerprint": system.fingerprint, "sample_rate": "44100", "n_samples": "4096"}
+    save_file({"latents": latents}, tmp_path / "a.safetensors", metadata)
     with pytest.raises(ValueError, match=r"latents must (be|decode to) finite"):
         file_decoder(system)(tmp_path / "a.safetensors", tmp_path / "a.wav")
 
