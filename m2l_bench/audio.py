@@ -24,16 +24,8 @@ import soxr
 
 from m2l_bench.files.disk import write_atomic
 
-_FORMATS = {  # libsndfile's name of the container by suffix
-    ".wav": "WAV",
-    ".flac": "FLAC",
-    ".mp3": "MP3",
-    ".ogg": "OGG",
-    ".oga": "OGG",
-    ".opus": "OGG",
-    ".aif": "AIFF",
-    ".aiff": "AIFF",
-}
+_FORMATS = {".wav": "WAV", ".flac": "FLAC", ".mp3": "MP3"}  # suffix -> libsndfile's name of the container
+_FORMATS |= dict.fromkeys((".ogg", ".oga", ".opus"), "OGG") | dict.fromkeys((".aif", ".aiff"), "AIFF")
 AUDIO_SUFFIXES = tuple(_FORMATS)
 # A header with other values is damaged or hostile.
 MAX_CHANNELS = 64

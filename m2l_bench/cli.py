@@ -374,8 +374,8 @@ def _report(result: RunResult, n_clips: int, engine: Engine) -> None:
     from m2l_bench.results import add_checksums
     from m2l_bench.suite.run import render_clips
 
-    ranking = [name for name in ("mel_distance", *HEADLINE_METRICS) if isinstance(METRICS[name], PairMetric)]
-    metric = next((name for name in ranking if name in result.cards), None)
+    measured = [name for name in ("mel_distance", *HEADLINE_METRICS) if name in result.cards]
+    metric = next((name for name in measured if isinstance(METRICS[name], PairMetric)), None)
     if metric and n_clips and result.plan.data:
         better = bool(result.cards[metric].higher_is_better)
         clips = (

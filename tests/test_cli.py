@@ -1,4 +1,4 @@
-"""The command line as a user meets it: output, exit codes, one-line errors, quick help."""
+"""The command line: output, exit codes, one-line errors, help."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def invoke(*arguments: str):
     return CliRunner().invoke(app, list(arguments))
 
 
-def test_run_prints_a_table_and_where_everything_lies(music_folder: Path, tmp_path: Path) -> None:
+def test_run_prints_a_table_and_the_run_folder(music_folder: Path, tmp_path: Path) -> None:
     arguments = ("run", "--audio", str(music_folder), "--system", "identity", "--system", "mp3:64k")
     first = invoke(*arguments, "--out", str(tmp_path / "run"), "--workers", "1")
     assert first.exit_code == 0, first.output

@@ -1,4 +1,4 @@
-"""Damaged files for every reader of the package, and what each may do with them.
+"""Damaged files for every reader of the package, and the results that are allowed.
 
 A case is a pure function of (kind, seed): a good file of that kind, changed one to six times. A reader may succeed, or
 raise ValueError whose message names the file; anything else is a finding.
@@ -131,7 +131,7 @@ def _segment(folder: Path) -> None:
 
 @lru_cache(maxsize=64)
 def good(kind: str) -> bytes:
-    """A whole file of a kind."""
+    """Make an undamaged file of a kind."""
     if kind in AUDIO:
         return _audio(kind)
     tiny = Music2LatentNetwork(TINY).state_dict
@@ -188,7 +188,7 @@ KINDS = tuple(READERS)
 
 
 def mutant(kind: str, seed: int) -> bytes:
-    """Case number `seed` of a kind."""
+    """Make the damaged file number `seed` of a kind."""
     chance = random.Random(f"{kind} {seed}")
     data, text = bytearray(good(kind)), kind.endswith((".toml", ".csv", ".json"))
     for _ in range(chance.choice((1, 1, 1, 2, 3, 6))):
@@ -227,7 +227,7 @@ def _change(data: bytearray, chance: random.Random, text: bool) -> None:
 
 
 def cases(n: int, *, start: int = 0) -> Iterator[tuple[int, str, int]]:
-    """(number, kind, seed), audio and everything else in turn."""
+    """Yield (number, kind, seed), audio and other kinds in turn."""
     others = [kind for kind in KINDS if kind not in AUDIO]
     sounds = list(AUDIO)
     for number in range(start, n):
@@ -240,14 +240,14 @@ def cases(n: int, *, start: int = 0) -> Iterator[tuple[int, str, int]]:
 
 
 def prepare(folder: Path) -> None:
-    """The files that tables and manifests name."""
+    """Write the files that tables and manifests name."""
     for name in ("a.wav", "b.wav", "c/d.wav"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(folder / name, np.zeros(80), 8000)
 
 
 def finding(kind: str, seed: int, folder: Path) -> str | None:
-    """Read one case; what it did that it must not do, or None."""
+    """Read one case; return a description of what went wrong, or None."""
     path = folder / kind
     path.write_bytes(mutant(kind, seed))
     (folder / "back.wav").unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What a file claims is bounded before memory is asked for: audio, tables of results, latents, models, nested text."""
+"""Sizes that a file claims are checked before memory is allocated: audio, results, outcomes, latents, models, text."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ print((peak_memory() - before) // 2**20)
 
 
 def _claim(path: Path, n_samples: int) -> None:
-    """Write a FLAC file whose header claims so many samples."""
+    """Write a FLAC file whose header claims `n_samples` samples."""
     soundfile.write(path, np.zeros(48000), 48000)
     content = bytearray(path.read_bytes())
     # STREAMINFO: the low 36 bits of bytes 18 to 25 of the file are the number of samples.
@@ -76,7 +76,7 @@ def test_a_day_of_silence_is_refused_and_its_excerpts_are_read(tmp_path: Path) -
     assert excerpt.shape == (1, 4000) and rate == 4000
 
 
-def test_the_bound_can_be_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_limit_can_be_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     soundfile.write(tmp_path / "a.wav", np.zeros((1000, 2)), 8000)
     monkeypatch.setenv("M2L_BENCH_MAX_SAMPLES", "2000")
     assert audio.load(tmp_path / "a.wav")[0].shape == (2, 1000)
@@ -90,7 +90,7 @@ def test_the_bound_can_be_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("rate", [1, 99, 1_000_001, 2**31 - 1])
-def test_rates_that_are_none(rate: int, tmp_path: Path) -> None:
+def test_invalid_sample_rates(rate: int, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.zeros(100), rate)
     with pytest.raises(AudioError, match=f"must be 100 to 1000000 Hz, got {rate}"):
         audio.info(tmp_path / "a.wav")
@@ -108,7 +108,7 @@ def test_results_that_claim_more_records_than_bytes(tmp_path: Path) -> None:
         from_parquet(tmp_path / "items.parquet", Item)
 
 
-def test_results_of_other_kinds(tmp_path: Path) -> None:
+def test_results_with_columns_of_other_types(tmp_path: Path) -> None:
     names = pq.read_table(pa.BufferReader(to_parquet([ITEM], Item))).column_names
     pq.write_table(pa.table({name: [b"\xff"] for name in names}), tmp_path / "items.parquet")
     with pytest.raises(ValueError, match="must have columns of the kinds"):
@@ -154,7 +154,7 @@ def test_outcomes_that_claim_more_than_their_segment_holds(place: str, tmp_path:
         ([], "config must be an object"),
     ],
 )
-def test_models_that_no_machine_holds(change: dict[str, object], message: str) -> None:
+def test_models_of_unreasonable_size(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Config.from_dict(PUBLISHED.to_dict() | change if isinstance(change, dict) else change)
 
@@ -172,7 +172,7 @@ def test_latents_that_claim_hours(change: dict[str, str], tmp_path: Path) -> Non
     "latents",
     [np.zeros((64, 1), np.float32), np.full((1, 64, 1), np.nan, np.float32)],
 )
-def test_latents_that_are_none(latents: np.ndarray, tmp_path: Path) -> None:
+def test_invalid_latents(latents: np.ndarray, tmp_path: Path) -> None:
     system = Pca()
     metadata = {"fingerprint": system.fingerprint, "sample_rate": "44100", "n_samples": "4096"}
     save_file({"latents": latents}, tmp_path / "a.safetensors", metadata)
@@ -181,7 +181,7 @@ def test_latents_that_are_none(latents: np.ndarray, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("trap", ["huge", "external", "link", "virtual", "text"])
-def test_keras_files_that_reach_out_or_grow(trap: str, tmp_path: Path) -> None:
+def test_keras_files_with_links_or_false_sizes(trap: str, tmp_path: Path) -> None:
     (tmp_path / "other").write_bytes(bytes(400))
     with h5py.File(tmp_path / "trap.h5", "w") as file:
         file.attrs["layer_names"] = ["conv2d"]

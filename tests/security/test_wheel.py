@@ -1,4 +1,4 @@
-"""What ships: a wheel is built and its contents, licence and start are checked."""
+"""Build a wheel and check its contents, licence and start."""
 
 from __future__ import annotations
 
