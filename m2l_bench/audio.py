@@ -3,13 +3,12 @@
 Conventions
 -----------
 Audio is a float32 array ``(channels, samples)`` with values nominally in [-1, 1]. Files are decoded with libsndfile
-(WAV, FLAC, AIFF, MP3, Ogg Vorbis, Ogg Opus); a lossy file may decode to values slightly outside [-1, 1] and is left so.
+(WAV, FLAC, AIFF, MP3, Ogg Vorbis, Ogg Opus); lossy files may decode to values slightly outside [-1, 1], which are kept.
 Sample rates are in Hz, positions and lengths in samples per channel ("frames" of libsndfile).
 Every error in a file raises :class:`AudioError`, whose message names the file, the constraint and the value found.
 
-A signal is held in memory as a whole, so its size is bounded: decoded or resampled, it may have ``MAX_SAMPLES`` samples over
-all channels (1 GiB; 50 minutes of 44.1 kHz stereo); ``M2L_BENCH_MAX_SAMPLES`` sets another bound. Excerpts of longer
-files can be read.
+A signal is held in memory as a whole. Decoded or resampled, it may have at most ``MAX_SAMPLES`` samples over all channels
+(1 GiB; 50 minutes of 44.1 kHz stereo); ``M2L_BENCH_MAX_SAMPLES`` sets another limit. Excerpts of longer files can be read.
 """
 
 from __future__ import annotations
@@ -25,48 +24,28 @@ import soxr
 
 from m2l_bench.files.disk import write_atomic
 
-_FORMATS = {  # libsndfile's name of the container by suffix
-    ".wav": "WAV",
-    ".flac": "FLAC",
-    ".mp3": "MP3",
-    ".ogg": "OGG",
-    ".oga": "OGG",
-    ".opus": "OGG",
-    ".aif": "AIFF",
-    ".aiff": "AIFF",
-}
+_FORMATS = {".wav": "WAV", ".flac": "FLAC", ".mp3": "MP3"}  # suffix -> libsndfile's name of the container
+_FORMATS |= dict.fromkeys((".ogg", ".oga", ".opus"), "OGG") | dict.fromkeys((".aif", ".aiff"), "AIFF")
 AUDIO_SUFFIXES = tuple(_FORMATS)
-# A header that claims more is damaged or hostile.
+# A header with other values is damaged or hostile.
 MAX_CHANNELS = 64
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 100, 1_000_000
-# A few kilobytes of FLAC can claim days of silence; what does not fit is refused before memory is asked for.
+# A few kilobytes of FLAC can claim days of silence: checked before memory is allocated.
 MAX_SAMPLES = 1 << 28
 _LIMIT_VARIABLE = "M2L_BENCH_MAX_SAMPLES"
 
 
 class AudioError(ValueError):
-    """An audio file or array that cannot be used; the message names it, the constraint and the value."""
+    """An audio file or array that cannot be used."""
 
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """The header of an audio file.
-
-    Attributes
-    ----------
-    sample_rate : int
-        Hz.
-    channels : int
-    n_samples : int
-        Samples per channel.
-    format : str
-        libsndfile's container and coding, such as ``"OGG/OPUS"``.
-    """
+    """The header of an audio file: sample rate in Hz, number of channels, samples per channel."""
 
     sample_rate: int
     channels: int
     n_samples: int
-    format: str
 
     @property
     def duration(self) -> float:
@@ -75,23 +54,9 @@ class AudioInfo:
 
 
 def info(path: str | os.PathLike[str]) -> AudioInfo:
-    """Read a file's header.
-
-    Parameters
-    ----------
-    path : path-like
-
-    Returns
-    -------
-    AudioInfo
-
-    Raises
-    ------
-    AudioError
-        If the file is missing, empty, not audio, has no channels or no samples.
-    """
+    """Read a file's header; AudioError if it is missing, empty, truncated, not audio, or has no channels or samples."""
     with _open(path) as file:
-        return AudioInfo(file.samplerate, file.channels, file.frames, f"{file.format}/{file.subtype}")
+        return AudioInfo(file.samplerate, file.channels, file.frames)
 
 
 def load(
@@ -126,7 +91,7 @@ def load(
     ------
     AudioError
         If the file is missing, empty, truncated, not audio, without channels, holds NaN or infinite samples,
-        is shorter than `min_samples`, does not hold the excerpt, or is larger than the bound above.
+        is shorter than `min_samples`, does not hold the excerpt, or is larger than the limit above.
     """
     with _open(path) as file:
         wanted = file.frames - start if n_samples is None else n_samples
@@ -190,8 +155,11 @@ def resample(audio: np.ndarray, from_rate: int, to_rate: int, *, n_samples: int 
 
 
 def refuse_oversize(what: str, channels: int, n_samples: int) -> None:
-    """Raise AudioError where a signal would have more samples than the bound of this module's conventions."""
-    limit = max_samples()
+    """Raise AudioError if a signal has more than ``MAX_SAMPLES``, or ``M2L_BENCH_MAX_SAMPLES``, samples over all channels."""
+    text = os.environ.get(_LIMIT_VARIABLE, str(MAX_SAMPLES))
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise ValueError(f"{_LIMIT_VARIABLE} must be a number of samples, got {text!r}")
+    limit = int(text)
     if channels * n_samples > limit:
         raise AudioError(
             f"{what}: too long, must have at most {limit} samples over all channels, got {channels} x {n_samples}; "
@@ -199,16 +167,8 @@ def refuse_oversize(what: str, channels: int, n_samples: int) -> None:
         )
 
 
-def max_samples() -> int:
-    """``M2L_BENCH_MAX_SAMPLES``, or ``MAX_SAMPLES``."""
-    text = os.environ.get(_LIMIT_VARIABLE, str(MAX_SAMPLES))
-    if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise ValueError(f"{_LIMIT_VARIABLE} must be a number of samples, got {text!r}")
-    return int(text)
-
-
 def fit_length(audio: np.ndarray, n_samples: int) -> np.ndarray:
-    """Cut or zero-pad the end of the last axis to exactly `n_samples`."""
+    """Cut or zero-pad the end of the last axis to `n_samples`."""
     missing = n_samples - audio.shape[-1]
     if missing <= 0:
         return audio[..., :n_samples]
@@ -221,12 +181,12 @@ def write(path: str | os.PathLike[str], audio: np.ndarray, sample_rate: int, *, 
     Parameters
     ----------
     path : path-like
-        Its folder is made where missing; an existing file is replaced.
+        Its folder is created if missing; an existing file is replaced.
     audio : np.ndarray, (channels, samples) or (samples,)
     sample_rate : int
         Hz.
     subtype : str, optional
-        libsndfile's coding; 32-bit float for WAV (nothing is rounded), 24 bit for FLAC, else the format's default.
+        libsndfile's coding; by default 32-bit float for WAV, 24 bit for FLAC, else the format's default.
     """
     path = Path(path)
     subtypes = {".wav": "FLOAT", ".flac": "PCM_24", ".opus": "OPUS"}
@@ -279,110 +239,92 @@ def scan_audio(folder: str | os.PathLike[str]) -> AudioListing:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise AudioError(f"{folder}: must be a folder, got {'a file' if folder.exists() else 'nothing there'}")
+        raise AudioError(f"{folder}: must be a folder, got {'a file' if folder.exists() else 'no such folder'}")
+    real = folder.resolve()
     skipped: dict[str, str] = {}
-    files: list[tuple[bool, Path]] = []  # (reached through a link, path)
-    linked: list[Path] = []  # links to folders, followed once all real folders are listed
-    visited: set[Path] = set()
+    found: list[tuple[bool, str, Path]] = []  # (reached through a link, relative path, real path)
+    pending, visited = [folder], set[Path]()  # links to folders are followed once all real folders are listed
 
     def name(path: Path) -> str:
         return path.relative_to(folder).as_posix()
 
-    def walk(place: Path, through_link: bool) -> None:
-        real = place.resolve()
-        if real in visited:
-            skipped[name(place)] = "link to a folder that is listed already"
-            return
-        visited.add(real)
-        try:
-            entries = sorted(entry for entry in place.iterdir() if not entry.name.startswith("."))
-        except OSError as error:
-            if place == folder:
-                raise AudioError(f"{folder}: must be a readable folder ({error.strerror})") from error
-            skipped[name(place)] = f"unreadable folder ({error.strerror})"
-            return
-        for entry in entries:
-            is_link = entry.is_symlink()
-            if entry.is_dir():
-                if is_link:
-                    linked.append(entry)
-                else:
-                    walk(entry, through_link)
-            elif is_link and not entry.exists():
-                skipped[name(entry)] = "dangling link"
-            elif entry.suffix.lower() in AUDIO_SUFFIXES:
-                files.append((through_link or is_link, entry))
+    def unreadable(error: OSError) -> None:
+        if Path(error.filename) == folder:
+            raise AudioError(f"{folder}: must be a readable folder ({error.strerror})") from error
+        skipped[name(Path(error.filename))] = f"unreadable folder ({error.strerror})"
 
-    walk(folder, False)
-    while linked:
-        linked.sort(key=name)
-        walk(linked.pop(0), True)
-    listed: dict[Path, Path] = {}
-    for _, path in sorted(files, key=lambda file: (file[0], name(file[1]))):
-        first = listed.setdefault(path.resolve(), path)
-        if first != path:
-            skipped[name(path)] = f"link to {name(first)}, which is listed already"
-    return AudioListing(sorted(listed.values(), key=name), dict(sorted(skipped.items())))
+    while pending:
+        pending.sort(key=name)
+        for place, folders, files in os.walk(pending.pop(0), onerror=unreadable):
+            here = Path(place)
+            if here.resolve() in visited:
+                skipped[name(here)] = "link to a folder that is listed already"
+                folders.clear()
+                continue
+            visited.add(here.resolve())
+            folders[:] = [entry for entry in folders if not entry.startswith(".")]
+            pending += [here / entry for entry in folders if (here / entry).is_symlink()]
+            for path in (here / entry for entry in files if not entry.startswith(".")):
+                if not path.exists():
+                    skipped[name(path)] = "dangling link"
+                elif path.suffix.lower() in AUDIO_SUFFIXES:
+                    found.append((path.resolve() != real / name(path), name(path), path.resolve()))
+    listed: dict[Path, str] = {}
+    for _, relative, target in sorted(found):
+        first = listed.setdefault(target, relative)
+        if first != relative:
+            skipped[relative] = f"link to {first}, which is listed already"
+    return AudioListing([folder / relative for relative in sorted(listed.values())], dict(sorted(skipped.items())))
 
 
 def _open(path: str | os.PathLike[str]) -> soundfile.SoundFile:
+    """Open a file and check its header; AudioError where it cannot be used."""
     path = Path(path)
-    if not path.exists():
-        raise AudioError(f"{path}: must exist, nothing there")
     if not path.is_file():
-        raise AudioError(f"{path}: must be a file, got a folder or device")
+        raise AudioError(
+            f"{path}: must {'be a file, got a folder or device' if path.exists() else 'exist, no such file'}"
+        )
     if path.stat().st_size == 0:
         raise AudioError(f"{path}: empty, must hold audio, got 0 bytes")
     try:
         file = soundfile.SoundFile(path)
     except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
         raise AudioError(f"{path}: not audio that libsndfile can read ({_reason(error)})") from error
-    try:
-        if not 1 <= file.channels <= MAX_CHANNELS:
-            raise AudioError(f"{path}: must have 1 to {MAX_CHANNELS} channels, got {file.channels}")
-        if not MIN_SAMPLE_RATE <= file.samplerate <= MAX_SAMPLE_RATE:
-            bounds = f"{MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz"
-            raise AudioError(f"{path}: sample rate must be {bounds}, got {file.samplerate}")
-        if file.frames <= 0:
-            raise AudioError(f"{path}: too short, must hold at least 1 sample, got {file.frames}")
-        _refuse_truncated(path)
-    except AudioError:
+    fault = ""
+    if not 1 <= file.channels <= MAX_CHANNELS:
+        fault = f"must have 1 to {MAX_CHANNELS} channels, got {file.channels}"
+    elif not MIN_SAMPLE_RATE <= file.samplerate <= MAX_SAMPLE_RATE:
+        fault = f"sample rate must be {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz, got {file.samplerate}"
+    elif file.frames <= 0:
+        fault = f"too short, must hold at least 1 sample, got {file.frames}"
+    if fault := fault or _truncation(path):
         file.close()
-        raise
+        raise AudioError(f"{path}: {fault}")
     return file
 
 
-def _refuse_truncated(path: Path) -> None:
-    """Catch what libsndfile reads without complaint: a chunk or an Ogg stream that ends before it says it does.
-
-    Raises
-    ------
-    AudioError
-    """
+def _truncation(path: Path) -> str:
+    """Find what libsndfile does not report: a chunk or an Ogg stream that ends too early; empty for a whole file."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        head = file.read(12)
-        if head[:4] in (b"RIFF", b"FORM"):
-            data, order = (b"data", "little") if head[:4] == b"RIFF" else (b"SSND", "big")
-            position = 12
-            while len(chunk := file.read(8)) == 8:
-                length = int.from_bytes(chunk[4:], order)  # type: ignore[arg-type]
-                position += 8
-                if chunk[:4] == data:
-                    # A writer that could not seek back leaves all ones: the length is unknown, not wrong.
-                    if length > size - position and length != 0xFFFFFFFF:
-                        raise AudioError(f"{path}: truncated, must hold {length} bytes of audio, got {size - position}")
-                    return
-                position += length + length % 2
-                file.seek(position)
-        elif head[:4] == b"OggS":
+        magic = file.read(12)[:4]
+        if magic == b"OggS":
             file.seek(max(0, size - 0x10000))  # an Ogg page is shorter than that
             tail = file.read()
             page = tail[max(0, tail.rfind(b"OggS")) :]
             # Byte 5 flags the end of the stream, byte 26 counts the segments whose lengths follow.
-            complete = len(page) > 27 and page[5] & 4 and len(page) >= 27 + page[26] + sum(page[27 : 27 + page[26]])
-            if not complete:
-                raise AudioError(f"{path}: truncated, must end with a whole Ogg end-of-stream page, got none")
+            if len(page) > 27 and page[5] & 4 and len(page) >= 27 + page[26] + sum(page[27 : 27 + page[26]]):
+                return ""
+            return "truncated, must end with a whole Ogg end-of-stream page, got none"
+        chunk, form = b"", magic == b"FORM"
+        while magic in (b"RIFF", b"FORM") and len(chunk := file.read(8)) == 8:
+            length, left = int.from_bytes(chunk[4:], "big" if form else "little"), size - file.tell()
+            if chunk[:4] == (b"SSND" if form else b"data"):
+                # A writer that could not seek back leaves all ones: the length is unknown, not wrong.
+                wrong = length > left and length != 0xFFFFFFFF
+                return f"truncated, must hold {length} bytes of audio, got {left}" if wrong else ""
+            file.seek(length + length % 2, os.SEEK_CUR)
+    return ""
 
 
 def _reason(error: Exception) -> str:

@@ -51,7 +51,7 @@ def test_info_reads_the_header(tmp_path: Path, music) -> None:
     audio.write(tmp_path / "x.flac", music(4410, 2), 44100)
     header = audio.info(tmp_path / "x.flac")
     assert (header.sample_rate, header.channels, header.n_samples, header.duration) == (44100, 2, 4410, 0.1)
-    assert header.format == "FLAC/PCM_24"
+    assert soundfile.info(tmp_path / "x.flac").subtype == "PCM_24"
 
 
 def test_resampling_keeps_a_tone_and_its_phase() -> None:
@@ -131,14 +131,14 @@ def test_cycles_of_links_end_and_are_named(linked: Path) -> None:
 
 def test_dangling_links_and_unreadable_folders_are_named(linked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (linked / "gone.wav").symlink_to(linked / "nowhere.wav")
-    listing = Path.iterdir
+    scandir = os.scandir
 
-    def iterdir(folder: Path):
-        if folder.name == "sub":
-            raise PermissionError(13, "Permission denied")
-        return listing(folder)
+    def refuse(folder: str):
+        if Path(folder).name == "sub":
+            raise PermissionError(13, "Permission denied", folder)
+        return scandir(folder)
 
-    monkeypatch.setattr(Path, "iterdir", iterdir)
+    monkeypatch.setattr(os, "scandir", refuse)
     found = audio.scan_audio(linked)
     assert _names(found, linked) == ["a.wav"]
     assert found.skipped == {"gone.wav": "dangling link", "sub": "unreadable folder (Permission denied)"}

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: output, exit codes, one-line errors, quick help."""
+"""The command line: output, exit codes, one-line errors, help."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from typer.testing import CliRunner
 import m2l_bench
 from m2l_bench import audio, console
 from m2l_bench.cli import app
+from m2l_bench.results import read_rows
 
 
 def invoke(*arguments: str):
     return CliRunner().invoke(app, list(arguments))
 
 
-def test_run_prints_a_table_and_where_everything_lies(music_folder: Path, tmp_path: Path) -> None:
+def test_run_prints_a_table_and_the_run_folder(music_folder: Path, tmp_path: Path) -> None:
     arguments = ("run", "--audio", str(music_folder), "--system", "identity", "--system", "mp3:64k")
     first = invoke(*arguments, "--out", str(tmp_path / "run"), "--workers", "1")
     assert first.exit_code == 0, first.output
@@ -110,6 +111,37 @@ def test_list_names_everything(what: str) -> None:
     assert invoke("list", what).exit_code == 0
 
 
+def test_listed_cards_are_those_of_a_run(tmp_path: Path, music) -> None:
+    for seed in range(10):
+        audio.write(tmp_path / "music" / f"{seed}.wav", music(7 * 44100, seed=seed), 44100)
+    options = ["--system", "opus:24k", "--clips", "0", "--workers", "1", "--out", str(tmp_path / "run")]
+    for metric in ("si_sdr", "mel_distance", "fad:musicnn", "kad:musicnn"):
+        options += ["--metric", metric]
+    result = invoke("run", "--audio", str(tmp_path / "music"), *options)
+    assert result.exit_code == 0, result.output
+    listed = {line["name"]: line["card"] for line in json.loads(invoke("list", "metrics", "--json").stdout)}
+    assert {(row.metric, row.card) for row in read_rows(tmp_path / "run")} == {
+        (name, listed[name]) for name in ("bit_rate", "si_sdr", "mel_distance", "fad:musicnn", "kad:musicnn")
+    }
+    assert listed["fad:clap"] == "after the download"
+
+
+@pytest.mark.parametrize("kind", console.LISTS)
+def test_lists_fit_the_terminal(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    table, blocks = console.LISTS[kind]()
+    assert table and blocks
+    assert max(len(line) for line in invoke("list", kind).stdout.splitlines()) <= 80
+
+
+def test_the_progress_bar_labels_its_times(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    with console.progress("files", 2) as (_, advance):
+        advance()
+    line = capsys.readouterr().err
+    assert line.index("elapsed") < line.index("left")
+
+
 def test_a_suite_file_runs(music_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.toml").write_text(
@@ -135,7 +167,7 @@ def test_version_is_printed_and_nothing_is_run() -> None:
 
 
 def test_list_systems_says_which_variant_is_downloaded() -> None:
-    out = invoke("list", "systems").stdout
+    out = " ".join(invoke("list", "systems").stdout.split())
     assert "| download: music2latent:published" in out
 
 

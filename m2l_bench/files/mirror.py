@@ -1,9 +1,9 @@
-"""A mirror of a folder on storage that machines share without a common file system, through fsspec.
+"""A copy of a folder on storage that machines share without a common file system, through fsspec.
 
 Conventions
 -----------
 A mirror is a URL such as ``s3://bucket/folder``, ``gs://...``, ``sftp://...`` or ``file:///...``; names below it are
-relative, with slashes. Files are written in fsspec's transactions: an object store shows a file only when it is complete.
+relative, with slashes. Files are written in fsspec's transactions: an object store shows only complete files.
 Every failure is an :class:`OSError` that names the mirror.
 """
 
@@ -29,7 +29,7 @@ class Mirror:
     Raises
     ------
     ValueError
-        If fsspec does not know the protocol, or the package that speaks it is not installed.
+        If fsspec does not know the protocol, or the package for it is not installed.
 
     Examples
     --------
@@ -80,14 +80,6 @@ class Mirror:
             except FileNotFoundError:
                 return []
         return sorted(Path(path).name for path in found)
-
-    def drop(self, name: str) -> None:
-        """Delete a file if it exists."""
-        with self._failures():
-            try:
-                self._fs.rm_file(self._place(name))
-            except FileNotFoundError:
-                return
 
     def _place(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"

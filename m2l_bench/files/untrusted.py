@@ -1,9 +1,9 @@
-"""Safe reading of untrusted files: which paths they may name, how their text is read and shown.
+"""Safe reading of untrusted files: the paths that they may name, and how their text is read and printed.
 
 Conventions
 -----------
-A table names only files below its own folder, also after links are resolved; a suite file names no code. The environment
-variable ``M2L_BENCH_ALLOW_OUTSIDE=1`` lifts both rules. Paths that a person types, or writes into a suite, are not checked.
+A table may name only files below its own folder, also after links are resolved; a suite file may name no code. The
+environment variable ``M2L_BENCH_ALLOW_OUTSIDE=1`` lifts both rules. Paths on the command line or in a suite are not checked.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def outside_allowed() -> bool:
 
 
 def inside(root: str | os.PathLike[str], name: str | os.PathLike[str], *, source: str | os.PathLike[str]) -> Path:
-    """Resolve a name below a folder and refuse it where it leads out.
+    """Join a folder and a name, and check that the path stays in the folder.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def inside(root: str | os.PathLike[str], name: str | os.PathLike[str], *, source
     name : path-like
         Relative to `root`.
     source : path-like
-        File that names it; begins the error message.
+        File that has the name, for the error message.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def inside(root: str | os.PathLike[str], name: str | os.PathLike[str], *, source
     Raises
     ------
     OutsideError
-        If it leads out of `root`, be it by ``..``, an absolute path or a link.
+        If the path leads out of `root`: by ``..``, as an absolute path, or through a link.
 
     Examples
     --------
@@ -70,17 +70,15 @@ def inside(root: str | os.PathLike[str], name: str | os.PathLike[str], *, source
     try:
         stays = path.resolve().is_relative_to(root.resolve())
         path.exists()
-    except (OSError, RuntimeError) as error:  # a name too long for the system, a circle of links
-        raise OutsideError(f"{source}: path must be one that the system can follow ({error})") from error
+    except (OSError, RuntimeError) as error:  # too long a name, a cycle of links
+        raise OutsideError(f"{source}: path must be valid on this system, got {text[:80]!r} ({error})") from error
     if not stays and not outside_allowed():
-        raise OutsideError(
-            f"{source}: path must stay below {root}, got {text!r}, which leads out of it; {ALLOW_OUTSIDE}=1 allows that"
-        )
+        raise OutsideError(f"{source}: path must lie in {root}, got {text!r}; {ALLOW_OUTSIDE}=1 allows other paths")
     return path
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Read JSON; ValueError also where it is nested too deeply for Python's parser."""
+    """Parse JSON; ValueError also where it is nested too deeply."""
     try:
         return json.loads(text)
     except RecursionError as error:
@@ -88,13 +86,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a TOML file.
-
-    Raises
-    ------
-    ValueError
-        If it is missing, not UTF-8, not TOML, or nested too deeply; the message begins with the path.
-    """
+    """Read a TOML file; ValueError if it is missing, not UTF-8, not TOML, or nested too deeply."""
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -114,45 +106,10 @@ def faults(error: ValidationError) -> str:
 
 
 def modest_parquet(path: Path, footer: Any) -> None:
-    """Refuse a Parquet file that claims more records than bytes: one value a billion times over is a small file.
-
-    Parameters
-    ----------
-    path : Path
-    footer : pyarrow.parquet.FileMetaData
-
-    Raises
-    ------
-    ValueError
-    """
+    """Raise ValueError if a Parquet file (its ``pyarrow.parquet.FileMetaData``) claims more records than it has bytes."""
     claimed = max(footer.num_rows, sum(footer.row_group(i).num_rows for i in range(footer.num_row_groups)))
     if claimed > max(_FEW_RECORDS, size := path.stat().st_size):
         raise ValueError(f"{path}: must hold no more records than bytes ({size}), claims {claimed}")
-
-
-def plain_parquet(path: Path, footer: Any) -> None:
-    """Refuse a Parquet file that has several records a row group, or claims to expand to more bytes than it has.
-
-    Only row groups are checked: reading a column from a damaged footer crashes Arrow (pyarrow 26). A dictionary-coded
-    column may therefore expand unnoticed.
-
-    Parameters
-    ----------
-    path : Path
-    footer : pyarrow.parquet.FileMetaData
-        Of a file with one record a row group.
-
-    Raises
-    ------
-    ValueError
-    """
-    size, claimed = path.stat().st_size, 0
-    for group in map(footer.row_group, range(footer.num_row_groups)):
-        if group.num_rows != 1:
-            raise ValueError(f"{path}: must hold one record a row group, got {group.num_rows}")
-        claimed += group.total_byte_size
-    if claimed > size:
-        raise ValueError(f"{path}: must hold no more than its {size} bytes, claims {claimed}")
 
 
 def printable(text: str) -> str:

@@ -241,7 +241,8 @@ class Store:
                 start = end
             return Outcome(record["value"], found, record["reason"])
         except (OSError, struct.error, ValueError, KeyError, TypeError):  # damaged, or gone
-            self._open.pop(segment, None)
+            with suppress(KeyError, OSError):
+                self._open.pop(segment).close()
             return None
 
     def _file(self, segment: int) -> IO[bytes]:

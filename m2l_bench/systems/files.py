@@ -1,7 +1,9 @@
 """Files of latents: written by ``m2l-bench encode``, read by ``m2l-bench decode``.
 
-A file is safetensors with the tensor ``latents``, float32 ``(streams, dim, frames)``. Its metadata hold the system's name and
-fingerprint, and the SHA-256, sample rate and length of the audio, so that decoding needs nothing else.
+Conventions
+-----------
+A file is safetensors with the tensor ``latents``, float32 ``(streams, dim, frames)``. Its metadata are the system's name and
+fingerprint, and the SHA-256, sample rate, length and channels of the audio.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from m2l_bench.systems.base import Autoencoder, Encoder, System
 
 
 class DoneError(Exception):
-    """The target already holds the latents that would be written."""
+    """The target exists and is skipped."""
 
 
 def file_encoder(system: System) -> Callable[[Path, Path], None]:
@@ -49,7 +51,7 @@ def file_encoder(system: System) -> Callable[[Path, Path], None]:
         if target.exists():
             if _made_from(target) == (system.fingerprint, digest):
                 raise DoneError
-            raise ValueError(f"{target}: exists already, from other audio or another system; nothing is overwritten")
+            raise ValueError(f"{target}: exists already, from other audio or another system; it is not overwritten")
         signal, rate = audio_io.load(source)
         latents, latent_rate = encode(system, signal, rate)
         metadata = {
@@ -67,7 +69,7 @@ def file_encoder(system: System) -> Callable[[Path, Path], None]:
 
 
 def _made_from(path: Path) -> tuple[str | None, str | None]:
-    """Read the fingerprint of the system and the SHA-256 of the audio from a file of latents; None where it has none."""
+    """Read the system's fingerprint and the audio's SHA-256 from a file of latents; None where it has none."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -78,18 +80,20 @@ def _made_from(path: Path) -> tuple[str | None, str | None]:
     return metadata.get("fingerprint"), metadata.get("source_sha256")
 
 
-def file_decoder(system: System) -> Callable[[Path, Path], None]:
-    """Make a function that decodes one file of latents to the rate and length of the audio that it came from.
+def file_decoder(system: System, *, skip_existing: bool = False) -> Callable[[Path, Path], None]:
+    """Make a function that decodes one file of latents to audio of the original's rate and length.
 
     Parameters
     ----------
     system : System
+    skip_existing : bool
+        Raise DoneError instead of ValueError if the target exists; its content is not checked.
 
     Returns
     -------
     callable
-        Takes the latents' path and the path to write. It raises ValueError if the file is not one that
-        :func:`file_encoder` writes, if another system made it, or if the target exists.
+        Takes the latents' path and the path to write. It raises ValueError if the file was not written by
+        :func:`file_encoder`, if another system encoded it, or if the target exists.
 
     Raises
     ------
@@ -103,7 +107,7 @@ def file_decoder(system: System) -> Callable[[Path, Path], None]:
         from safetensors import SafetensorError, safe_open
 
         if target.exists():
-            raise ValueError(f"{target}: exists already, and nothing is overwritten")
+            raise DoneError if skip_existing else ValueError(f"{target}: exists already; it is not overwritten")
         try:
             with safe_open(source, framework="numpy") as file:
                 metadata = dict(file.metadata() or {})
@@ -127,9 +131,7 @@ def file_decoder(system: System) -> Callable[[Path, Path], None]:
         with np.errstate(over="ignore", invalid="ignore"):
             decoded = system.decode(latents, n_decoded)
         if not np.isfinite(decoded).all():
-            raise ValueError(
-                f"{source}: latents must decode to finite samples, got some of {np.abs(latents).max():.3g}"
-            )
+            raise ValueError(f"{source}: latents must decode to finite samples, got NaN or infinity")
         audio_io.write(target, audio_io.resample(decoded, own_rate, rate, n_samples=n_samples), rate)
 
     return decode_file

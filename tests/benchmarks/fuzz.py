@@ -1,4 +1,4 @@
-"""Damaged files by the thousand: python tests/benchmarks/fuzz.py [CASES] [FIRST]
+"""Read any number of damaged files: python tests/benchmarks/fuzz.py [CASES] [FIRST]
 
 Cases are those of tests/fuzz/mutants.py. They run in a child process with a limit of 2 GiB beyond what it has after its
 imports; a child that dies or says nothing for 10 s is a finding, and the next child goes on behind it.

@@ -1,4 +1,4 @@
-"""Damaged files for every reader of the package, and what each may do with them.
+"""Damaged files for every reader of the package, and the results that are allowed.
 
 A case is a pure function of (kind, seed): a good file of that kind, changed one to six times. A reader may succeed, or
 raise ValueError whose message names the file; anything else is a finding.
@@ -18,7 +18,6 @@ import h5py
 import numpy as np
 import soundfile
 import torch
-from m2l_bench.latents import DamagedShardWarning, LatentStore, latent_key
 from safetensors.numpy import save
 
 from m2l_bench import audio
@@ -28,6 +27,7 @@ from m2l_bench.music2latent.config import Config
 from m2l_bench.music2latent.network import Music2LatentNetwork
 from m2l_bench.report.clips import read_manifest
 from m2l_bench.results import Item, from_parquet, to_parquet
+from m2l_bench.suite.store import Outcome, Store
 from m2l_bench.suite.suite import read_suite
 from m2l_bench.systems.files import file_decoder
 from m2l_bench.systems.musika.keras_weights import read_layers
@@ -102,8 +102,8 @@ def _keras() -> bytes:
 
 
 def _latents() -> bytes:
-    said = {"fingerprint": _pca().fingerprint, "sample_rate": "44100", "n_samples": "8000", "channels": "1"}
-    return save({"latents": np.ones((1, 64, 2), np.float32)}, said)
+    metadata = {"fingerprint": _pca().fingerprint, "sample_rate": "44100", "n_samples": "8000", "channels": "1"}
+    return save({"latents": np.ones((1, 64, 2), np.float32)}, metadata)
 
 
 @lru_cache
@@ -119,15 +119,19 @@ def _written(make: Callable[[Path], object], pattern: str) -> bytes:
         return next(Path(folder).rglob(pattern)).read_bytes()
 
 
-def _shard(folder: Path) -> None:
-    with LatentStore(folder) as store:
-        for i in range(3):
-            store.put(latent_key(f"a{i}", "cd"), np.full((1, 4, 5), i))
+KEYS = [f"{i:064x}" for i in range(3)]
+
+
+def _segment(folder: Path) -> None:
+    store = Store(folder)
+    for i, key in enumerate(KEYS):
+        store.put(key, Outcome({"score": i}, {"latents": np.full((1, 4, 5), i, np.float32)}))
+    store.close()
 
 
 @lru_cache(maxsize=64)
 def good(kind: str) -> bytes:
-    """A whole file of a kind."""
+    """Make an undamaged file of a kind."""
     if kind in AUDIO:
         return _audio(kind)
     tiny = Music2LatentNetwork(TINY).state_dict
@@ -137,7 +141,7 @@ def good(kind: str) -> bytes:
         "labels.csv": lambda: TABLE,
         "manifest.json": _clips,
         "items.parquet": _results,
-        "shard.parquet": lambda: _written(_shard, "*.parquet"),
+        "store.seg": lambda: _written(_segment, "*.seg"),
         "model.safetensors": lambda: _written(
             lambda p: save_checkpoint(p / "a.safetensors", tiny(), TINY), "*.safetensors"
         ),
@@ -148,19 +152,14 @@ def good(kind: str) -> bytes:
     }[kind]()
 
 
-def _read_shard(path: Path) -> None:
-    store = LatentStore(path.parent / "store")
-    folder = path.parent / "store" / "float32" / "cd"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "shard.parquet").write_bytes(path.read_bytes())
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DamagedShardWarning)
-        store.verify()
-        for key in store.keys():  # noqa: SIM118 (a store is no mapping)
-            try:
-                store.get(key)
-            except KeyError:  # damaged: its latents count as missing, as documented
-                continue
+def _read_segment(path: Path) -> None:
+    folder = path.parent / "store"
+    (folder / "segments").mkdir(parents=True, exist_ok=True)
+    (folder / "segments" / "a.seg").write_bytes(path.read_bytes())
+    store = Store(folder)
+    for key in KEYS:
+        store.get(key)  # None where it is damaged
+    store.close()
 
 
 def _read_table(path: Path) -> None:
@@ -178,7 +177,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "labels.csv": _read_table,
     "manifest.json": lambda path: read_manifest(path.parent),
     "items.parquet": lambda path: from_parquet(path, Item),
-    "shard.parquet": _read_shard,
+    "store.seg": _read_segment,
     "model.safetensors": lambda path: load_checkpoint(path).network(),
     "latents.safetensors": lambda path: file_decoder(_pca())(path, path.parent / "back.wav"),
     "model.pt": read_weights,
@@ -189,7 +188,7 @@ KINDS = tuple(READERS)
 
 
 def mutant(kind: str, seed: int) -> bytes:
-    """Case number `seed` of a kind."""
+    """Make the damaged file number `seed` of a kind."""
     chance = random.Random(f"{kind} {seed}")
     data, text = bytearray(good(kind)), kind.endswith((".toml", ".csv", ".json"))
     for _ in range(chance.choice((1, 1, 1, 2, 3, 6))):
@@ -228,7 +227,7 @@ def _change(data: bytearray, chance: random.Random, text: bool) -> None:
 
 
 def cases(n: int, *, start: int = 0) -> Iterator[tuple[int, str, int]]:
-    """(number, kind, seed), audio and everything else in turn."""
+    """Yield (number, kind, seed), audio and other kinds in turn."""
     others = [kind for kind in KINDS if kind not in AUDIO]
     sounds = list(AUDIO)
     for number in range(start, n):
@@ -241,14 +240,14 @@ def cases(n: int, *, start: int = 0) -> Iterator[tuple[int, str, int]]:
 
 
 def prepare(folder: Path) -> None:
-    """The files that tables and manifests name."""
+    """Write the files that tables and manifests name."""
     for name in ("a.wav", "b.wav", "c/d.wav"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(folder / name, np.zeros(80), 8000)
 
 
 def finding(kind: str, seed: int, folder: Path) -> str | None:
-    """Read one case; what it did that it must not do, or None."""
+    """Read one case; return a description of what went wrong, or None."""
     path = folder / kind
     path.write_bytes(mutant(kind, seed))
     (folder / "back.wav").unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The audit of dependencies: which licences pass, what pip-audit's answer means."""
+"""The audit of dependencies: allowed licences, and the results of pip-audit."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_exceptions_are_by_name(audit: ModuleType) -> None:
     assert audit.is_allowed("nvidia-cudnn-cu13", "LicenseRef-NVIDIA-Proprietary")
 
 
-def test_what_is_installed_passes(audit: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+def test_the_installed_packages_pass(audit: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
     monkeypatch.setattr(sys, "argv", ["audit.py", "--pip-audit", "/nowhere/pip-audit"])
     audit.main()
     printed = capsys.readouterr().out
@@ -54,10 +54,10 @@ def test_what_is_installed_passes(audit: ModuleType, capsys: pytest.CaptureFixtu
 
 def test_a_vulnerability_with_a_fix_fails(audit: ModuleType, monkeypatch, capsys) -> None:
     fault = {"id": "PYSEC-1", "fix_versions": ["9"]}
-    unmended = {"name": "b", "version": "1", "vulns": [{"id": "PYSEC-2", "fix_versions": []}]}
+    unfixed = {"name": "b", "version": "1", "vulns": [{"id": "PYSEC-2", "fix_versions": []}]}
     skipped = {"name": "c", "skip_reason": "not found"}
     found = audit.parse_answer(
-        json.dumps({"dependencies": [{"name": "a", "version": "1", "vulns": [fault]}, unmended, skipped]})
+        json.dumps({"dependencies": [{"name": "a", "version": "1", "vulns": [fault]}, unfixed, skipped]})
     )
     assert found.n_asked == 2 and found.known == [("a", "1", "PYSEC-1", "9"), ("b", "1", "PYSEC-2", "")]
     monkeypatch.setattr(sys, "argv", ["audit.py"])
@@ -68,7 +68,7 @@ def test_a_vulnerability_with_a_fix_fails(audit: ModuleType, monkeypatch, capsys
     assert "b 1: PYSEC-2, mended in no release yet" in capsys.readouterr().out
 
 
-def test_an_answer_about_nothing_is_no_clean_one(audit: ModuleType, monkeypatch, capsys) -> None:
+def test_an_empty_answer_is_an_error(audit: ModuleType, monkeypatch, capsys) -> None:
     monkeypatch.setattr(sys, "argv", ["audit.py"])
     monkeypatch.setattr(audit, "groups", lambda: {"core": {}})
     monkeypatch.setattr(audit, "vulnerabilities", lambda packages, tool: audit.Answer([], 0))

@@ -1,4 +1,4 @@
-"""What a file claims is bounded before memory is asked for: audio, tables of results, latents, models, nested text."""
+"""Sizes that a file claims are checked before memory is allocated: audio, results, outcomes, latents, models, text."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from zlib import crc32
 
 import h5py
 import numpy as np
@@ -14,7 +15,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
-from m2l_bench.latents import DamagedShardWarning, LatentStore, latent_key
 from safetensors.numpy import save_file
 
 from m2l_bench import audio
@@ -22,6 +22,7 @@ from m2l_bench.audio import AudioError
 from m2l_bench.files.untrusted import parse_json
 from m2l_bench.music2latent.config import PUBLISHED, Config
 from m2l_bench.results import Item, from_parquet, to_parquet
+from m2l_bench.suite.store import Outcome, Store
 from m2l_bench.suite.suite import read_suite
 from m2l_bench.systems.features import MfccChroma
 from m2l_bench.systems.files import file_decoder
@@ -44,7 +45,7 @@ print((peak_memory() - before) // 2**20)
 
 
 def _claim(path: Path, n_samples: int) -> None:
-    """Write a FLAC file whose header claims so many samples."""
+    """Write a FLAC file whose header claims `n_samples` samples."""
     soundfile.write(path, np.zeros(48000), 48000)
     content = bytearray(path.read_bytes())
     # STREAMINFO: the low 36 bits of bytes 18 to 25 of the file are the number of samples.
@@ -58,8 +59,8 @@ def test_a_small_file_that_claims_hours_takes_no_memory(n_samples: int, message:
     _claim(tmp_path / "bomb.flac", n_samples)
     command = [sys.executable, "-c", MEASURE, str(tmp_path / "bomb.flac")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    said, megabytes = done.stdout.splitlines()
-    assert "bomb.flac" in said and message in said and int(megabytes) < 100, done
+    output, megabytes = done.stdout.splitlines()
+    assert "bomb.flac" in output and message in output and int(megabytes) < 100, done
 
 
 def test_a_day_of_silence_is_refused_and_its_excerpts_are_read(tmp_path: Path) -> None:
@@ -75,7 +76,7 @@ def test_a_day_of_silence_is_refused_and_its_excerpts_are_read(tmp_path: Path) -
     assert excerpt.shape == (1, 4000) and rate == 4000
 
 
-def test_the_bound_can_be_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_limit_can_be_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     soundfile.write(tmp_path / "a.wav", np.zeros((1000, 2)), 8000)
     monkeypatch.setenv("M2L_BENCH_MAX_SAMPLES", "2000")
     assert audio.load(tmp_path / "a.wav")[0].shape == (2, 1000)
@@ -89,7 +90,7 @@ def test_the_bound_can_be_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("rate", [1, 99, 1_000_001, 2**31 - 1])
-def test_rates_that_are_none(rate: int, tmp_path: Path) -> None:
+def test_invalid_sample_rates(rate: int, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.zeros(100), rate)
     with pytest.raises(AudioError, match=f"must be 100 to 1000000 Hz, got {rate}"):
         audio.info(tmp_path / "a.wav")
@@ -107,7 +108,7 @@ def test_results_that_claim_more_records_than_bytes(tmp_path: Path) -> None:
         from_parquet(tmp_path / "items.parquet", Item)
 
 
-def test_results_of_other_kinds(tmp_path: Path) -> None:
+def test_results_with_columns_of_other_types(tmp_path: Path) -> None:
     names = pq.read_table(pa.BufferReader(to_parquet([ITEM], Item))).column_names
     pq.write_table(pa.table({name: [b"\xff"] for name in names}), tmp_path / "items.parquet")
     with pytest.raises(ValueError, match="must have columns of the kinds"):
@@ -117,22 +118,25 @@ def test_results_of_other_kinds(tmp_path: Path) -> None:
         from_parquet(tmp_path / "none.parquet", Item)
 
 
-@pytest.mark.parametrize("options", [{"compression": "gzip", "use_dictionary": False}, {}])
-def test_shards_that_grow_count_as_damaged(options: dict[str, object], tmp_path: Path) -> None:
-    key = latent_key("ab", "cd")
-    values = np.zeros(1 << 20, np.float32)
-    columns = {
-        "audio": ["ab"], "system": ["cd"], "settings": [key.settings],
-        **{name: pa.array([n], pa.int32()) for name, n in (("streams", 1), ("dim", 1), ("frames", 1 << 20))},
-        "values": pa.array([values], pa.list_(pa.float32())),
-    }  # fmt: skip
-    (tmp_path / "float32" / "cd").mkdir(parents=True)
-    table = pa.table(columns)
-    if not options:  # several latents a row group: reading one would read all
-        table, options = pa.concat_tables([table, table]), {"compression": "none", "use_dictionary": False}
-    pq.write_table(table, tmp_path / "float32" / "cd" / "x.parquet", **options)
-    with pytest.warns(DamagedShardWarning, match="no more than its|one record a row group"):
-        assert key not in LatentStore(tmp_path)
+@pytest.mark.parametrize("place", ["header", "shape"])
+def test_outcomes_that_claim_more_than_their_segment_holds(place: str, tmp_path: Path) -> None:
+    key = "ab" * 32
+    store = Store(tmp_path)
+    store.put(key, Outcome({}, {"latents": np.zeros((1, 64, 2), np.float32)}))
+    store.close()
+    (segment,) = (tmp_path / "segments").iterdir()
+    content = bytearray(segment.read_bytes())
+    if place == "header":  # the length of the arrays: 8 bytes before the last checksum
+        end = content.index(b'{"value"')
+        content[end - 12 : end - 4] = (1 << 40).to_bytes(8, "little")
+    else:  # with a right checksum
+        end = content.index(b'{"value"')
+        length = int.from_bytes(content[end - 20 : end - 16], "little")
+        text = bytes(content[end : end + length]).replace(b"[1,64,2]", b"[9,64,2]")
+        content[end : end + length] = text
+        content[end - 16 : end - 12] = crc32(text, crc32(bytes.fromhex(key))).to_bytes(4, "little")
+    segment.write_bytes(content)
+    assert Store(tmp_path).get(key) is None
 
 
 @pytest.mark.parametrize(
@@ -150,7 +154,7 @@ def test_shards_that_grow_count_as_damaged(options: dict[str, object], tmp_path:
         ([], "config must be an object"),
     ],
 )
-def test_models_that_no_machine_holds(change: dict[str, object], message: str) -> None:
+def test_models_of_unreasonable_size(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Config.from_dict(PUBLISHED.to_dict() | change if isinstance(change, dict) else change)
 
@@ -158,8 +162,8 @@ def test_models_that_no_machine_holds(change: dict[str, object], message: str) -
 @pytest.mark.parametrize("change", [{"sample_rate": "0"}, {"n_samples": "1000000000000"}, {"n_samples": "-1"}])
 def test_latents_that_claim_hours(change: dict[str, str], tmp_path: Path) -> None:
     system = Pca()
-    said = {"fingerprint": system.fingerprint, "sample_rate": "44100", "n_samples": "4096"} | change
-    save_file({"latents": np.zeros((1, 64, 1), np.float32)}, tmp_path / "a.safetensors", said)
+    metadata = {"fingerprint": system.fingerprint, "sample_rate": "44100", "n_samples": "4096"} | change
+    save_file({"latents": np.zeros((1, 64, 1), np.float32)}, tmp_path / "a.safetensors", metadata)
     with pytest.raises(ValueError, match=r"a\.safetensors"):
         file_decoder(system)(tmp_path / "a.safetensors", tmp_path / "a.wav")
 
@@ -168,16 +172,16 @@ def test_latents_that_claim_hours(change: dict[str, str], tmp_path: Path) -> Non
     "latents",
     [np.zeros((64, 1), np.float32), np.full((1, 64, 1), np.nan, np.float32)],
 )
-def test_latents_that_are_none(latents: np.ndarray, tmp_path: Path) -> None:
+def test_invalid_latents(latents: np.ndarray, tmp_path: Path) -> None:
     system = Pca()
-    said = {"fingerprint": system.fingerprint, "sample_rate": "44100", "n_samples": "4096"}
-    save_file({"latents": latents}, tmp_path / "a.safetensors", said)
+    metadata = {"fingerprint": system.fingerprint, "sample_rate": "44100", "n_samples": "4096"}
+    save_file({"latents": latents}, tmp_path / "a.safetensors", metadata)
     with pytest.raises(ValueError, match=r"latents must (be|decode to) finite"):
         file_decoder(system)(tmp_path / "a.safetensors", tmp_path / "a.wav")
 
 
 @pytest.mark.parametrize("trap", ["huge", "external", "link", "virtual", "text"])
-def test_keras_files_that_reach_out_or_grow(trap: str, tmp_path: Path) -> None:
+def test_keras_files_with_links_or_false_sizes(trap: str, tmp_path: Path) -> None:
     (tmp_path / "other").write_bytes(bytes(400))
     with h5py.File(tmp_path / "trap.h5", "w") as file:
         file.attrs["layer_names"] = ["conv2d"]

@@ -1,6 +1,6 @@
-"""Names out of somebody else's run or file: nothing acts on a page, a paper or a terminal.
+"""Names from an untrusted run or file cannot change a page, a paper or a terminal.
 
-Tables, figures and the listening page have their own such tests in tests/report; here is what stood outside of them.
+Tests of tables, figures and the listening page are in tests/report; these are the other places.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ HOSTILE = "`</td><script>alert(1)</script><img src=x onerror=alert(1)>[a](javasc
 def test_the_index_of_a_foreign_run(field: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build_module, "all_figures", lambda results, pairs, clips: iter(()))
 
-    def said(name: str, usual: str = "x") -> str:
+    def name_in(name: str, usual: str = "x") -> str:
         return HOSTILE if name == field else usual
 
     row = Row(
-        system="a", fingerprint=said("fingerprint"), dataset="d", metric="si_sdr", statistic="mean", card=said("card"),
+        system="a", fingerprint=name_in("fingerprint"), dataset="d", metric="si_sdr", statistic="mean", card=name_in("card"),
         data_hash="h", value=1.0, ci_low=0.5, ci_high=1.5, n_planned=1, n_scored=1, n_failed=0,
     )  # fmt: skip
-    git = {"commit": said("commit"), "changed_files": said("files", "1")}
+    git = {"commit": name_in("commit"), "changed_files": name_in("files", "1")}
     record = {
-        "plan": said("plan"), "suite": {"name": said("name")}, "provenance": {"m2l_bench": said("version"), "git": git},
-        "data": {said("name"): {"hash": said("hash"), "files": said("files", "1")}},
-        "unusable_systems": {said("name"): said("reason")},
+        "plan": name_in("plan"), "suite": {"name": name_in("name")}, "provenance": {"m2l_bench": name_in("version"), "git": git},
+        "data": {name_in("name"): {"hash": name_in("hash"), "files": name_in("files", "1")}},
+        "unusable_systems": {name_in("name"): name_in("reason")},
     }  # fmt: skip
     write_run(tmp_path, [row], [], record)
-    card = {"name": "si_sdr", "title": "SI-SDR", "unit": "dB", "higher_is_better": True, "formula": said("reason")}
-    (tmp_path / "cards.json").write_text(json.dumps({said("card"): card | {"source": said("name"), "hash": "x"}}))
+    card = {"name": "si_sdr", "title": "SI-SDR", "unit": "dB", "higher_is_better": True, "formula": name_in("reason")}
+    (tmp_path / "cards.json").write_text(json.dumps({name_in("card"): card | {"source": name_in("name"), "hash": "x"}}))
     text = build([tmp_path]).read_text(encoding="utf-8")
     assert "<script" not in text and "<img" not in text and "](javascript" not in text.replace("\\](", "")
     assert "&lt;script" in text

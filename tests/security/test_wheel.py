@@ -1,4 +1,4 @@
-"""What ships: a wheel is built and its contents, licence and start are checked."""
+"""Build a wheel and check its contents, licence and start."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def test_everything_that_is_needed_is_inside(wheel: Path) -> None:
 def test_the_licence_is_that_of_all_that_ships(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as content:
         (name,) = (name for name in content.namelist() if name.endswith(".dist-info/METADATA"))
-        said = email.message_from_bytes(content.read(name))
+        metadata = email.message_from_bytes(content.read(name))
         files = {path for path in content.namelist() if ".dist-info/licenses/" in path}
-    assert set(said["License-Expression"].split(" AND ")) == {"MIT", "GPL-2.0-or-later", "CC-BY-3.0", "ISC"}
+    assert set(metadata["License-Expression"].split(" AND ")) == {"MIT", "GPL-2.0-or-later", "CC-BY-3.0", "ISC"}
     shipped = [p for p in (ROOT / "m2l_bench" / "assets").rglob("*") if re.match("LICENSE|COPYRIGHT|NOTICE", p.name)]
     assert len(shipped) >= 9 and len(files) == len(shipped) + 1
 

@@ -29,9 +29,6 @@ def test_files_come_back_as_they_went(mirror: Mirror, tmp_path: Path) -> None:
     assert mirror.names("x") == ["y"] and mirror.names("x/y") == ["a"] and mirror.names("nowhere") == []
     assert mirror.pull("x/y/a", tmp_path / "new" / "b") and (tmp_path / "new" / "b").read_bytes() == b"two"
     assert not mirror.pull("x/y/c", tmp_path / "c") and not (tmp_path / "c").exists()
-    mirror.drop("x/y/a")
-    mirror.drop("x/y/a")
-    assert mirror.names("x/y") == []
 
 
 def test_an_unknown_protocol_is_refused_by_name() -> None:

@@ -100,7 +100,7 @@ def test_encoding_a_folder_again_skips_what_the_same_system_made_from_the_same_a
     (latents / "b.safetensors").unlink()
     before = (latents / "a.safetensors").stat().st_mtime_ns
     again = invoke("encode", music_folder, latents, "--system", "pca")
-    assert again.exit_code == 0 and "2 done before" in again.stderr
+    assert again.exit_code == 0 and "2 files already done" in again.stderr
     assert (latents / "b.safetensors").is_file()
     assert (latents / "a.safetensors").stat().st_mtime_ns == before
     audio.write(music_folder / "a.wav", music(7000, seed=99), 44100)
@@ -117,7 +117,7 @@ def test_decoding_a_folder_again_refuses_or_skips_existing(music_folder: Path, t
     assert refused.exit_code == 2 and "a.wav: exists already" in refused.stderr
     (back / "b.wav").unlink()
     skipped = invoke("decode", latents, back, "--system", "pca", "--skip-existing")
-    assert skipped.exit_code == 0 and "2 done before" in skipped.stderr
+    assert skipped.exit_code == 0 and "2 files already done" in skipped.stderr
     assert (back / "b.wav").is_file()
 
 
