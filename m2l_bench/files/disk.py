@@ -21,7 +21,7 @@ def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
     """Write bytes atomically: to a temporary file beside `path`, synced to disk, then renamed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex}.part")
+    temporary = path.with_name(f".{uuid.uuid4().hex}.part")
     try:
         with temporary.open("xb") as file:
             file.write(data)
