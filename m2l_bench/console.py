@@ -52,6 +52,11 @@ def progress(label: str, total: int | None = None) -> Iterator[tuple[Callable[[P
             for name, reason in (dict(plan.unusable) | dict(plan.missing_encoders) | dict(plan.missing)).items():
                 line = printable(f"{name}: left out, {reason}")
                 bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            for audio_set in plan.data:
+                if audio_set.skipped:
+                    names = first_few([f"{name} ({reason})" for name, reason in audio_set.skipped.items()])
+                    line = printable(f"{audio_set.name}: {len(audio_set.skipped)} paths skipped: {names}")
+                    bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
             bar.update(shown, total=plan.counts().total(), description="jobs")
 
         yield on_plan, lambda: bar.advance(shown)

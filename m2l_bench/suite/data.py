@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,11 +39,22 @@ class AudioItem:
 
 @dataclass(frozen=True)
 class AudioSet:
-    """A named list of files; `note` is the caveat that stands under every table over it."""
+    """A named list of files.
+
+    Attributes
+    ----------
+    name : str
+    items : tuple of AudioItem
+    note : str
+        Caveat that stands under every table over it.
+    skipped : mapping of str to str
+        Paths in the folder that are not among the items, and why: links to files that are, dangling links, ...
+    """
 
     name: str
     items: tuple[AudioItem, ...]
     note: str = ""
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def hash(self) -> str:
@@ -98,11 +109,11 @@ def from_folder(folder: str | Path, *, name: str | None = None, note: str = "") 
         If it is not a folder or holds no audio file.
     """
     folder = Path(folder)
-    paths = audio.list_audio(folder)
-    if not paths:
+    listing = audio.scan_audio(folder)
+    if not listing.paths:
         raise AudioError(f"{folder}: must hold audio files ({', '.join(audio.AUDIO_SUFFIXES)}), got none")
-    items = (AudioItem(path.relative_to(folder).as_posix(), str(path.absolute()), content_hash(path)) for path in paths)
-    return AudioSet(name or folder.resolve().name, tuple(items), note)
+    items = (AudioItem(path.relative_to(folder).as_posix(), str(path.absolute()), content_hash(path)) for path in listing.paths)
+    return AudioSet(name or folder.resolve().name, tuple(items), note, listing.skipped)
 
 
 def read_ahead(paths: Sequence[str | None]) -> Iterator[Read | None]:
