@@ -1,4 +1,4 @@
-"""Two systems of one run, metric by metric: paired difference, interval, test, and outlying clips."""
+"""Compare two systems of one run: paired difference, interval and test for each metric, and outlying clips."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOST_OUTLIERS = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """One metric.
+    """Paired difference of two systems in one metric.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""The tables and figures of a report, as far as the rows of a run allow them.
+"""Tables and figures of a report, as far as the rows of a run allow them.
 
 Nothing is written to disk here: a table is data, and a figure is a function that draws it.
 """

@@ -1,9 +1,9 @@
-"""The curves of one or several trainings, from the CSV files that ``m2l-bench train`` writes.
+"""Curves of one or several trainings, read from the CSV files that ``m2l-bench train`` writes.
 
 Conventions
 -----------
-``log.csv`` and ``validation.csv`` have a column ``step`` and one column a quantity; ``NAME@X`` is quantity NAME at a
-noise level X and shares its panel. A ``loss`` in both is two quantities. Several trainings share the panels, a line each.
+``log.csv`` and ``validation.csv`` have a column ``step`` and one column for each quantity; ``NAME@X`` is quantity NAME at a
+noise level X and shares its panel. A ``loss`` in both is two quantities. Several trainings share the panels, one line each.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pandas as pd
 
 Curve = tuple[list[float], list[float]]
 
-# Of log.csv the loss alone; of validation.csv all there is.
+# From log.csv only the loss is drawn; from validation.csv every column.
 TITLES = {
     "loss": "held-out loss",
     "distance": "held-out distance",
@@ -73,7 +73,7 @@ def training_data(folders: Sequence[Path]) -> dict[str, dict[str, Curve]]:
 
 
 def _log(path: Path) -> pd.DataFrame:
-    """A column a quantity, indexed by step."""
+    """Read a training's CSV: one column for each quantity, indexed by step."""
     try:
         frame = pd.read_csv(path, dtype=str).astype("float64").set_index("step")
         if frame.empty or (path.name == "log.csv" and "loss" not in frame):

@@ -34,7 +34,7 @@ def intervals(results: RunData, measurement: Measurement) -> dict[str, Interval]
 
 
 def points(results: RunData, x: Measurement, y: Measurement) -> list[Point]:
-    """Make a point of every system that has both numbers; what precedes the colon in its name is its family."""
+    """Make a point of every system that has both numbers; its family is its name up to the colon."""
     of_x, of_y = intervals(results, x), intervals(results, y)
     return [Point(system, system.partition(":")[0], of_x[system], of_y[system]) for system in of_x if system in of_y]
 

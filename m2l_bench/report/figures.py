@@ -168,7 +168,7 @@ def spectrogram_grid(
 
 
 def significance(differences: np.ndarray, p_values: np.ndarray, systems: Sequence[str], *, title: str) -> Figure:
-    """Pairwise comparison: is the row's system better (+), worse (-) or not significantly different (dot) from the column's?
+    """Pairwise comparison: whether the row's system is better than the column's (+), worse (-), or neither (dot).
 
     Parameters
     ----------

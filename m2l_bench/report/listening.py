@@ -1,4 +1,4 @@
-"""The listening page: one static folder that opens from the disk, without network and without a server.
+"""Listening page: one static folder that opens from the disk, without network and without a server.
 
 Conventions
 -----------
@@ -58,7 +58,7 @@ def write_page(folder: Path, results: RunData, clips: Sequence[ClipFiles], *, ti
     systems += sorted(extra, key=natural_key)
     for name in ("clips", "spectrograms"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor() as pool:  # decoding and transforms leave the interpreter free
+    with ThreadPoolExecutor() as pool:  # decoding and transforms release the GIL
         list(pool.map(lambda index: _write_clip(folder, index, clips[index], systems), range(len(clips))))
     data = json.dumps(page_data(results, clips, systems) | {"title": title}, allow_nan=False, separators=(",", ":"))
     data = data.replace("<", "\\u003c")  # nothing else could end the script element early; json escapes non-ASCII

@@ -131,7 +131,7 @@ def template(name: str) -> jinja2.Template:
 
 
 def records(table: Table) -> list[dict[str, Any]]:
-    """List one flat record for each cell, then one for each published figure (``origin`` tells them apart); full precision."""
+    """List one flat record for each cell, then one for each published figure (see ``origin``), with full precision."""
     measured = [
         {
             "origin": "measured",
@@ -245,7 +245,7 @@ def _markdown_rows(table: Table) -> list[list[str]]:
 
 
 def _parts(rows: Sequence[Sequence[str]], width: int) -> list[list[int]]:
-    """Columns of each of the tables into which one is cut, so that none is wider than `width` characters."""
+    """Distribute the columns over tables that are at most `width` characters wide."""
     first, *widths = (
         max(map(len, column)) for column in zip(*(row for row in rows if len(row) == len(rows[0])), strict=True)
     )

@@ -189,7 +189,7 @@ def _once(rows: Iterable[Row]) -> list[Row]:
 
 
 def _system_order(rows: Iterable[Row], runs: Iterable[Run]) -> tuple[str, ...]:
-    """Labels as the suites list them; what they do not name follows in natural order."""
+    """Labels in the order of the suites; labels that no suite names follow in natural order."""
     listed: dict[str, int] = {}
     for run in runs:
         for entry in run.record.get("suite", {}).get("systems", []):

@@ -69,7 +69,7 @@ class Pairs:
         self._p_values: dict[tuple[Measurement, str, str], float] = {}
 
     def measured(self) -> list[Measurement]:
-        """List what has scores of single items, each with an empty statistic."""
+        """List the measurements with scores of single items; their statistic is empty."""
         return sorted(self._scores)
 
     def scores(self, measurement: Measurement) -> Mapping[str, Mapping[str, float]]:

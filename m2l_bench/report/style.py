@@ -154,7 +154,7 @@ def grid_below(axes: Axes, axis: Literal["both", "y"] = "both") -> None:
 
 
 def plain_log_ticks(axis: Axis) -> None:
-    """Ticks at 1, 2, 5, 10, 20, ... written out: a decade rarely holds all bit rates."""
+    """Ticks at 1, 2, 5, 10, 20, ... written as plain numbers: bit rates span little more than a decade."""
     from matplotlib.ticker import LogLocator, NullLocator
 
     axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=100))
@@ -163,7 +163,7 @@ def plain_log_ticks(axis: Axis) -> None:
 
 
 def legend(figure: Figure, axes: Axes) -> None:
-    """Above the axes, in as many columns as the names allow; the figure grows by its lines."""
+    """Place a legend above the axes, in as many columns as its names allow; the figure becomes higher by its rows."""
     handles, labels = axes.get_legend_handles_labels()
     if not labels:
         return

@@ -30,7 +30,7 @@ Counts = tuple[int, int, int]
 
 
 class Measurement(NamedTuple):
-    """Identity of a column; with an empty statistic, of the scores of single items behind it."""
+    """Identity of a column; an empty statistic stands for the scores of single items."""
 
     dataset: str
     task: str = ""
@@ -310,7 +310,7 @@ def with_published(table: Table, figures: Sequence[Published]) -> Table:
 def _column(
     measurement: Measurement, card_hash: str, cards: Mapping[str, Mapping[str, Any]], beside: Sequence[Measurement]
 ) -> Column:
-    """The heading says what tells this column from those beside it: dataset or task, probe, split."""
+    """Make a column; its heading names the dataset or task, probe and split where these differ between columns."""
     card = cards[card_hash]
     title = card["title"]
     for field in ("split", "probe", "task" if measurement.task else "dataset"):

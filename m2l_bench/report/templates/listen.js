@@ -356,7 +356,7 @@ function ratingOf(clip, track, name) {
   return [slider, output];
 }
 
-/* ---- what the buttons do ---- */
+/* ---- actions of the buttons ---- */
 
 function say(text) {
   $("status").textContent = text;
