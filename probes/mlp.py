@@ -265,7 +265,8 @@ class _Models:
             kept = kept.to(z.device, torch.float32).index_select(0, place)
             items = batch[place].flatten()
             # index_select copies whole rows and is several times faster than z[items].
-            self._step(*(a.index_select(0, items).unflatten(0, kept.shape[:2]) for a in (z, y)), kept)
+            inputs, labels = (a.index_select(0, items).unflatten(0, kept.shape[:2]) for a in (z, y))
+            self._step(inputs, labels, kept)
 
     def _step(self, z: torch.Tensor, y: torch.Tensor, kept: torch.Tensor) -> None:
         """Make one step of Adam on batches (models, batch, ...); `kept` is the dropout mask of 0 and 1.

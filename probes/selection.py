@@ -210,7 +210,7 @@ def _fit_together(models: Sequence[Probe], X: Any, y: Any, validation: tuple[Any
     for model, attributes in zip(models, fitted, strict=True):
         model.classes_, model.multilabel_, model.n_features_in_ = targets.classes, targets.multilabel, x.shape[1]
         model.mean_, model.scale_, model.converged_ = mean, scale, True
-        vars(model).update(attributes)
+        model.__dict__.update(attributes)
 
 
 @contextlib.contextmanager
