@@ -2,9 +2,9 @@
 
     python scripts/export_small.py RUN          # RUN: the folder that `m2l-bench train` wrote
 
-Writes into the package's assets ``FAMILY-small.safetensors`` (averaged weights in half precision; of Music2Latent with the
-latents' scale measured, so that they have unit variance) and, in ``FAMILY-small/``, ``record.json`` and
-``training-1/`` with ``curves.png``, ``log.csv`` and ``validation.csv``. A training that started from the shipped weights
+Writes into the package's ``assets/FAMILY-small/``: ``weights.safetensors`` (averaged weights in half precision; of
+Music2Latent with the latents' scale measured, so that they have unit variance), ``record.json``, and ``training-1/`` with
+``curves.png``, ``log.csv`` and ``validation.csv``. A training that started from the shipped weights
 (``weights = "..."`` in its recipe) continues theirs: its record holds theirs, its totals are sums, and its folder has the
 next number.
 """
@@ -42,7 +42,8 @@ def export(run: Path) -> None:
     family, config = metadata.get("family", "music2latent"), json.loads(metadata["config"])
     if family == "music2latent":
         config["latent_scale"] = latent_scale(Recipe.model_validate(state["recipe"]), tensors)
-    weights, card = ASSETS / f"{family}-small.safetensors", ASSETS / f"{family}-small"
+    card = ASSETS / f"{family}-small"
+    weights = card / "weights.safetensors"
     earlier = continued(state["recipe"], weights, card / "record.json")
     halves = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     write_atomic(weights, save(halves, {**metadata, "config": json.dumps(config)}))

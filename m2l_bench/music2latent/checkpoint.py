@@ -40,7 +40,7 @@ _APP = "m2l-bench"
 
 CHECKPOINTS: dict[str, HubFile | Path] = {
     "published": HubFile("SonyCSLParis/music2latent", "music2latent.pt", "233 MB, CC BY-NC 4.0"),
-    "small": Path(__file__).parents[1] / "assets" / "music2latent-small.safetensors",
+    "small": Path(__file__).parents[1] / "assets" / "music2latent-small" / "weights.safetensors",
 }
 
 

@@ -67,7 +67,7 @@ class FamilySystem:
         device: str | torch.device | None = None,
         seed: int = 0,
     ) -> None:
-        path = ASSETS / f"{family}-small.safetensors" if checkpoint is None else Path(checkpoint)
+        path = ASSETS / f"{family}-small" / "weights.safetensors" if checkpoint is None else Path(checkpoint)
         self.name = f"{family}:{'small' if checkpoint is None else path.stem}"
         self.seed, self.device = seed, pick_device(device)
         self.network = load_network(family, path).to(self.device)
