@@ -27,7 +27,7 @@ from m2l_bench.music2latent.network import Music2LatentNetwork
 from m2l_bench.music2latent.representation import to_spectrogram
 from m2l_bench.report.curves import draw_training
 from m2l_bench.training.loop import WEIGHTS, make_crops
-from m2l_bench.training.music2latent.recipe import Recipe
+from m2l_bench.training.music2latent.consistency_recipe import Recipe
 from m2l_bench.training.state import checkpoints, read_json
 
 SUMS = ("cpu_seconds", "wall_seconds", "audio_seconds")

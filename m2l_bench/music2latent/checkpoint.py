@@ -6,7 +6,7 @@ A checkpoint is named by a registry name (``"published"``, ``"small"``) or by a 
 ``.safetensors``, whose metadata holds the configuration (or a ``.json`` of the same stem beside it does).
 
 A ``.pt`` is a pickle. It is read without executing what is pickled, converted once into the user's cache, and known by
-the SHA-256 of its bytes ever after. Nothing is downloaded unless a hub checkpoint is asked for by its name; what the
+the SHA-256 of its bytes. Nothing is downloaded unless a hub checkpoint is asked for by its name; what the
 first download brought, its revision and SHA-256, is recorded and every later load must match it (trust on first use).
 """
 
@@ -195,7 +195,7 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
 
 
 def _harmless() -> list[Any]:
-    """What a NumPy number in a pickle needs: its constructor under NumPy 1's and 2's name, and the numeric types."""
+    """Callables that a NumPy number in a pickle needs: its constructor under NumPy 1's and 2's names, and the types."""
     scalar = np.float64(0).__reduce__()[0]
     names = [f"numpy.{module}.multiarray.scalar" for module in ("core", "_core")]
     kinds = {type(np.dtype(code)) for code in "?bBhHiIlLqQefd"}

@@ -1,4 +1,4 @@
-"""Training from a recipe: one loop for every family, on any number of processes, that a kill cannot hurt.
+"""Training from a recipe: one loop for all families, on any number of processes, safe against being killed.
 
 Conventions
 -----------
@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from m2l_bench.files.disk import write_atomic
+from m2l_bench.music2latent.device import pick_device
 from m2l_bench.training.crops import Crops, Examples, batches, scan
 from m2l_bench.training.log import append_row, cut_log, progress_bar
 from m2l_bench.training.memory import keep_freed_memory
@@ -148,8 +149,8 @@ class Trainer:
             if self.recipe.weights:
                 load_weights(self.recipe.weights, self.network)
             else:
-                heard = self.objective.begin(self.crops)
-                self.totals.audio_seconds += heard * self.recipe.crop_samples / self.recipe.sample_rate
+                used = self.objective.begin(self.crops)
+                self.totals.audio_seconds += used * self.recipe.crop_samples / self.recipe.sample_rate
             self.average = AveragedWeights(self.network, limit=self.recipe.optimization.ema)
         if self.accelerator.is_main_process:
             for name in ("log.csv", "validation.csv"):
@@ -352,14 +353,20 @@ def _accelerator(recipe: Recipe, out: Path, *, has_stages: bool) -> Accelerator:
     except ImportError as error:
         raise ImportError("training needs accelerate: pip install 'm2l-bench[train]'") from error
     run = recipe.run
+    device = None if run.device == "auto" else pick_device(run.device)
+    if device is not None and device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
     accelerator = Accelerator(
-        cpu=run.device == "cpu",
+        cpu=device is not None and device.type == "cpu",
         mixed_precision=run.precision,
         log_with="tensorboard" if run.tensorboard else None,
         project_dir=out if run.tensorboard else None,
         # Processes wait for every weight's gradient, unless told to look which there are.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)] if has_stages else None,
     )
+    used = accelerator.device
+    if device is not None and (used.type != device.type or device.index not in (None, used.index or device.index)):
+        raise ValueError(f"device must be one that accelerate trains on here ({used}), got {run.device!r}")
     if run.tensorboard:
         accelerator.init_trackers("tensorboard")
     return accelerator

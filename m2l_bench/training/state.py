@@ -2,7 +2,7 @@
 
 A checkpoint is a folder ``step-00001000`` with ``state.safetensors`` (weights under ``network.`` and under whatever else the
 loss names, the network's average under ``average.``, the optimiser's moments under ``optimizer.``) and ``state.json`` (step,
-recipe, totals). It is written under another name and renamed, so it is whole or not there. Since every crop and its noise is
+recipe, totals). It is written under another name and renamed, so it is complete or absent. Since every crop and its noise is
 a function of seed and number, the step is the data's position and the random state.
 
 Conventions
@@ -35,7 +35,7 @@ FORMAT = 2  # 1 had the network's weights alone, and their names without ``netwo
 
 @dataclass
 class Totals:
-    """What a training has used so far.
+    """Resources that a training has used so far.
 
     Attributes
     ----------
@@ -101,7 +101,7 @@ def load_weights(path: Path, network: nn.Module) -> None:
         network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = str(error).strip().split("\n")[-1].strip()
-        raise ValueError(f"{path}: must hold the weights of this very network as safetensors ({reason})") from error
+        raise ValueError(f"{path}: must hold the weights of this network as safetensors ({reason})") from error
 
 
 def load_state(

@@ -20,13 +20,13 @@ from tiny_training import MODEL, RATE, tiny_recipe
 from m2l_bench.music2latent.config import Config
 from m2l_bench.systems.small.recipes import objective_of, train
 from m2l_bench.training.loop import Interrupted, NonFiniteError, Trainer
-from m2l_bench.training.music2latent.recipe import Recipe
+from m2l_bench.training.music2latent.consistency_recipe import Recipe
 from m2l_bench.training.state import checkpoints, read_json
 
 # A run of its own, slow enough to be killed in the middle; argv: recipe as JSON, out, seconds to sleep each step.
 CHILD = """
 import sys, time
-from m2l_bench.training.music2latent.recipe import Recipe
+from m2l_bench.training.music2latent.consistency_recipe import Recipe
 from m2l_bench.systems.small import recipes as training
 from m2l_bench.training import loop
 step = loop.Trainer.step

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from m2l_bench.training.music2latent.recipe import Recipe
+from m2l_bench.training.music2latent.consistency_recipe import Recipe
 
 RATE = 8000
 MODEL: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""What the networks of all families have in common.
+"""Base classes of the families' configurations, networks and losses.
 
 Conventions
 -----------
@@ -92,7 +92,7 @@ class FamilyNetwork(nn.Module, ABC):
         `noise` is normal, of the result's shape, for decoders that start from it.
         """
         audio = self.synthesise(latents, noise)
-        # The mel distance does not hear a constant: left alone, a decoder may drift to one that is larger than the music.
+        # The mel distance ignores a constant offset, which may otherwise grow larger than the music.
         return audio - audio.mean(-1, keepdim=True)
 
     @abstractmethod
@@ -101,7 +101,7 @@ class FamilyNetwork(nn.Module, ABC):
 
 
 class FamilyLoss(nn.Module, ABC):
-    """What a family is trained with; a module of its own, so that a wrapper for many processes sees one forward call.
+    """Training loss of a family; one module with one forward call, as wrappers for several processes need.
 
     Parameters
     ----------

@@ -28,14 +28,14 @@ from m2l_bench.systems.small.musika import MusikaLoss, MusikaStyle, MusikaStyleC
 from m2l_bench.training import loop
 from m2l_bench.training import recipe as base
 from m2l_bench.training.crops import Crops, Examples
-from m2l_bench.training.music2latent.objective import ConsistencyObjective
-from m2l_bench.training.music2latent.recipe import Recipe as Music2LatentRecipe
+from m2l_bench.training.music2latent.consistency_objective import ConsistencyObjective
+from m2l_bench.training.music2latent.consistency_recipe import Recipe as Music2LatentRecipe
 from m2l_bench.training.objective import Losses, Objective, fixed_noise
 from m2l_bench.training.validation import Score
 
 
 class FamilyRecipe(base.Recipe):
-    """What the recipes of all families share.
+    """The part of a recipe that these families share.
 
     Attributes
     ----------

@@ -3,7 +3,7 @@
 Conventions
 -----------
 Every channel is coded alone; ends are filled up with silence. What is longer than a window is coded in overlapping
-windows that are laid and joined as Music2Latent's are (:mod:`m2l_bench.music2latent.windows`).
+windows, placed and joined as Music2Latent's (:mod:`m2l_bench.music2latent.windows`).
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class DacFamilySystem(FamilySystem):
         return bits.pack(codes, self.network.config.bits_per_code)
 
     def decompress(self, data: bytes, channels: int, n_samples: int) -> np.ndarray:
-        """What :meth:`compress` wrote -> (channels, n_samples)."""
+        """Bytes of :meth:`compress` -> (channels, n_samples)."""
         config = self.network.config
         shape = channels, config.n_codebooks, self._frames(n_samples)
         codes = bits.unpack(data, config.bits_per_code, int(np.prod(shape))).reshape(shape)
