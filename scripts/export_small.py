@@ -27,7 +27,7 @@ from m2l_bench.music2latent.network import Music2LatentNetwork
 from m2l_bench.music2latent.representation import to_spectrogram
 from m2l_bench.report.curves import draw_training
 from m2l_bench.training.loop import WEIGHTS, make_crops
-from m2l_bench.training.music2latent.consistency_recipe import Recipe
+from m2l_bench.training.music2latent.consistency_recipe import ConsistencyRecipe
 from m2l_bench.training.state import checkpoints, read_json
 
 SUMS = ("cpu_seconds", "wall_seconds", "audio_seconds")
@@ -41,7 +41,7 @@ def export(run: Path) -> None:
     state = read_json(checkpoints(run / "checkpoints")[-1])
     family, config = metadata.get("family", "music2latent"), json.loads(metadata["config"])
     if family == "music2latent":
-        config["latent_scale"] = latent_scale(Recipe.model_validate(state["recipe"]), tensors)
+        config["latent_scale"] = latent_scale(ConsistencyRecipe.model_validate(state["recipe"]), tensors)
     card = ASSETS / f"{family}-small"
     weights = card / "weights.safetensors"
     earlier = continued(state["recipe"], weights, card / "record.json")
@@ -89,7 +89,7 @@ def _with_earlier(totals: dict[str, Any], earlier: dict[str, Any]) -> dict[str, 
     return {**totals, **{name: totals[name] + earlier.get(name, 0) for name in SUMS}}
 
 
-def latent_scale(recipe: Recipe, weights: dict[str, torch.Tensor]) -> float:
+def latent_scale(recipe: ConsistencyRecipe, weights: dict[str, torch.Tensor]) -> float:
     """Standard deviation of the encoder's code over training crops."""
     network = Music2LatentNetwork(recipe.config).eval()
     network.load_state_dict(weights)

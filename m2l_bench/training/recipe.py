@@ -119,7 +119,6 @@ class RunSection(Section):
         Steps between checkpoints; how many of the last to keep.
     log_every : int
         Steps that one row of the log averages over.
-    tensorboard : bool
     """
 
     precision: Literal["no", "bf16", "fp16"] = "no"
@@ -128,7 +127,6 @@ class RunSection(Section):
     checkpoint_every: int = Field(1000, ge=1)
     keep: int = Field(3, ge=1)
     log_every: int = Field(50, ge=1)
-    tensorboard: bool = False
 
 
 class Recipe(Section, ABC):

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from m2l_bench.cli import app
 from m2l_bench.music2latent.config import Config
 from m2l_bench.systems.small.recipes import read_recipe
-from m2l_bench.training.music2latent.consistency_recipe import Recipe
+from m2l_bench.training.music2latent.consistency_recipe import ConsistencyRecipe
 
 MINIMAL = '[data]\nfolders = [{path = "music"}]\n'
 
@@ -44,7 +44,7 @@ def test_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
 
 def test_json_and_back_is_the_same(tmp_path: Path) -> None:
     recipe = read_recipe(_write(tmp_path, MINIMAL + "[model]\nwidth = 16\n"))
-    assert Recipe.model_validate(recipe.to_dict()) == recipe
+    assert ConsistencyRecipe.model_validate(recipe.to_dict()) == recipe
 
 
 @pytest.mark.parametrize(

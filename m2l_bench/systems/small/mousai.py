@@ -32,7 +32,7 @@ from torch import Tensor
 
 from m2l_bench.systems.mousai.network import Conditioned, Config, Level, Network
 from m2l_bench.systems.mousai.spectrum import MagnitudeSpectrum
-from m2l_bench.systems.small.family import FamilyConfig, FamilyNetwork, StagedLoss
+from m2l_bench.systems.small.family import FamilyConfig, FamilyLoss, FamilyNetwork
 from m2l_bench.systems.small.spectral import mel_distance
 from m2l_bench.training.objective import Losses
 
@@ -122,7 +122,7 @@ class MousaiStyle(FamilyNetwork):
         return self.net.decode(latents, noise[:, None], self.config.num_steps)[:, 0].float() / GAIN
 
 
-class MousaiLoss(StagedLoss):
+class MousaiLoss(FamilyLoss):
     """The lesson in one-step decoding, then that and diffusion, each for half of the crops."""
 
     network: MousaiStyle

@@ -20,6 +20,7 @@ from m2l_bench.files.disk import sha256
 from m2l_bench.files.fingerprint import fingerprint
 from m2l_bench.files.hub import CheckpointError
 from m2l_bench.files.untrusted import parse_json
+from m2l_bench.files.weights import read_with_metadata
 from m2l_bench.music2latent.device import pick_device
 from m2l_bench.music2latent.windows import join, plan
 from m2l_bench.systems import bits, framing
@@ -164,14 +165,7 @@ def load_network(family: str, path: Path) -> FamilyNetwork:
     CheckpointError
         If the file is missing, damaged, of another family, or does not hold exactly the network's tensors.
     """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: must be a readable safetensors file ({error})") from error
+    state, metadata = read_with_metadata(path)
     if metadata.get("family") != family or "config" not in metadata:
         raise CheckpointError(f"{path}: must hold weights of {family}, got {metadata.get('family', 'no family')}")
     make, config = NETWORKS[family]

@@ -20,9 +20,9 @@ from torch import Tensor
 from m2l_bench.music2latent.network import Music2LatentNetwork
 from m2l_bench.music2latent.representation import from_spectrogram, to_spectrogram
 from m2l_bench.training.crops import Crops, Examples
+from m2l_bench.training.music2latent.consistency_recipe import ConsistencyRecipe, ValidationSection
 from m2l_bench.training.music2latent.loss import ConsistencyLoss, positions, pseudo_huber, step_size
 from m2l_bench.training.music2latent.magnitudes import prepare
-from m2l_bench.training.music2latent.consistency_recipe import Recipe, ValidationSection
 from m2l_bench.training.objective import fixed_noise
 
 
@@ -31,7 +31,7 @@ class ConsistencyObjective:
 
     has_stages = False
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: ConsistencyRecipe) -> None:
         self.recipe, self.config = recipe, recipe.config
         self.network = Music2LatentNetwork(recipe.config)
         self.loss = ConsistencyLoss(self.network)

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from m2l_bench.music2latent.network import Music2LatentNetwork
-from m2l_bench.training.music2latent.initialisation import give_unit_variance
 from m2l_bench.training.music2latent.consistency_recipe import OptimizationSection
+from m2l_bench.training.music2latent.initialisation import give_unit_variance
 from m2l_bench.training.optimization import learning_rate
 
 FLOOR = (
