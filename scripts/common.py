@@ -1,4 +1,4 @@
-"""What the scripts that build the embedded sets share: Debian packages, manifests, coding."""
+"""Functions shared by the scripts that build the embedded sets: Debian packages, manifests, coding."""
 
 from __future__ import annotations
 

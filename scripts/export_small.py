@@ -2,9 +2,9 @@
 
     python scripts/export_small.py RUN          # RUN: the folder that `m2l-bench train` wrote
 
-Writes into the package's assets ``FAMILY-small.safetensors`` (averaged weights in half precision; of Music2Latent with the
-latents' scale measured, so that they have unit variance) and, in ``FAMILY-small/``, ``record.json`` and
-``training-1/`` with ``curves.png``, ``log.csv`` and ``validation.csv``. A training that started from the shipped weights
+Writes into the package's ``assets/FAMILY-small/``: ``weights.safetensors`` (averaged weights in half precision; of
+Music2Latent with the latents' scale measured, so that they have unit variance), ``record.json``, and ``training-1/`` with
+``curves.png``, ``log.csv`` and ``validation.csv``. A training that started from the shipped weights
 (``weights = "..."`` in its recipe) continues theirs: its record holds theirs, its totals are sums, and its folder has the
 next number.
 """
@@ -27,7 +27,7 @@ from m2l_bench.music2latent.network import Music2LatentNetwork
 from m2l_bench.music2latent.representation import to_spectrogram
 from m2l_bench.report.curves import draw_training
 from m2l_bench.training.loop import WEIGHTS, make_crops
-from m2l_bench.training.music2latent.recipe import Recipe
+from m2l_bench.training.music2latent.consistency_recipe import ConsistencyRecipe
 from m2l_bench.training.state import checkpoints, read_json
 
 SUMS = ("cpu_seconds", "wall_seconds", "audio_seconds")
@@ -41,8 +41,9 @@ def export(run: Path) -> None:
     state = read_json(checkpoints(run / "checkpoints")[-1])
     family, config = metadata.get("family", "music2latent"), json.loads(metadata["config"])
     if family == "music2latent":
-        config["latent_scale"] = latent_scale(Recipe.model_validate(state["recipe"]), tensors)
-    weights, card = ASSETS / f"{family}-small.safetensors", ASSETS / f"{family}-small"
+        config["latent_scale"] = latent_scale(ConsistencyRecipe.model_validate(state["recipe"]), tensors)
+    card = ASSETS / f"{family}-small"
+    weights = card / "weights.safetensors"
     earlier = continued(state["recipe"], weights, card / "record.json")
     halves = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     write_atomic(weights, save(halves, {**metadata, "config": json.dumps(config)}))
@@ -88,7 +89,7 @@ def _with_earlier(totals: dict[str, Any], earlier: dict[str, Any]) -> dict[str, 
     return {**totals, **{name: totals[name] + earlier.get(name, 0) for name in SUMS}}
 
 
-def latent_scale(recipe: Recipe, weights: dict[str, torch.Tensor]) -> float:
+def latent_scale(recipe: ConsistencyRecipe, weights: dict[str, torch.Tensor]) -> float:
     """Standard deviation of the encoder's code over training crops."""
     network = Music2LatentNetwork(recipe.config).eval()
     network.load_state_dict(weights)

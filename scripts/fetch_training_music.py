@@ -101,7 +101,7 @@ def keep(folder: Path, track: dict[str, object]) -> bool:
 
 
 def summary(tracks: list[dict[str, object]]) -> str:
-    """Describe the folder for whoever trains on it."""
+    """Text of the README for the folder."""
     lines = ["Music to train on; tracks.csv has one row a file. Keep a group on one side of a split.", ""]
     for name, licence in [*PACKAGES.items(), ("", "")]:
         rows = [track for track in tracks if str(track["path"]).startswith(name)]

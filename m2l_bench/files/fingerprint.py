@@ -1,4 +1,4 @@
-"""The name of a computation: equal fingerprints mean equal numbers."""
+"""Identifier of a computation: equal fingerprints mean equal numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def fingerprint(name: str, config: Mapping[str, Any], *, checkpoint_sha256: str | None = None) -> str:
-    """Name a system or a listener exactly: equal fingerprints mean equal numbers.
+    """Identify a system or an encoder: equal fingerprints mean equal numbers.
 
     Parameters
     ----------

@@ -2,9 +2,9 @@
 
 Conventions
 -----------
-Nothing is downloaded unless a checkpoint on the hub is asked for by its name. What the first download brought, its revision
-and SHA-256, is recorded in the user's data folder, and every later load must match it: a file that changes behind its name
-is refused, never used in silence.
+Nothing is downloaded unless a checkpoint on the hub is asked for by its name. The revision and
+SHA-256 of the first download are recorded in the user's data folder, and every later load must match them: a file that changed
+is refused.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _APP = "m2l-bench"
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be had or must not be used; the message says which and what to do."""
+    """A checkpoint that is missing or must not be used; the message names it and says what to do."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class HubFile:
     ----------
     repo, file : str
     about : str
-        Size and licence, for the message of whoever cannot download it.
+        Size and licence, for the error message of a failed download.
     revision : str, optional
         Commit to take when nothing is recorded yet; the newest one by default.
     """
@@ -63,7 +63,7 @@ def offline() -> Iterator[list[tuple[HubFile, bool]]]:
 
 
 def refuse_offline(source: HubFile) -> None:
-    """Raise CheckpointError inside :func:`offline`: for whoever fetches by other means what is not in the cache."""
+    """Raise CheckpointError inside :func:`offline`: for files that are downloaded by other means."""
     asked = _offline.get()
     if asked is not None:
         asked.append((source, False))
@@ -113,7 +113,7 @@ def fetch(source: HubFile) -> Path:
 def _download(source: HubFile, revision: str | None) -> Path:
     from huggingface_hub import hf_hub_download  # imported here: it is slow, and most checkpoints are local
 
-    # Its retries tell of themselves, once each; the one error at the end says all of it.
+    # It logs every retry; the one error at the end is enough.
     logging.getLogger("huggingface_hub.utils._http").setLevel(logging.ERROR)
     asked = _offline.get()
     if asked is not None:

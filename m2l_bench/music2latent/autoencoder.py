@@ -190,7 +190,7 @@ class Music2Latent:
         return _like(audio.reshape(*latents.shape[:-2], -1), latents)
 
     def decode_blocks(self, latents: Array, n_samples: int | None = None) -> Iterator[Array]:
-        """What :meth:`decode` gives, in consecutive blocks (..., n) of bounded size, to be written as they come.
+        """Decode in consecutive blocks (..., n) of bounded size, which can be written as they come.
 
         Not where `compatible`.
         """

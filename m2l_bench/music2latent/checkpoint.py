@@ -6,7 +6,7 @@ A checkpoint is named by a registry name (``"published"``, ``"small"``) or by a 
 ``.safetensors``, whose metadata holds the configuration (or a ``.json`` of the same stem beside it does).
 
 A ``.pt`` is a pickle. It is read without executing what is pickled, converted once into the user's cache, and known by
-the SHA-256 of its bytes ever after. Nothing is downloaded unless a hub checkpoint is asked for by its name; what the
+the SHA-256 of its bytes. Nothing is downloaded unless a hub checkpoint is asked for by its name; what the
 first download brought, its revision and SHA-256, is recorded and every later load must match it (trust on first use).
 """
 
@@ -22,14 +22,13 @@ from typing import Any
 import numpy as np
 import platformdirs
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from m2l_bench.files.disk import sha256, write_atomic
 from m2l_bench.files.hub import CheckpointError, HubFile, fetch
 from m2l_bench.files.untrusted import parse_json
-from m2l_bench.files.weights import read_weights, tensors_of
+from m2l_bench.files.weights import read_weights, read_with_metadata, tensors_of
 from m2l_bench.music2latent.config import PUBLISHED, Config
 from m2l_bench.music2latent.keys import from_published
 from m2l_bench.music2latent.network import Music2LatentNetwork
@@ -40,7 +39,7 @@ _APP = "m2l-bench"
 
 CHECKPOINTS: dict[str, HubFile | Path] = {
     "published": HubFile("SonyCSLParis/music2latent", "music2latent.pt", "233 MB, CC BY-NC 4.0"),
-    "small": Path(__file__).parents[1] / "assets" / "music2latent-small.safetensors",
+    "small": Path(__file__).parents[1] / "assets" / "music2latent-small" / "weights.safetensors",
 }
 
 
@@ -170,20 +169,16 @@ def _load_path(path: Path, name: str) -> Checkpoint:
 
 def _read_safetensors(path: Path) -> tuple[Config, dict[str, Tensor]]:
     beside = path.with_suffix(".json")
+    state, metadata = read_with_metadata(path)
+    text = metadata.get("config")
+    if text is None and not beside.is_file():
+        raise CheckpointError(
+            f"{path}: must hold its config in its metadata, or {beside.name} beside it; neither is there"
+        )
     try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get("config")
-            # Half precision is for storage: computed with, it is float32.
-            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        if text is None and not beside.is_file():
-            raise CheckpointError(
-                f"{path}: must hold its config in its metadata, or {beside.name} beside it; neither is there"
-            )
         return Config.from_dict(parse_json(text if text is not None else beside.read_text(encoding="utf-8"))), state
-    except SafetensorError as error:
-        raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from error
-    except (json.JSONDecodeError, TypeError, ValueError) as error:
-        raise error if isinstance(error, CheckpointError) else CheckpointError(f"{path}: config: {error}") from error
+    except (TypeError, ValueError) as error:  # JSON's errors are ValueErrors
+        raise CheckpointError(f"{path}: config: {error}") from error
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
@@ -195,7 +190,7 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
 
 
 def _harmless() -> list[Any]:
-    """What a NumPy number in a pickle needs: its constructor under NumPy 1's and 2's name, and the numeric types."""
+    """Callables that a NumPy number in a pickle needs: its constructor under NumPy 1's and 2's names, and the types."""
     scalar = np.float64(0).__reduce__()[0]
     names = [f"numpy.{module}.multiarray.scalar" for module in ("core", "_core")]
     kinds = {type(np.dtype(code)) for code in "?bBhHiIlLqQefd"}

@@ -12,11 +12,39 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass(frozen=True)
-class Config:
+class Sizes:
+    """Base of the configurations of networks."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read the values of :meth:`to_dict`.
+
+        Raises
+        ------
+        ValueError
+            If a key is unknown or a value out of range.
+        """
+        _require(isinstance(values, Mapping), "config", "be an object", values)
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ValueError(f"config must hold known keys only ({', '.join(known)}), got {', '.join(unknown)}")
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Config(Sizes):
     """A Music2Latent model; the defaults are the published one (58,185,026 parameters).
 
     Parameters
@@ -172,24 +200,6 @@ class Config:
     def compression_ratio(self) -> float:
         """Samples per latent value."""
         return self.samples_per_latent / self.latent_dim
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Config:
-        """Read what :meth:`to_dict` wrote.
-
-        Raises
-        ------
-        ValueError
-            If a key is unknown.
-        """
-        _require(isinstance(values, Mapping), "config", "be an object", values)
-        unknown = sorted(set(values) - {field.name for field in fields(cls)})
-        _require(not unknown, "config", "hold known keys only", unknown)
-        return cls(**values)
 
 
 _MOST_LEVELS = 16

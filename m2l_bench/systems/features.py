@@ -156,7 +156,7 @@ class RandomInit:
     layer : {"latents", "features"}
         The 64 latents, or the map before the bottleneck (``random-init-features``).
     config : Config or "small", optional
-        The published architecture by default; ``"small"``: that of the shipped recipe ``music2latent-small.toml``.
+        The published architecture by default; ``"small"``: that of the shipped recipe ``music2latent.toml``.
     device : str
         Of torch.
     seed : int
@@ -176,7 +176,7 @@ class RandomInit:
             raise ValueError(f"layer must be one of {', '.join(LAYERS)}, got {layer!r}")
         is_small = config == "small"
         if is_small:
-            config = Config.from_dict(read_recipe(RECIPES / "music2latent-small.toml").model)
+            config = Config.from_dict(read_recipe(RECIPES / "music2latent.toml").model)
         config = PUBLISHED if config is None else config
         with seeded(seed, torch.device("cpu")):
             network = Music2LatentNetwork(config).eval().requires_grad_(False).to(device)

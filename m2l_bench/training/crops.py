@@ -32,7 +32,7 @@ _MARGIN = 256  # samples at a file's own rate around an excerpt, cut off after r
 
 
 @dataclass(frozen=True)
-class Folder:
+class MusicFolder:
     """A folder of music and its share of the crops.
 
     Parameters
@@ -72,7 +72,7 @@ class Library:
         return sum(header.duration for header in self.headers)
 
 
-def scan(folders: Sequence[Folder]) -> Library:
+def scan(folders: Sequence[MusicFolder]) -> Library:
     """Read the headers of all tracks; a file that cannot be read is left out with a warning.
 
     Raises

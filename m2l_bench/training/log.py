@@ -1,4 +1,4 @@
-"""What a training tells while it runs: CSV files that a resumed training cuts back and goes on with; a progress bar."""
+"""Output of a running training: CSV logs, which a resumed training truncates and continues, and a progress bar."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def append_row(path: Path, row: Mapping[str, Any]) -> None:
 
 
 def cut_log(path: Path, step: int) -> None:
-    """Leave out rows after `step`, which a killed run wrote and the resumed one writes again."""
+    """Remove the rows after `step`: a resumed training writes them again."""
     if not path.exists():
         return
     with path.open(newline="", encoding="utf-8") as file:
@@ -36,7 +36,7 @@ def cut_log(path: Path, step: int) -> None:
 
 @contextmanager
 def progress_bar(steps: int, done: int, shown: bool) -> Iterator[Callable[[int, float], None]]:
-    """Show progress; yields what to call with the step and its loss."""
+    """Show progress; yields a function of the step and its loss."""
     if not shown:
         yield lambda step, loss: None
         return

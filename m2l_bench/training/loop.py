@@ -1,4 +1,4 @@
-"""Training from a recipe: one loop for every family, on any number of processes, that a kill cannot hurt.
+"""Training from a recipe: one loop for all families, on any number of processes, safe against being killed.
 
 Conventions
 -----------
@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from m2l_bench.files.disk import write_atomic
+from m2l_bench.music2latent.device import pick_device
 from m2l_bench.training.crops import Crops, Examples, batches, scan
 from m2l_bench.training.log import append_row, cut_log, progress_bar
 from m2l_bench.training.memory import keep_freed_memory
@@ -116,7 +117,7 @@ class Trainer:
         self.recipe, self.out = recipe, out
         torch.manual_seed(recipe.seed)
         self.objective = objective(recipe)
-        self.accelerator = _accelerator(recipe, out, has_stages=self.objective.has_stages)
+        self.accelerator = _accelerator(recipe, has_stages=self.objective.has_stages)
         self.batch = _share(recipe.optimization.batch, self.accelerator.num_processes)
         self.crops = make_crops(recipe)
         self.network = self.objective.network.to(self.accelerator.device)
@@ -133,6 +134,7 @@ class Trainer:
         self.clocks = (time.process_time(), time.monotonic())
         self.validation = Validation.of(recipe, self.objective, score) if recipe.validation else None
         self.stop = threading.Event()
+        self.recent: list[tuple[float, float]] = []  # loss and norm of the steps since the last row of the log
 
     def start(self, *, resume: bool) -> None:
         """Read the last checkpoint, or begin anew; check that the folder holds this training."""
@@ -148,8 +150,8 @@ class Trainer:
             if self.recipe.weights:
                 load_weights(self.recipe.weights, self.network)
             else:
-                heard = self.objective.begin(self.crops)
-                self.totals.audio_seconds += heard * self.recipe.crop_samples / self.recipe.sample_rate
+                used = self.objective.begin(self.crops)
+                self.totals.audio_seconds += used * self.recipe.crop_samples / self.recipe.sample_rate
             self.average = AveragedWeights(self.network, limit=self.recipe.optimization.ema)
         if self.accelerator.is_main_process:
             for name in ("log.csv", "validation.csv"):
@@ -168,16 +170,15 @@ class Trainer:
             processes=self.accelerator.num_processes,
             workers=self.recipe.data.workers,
         )
-        log = Log(self)
         with (
             _signals(self.stop),
             progress_bar(steps, self.totals.step, progress and self.accelerator.is_main_process) as show,
         ):
             for examples in loader:
                 loss, norm = self.step(examples)
-                log.add(loss, norm)
+                self.recent.append((loss, norm))
                 show(self.totals.step, loss)
-                self._after(log)
+                self._after()
         if self.totals.step % self.recipe.run.checkpoint_every:
             self.save()
 
@@ -231,10 +232,10 @@ class Trainer:
             f" {faulty}; the state before this step is saved in {self.out / 'checkpoints'}"
         )
 
-    def _after(self, log: Log) -> None:
+    def _after(self) -> None:
         run, step, last = self.recipe.run, self.totals.step, self.totals.step == self.recipe.optimization.steps
         if step % run.log_every == 0 or last:
-            log.write()
+            self._write_log()
         if step % run.checkpoint_every == 0:
             self.save()
         if self.validation and (step % self.validation.every == 0 or last):
@@ -242,6 +243,16 @@ class Trainer:
         if self.stop.is_set():
             self.save()
             raise Interrupted(f"stopped at step {step}; go on with resume")
+
+    def _write_log(self) -> None:
+        """Append means over the steps since the last row to ``log.csv``."""
+        self.read_clocks()
+        losses, norms = zip(*self.recent, strict=True)
+        self.recent = []
+        means = {"loss": float(np.mean(losses)), "gradient_norm": float(np.mean(norms))}
+        row = {**vars(self.totals), **means, "learning_rate": self.optimizer.param_groups[-1]["lr"]}
+        if self.accelerator.is_main_process:
+            append_row(self.out / "log.csv", row)
 
     def read_clocks(self) -> None:
         """Add the time since the last call to the totals, CPU time of all processes."""
@@ -272,37 +283,7 @@ class Trainer:
         if self.validation and self.accelerator.is_main_process:
             row = self.validation.measure(self.average, self.out / "validation", self.totals.step)
             append_row(self.out / "validation.csv", {"step": self.totals.step, **row})
-            self.accelerator.log(row, step=self.totals.step)
         self.accelerator.wait_for_everyone()
-
-
-class Log:
-    """Means over the steps since the last row of ``log.csv``."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        self.trainer = trainer
-        self.losses: list[float] = []
-        self.norms: list[float] = []
-
-    def add(self, loss: float, norm: float) -> None:
-        """Count a step."""
-        self.losses.append(loss)
-        self.norms.append(norm)
-
-    def write(self) -> None:
-        """Append a row."""
-        trainer = self.trainer
-        trainer.read_clocks()
-        row = {
-            **vars(trainer.totals),
-            "loss": float(np.mean(self.losses)),
-            "gradient_norm": float(np.mean(self.norms)),
-            "learning_rate": trainer.optimizer.param_groups[-1]["lr"],
-        }
-        self.losses, self.norms = [], []
-        if trainer.accelerator.is_main_process:
-            append_row(trainer.out / "log.csv", row)
-            trainer.accelerator.log({k: row[k] for k in ("loss", "learning_rate")}, step=trainer.totals.step)
 
 
 def _groups(trained: nn.Module, encoder_rate: float) -> list[dict[str, Any]]:
@@ -346,22 +327,24 @@ def _share(batch: int, processes: int) -> int:
     return batch // processes
 
 
-def _accelerator(recipe: Recipe, out: Path, *, has_stages: bool) -> Accelerator:
+def _accelerator(recipe: Recipe, *, has_stages: bool) -> Accelerator:
     try:
         from accelerate import Accelerator, DistributedDataParallelKwargs
     except ImportError as error:
         raise ImportError("training needs accelerate: pip install 'm2l-bench[train]'") from error
     run = recipe.run
+    device = None if run.device == "auto" else pick_device(run.device)
+    if device is not None and device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
     accelerator = Accelerator(
-        cpu=run.device == "cpu",
+        cpu=device is not None and device.type == "cpu",
         mixed_precision=run.precision,
-        log_with="tensorboard" if run.tensorboard else None,
-        project_dir=out if run.tensorboard else None,
         # Processes wait for every weight's gradient, unless told to look which there are.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)] if has_stages else None,
     )
-    if run.tensorboard:
-        accelerator.init_trackers("tensorboard")
+    used = accelerator.device
+    if device is not None and (used.type != device.type or device.index not in (None, used.index or device.index)):
+        raise ValueError(f"device must be one that accelerate trains on here ({used}), got {run.device!r}")
     return accelerator
 
 

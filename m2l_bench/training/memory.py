@@ -1,7 +1,9 @@
-"""Freed memory stays with the process.
+"""Keep freed memory in the process, so that each training step reuses the pages of the step before.
 
-A training step frees the maps of the step before and asks for as much again. The C library gives large pieces back to the system
-in between, and every page that comes anew costs a fault and is filled with zeros: a sixth of a step of the small Music2Latent.
+By default the C library returns large blocks to the system, and every page that is requested again costs a page fault.
+Without that, a step of music2latent:small (batch 4, crops of 16 latent frames, one CPU thread) takes 15% less CPU time: 1.37 s
+become 1.15 s, means of the medians of two alternating runs. The environment variables ``MALLOC_TRIM_THRESHOLD_`` and
+``MALLOC_MMAP_THRESHOLD_``, both 2147483647, do the same for a whole process.
 """
 
 from __future__ import annotations
@@ -14,12 +16,12 @@ _NEVER = 2**31 - 1
 
 
 def keep_freed_memory() -> bool:
-    """Tell the C library to keep what is freed, for the rest of the process; it then holds as much as its largest step took.
+    """Tell the C library to keep freed memory for the rest of the process, which then holds as much as its largest step.
 
     Returns
     -------
     bool
-        False where the C library knows no such setting (macOS, musl, Windows); nothing has changed then.
+        False where the C library has no such setting (macOS, musl, Windows) and nothing changed.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -1,4 +1,4 @@
-"""What a family brings to the trainer: a network, its losses, and how a held-out excerpt comes back.
+"""The interface between a family and the trainer: network, losses and reconstruction of held-out excerpts.
 
 Conventions
 -----------
@@ -18,23 +18,23 @@ from m2l_bench.training.crops import Crops, Examples
 
 
 class Losses(NamedTuple):
-    """What an objective's loss gives: one loss a crop and the noise level it was measured at (0 for none), both (B,)."""
+    """One loss a crop and the noise level it was measured at (0 for none), both (B,)."""
 
     loss: Tensor
     sigma: Tensor
 
 
 class Objective(Protocol):
-    """A network and what it is trained with."""
+    """A network and its training loss."""
 
     @property
     def network(self) -> nn.Module:
-        """Whose tensors are averaged and exported. Parameters of parts named ``...encoder`` are the encoder's."""
+        """The network, whose tensors are averaged and exported. Modules named ``...encoder`` are the encoder."""
 
     @property
     def loss(self) -> nn.Module:
-        """Holds the network as ``network``, and whatever else is trained with it and of no use after; one forward call of
-        what :meth:`inputs` gives returns :class:`Losses`."""
+        """Module that holds ``network`` and everything else that is trained with it; its forward call takes the values of
+        :meth:`inputs` and returns :class:`Losses`."""
 
     @property
     def has_stages(self) -> bool:
@@ -44,7 +44,7 @@ class Objective(Protocol):
         """Prepare the weights, before the first step of a training; returns how many crops were trained on."""
 
     def inputs(self, examples: Examples, progress: float) -> tuple[Any, ...]:
-        """What the loss takes, of a batch on the network's device and step over the number of steps."""
+        """Arguments of the loss for a batch on the network's device; `progress` is step over number of steps."""
 
     def measure(self, excerpts: Tensor) -> dict[str, float]:
         """Numbers by name over held-out excerpts (clips, samples); the same ones for the same weights."""

@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from m2l_bench.files.untrusted import faults, read_toml
-from m2l_bench.training.crops import Folder
+from m2l_bench.training.crops import MusicFolder
 
 
 class Section(BaseModel):
@@ -27,16 +27,16 @@ class Section(BaseModel):
 
 
 class FolderSection(Section):
-    """A folder of music: see :class:`~m2l_bench.training.crops.Folder`."""
+    """A folder of music: see :class:`~m2l_bench.training.crops.MusicFolder`."""
 
     path: Path
     weight: float | None = Field(None, gt=0)
     include: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = ()
 
-    def folder(self) -> Folder:
+    def folder(self) -> MusicFolder:
         """The folder."""
-        return Folder(self.path, self.weight, self.include, self.exclude)
+        return MusicFolder(self.path, self.weight, self.include, self.exclude)
 
 
 class DataSection(Section):
@@ -112,27 +112,25 @@ class RunSection(Section):
     precision : str
         ``"no"`` (float32), ``"bf16"`` or ``"fp16"``.
     device : str
-        ``"auto"`` or ``"cpu"``.
+        ``"auto"`` (the first CUDA device, else the CPU), ``"cpu"``, ``"cuda"`` or one card such as ``"cuda:1"``.
     threads : int
         CPU threads; 0 leaves PyTorch's choice.
     checkpoint_every, keep : int
         Steps between checkpoints; how many of the last to keep.
     log_every : int
         Steps that one row of the log averages over.
-    tensorboard : bool
     """
 
     precision: Literal["no", "bf16", "fp16"] = "no"
-    device: Literal["auto", "cpu"] = "auto"
+    device: str = "auto"
     threads: int = Field(0, ge=0)
     checkpoint_every: int = Field(1000, ge=1)
     keep: int = Field(3, ge=1)
     log_every: int = Field(50, ge=1)
-    tensorboard: bool = False
 
 
 class Recipe(Section, ABC):
-    """What every family's recipe has; a family's own class adds the rest.
+    """The part of a recipe that all families share; a family's own class adds the rest.
 
     Attributes
     ----------

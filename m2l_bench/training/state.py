@@ -2,7 +2,7 @@
 
 A checkpoint is a folder ``step-00001000`` with ``state.safetensors`` (weights under ``network.`` and under whatever else the
 loss names, the network's average under ``average.``, the optimiser's moments under ``optimizer.``) and ``state.json`` (step,
-recipe, totals). It is written under another name and renamed, so it is whole or not there. Since every crop and its noise is
+recipe, totals). It is written under another name and renamed, so it is complete or absent. Since every crop and its noise is
 a function of seed and number, the step is the data's position and the random state.
 
 Conventions
@@ -26,16 +26,18 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from m2l_bench.files.disk import write_atomic
+from m2l_bench.files.hub import CheckpointError
 from m2l_bench.files.untrusted import parse_json
+from m2l_bench.files.weights import read_with_metadata
 from m2l_bench.training.optimization import AveragedWeights
 
 _PREFIX = "step-"
-FORMAT = 2  # 1 had the network's weights alone, and their names without ``network.`` in the optimiser's
+FORMAT = 2
 
 
 @dataclass
 class Totals:
-    """What a training has used so far.
+    """Resources that a training has used so far.
 
     Attributes
     ----------
@@ -97,11 +99,10 @@ def load_weights(path: Path, network: nn.Module) -> None:
         If it cannot be read, or does not hold exactly the network's tensors.
     """
     try:
-        tensors = load_file(path)
-        network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
-    except (OSError, SafetensorError, RuntimeError) as error:
+        network.load_state_dict(read_with_metadata(path)[0])
+    except (CheckpointError, RuntimeError) as error:
         reason = str(error).strip().split("\n")[-1].strip()
-        raise ValueError(f"{path}: must hold the weights of this very network as safetensors ({reason})") from error
+        raise ValueError(f"{path}: must hold the weights of this network as safetensors ({reason})") from error
 
 
 def load_state(
@@ -125,10 +126,7 @@ def load_state(
         raise ValueError(f"{checkpoint}: must hold the recipe's model, got tensors of other names or shapes")
     trained.load_state_dict(weights)
     average.load(_below(tensors, "average."), state["updates"])
-    moments = _below(tensors, "optimizer.")
-    if state["format"] == 1:
-        moments = {f"network.{name}": tensor for name, tensor in moments.items()}
-    _load_optimizer(trained, optimizer, moments)
+    _load_optimizer(trained, optimizer, _below(tensors, "optimizer."))
     return Totals(**state["totals"])
 
 
@@ -140,8 +138,8 @@ def read_json(checkpoint: Path) -> dict[str, Any]:
         raise ValueError(f"{checkpoint}: must hold a readable state.json, got {error}") from error
     if not isinstance(state, dict):
         raise ValueError(f"{checkpoint}: state.json must hold an object, got {type(state).__name__}")
-    if state.get("format") not in (1, FORMAT):
-        raise ValueError(f"{checkpoint}: format must be 1 or {FORMAT}, got {state.get('format')}")
+    if state.get("format") != FORMAT:
+        raise ValueError(f"{checkpoint}: format must be {FORMAT}, got {state.get('format')}")
     return state
 
 

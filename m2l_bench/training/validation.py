@@ -1,4 +1,4 @@
-"""What a training is watched by: the objective's own numbers and scores of reconstructions, on held-out audio.
+"""Validation during training: the objective's numbers and scores of reconstructions, on held-out audio.
 
 Conventions
 -----------
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from m2l_bench import audio as audio_io
 from m2l_bench.files.disk import write_atomic
-from m2l_bench.training.crops import Folder, scan
+from m2l_bench.training.crops import MusicFolder, scan
 from m2l_bench.training.objective import Objective
 from m2l_bench.training.optimization import AveragedWeights
 from m2l_bench.training.recipe import Recipe
@@ -73,7 +73,7 @@ class Validation:
         picture(folder / f"{stem}-step-{step:08d}.png", {"reference": reference, f"step {step}": estimate}, rate)
 
 
-def held_out(folders: list[Folder], *, clips: int, seconds: float, sample_rate: int) -> Tensor:
+def held_out(folders: list[MusicFolder], *, clips: int, seconds: float, sample_rate: int) -> Tensor:
     """Excerpts (clips, samples): evenly spread positions of all files laid end to end."""
     library = scan(folders)
     n_samples = round(seconds * sample_rate)
@@ -93,7 +93,7 @@ def held_out(folders: list[Folder], *, clips: int, seconds: float, sample_rate: 
 
 @contextmanager
 def using(average: AveragedWeights, network: nn.Module) -> Iterator[None]:
-    """Let a network hold the averaged weights for a while."""
+    """Put the averaged weights into a network for the duration of a context."""
     own = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     network.load_state_dict(average.tensors)
     try:

@@ -148,7 +148,7 @@ def test_our_file_with_its_config_inside_or_beside(tmp_path: Path, state: dict[s
     (tmp_path / "b.json").write_text(json.dumps(NARROW.to_dict()))
     assert _equal(load_checkpoint(tmp_path / "b.safetensors"), state)
     (tmp_path / "b.json").write_text('{"depth": 1}')
-    with pytest.raises(CheckpointError, match=r"config must hold known keys only, got \['depth'\]"):
+    with pytest.raises(CheckpointError, match=r"config must hold known keys only \(.*\), got depth"):
         load_checkpoint(tmp_path / "b.safetensors")
 
 
@@ -157,7 +157,7 @@ def test_our_file_with_its_config_inside_or_beside(tmp_path: Path, state: dict[s
     [
         ("nothing.pt", None, r"one of published, small, or a \.pt or \.safetensors file; nothing at .*nothing\.pt"),
         ("model.bin", b"x", r"must be a \.pt or \.safetensors file, got \.bin"),
-        ("empty.safetensors", b"", r"empty\.safetensors: not a readable safetensors file"),
+        ("empty.safetensors", b"", r"empty\.safetensors: must be a readable safetensors file"),
         ("empty.pt", b"", "or is damaged"),
     ],
 )

@@ -110,5 +110,5 @@ def test_config_refuses_what_is_no_model(values: dict[str, object], message: str
 
 
 def test_config_refuses_unknown_keys() -> None:
-    with pytest.raises(ValueError, match=r"config must hold known keys only, got \['depth'\]"):
+    with pytest.raises(ValueError, match=r"config must hold known keys only \(.*\), got depth"):
         Config.from_dict({"depth": 3})

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from m2l_bench.latents import DamagedShardWarning, LatentStore, latent_key
 
 from m2l_bench.files.hub import CheckpointError
 from m2l_bench.files.weights import read_weights
 from m2l_bench.music2latent.checkpoint import load_checkpoint
 from m2l_bench.results import read_rows
+from m2l_bench.suite.store import Store
 from m2l_bench.systems.encoders.clap import _folder
 from m2l_bench.systems.encoders.musicnn import Musicnn
 from m2l_bench.systems.encoders.vggish import Vggish
@@ -166,18 +166,19 @@ def test_the_witness_would_tell(tmp_path: Path) -> None:
     assert (tmp_path / "executed").is_dir()
 
 
-@pytest.mark.parametrize("name", ["rows.parquet", "store.parquet"])
-def test_a_hostile_pickle_in_place_of_parquet(name: str, tmp_path: Path) -> None:
+def test_a_hostile_pickle_in_place_of_parquet(tmp_path: Path) -> None:
     witness = tmp_path / "executed"
-    if name == "rows.parquet":
-        (tmp_path / name).write_bytes(_hostile("pickle", witness))
-        with pytest.raises(ValueError, match=r"rows\.parquet: damaged"):
-            read_rows(tmp_path)
-    else:
-        (tmp_path / "float32" / "00").mkdir(parents=True)
-        (tmp_path / "float32" / "00" / name).write_bytes(_hostile("pickle", witness))
-        with pytest.warns(DamagedShardWarning):
-            assert latent_key("00", "00") not in LatentStore(tmp_path)
+    (tmp_path / "rows.parquet").write_bytes(_hostile("pickle", witness))
+    with pytest.raises(ValueError, match=r"rows\.parquet: damaged"):
+        read_rows(tmp_path)
+    assert not witness.exists()
+
+
+def test_a_hostile_pickle_in_place_of_a_segment_of_the_store(tmp_path: Path) -> None:
+    witness = tmp_path / "executed"
+    (tmp_path / "segments").mkdir()
+    (tmp_path / "segments" / "0.seg").write_bytes(_hostile("pickle", witness))
+    assert Store(tmp_path).get("0" * 64) is None
     assert not witness.exists()
 
 

@@ -18,7 +18,7 @@ from m2l_bench.systems.small.recipes import read_recipe
 
 ASSETS = Path(assets.__file__).parent
 README = Path(__file__).parents[2] / "README.md"
-SHIPPED = sorted(path.name.removesuffix("-small.safetensors") for path in ASSETS.glob("*-small.safetensors"))
+SHIPPED = sorted(path.parent.name.removesuffix("-small") for path in ASSETS.glob("*-small/weights.safetensors"))
 
 
 def test_all_that_ships_is_compared_by_default() -> None:
@@ -27,7 +27,8 @@ def test_all_that_ships_is_compared_by_default() -> None:
 
 @pytest.mark.parametrize("family", SHIPPED)
 def test_the_record_is_of_these_weights_and_this_recipe(family: str) -> None:
-    weights, card = ASSETS / f"{family}-small.safetensors", ASSETS / f"{family}-small"
+    card = ASSETS / f"{family}-small"
+    weights = card / "weights.safetensors"
     record = json.loads((card / "record.json").read_text())
     assert record["weights_sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
     with safe_open(weights, framework="np") as file:
@@ -39,11 +40,11 @@ def test_the_record_is_of_these_weights_and_this_recipe(family: str) -> None:
     while "continued" in trainings[0]:  # from the weights of an earlier training, whose totals it includes
         trainings.insert(0, trainings[0]["continued"])
         assert trainings[1]["audio_seconds"] > trainings[0]["audio_seconds"]
-    assert len(list((ASSETS / "recipes").glob(f"{family}-small*.toml"))) == len(trainings)
+    assert len(list(card.glob("training-*/recipe.toml"))) == len(trainings) - 1
     for number, training in enumerate(trainings, start=1):
         assert (card / f"training-{number}" / "curves.png").is_file()
-        name = f"{family}-small" if number == 1 else f"{family}-small-{number}"
-        recipe = read_recipe(ASSETS / "recipes" / f"{name}.toml").to_dict()
+        place = ASSETS / "recipes" / f"{family}.toml" if number == 1 else card / f"training-{number}" / "recipe.toml"
+        recipe = read_recipe(place).to_dict()
         for section in ("model", "data", "noise", "stages", "adversarial", "optimization", "validation"):
             ours, theirs = (
                 {key: value for key, value in (held.get(section) or {}).items() if key != "folders"}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from tiny_families import FAMILIES, family_recipe
 from tiny_training import chord
 
@@ -160,28 +159,6 @@ def test_stopped_and_resumed_is_bit_for_bit_the_same_discriminators_too(
     for name in whole:
         assert torch.equal(whole[name], parts[name]), name
     assert load_file(weights).keys() == half.network.state_dict().keys()  # of no use after the training
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_checkpoint_of_the_first_format_goes_on(family: str, pieces: Path, tmp_path: Path) -> None:
-    """It named the optimiser's moments without ``network.``, and its recipe knew no adversarial."""
-    recipe = family_recipe(family, pieces)
-    train(recipe, tmp_path / "whole", progress=False)
-    _three_steps(recipe, tmp_path / "parts")
-    saved = checkpoints(tmp_path / "parts" / "checkpoints")[-1]
-    tensors = load_file(saved / "state.safetensors")
-    save_file(
-        {name.replace("optimizer.network.", "optimizer."): t for name, t in tensors.items()},
-        saved / "state.safetensors",
-    )
-    state = json.loads((saved / "state.json").read_text())
-    state["format"] = 1
-    state["recipe"].pop("adversarial", None)
-    (saved / "state.json").write_text(json.dumps(state))
-    train(recipe, tmp_path / "parts", resume=True, progress=False)
-    ours, theirs = (load_file(tmp_path / run / "weights.safetensors") for run in ("parts", "whole"))
-    for name in theirs:
-        assert torch.equal(ours[name], theirs[name]), name
 
 
 def test_discriminators_are_not_added_to_a_training_that_had_none(pieces: Path, tmp_path: Path) -> None:

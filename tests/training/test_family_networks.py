@@ -49,8 +49,8 @@ def test_lengths_are_exact(family: str, frames: int) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_shipped_recipe_has_the_ratio_and_size_that_are_claimed(family: str, tmp_path: Path) -> None:
-    recipe = read_recipe(RECIPE_FILES / f"{family}-small.toml")
-    reference = read_recipe(RECIPE_FILES / "music2latent-small.toml")
+    recipe = read_recipe(RECIPE_FILES / f"{family}.toml")
+    reference = read_recipe(RECIPE_FILES / "music2latent.toml")
     assert isinstance(recipe, FamilyRecipe)
     assert recipe.config.samples_per_latent / recipe.config.latent_dim == 64
     assert recipe.config.sample_rate / recipe.config.samples_per_latent == pytest.approx(10.77, abs=0.005)

@@ -20,13 +20,13 @@ from tiny_training import MODEL, RATE, tiny_recipe
 from m2l_bench.music2latent.config import Config
 from m2l_bench.systems.small.recipes import objective_of, train
 from m2l_bench.training.loop import Interrupted, NonFiniteError, Trainer
-from m2l_bench.training.music2latent.recipe import Recipe
+from m2l_bench.training.music2latent.consistency_recipe import ConsistencyRecipe
 from m2l_bench.training.state import checkpoints, read_json
 
 # A run of its own, slow enough to be killed in the middle; argv: recipe as JSON, out, seconds to sleep each step.
 CHILD = """
 import sys, time
-from m2l_bench.training.music2latent.recipe import Recipe
+from m2l_bench.training.music2latent.consistency_recipe import ConsistencyRecipe
 from m2l_bench.systems.small import recipes as training
 from m2l_bench.training import loop
 step = loop.Trainer.step
@@ -34,11 +34,11 @@ def slow(self, examples):
     time.sleep(float(sys.argv[3]))
     return step(self, examples)
 loop.Trainer.step = slow
-training.train(Recipe.model_validate_json(sys.argv[1]), sys.argv[2], resume=True, progress=False)
+training.train(ConsistencyRecipe.model_validate_json(sys.argv[1]), sys.argv[2], resume=True, progress=False)
 """
 
 
-def _child(recipe: Recipe, out: Path, sleep: float = 0.0) -> subprocess.Popen[bytes]:
+def _child(recipe: ConsistencyRecipe, out: Path, sleep: float = 0.0) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path])}
     return subprocess.Popen(
         [sys.executable, "-c", CHILD, recipe.model_dump_json(), str(out), str(sleep)], env=environment
@@ -197,13 +197,6 @@ def test_a_stop_from_outside_is_heard(pieces: Path, tmp_path: Path) -> None:
     trainer.stop.set()
     with pytest.raises(Interrupted, match="stopped at step 1"):
         trainer.run(progress=False)
-
-
-def test_tensorboard_gets_the_log(pieces: Path, tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
-    recipe = tiny_recipe(pieces, optimization={"steps": 2, "warm_up": 1}, run={"log_every": 1, "tensorboard": True})
-    train(recipe, tmp_path, progress=False)
-    assert list((tmp_path / "tensorboard").rglob("events.out.tfevents.*"))
 
 
 def test_the_progress_bar_is_shown_where_asked(

@@ -24,10 +24,10 @@ CHILD = """
 import json, sys
 from pathlib import Path
 from m2l_bench.training.crops import batches
-from m2l_bench.training.music2latent.recipe import Recipe
+from m2l_bench.training.music2latent.consistency_recipe import ConsistencyRecipe
 from m2l_bench.systems.small.recipes import objective_of
 from m2l_bench.training.loop import Trainer
-recipe, out = Recipe.model_validate_json(sys.argv[1]), Path(sys.argv[2])
+recipe, out = ConsistencyRecipe.model_validate_json(sys.argv[1]), Path(sys.argv[2])
 trainer = Trainer(recipe, objective_of, out, score=None)
 trainer.start(resume=False)
 rank, world = trainer.accelerator.process_index, trainer.accelerator.num_processes

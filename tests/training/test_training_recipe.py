@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
+from typer.testing import CliRunner
 
+from m2l_bench.cli import app
 from m2l_bench.music2latent.config import Config
 from m2l_bench.systems.small.recipes import read_recipe
-from m2l_bench.training.music2latent.recipe import Recipe
+from m2l_bench.training.music2latent.consistency_recipe import ConsistencyRecipe
 
 MINIMAL = '[data]\nfolders = [{path = "music"}]\n'
 
@@ -41,7 +44,7 @@ def test_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
 
 def test_json_and_back_is_the_same(tmp_path: Path) -> None:
     recipe = read_recipe(_write(tmp_path, MINIMAL + "[model]\nwidth = 16\n"))
-    assert Recipe.model_validate(recipe.to_dict()) == recipe
+    assert ConsistencyRecipe.model_validate(recipe.to_dict()) == recipe
 
 
 @pytest.mark.parametrize(
@@ -67,3 +70,21 @@ def test_faults_name_the_key_and_the_value(tmp_path: Path, text: str, message: s
 def test_a_missing_recipe_says_so(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"nowhere.toml: must be a readable TOML file"):
         read_recipe(tmp_path / "nowhere.toml")
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_a_device_that_is_not_there_is_one_clear_error(
+    device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    path = _write(tmp_path, MINIMAL + "[model]\nwidth = 16\nbottleneck_width = 16\n")
+    result = CliRunner().invoke(app, ["train", str(path), "--out", str(tmp_path / "run"), "--device", device])
+    assert result.exit_code == 2
+    message = " ".join(result.stderr.split())
+    assert f"device must be one that is available here (cpu), got '{device}'" in message
+    assert "Traceback" not in message
+
+
+def test_a_recipe_may_name_any_device(tmp_path: Path) -> None:
+    for device in ("auto", "cpu", "cuda", "cuda:1"):
+        assert read_recipe(_write(tmp_path, MINIMAL + f'[run]\ndevice = "{device}"\n')).run.device == device

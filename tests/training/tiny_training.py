@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from m2l_bench.training.music2latent.recipe import Recipe
+from m2l_bench.training.music2latent.consistency_recipe import ConsistencyRecipe
 
 RATE = 8000
 MODEL: dict[str, Any] = {
@@ -40,7 +40,7 @@ def chord(seconds: float, seed: int = 0) -> np.ndarray:
     return np.clip(audio, -1, 1).astype(np.float32)[None]
 
 
-def tiny_recipe(music: Path, **sections: dict[str, Any]) -> Recipe:
+def tiny_recipe(music: Path, **sections: dict[str, Any]) -> ConsistencyRecipe:
     """A recipe for `music` with some keys of its sections changed."""
     values: dict[str, dict[str, Any]] = {
         "model": MODEL,
@@ -50,4 +50,4 @@ def tiny_recipe(music: Path, **sections: dict[str, Any]) -> Recipe:
     }
     for name, section in sections.items():
         values[name] = {**values.get(name, {}), **section}
-    return Recipe.model_validate(values)
+    return ConsistencyRecipe.model_validate(values)

@@ -30,7 +30,7 @@ from m2l_bench.systems.small.spectral import spectrum
 
 SIZES = (2048, 1024, 512)  # samples of a frame
 _SLOPE = 0.1  # of the leaky rectifiers
-_POWER, _GAIN = 0.3, 10.0  # what magnitudes are brought to, so that all are about 1
+_POWER, _GAIN = 0.3, 10.0  # compression of magnitudes, so that all are about 1
 _FLOOR = 1e-5  # magnitude below which a bin is silent
 _LAYERS = 4
 
@@ -99,14 +99,14 @@ class Discriminator(nn.Module):
 
 
 def in_training(adversarial: AdversarialLoss | None, estimate: Tensor, reference: Tensor) -> Tensor:
-    """What is added to each crop's loss, (batch,): 0 without discriminators, and in validation, which compares trainings."""
+    """Adversarial part of each crop's loss, (batch,): 0 without discriminators and in validation."""
     if adversarial is None or not torch.is_grad_enabled():
         return estimate.new_zeros(len(estimate))
     return adversarial(estimate, reference)
 
 
 def compressed(audio: Tensor, size: int) -> Tensor:
-    """What a discriminator sees: (batch, samples) -> (batch, 2, bins, frames)."""
+    """Input of a discriminator: (batch, samples) -> (batch, 2, bins, frames)."""
     parts = torch.view_as_real(spectrum(audio, size)).movedim(-1, 1)
     return _GAIN * parts * (parts.square().sum(1, keepdim=True) + _FLOOR**2).pow((_POWER - 1) / 2)
 

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from m2l_bench.systems.small.adversarial import AdversarialLoss, in_training
+from m2l_bench.systems.small.adversarial import in_training
 from m2l_bench.systems.small.family import FamilyConfig, FamilyLoss, FamilyNetwork, inside, silent, without_noise
 from m2l_bench.systems.small.spectral import mel_distance
 from m2l_bench.training.objective import Losses
@@ -275,19 +275,9 @@ def _total(parts: Sequence[Tensor]) -> Tensor:
 
 
 class DacLoss(FamilyLoss):
-    """15 times the mel distance, a quarter of the commitment loss, the codebooks' loss, and the adversarial one if asked for.
-
-    Parameters
-    ----------
-    network : DacStyle
-    adversarial : AdversarialLoss, optional
-    """
+    """15 times the mel distance, a quarter of the commitment loss, the codebooks' loss, and the adversarial one if asked for."""
 
     network: DacStyle
-
-    def __init__(self, network: DacStyle, *, adversarial: AdversarialLoss | None = None) -> None:
-        super().__init__(network)
-        self.adversarial = adversarial
 
     def forward(self, audio: Tensor, uniforms: Tensor, noise: Tensor, progress: float) -> Losses:
         latents, _, commitment, codebook = self.network.quantizer(self.network.unquantised(audio))

@@ -1,4 +1,4 @@
-"""What the networks of all families have in common.
+"""Base classes of the families' configurations, networks and losses.
 
 Conventions
 -----------
@@ -11,19 +11,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, TypeVar
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
 
+from m2l_bench.music2latent.config import Sizes
+from m2l_bench.systems.small.adversarial import AdversarialLoss
 from m2l_bench.training.objective import Losses
-
-C = TypeVar("C", bound="FamilyConfig")
 
 
 @dataclass(frozen=True, kw_only=True)
-class FamilyConfig(ABC):
+class FamilyConfig(Sizes, ABC):
     """Sizes of a network, whole numbers or lists of them; every family adds its own.
 
     Attributes
@@ -49,25 +48,6 @@ class FamilyConfig(ABC):
     def samples_per_latent(self) -> int:
         """Samples from one latent frame to the next."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
-        """Read what :meth:`to_dict` wrote.
-
-        Raises
-        ------
-        ValueError
-            If a key is unknown or a value out of range.
-        """
-        known = [field.name for field in fields(cls)]
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            raise ValueError(f"config must hold known keys only ({', '.join(known)}), got {', '.join(unknown)}")
-        return cls(**values)
-
 
 class FamilyNetwork(nn.Module, ABC):
     """An autoencoder of single channels.
@@ -92,7 +72,7 @@ class FamilyNetwork(nn.Module, ABC):
         `noise` is normal, of the result's shape, for decoders that start from it.
         """
         audio = self.synthesise(latents, noise)
-        # The mel distance does not hear a constant: left alone, a decoder may drift to one that is larger than the music.
+        # The mel distance ignores a constant offset, which may otherwise grow larger than the music.
         return audio - audio.mean(-1, keepdim=True)
 
     @abstractmethod
@@ -101,23 +81,31 @@ class FamilyNetwork(nn.Module, ABC):
 
 
 class FamilyLoss(nn.Module, ABC):
-    """What a family is trained with; a module of its own, so that a wrapper for many processes sees one forward call.
+    """Training loss of a family; one module with one forward call, as wrappers for several processes need.
 
     Parameters
     ----------
     network : FamilyNetwork
+    first_stage : float
+        Share of the training that is the first stage, in (0, 1); unused in families with one stage.
+    adversarial : AdversarialLoss, optional
+        Discriminators, for families that use them.
 
     Attributes
     ----------
     stages : mapping of str to float
-        Name of each stage's loss in validation, and a share of the training in which it is that stage's turn.
+        Name of each stage's loss in validation, and a share of the training at which that stage runs.
     """
 
     stages: Mapping[str, float] = {"loss": 0.0}
 
-    def __init__(self, network: FamilyNetwork) -> None:
+    def __init__(
+        self, network: FamilyNetwork, *, first_stage: float = 0.0, adversarial: AdversarialLoss | None = None
+    ) -> None:
         super().__init__()
-        self.network = network
+        if len(self.stages) > 1 and not 0 < first_stage < 1:
+            raise ValueError(f"first_stage must be in (0, 1), got {first_stage}")
+        self.network, self.first_stage, self.adversarial = network, first_stage, adversarial
 
     @abstractmethod
     def forward(self, audio: Tensor, uniforms: Tensor, noise: Tensor, progress: float) -> Losses:
@@ -133,23 +121,6 @@ class FamilyLoss(nn.Module, ABC):
         progress : float
             Step over the number of steps, in [0, 1].
         """
-
-
-class StagedLoss(FamilyLoss):
-    """A loss that changes once.
-
-    Parameters
-    ----------
-    network : FamilyNetwork
-    first_stage : float
-        Share of the training that is the first stage, in (0, 1).
-    """
-
-    def __init__(self, network: FamilyNetwork, *, first_stage: float) -> None:
-        super().__init__(network)
-        if not 0 < first_stage < 1:
-            raise ValueError(f"first_stage must be in (0, 1), got {first_stage}")
-        self.first_stage = first_stage
 
 
 def inside(network: FamilyNetwork, estimate: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:

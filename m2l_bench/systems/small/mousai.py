@@ -3,9 +3,9 @@
 The published v2's encoder of magnitude spectra and its U-Net with other sizes: 64 values per 4,096 samples in place of
 32 per 1,024 sample pairs, so that the ratio is 64 here too.
 
-Three things are added, without which a short training never listens to the latents: they enter at the deepest level, every
+Three things are added, without which a short training ignores the latents: they enter at the deepest level, every
 level scales what comes from below by a gate that starts near 0, and so nothing of them arrives. The gates start open; the
-encoder hears logarithms, which do not drive its tanh into saturation; and the network also learns to make sound of latents
+encoder takes logarithms, which do not saturate its tanh; and the network also learns to make sound of latents
 and noise in one step, first of all crops, then of half of them.
 
 Conventions
@@ -32,7 +32,7 @@ from torch import Tensor
 
 from m2l_bench.systems.mousai.network import Conditioned, Config, Level, Network
 from m2l_bench.systems.mousai.spectrum import MagnitudeSpectrum
-from m2l_bench.systems.small.family import FamilyConfig, FamilyNetwork, StagedLoss
+from m2l_bench.systems.small.family import FamilyConfig, FamilyLoss, FamilyNetwork
 from m2l_bench.systems.small.spectral import mel_distance
 from m2l_bench.training.objective import Losses
 
@@ -122,7 +122,7 @@ class MousaiStyle(FamilyNetwork):
         return self.net.decode(latents, noise[:, None], self.config.num_steps)[:, 0].float() / GAIN
 
 
-class MousaiLoss(StagedLoss):
+class MousaiLoss(FamilyLoss):
     """The lesson in one-step decoding, then that and diffusion, each for half of the crops."""
 
     network: MousaiStyle
@@ -141,8 +141,8 @@ class MousaiLoss(StagedLoss):
         estimate = self.network.net.unet(noisy, sigma, self.network.encode(audio))[:, 0].float()
         loss = (estimate - (alpha * noise - beta * loud)).square().mean(-1)
         if lesson.any():
-            heard = mel_distance(-estimate[lesson] / GAIN, audio[lesson], self.network.config.sample_rate)
-            loss = loss.masked_scatter(lesson, heard)
+            distance = mel_distance(-estimate[lesson] / GAIN, audio[lesson], self.network.config.sample_rate)
+            loss = loss.masked_scatter(lesson, distance)
         return Losses(loss, sigma)
 
 

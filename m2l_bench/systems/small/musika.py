@@ -32,8 +32,8 @@ from m2l_bench.systems.musika.network import (
     LatentEncoder,
 )
 from m2l_bench.systems.musika.spectrum import OVERLAP, log_spectrogram, waveform
-from m2l_bench.systems.small.adversarial import AdversarialLoss, in_training
-from m2l_bench.systems.small.family import FamilyConfig, FamilyNetwork, StagedLoss, inside, without_noise
+from m2l_bench.systems.small.adversarial import in_training
+from m2l_bench.systems.small.family import FamilyConfig, FamilyLoss, FamilyNetwork, inside, without_noise
 from m2l_bench.systems.small.spectral import PHASE, complex_distance, mel_distance
 from m2l_bench.training.objective import Losses
 
@@ -114,27 +114,15 @@ def _no_noise(layer: int, length: int) -> Tensor:
     return torch.zeros(1)
 
 
-class MusikaLoss(StagedLoss):
+class MusikaLoss(FamilyLoss):
     """Stage one, then stage two.
 
     Mel distances at several scales and 0.3 times the relative distance of complex spectra take the place of the original's
-    spectral losses.
-
-    Parameters
-    ----------
-    network : MusikaStyle
-    first_stage : float
-        Share of the training that is the first stage, in (0, 1).
-    adversarial : AdversarialLoss, optional
-        Of both stages.
+    spectral losses. Discriminators, if any, train in both stages.
     """
 
     network: MusikaStyle
     stages = {"first_stage": 0.0, "second_stage": 1.0}  # noqa: RUF012 (a constant)
-
-    def __init__(self, network: MusikaStyle, *, first_stage: float, adversarial: AdversarialLoss | None = None) -> None:
-        super().__init__(network, first_stage=first_stage)
-        self.adversarial = adversarial
 
     def forward(self, audio: Tensor, uniforms: Tensor, noise: Tensor, progress: float) -> Losses:
         """Of stage one: L1 of the magnitude head, spectral distances of the waveform. Of stage two: the same distances

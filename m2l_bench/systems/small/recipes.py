@@ -8,10 +8,9 @@ is drawn once, from the recipe's seed.
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 import torch
@@ -28,14 +27,14 @@ from m2l_bench.systems.small.musika import MusikaLoss, MusikaStyle, MusikaStyleC
 from m2l_bench.training import loop
 from m2l_bench.training import recipe as base
 from m2l_bench.training.crops import Crops, Examples
-from m2l_bench.training.music2latent.objective import ConsistencyObjective
-from m2l_bench.training.music2latent.recipe import Recipe as Music2LatentRecipe
+from m2l_bench.training.music2latent.consistency_objective import ConsistencyObjective
+from m2l_bench.training.music2latent.consistency_recipe import ConsistencyRecipe
 from m2l_bench.training.objective import Losses, Objective, fixed_noise
 from m2l_bench.training.validation import Score
 
 
 class FamilyRecipe(base.Recipe):
-    """What the recipes of all families share.
+    """The part of a recipe that these families share.
 
     Attributes
     ----------
@@ -44,6 +43,7 @@ class FamilyRecipe(base.Recipe):
     """
 
     config_class: ClassVar[type[FamilyConfig]]
+    parts: ClassVar[tuple[Callable[[Any], FamilyNetwork], Callable[..., FamilyLoss]]]
     needs_noise: ClassVar[bool] = False
 
     @field_validator("model")
@@ -68,9 +68,14 @@ class FamilyRecipe(base.Recipe):
     def noise_shape(self) -> tuple[int, ...]:
         return (self.crop_samples if self.needs_noise else 0,)
 
-    @abstractmethod
     def loss(self) -> FamilyLoss:
         """The family's loss around its network, with random weights."""
+        network, loss = self.parts
+        return loss(network(self.config), **self.loss_options())
+
+    def loss_options(self) -> dict[str, Any]:
+        """Options of the loss that the recipe sets."""
+        return {}
 
 
 class LatmusicRecipe(FamilyRecipe):
@@ -78,9 +83,7 @@ class LatmusicRecipe(FamilyRecipe):
 
     family: Literal["latmusic-style"] = "latmusic-style"
     config_class = LatmusicStyleConfig
-
-    def loss(self) -> LatmusicLoss:
-        return LatmusicLoss(LatmusicStyle(LatmusicStyleConfig.from_dict(self.model)))
+    parts = LatmusicStyle, LatmusicLoss
 
 
 class StagesSection(base.Section):
@@ -114,9 +117,8 @@ class AdversarialRecipe(FamilyRecipe):
 
     adversarial: AdversarialSection | None = None
 
-    def adversarial_loss(self) -> AdversarialLoss | None:
-        """With random weights."""
-        return AdversarialLoss(**self.adversarial.model_dump()) if self.adversarial else None
+    def loss_options(self) -> dict[str, Any]:
+        return {"adversarial": AdversarialLoss(**self.adversarial.model_dump()) if self.adversarial else None}
 
 
 class MusikaRecipe(AdversarialRecipe):
@@ -125,10 +127,10 @@ class MusikaRecipe(AdversarialRecipe):
     family: Literal["musika-style"] = "musika-style"
     stages: StagesSection = StagesSection()
     config_class = MusikaStyleConfig
+    parts = MusikaStyle, MusikaLoss
 
-    def loss(self) -> MusikaLoss:
-        network = MusikaStyle(MusikaStyleConfig.from_dict(self.model))
-        return MusikaLoss(network, first_stage=self.stages.first, adversarial=self.adversarial_loss())
+    def loss_options(self) -> dict[str, Any]:
+        return {"first_stage": self.stages.first, **super().loss_options()}
 
 
 class MousaiRecipe(FamilyRecipe):
@@ -137,10 +139,11 @@ class MousaiRecipe(FamilyRecipe):
     family: Literal["mousai-style"] = "mousai-style"
     stages: StagesSection = StagesSection(first=0.25)
     config_class = MousaiStyleConfig
+    parts = MousaiStyle, MousaiLoss
     needs_noise = True
 
-    def loss(self) -> MousaiLoss:
-        return MousaiLoss(MousaiStyle(MousaiStyleConfig.from_dict(self.model)), first_stage=self.stages.first)
+    def loss_options(self) -> dict[str, Any]:
+        return {"first_stage": self.stages.first}
 
 
 class DacRecipe(AdversarialRecipe):
@@ -148,25 +151,16 @@ class DacRecipe(AdversarialRecipe):
 
     family: Literal["dac-style"] = "dac-style"
     config_class = DacStyleConfig
-
-    def loss(self) -> DacLoss:
-        network = DacStyle(DacStyleConfig.from_dict(self.model))
-        return DacLoss(network, adversarial=self.adversarial_loss())
+    parts = DacStyle, DacLoss
 
 
-def _family_objective(recipe: Any) -> FamilyObjective:
-    return FamilyObjective(recipe.loss(), recipe.seed)
-
-
-# Family -> its recipe, and its objective with random weights.
-FAMILIES: dict[str, tuple[type[base.Recipe], Callable[[Any], Objective]]] = {
-    "music2latent": (Music2LatentRecipe, ConsistencyObjective),
-    "latmusic-style": (LatmusicRecipe, _family_objective),
-    "musika-style": (MusikaRecipe, _family_objective),
-    "mousai-style": (MousaiRecipe, _family_objective),
-    "dac-style": (DacRecipe, _family_objective),
+RECIPES: dict[str, type[base.Recipe]] = {
+    "music2latent": ConsistencyRecipe,
+    "latmusic-style": LatmusicRecipe,
+    "musika-style": MusikaRecipe,
+    "mousai-style": MousaiRecipe,
+    "dac-style": DacRecipe,
 }
-RECIPES = {family: recipe for family, (recipe, _) in FAMILIES.items()}
 
 
 def read_recipe(path: str | Path) -> base.Recipe:
@@ -176,7 +170,9 @@ def read_recipe(path: str | Path) -> base.Recipe:
 
 def objective_of(recipe: base.Recipe) -> Objective:
     """The network that a recipe describes, with random weights, and its losses."""
-    return FAMILIES[recipe.family][1](recipe)
+    if isinstance(recipe, FamilyRecipe):
+        return FamilyObjective(recipe.loss(), recipe.seed)
+    return ConsistencyObjective(cast(ConsistencyRecipe, recipe))
 
 
 def train(

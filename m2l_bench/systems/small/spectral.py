@@ -1,4 +1,4 @@
-"""Distances of spectra at several resolutions: what the families are trained with.
+"""Distances of spectra at several resolutions: training losses of the families.
 
 Conventions
 -----------
@@ -22,9 +22,9 @@ from m2l_bench.systems.mousai.spectrum import mel_bands
 
 SIZES = (2048, 1024, 512, 256, 128)  # samples of a frame
 MEL_BANDS = {32: 5, 64: 10, 128: 20, 256: 40, 512: 80, 1024: 160, 2048: 320}  # samples of a frame -> bands
-PHASE = 0.3  # weight of what hears phase beside the mel distance
+PHASE = 0.3  # weight of phase-sensitive distances beside the mel distance
 _FLOOR = 1e-5  # magnitude below which mel bands are silent
-_QUIET = 1e-4  # root mean square magnitude below which distances stop to be relative: near silence they know no bound
+_QUIET = 1e-4  # root mean square magnitude below which distances are absolute: relative ones are unbounded near silence
 
 
 def spectrum(audio: Tensor, size: int) -> Tensor:
@@ -36,7 +36,7 @@ def spectrum(audio: Tensor, size: int) -> Tensor:
 
 
 def complex_distance(estimate: Tensor, reference: Tensor, sizes: Sequence[int] = SIZES) -> Tensor:
-    """Relative distance of complex spectra, mean over the resolutions: it hears magnitude and phase.
+    """Relative distance of complex spectra, mean over the resolutions; sensitive to magnitude and phase.
 
     Returns
     -------

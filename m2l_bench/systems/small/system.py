@@ -3,7 +3,7 @@
 Conventions
 -----------
 Every channel is coded alone; ends are filled up with silence. What is longer than a window is coded in overlapping
-windows that are laid and joined as Music2Latent's are (:mod:`m2l_bench.music2latent.windows`).
+windows, placed and joined as Music2Latent's (:mod:`m2l_bench.music2latent.windows`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from m2l_bench.files.disk import sha256
 from m2l_bench.files.fingerprint import fingerprint
 from m2l_bench.files.hub import CheckpointError
 from m2l_bench.files.untrusted import parse_json
+from m2l_bench.files.weights import read_with_metadata
 from m2l_bench.music2latent.device import pick_device
 from m2l_bench.music2latent.windows import join, plan
 from m2l_bench.systems import bits, framing
@@ -67,7 +68,7 @@ class FamilySystem:
         device: str | torch.device | None = None,
         seed: int = 0,
     ) -> None:
-        path = ASSETS / f"{family}-small.safetensors" if checkpoint is None else Path(checkpoint)
+        path = ASSETS / f"{family}-small" / "weights.safetensors" if checkpoint is None else Path(checkpoint)
         self.name = f"{family}:{'small' if checkpoint is None else path.stem}"
         self.seed, self.device = seed, pick_device(device)
         self.network = load_network(family, path).to(self.device)
@@ -138,7 +139,7 @@ class DacFamilySystem(FamilySystem):
         return bits.pack(codes, self.network.config.bits_per_code)
 
     def decompress(self, data: bytes, channels: int, n_samples: int) -> np.ndarray:
-        """What :meth:`compress` wrote -> (channels, n_samples)."""
+        """Bytes of :meth:`compress` -> (channels, n_samples)."""
         config = self.network.config
         shape = channels, config.n_codebooks, self._frames(n_samples)
         codes = bits.unpack(data, config.bits_per_code, int(np.prod(shape))).reshape(shape)
@@ -164,14 +165,7 @@ def load_network(family: str, path: Path) -> FamilyNetwork:
     CheckpointError
         If the file is missing, damaged, of another family, or does not hold exactly the network's tensors.
     """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: must be a readable safetensors file ({error})") from error
+    state, metadata = read_with_metadata(path)
     if metadata.get("family") != family or "config" not in metadata:
         raise CheckpointError(f"{path}: must hold weights of {family}, got {metadata.get('family', 'no family')}")
     make, config = NETWORKS[family]

@@ -1,8 +1,8 @@
-"""A start at which the latents are heard: weights scaled so that what they carry reaches the U-Net at full strength.
+"""Initial weights at which the latents reach the U-Net at unit variance.
 
-With PyTorch's default weights a signal loses about two thirds of its variance in every layer without normalisation. On its
-way from the latents to the U-Net it passes half a dozen of those, arrives at about a hundredth of the noisy input it
-is added to, and a short training learns to denoise without it. A long one recovers; this saves the wait.
+With PyTorch's default weights a signal loses about two thirds of its variance in every layer without normalisation. Between
+the latents and the U-Net there are six such layers, so the latents arrive at about a hundredth of the noisy input they are
+added to, and a short training learns to denoise without them. A long training recovers by itself.
 
 References
 ----------
@@ -41,8 +41,8 @@ def give_unit_variance(network: Music2LatentNetwork, x: Tensor) -> None:
             _scale(module, conv, lambda: network.pyramid(code), 1.0)
         pyramid = network.pyramid(code)
         for level, conv in _crosses(network):
-            heard = functional.conv2d(pyramid[level], conv.weight.transpose(2, 3))
-            conv.weight.div_(_deviation(heard, time=3))
+            output = functional.conv2d(pyramid[level], conv.weight.transpose(2, 3))
+            conv.weight.div_(_deviation(output, time=3))
 
 
 def _whiten(network: Music2LatentNetwork, x: Tensor) -> None:

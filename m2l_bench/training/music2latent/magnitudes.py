@@ -1,10 +1,9 @@
-"""A first lesson for a short training: encoder and decoder learn to carry magnitudes before the U-Net listens to them.
+"""Pre-training for short trainings: encoder and decoder learn log magnitudes before the consistency training.
 
-In consistency training the latents pay off only once the U-Net uses them, and the U-Net uses them only once they say
-something: from a fresh start a short training learns to denoise without them. Magnitudes are what can be learnt fast, and
-the encoder and the decoder's pyramid can learn them alone, without the U-Net: from the finest map of the pyramid one 1x1
-convolution, thrown away afterwards, predicts each bin's log magnitude. Then the consistency training begins, and the
-pyramid that it is given already tells where the sound is. This is no part of the published training.
+From random weights a short training learns to denoise without the latents: the U-Net ignores them while they carry nothing,
+and they learn nothing while they are ignored. Encoder and decoder can learn magnitudes fast and without the U-Net: a 1x1
+convolution, discarded afterwards, predicts each bin's log magnitude from the finest map of the pyramid. This is not part of
+the published training.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from m2l_bench.music2latent.network import Music2LatentNetwork
+from m2l_bench.training.music2latent.consistency_recipe import OptimizationSection
 from m2l_bench.training.music2latent.initialisation import give_unit_variance
-from m2l_bench.training.music2latent.recipe import OptimizationSection
 from m2l_bench.training.optimization import learning_rate
 
 FLOOR = (
@@ -81,7 +80,7 @@ def teach(objective: MagnitudeLoss, read: Callable[[int], Tensor], *, steps: int
 
 
 def prepare(network: Music2LatentNetwork, read: Callable[[range], Tensor], *, recipe: OptimizationSection) -> None:
-    """What a short training does before its first step; nothing by default.
+    """Prepare a network before the first step, as the recipe asks; by default nothing is done.
 
     Parameters
     ----------

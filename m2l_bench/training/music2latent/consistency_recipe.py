@@ -31,12 +31,12 @@ class NoiseSection(base.Section):
 
 
 class OptimizationSection(base.OptimizationSection):
-    """As every family's, and where to start from.
+    """Options of every family, and Music2Latent's initialisation.
 
     Attributes
     ----------
     unit_variance : bool
-        Whether to start as :mod:`m2l_bench.training.music2latent.initialisation` says; for short trainings.
+        Initialise as :mod:`m2l_bench.training.music2latent.initialisation` says; for short trainings.
     magnitude_steps : int
         Updates of encoder and decoder before the first step: see :mod:`m2l_bench.training.music2latent.magnitudes`.
     """
@@ -46,7 +46,7 @@ class OptimizationSection(base.OptimizationSection):
 
 
 class ValidationSection(base.ValidationSection):
-    """As every family's, and where the loss is measured.
+    """Options of every family, and the noise levels of the measured loss.
 
     Attributes
     ----------
@@ -57,8 +57,8 @@ class ValidationSection(base.ValidationSection):
     sigmas: tuple[float, ...] = (0.1, 1.0, 10.0, 80.0)
 
 
-class Recipe(base.Recipe):
-    """The whole recipe.
+class ConsistencyRecipe(base.Recipe):
+    """Recipe of a Music2Latent training.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ class Recipe(base.Recipe):
 
     Examples
     --------
-    >>> recipe = Recipe.model_validate({"data": {"folders": [{"path": "music"}]}, "model": {"width": 16}})
+    >>> recipe = ConsistencyRecipe.model_validate({"data": {"folders": [{"path": "music"}]}, "model": {"width": 16}})
     >>> recipe.config.width, recipe.optimization.batch, recipe.crop_samples
     (16, 16, 34304)
     """

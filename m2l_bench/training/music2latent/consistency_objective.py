@@ -1,4 +1,4 @@
-"""Music2Latent's objective for the trainer: pairs of noise levels, and what held-out excerpts say of it.
+"""Music2Latent's objective for the trainer: pairs of noise levels, and its measures on held-out excerpts.
 
 Conventions
 -----------
@@ -20,9 +20,9 @@ from torch import Tensor
 from m2l_bench.music2latent.network import Music2LatentNetwork
 from m2l_bench.music2latent.representation import from_spectrogram, to_spectrogram
 from m2l_bench.training.crops import Crops, Examples
+from m2l_bench.training.music2latent.consistency_recipe import ConsistencyRecipe, ValidationSection
 from m2l_bench.training.music2latent.loss import ConsistencyLoss, positions, pseudo_huber, step_size
 from m2l_bench.training.music2latent.magnitudes import prepare
-from m2l_bench.training.music2latent.recipe import Recipe, ValidationSection
 from m2l_bench.training.objective import fixed_noise
 
 
@@ -31,7 +31,7 @@ class ConsistencyObjective:
 
     has_stages = False
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: ConsistencyRecipe) -> None:
         self.recipe, self.config = recipe, recipe.config
         self.network = Music2LatentNetwork(recipe.config)
         self.loss = ConsistencyLoss(self.network)
@@ -45,7 +45,7 @@ class ConsistencyObjective:
         return next(self.network.parameters()).device
 
     def begin(self, crops: Crops) -> int:
-        """What :mod:`m2l_bench.training.music2latent.magnitudes` does, where the recipe asks for it."""
+        """Prepare the weights as :mod:`m2l_bench.training.music2latent.magnitudes` says, if the recipe asks for it."""
 
         def read(indices: range) -> Tensor:
             audio = torch.stack([crops[index].audio for index in indices])
@@ -67,7 +67,7 @@ class ConsistencyObjective:
         """Mean distance of the estimate from the clean spectrogram at each noise level, and whether latents matter.
 
         ``latents_heard`` is by how much the distance at the highest level grows, relatively, with another excerpt's
-        latents: 0 where the model does not listen to them.
+        latents: 0 if the model ignores them.
         """
         spectrograms = [to_spectrogram(excerpt[None].to(self.device), self.config) for excerpt in excerpts]
         codes = [self.network.encode(x) for x in spectrograms]
