@@ -112,7 +112,10 @@ def from_folder(folder: str | Path, *, name: str | None = None, note: str = "") 
     listing = audio.scan_audio(folder)
     if not listing.paths:
         raise AudioError(f"{folder}: must hold audio files ({', '.join(audio.AUDIO_SUFFIXES)}), got none")
-    items = (AudioItem(path.relative_to(folder).as_posix(), str(path.absolute()), content_hash(path)) for path in listing.paths)
+    items = (
+        AudioItem(path.relative_to(folder).as_posix(), str(path.absolute()), content_hash(path))
+        for path in listing.paths
+    )
     return AudioSet(name or folder.resolve().name, tuple(items), note, listing.skipped)
 
 
