@@ -38,8 +38,9 @@ class _Commands(TyperGroup):
             hint = "; choose another folder with --out" if unwritable else ""
             typer.echo(f"error: {printable(str(error))}{hint}", err=True)
             raise typer.Exit(2) from None
-        except KeyboardInterrupt:
-            typer.echo("interrupted; finished jobs are kept, run the same command again to resume", err=True)
+        except KeyboardInterrupt as stopped:
+            default = "interrupted; finished jobs are kept, run the same command again to resume"
+            typer.echo(str(stopped) or default, err=True)
             raise typer.Exit(130) from None
 
 
@@ -264,7 +265,6 @@ def train(
     from m2l_bench.reconstruction.held_out import held_out_scores
     from m2l_bench.systems.small.recipes import read_recipe
     from m2l_bench.systems.small.recipes import train as train_model
-    from m2l_bench.training.loop import Interrupted, NonFiniteError
 
     try:
         chosen = read_recipe(recipe)
@@ -275,11 +275,6 @@ def train(
         typer.echo(train_model(chosen, out, resume=resume, score=held_out_scores))
     except ValidationError as error:
         raise ValueError(f"--device: {faults(error)}") from error
-    except Interrupted as stopped:
-        typer.echo(str(stopped), err=True)
-        raise typer.Exit(130) from None
-    except NonFiniteError as error:
-        raise ValueError(str(error)) from error
 
 
 @app.command()

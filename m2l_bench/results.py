@@ -24,7 +24,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import m2l_bench
+from m2l_bench import __version__ as VERSION
 from m2l_bench.files.disk import sha256, write_atomic
 from m2l_bench.files.untrusted import modest_parquet
 
@@ -85,7 +85,7 @@ class Row:
     n_scored: int
     n_failed: int
     note: str = ""
-    version: str = m2l_bench.__version__
+    version: str = VERSION
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -338,7 +338,7 @@ def provenance() -> dict[str, Any]:
         "diffusers",
     )
     return {
-        "m2l_bench": m2l_bench.__version__,
+        "m2l_bench": VERSION,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": processor(),

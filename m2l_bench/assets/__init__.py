@@ -13,7 +13,6 @@ import csv
 import functools
 from pathlib import Path
 
-from m2l_bench.audio import AudioError
 from m2l_bench.files.disk import sha256
 
 _HERE = Path(__file__).parent
@@ -95,10 +94,8 @@ def verify(name: str) -> None:
 
     Raises
     ------
-    AudioError
-        If a file is missing or differs; the message names it.
     ValueError
-        If there is no such set.
+        If a file is missing or differs (the message names it), or there is no such set.
     """
     place = folder(name)
     _verify_file(place / "manifest.csv", MANIFESTS[FOLDERS[name]])
@@ -108,10 +105,10 @@ def verify(name: str) -> None:
 
 def _verify_file(path: Path, expected: str) -> None:
     if not path.is_file():
-        raise AudioError(f"{path}: must exist, nothing there; install the package again")
+        raise ValueError(f"{path}: must exist, nothing there; install the package again")
     found = sha256(path)
     if found != expected:
-        raise AudioError(f"{path}: SHA-256 must be {expected}, got {found}; damaged or changed file")
+        raise ValueError(f"{path}: SHA-256 must be {expected}, got {found}; damaged or changed file")
 
 
 @functools.lru_cache

@@ -17,7 +17,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-import m2l_bench
 from m2l_bench.files.disk import write_atomic
 from m2l_bench.report import render
 from m2l_bench.report.clips import MANIFEST, read_manifest
@@ -154,5 +153,5 @@ def _index(results: RunData, tables: Sequence[Table], drawn: Sequence[FigureSpec
 
 def _published_folder() -> Path:
     """Folder of published figures: in the checkout, else below the working directory."""
-    checkout = Path(m2l_bench.__file__).resolve().parent.parent / "results" / "published"
+    checkout = Path(__file__).resolve().parents[2] / "results" / "published"
     return checkout if checkout.is_dir() else Path("results") / "published"

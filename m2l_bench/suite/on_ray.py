@@ -120,9 +120,7 @@ class RayEngine:
         except ImportError as error:
             raise ImportError("the ray engine needs Ray: pip install 'm2l-bench[ray]'") from error
         if not ray.is_initialized():
-            import m2l_bench
-
-            here = str(Path(m2l_bench.__file__).resolve().parent.parent)
+            here = str(Path(__file__).resolve().parents[2])
             path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH", ""))))
             local = {} if self.address else {"num_cpus": self.workers, "include_dashboard": False}
             if self.address:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from m2l_bench.audio import AudioError
 from m2l_bench.cards import Card
 from m2l_bench.reconstruction.metrics import METRICS, PairMetric, SetMetric
 from m2l_bench.suite.data import AudioItem, AudioSet, TaskSpec, find_audio
@@ -355,7 +354,7 @@ def _find_sets(suite: Suite) -> tuple[tuple[AudioSet, ...], dict[str, str]]:
     for name in suite.audio:
         try:
             found.append(find_audio(name))
-        except AudioError as error:
+        except ValueError as error:
             missing[name] = str(error)
     return tuple(found), missing
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from m2l_bench.files.disk import sha256
-from m2l_bench.results import ROW_KEY, Row, read_checksums, read_rows
+from m2l_bench.results import ROW_KEY, VERSION, Row, read_checksums, read_rows
 from m2l_bench.suite.engine import Engine, Job, Workspace, run_jobs
 from m2l_bench.suite.jobs.distance import DistanceJob
 from m2l_bench.suite.jobs.probe import ProbeJob
@@ -153,10 +153,8 @@ def _check_records(plan: Plan, workspace: Workspace) -> list[Job]:
 
 def _difference(plan: Plan, record: dict[str, Any]) -> str:
     """Why a run's suite is another plan today."""
-    from m2l_bench import __version__
-
     made = record["provenance"]["m2l_bench"]
-    changes = [f"m2l_bench is {__version__}, it was {made}"] if made != __version__ else []
+    changes = [f"m2l_bench is {VERSION}, it was {made}"] if made != VERSION else []
     hashes = {name: data["hash"] for name, data in record["data"].items()}
     changes += [f"the audio of {data.name} changed" for data in plan.data if hashes.get(data.name, "") != data.hash]
     changes += [f"{name} is not there" for name in plan.missing if name not in record["missing_data"]]

@@ -40,11 +40,11 @@ if TYPE_CHECKING:
 WEIGHTS = "weights.safetensors"
 
 
-class NonFiniteError(ArithmeticError):
+class NonFiniteError(ValueError):
     """A loss or gradient that is NaN or infinite; the message says at which step, noise level and parameter."""
 
 
-class Interrupted(Exception):
+class Interrupted(KeyboardInterrupt):
     """The training was asked to stop (Ctrl-C or SIGTERM) and did, after saving."""
 
 

@@ -195,7 +195,7 @@ def test_another_version_of_the_code_finds_no_finished_job(
     with closing(LocalEngine()) as engine:
         before = make_plan(suite, engine)
         names, old_hash = {job.id for job in before.first_jobs()}, before.hash
-        monkeypatch.setattr(module, "__version__", "99.0")
+        monkeypatch.setattr(module, "VERSION", "99.0")
         after = make_plan(suite, engine)
     assert old_hash != after.hash
     assert not names & {job.id for job in after.first_jobs()}

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-from m2l_bench import __version__
+from m2l_bench.results import VERSION
 
 # Raised whenever the same inputs would give another result, within one version of the package.
 JOB_VERSION = 6
@@ -14,5 +14,5 @@ JOB_VERSION = 6
 
 def identity(kind: str, **parts: Any) -> str:
     """SHA-256 of a job's kind, the code's version and everything else its outcome depends on."""
-    text = json.dumps({"kind": kind, "version": [__version__, JOB_VERSION], **parts}, sort_keys=True)
+    text = json.dumps({"kind": kind, "version": [VERSION, JOB_VERSION], **parts}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
