@@ -130,7 +130,7 @@ def test_a_training_may_start_from_weights(pieces: Path, tmp_path: Path) -> None
     assert all(torch.equal(trainer.network.state_dict()[name], tensor) for name, tensor in weights.items())
     assert all(torch.equal(trainer.average.tensors[name], tensor) for name, tensor in weights.items())
     wider = tiny_recipe(pieces, model={**MODEL, "width": 8}).model_copy(update={"weights": first})
-    with pytest.raises(ValueError, match="must hold the weights of this very network"):
+    with pytest.raises(ValueError, match="must hold the weights of this network"):
         Trainer(wider, objective_of, tmp_path / "third", score=None).start(resume=False)
 
 
