@@ -14,7 +14,7 @@ from m2l_bench.audio import resample
 from m2l_bench.reconstruction.pair.mel import mel_distance
 from m2l_bench.reconstruction.pair.si_sdr import si_sdr
 from m2l_bench.reconstruction.sets.frechet import frechet_distance
-from m2l_bench.systems.encoders import load, windows
+from m2l_bench.systems.encoders import load
 
 MINIMUM_WINDOWS = 10
 
@@ -50,6 +50,6 @@ def _fad(references: Sequence[np.ndarray], estimates: Sequence[np.ndarray], samp
     sides = []
     for side in (references, estimates):
         resampled = [resample(audio[None], sample_rate, embedding.sample_rate) for audio in side]
-        vectors, _ = windows.embed_files(embedding, resampled)
+        vectors, _ = embedding.embed_files(embedding, resampled)
         sides.append(np.concatenate(vectors))
     return frechet_distance(*sides) if min(map(len, sides)) >= MINIMUM_WINDOWS else float("nan")

@@ -29,7 +29,7 @@ from m2l_bench.reconstruction.sets.distribution import Files, SetScore
 from m2l_bench.statistics import N_DRAWS
 from m2l_bench.systems import encoders
 from m2l_bench.systems.encoders import EMBEDDINGS
-from m2l_bench.systems.encoders.windows import TAIL_RULE, Embedding
+from m2l_bench.systems.encoders.embedding import TAIL_RULE, Embedding
 
 Scores = dict[str, "float | Unscorable"]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -191,10 +192,16 @@ def perform(batch: Sequence[Job], workspace: Workspace | None) -> Iterator[tuple
         if store:
             store.flush()
     except OSError as error:
-        raise EngineError(
-            f"{error.strerror or error} ({error.filename or 'the store'}): the run stopped; finished jobs are kept, "
-            f"the same command goes on from there"
-        ) from error
+        raise stopped(error) from error
+
+
+def stopped(error: OSError) -> EngineError:
+    """The error of a run that a failing storage stopped."""
+    reason = os.strerror(error.errno) if error.errno in STORAGE_ERRORS else error.strerror or error
+    return EngineError(
+        f"{reason} ({error.filename or 'the run folder'}): the run stopped; finished jobs are kept, the same command "
+        f"goes on from there"
+    )
 
 
 def give_up(job: Job, workspace: Workspace | None, reason: str, seconds: float) -> Done:

@@ -10,6 +10,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +24,7 @@ from m2l_bench.files.disk import write_atomic
 from m2l_bench.files.untrusted import parse_json
 from m2l_bench.results import Item, Row, provenance, read_items, read_rows, write_run
 from m2l_bench.suite.data import AudioItem
-from m2l_bench.suite.engine import Done, Engine, Job, Workspace, run_jobs
+from m2l_bench.suite.engine import STORAGE_ERRORS, Done, Engine, Job, Workspace, run_jobs, stopped
 from m2l_bench.suite.jobs.clip import ClipJob, read_clips
 from m2l_bench.suite.local import local_unless
 from m2l_bench.suite.plan import Plan, make_plan, second_jobs
@@ -153,7 +154,7 @@ def run_suite(
                 on_finished=finished,
             )
 
-        with RunLock(folder) as lock:
+        with _storage_errors(), RunLock(folder) as lock:
             lock.list_plan(plan, workspace)
             run_all(plan.first_jobs())
             second = list(second_jobs(plan, store))
@@ -178,6 +179,17 @@ def run_suite(
 
             write_run(folder, rows, items(), record, others=[folder / "cards.json"])
     return RunResult(folder, plan, rows, int(record["failed"]) + len(plan.missing), True, workspace)
+
+
+@contextmanager
+def _storage_errors() -> Iterator[None]:
+    """A full or failing storage stops the run in one line."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in STORAGE_ERRORS:
+            raise
+        raise stopped(error) from error
 
 
 def outcomes_digest(plan: Plan, workspace: Workspace, second: Sequence[Job]) -> str:

@@ -9,7 +9,7 @@ it failed, lengths and CRC-32 of its two parts), the JSON, then the arrays in C 
 Every process appends to a segment of its own, so that any number of them may write at once, on one machine or through a
 shared file system, without locks. A record cut short by a kill is recognised by its length and never read; a damaged one
 fails its checksum when it is read; it is then marked in its place and counts as missing, so that it is made again. Where a
-key was written twice, the records are equal.
+key was written twice, the records are equal, or the one that did not fail counts.
 Readers keep an index of what they have seen and look at the ends of the segments again when they miss a key.
 """
 
@@ -214,7 +214,8 @@ class Store:
                 if magic not in (_MAGIC, _WITHDRAWN) or end > size:  # damaged, or still being written
                     break
                 place = segment, -offset - 1 if failed else offset
-                if magic == _MAGIC:
+                # A failed job may have been tried again: its success counts, whichever segment is read first.
+                if magic == _MAGIC and not (failed and raw in self._index):
                     self._index[raw] = place
                 file.seek(n_text + n_blob, os.SEEK_CUR)
                 offset = end

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from m2l_bench.systems import encoders
-from m2l_bench.systems.encoders.windows import Embedding
+from m2l_bench.systems.encoders.embedding import Embedding
 
 
 @lru_cache(maxsize=4)

@@ -144,8 +144,8 @@ def _from_entry_point(name: str) -> _Found:
     if name not in plugins.names:
         known = [*SYSTEMS, *sorted(plugins.names)]
         nearest = difflib.get_close_matches(name.partition(":")[0], known, 1)
-        hint = f" (did you mean {nearest[0]}?)" if nearest else ""
-        raise ValueError(f"unknown system {name!r}{hint}; known are {', '.join(known)}")
+        hint = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(known)}"
+        raise ValueError(f"unknown system {name!r}; {hint}")
     plugin = plugins[name]
     try:
         cls = plugin.load()

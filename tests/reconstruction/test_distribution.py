@@ -15,7 +15,7 @@ from m2l_bench.reconstruction.metrics import METRICS, SetMetric, with_encoder
 from m2l_bench.reconstruction.sets.distribution import fad, fad_inf, kad
 from m2l_bench.reconstruction.sets.frechet import frechet_distance
 from m2l_bench.systems.encoders import EMBEDDINGS, load
-from m2l_bench.systems.encoders.windows import embed_files
+from m2l_bench.systems.encoders.embedding import embed_files
 
 SCORES = [fad, fad_inf, kad]
 SET_METRICS = {name: metric for name, metric in METRICS.items() if isinstance(metric, SetMetric)}

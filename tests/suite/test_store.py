@@ -52,6 +52,14 @@ def test_what_one_process_wrote_another_reads(tmp_path: Path) -> None:
     assert reader.get(_key(9)) == Outcome({"scores": {}}) and reader.failed(_key(9)) is False
 
 
+def test_the_success_of_a_second_try_counts_whichever_segment_is_read_first(tmp_path: Path) -> None:
+    for outcome in (Outcome(reason="no luck"), Outcome({"n": 1}), Outcome(reason="no luck")):
+        store = Store(tmp_path)
+        store.put(_key(0), outcome)
+        store.close()
+    assert Store(tmp_path).get(_key(0)) == Outcome({"n": 1})
+
+
 def test_arrays_are_left_unread_unless_asked_for(tmp_path: Path) -> None:
     found = _written(tmp_path, range(1)).get(_key(0), arrays=False)
     assert found is not None and found.value == VALUE and found.arrays == {}

@@ -27,7 +27,7 @@ import mousai_weights  # noqa: E402
 import recipes  # noqa: E402
 
 from m2l_bench.systems.mousai.network import Network  # noqa: E402
-from m2l_bench.systems.mousai.state import translate  # noqa: E402
+from m2l_bench.systems.mousai.state_dict import translate  # noqa: E402
 
 LENGTHS = {"small-v2": 8192, "small-v3": 8192, "v2": 65536, "v3": 65536}
 STEPS = 2

@@ -17,7 +17,7 @@ from m2l_bench.systems.base import Autoencoder
 from m2l_bench.systems.mousai import system
 from m2l_bench.systems.mousai.network import VERSIONS, Network
 from m2l_bench.systems.mousai.spectrum import mel_bands
-from m2l_bench.systems.mousai.state import translate
+from m2l_bench.systems.mousai.state_dict import translate
 from m2l_bench.systems.mousai.system import Mousai
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -21,7 +21,7 @@ from m2l_bench.suite.store import Outcome, Store
 from m2l_bench.suite.suite import SystemSpec
 from m2l_bench.suite.systems import load_encoder
 from m2l_bench.systems.apply import reconstruct
-from m2l_bench.systems.encoders.windows import Embedding, refusal
+from m2l_bench.systems.encoders.embedding import Embedding, refusal
 
 REFERENCE = "reference"
 

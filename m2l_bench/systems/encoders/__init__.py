@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from m2l_bench.systems.encoders.windows import Embedding
+from m2l_bench.systems.encoders.embedding import Embedding
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ from m2l_bench.files.hub import CheckpointError
 from m2l_bench.files.weights import check_pickle
 from m2l_bench.music2latent.device import pick_device
 from m2l_bench.systems.encoders import EMBEDDINGS
-from m2l_bench.systems.encoders import windows as framing
+from m2l_bench.systems.encoders import embedding as framing
 from m2l_bench.systems.repository import Repository, find
 
 _ENTRY = EMBEDDINGS["clap"]

@@ -30,7 +30,7 @@ from m2l_bench.files.fingerprint import fingerprint
 from m2l_bench.files.weights import fill, read_safetensors
 from m2l_bench.music2latent.device import pick_device
 from m2l_bench.systems.encoders import EMBEDDINGS
-from m2l_bench.systems.encoders import windows as framing
+from m2l_bench.systems.encoders import embedding as framing
 
 _ENTRY = EMBEDDINGS["musicnn"]
 N_FFT, HOP_LENGTH, N_MELS, N_FRAMES = 512, 256, 96, 187

@@ -30,7 +30,7 @@ from m2l_bench.files.hub import CheckpointError, HubFile, refuse_offline
 from m2l_bench.files.weights import fill, read_safetensors, read_weights, tensors_of
 from m2l_bench.music2latent.device import pick_device
 from m2l_bench.systems.encoders import EMBEDDINGS
-from m2l_bench.systems.encoders import windows as framing
+from m2l_bench.systems.encoders import embedding as framing
 
 _ENTRY = EMBEDDINGS["vggish"]
 FRAME, HOP_LENGTH, N_FFT = 400, 160, 512

@@ -21,7 +21,7 @@ from m2l_bench.music2latent.checkpoint import CheckpointError
 from m2l_bench.music2latent.windows import join, plan
 from m2l_bench.systems import framing
 from m2l_bench.systems.mousai.network import VERSIONS, Network
-from m2l_bench.systems.mousai.state import translate
+from m2l_bench.systems.mousai.state_dict import translate
 from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, Repository
 
 PUBLISHED = {

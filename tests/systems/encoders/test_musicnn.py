@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from m2l_bench.files.disk import sha256
-from m2l_bench.systems.encoders import musicnn, windows
+from m2l_bench.systems.encoders import embedding, musicnn
 
 HERE = Path(__file__).parent
 
@@ -116,8 +116,8 @@ def test_audio_of_another_shape_is_refused(embedding, shape):
     ],
 )
 def test_refusals_give_their_reason(embedding, audio, reason):
-    assert windows.refusal(embedding, audio).startswith(reason)
-    assert bool(windows.refusal(embedding, audio)) == bool(reason)
+    assert embedding.refusal(embedding, audio).startswith(reason)
+    assert boolembedding.refusal(embedding, audio)) == bool(reason)
 
 
 @pytest.mark.parametrize("lengths", [(3, 0, 5), (0, 0), (4,), (8, 8)])
@@ -129,14 +129,14 @@ def test_batches_cross_files_at_one_fixed_size(lengths):
         return batch.sum(axis=1)
 
     files = [np.random.default_rng(n).standard_normal((n, 7, 2)) for n in lengths]
-    results = windows.in_batches(files, network, batch_size=4)
+    results = embedding.in_batches(files, network, batch_size=4)
     assert set(sizes) == {4}
     for file, result in zip(files, results, strict=True):
         np.testing.assert_array_equal(result, file.sum(axis=1))
 
 
 def test_the_converter_reads_a_leveldb_table_without_tensorflow(tmp_path):
-    script = HERE.parents[1] / "scripts" / "convert_musicnn.py"
+    script = HERE.parents[2] / "scripts" / "convert_musicnn.py"
     spec = importlib.util.spec_from_file_location("convert_musicnn", script)
     converter = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(converter)
