@@ -50,6 +50,6 @@ def _fad(references: Sequence[np.ndarray], estimates: Sequence[np.ndarray], samp
     sides = []
     for side in (references, estimates):
         resampled = [resample(audio[None], sample_rate, embedding.sample_rate) for audio in side]
-        vectors, _ = embedding.embed_files(embedding, resampled)
+        vectors, _ = embed_files(embedding, resampled)
         sides.append(np.concatenate(vectors))
     return frechet_distance(*sides) if min(map(len, sides)) >= MINIMUM_WINDOWS else float("nan")

@@ -197,7 +197,7 @@ def perform(batch: Sequence[Job], workspace: Workspace | None) -> Iterator[tuple
 
 def stopped(error: OSError) -> EngineError:
     """The error of a run that a failing storage stopped."""
-    reason = os.strerror(error.errno) if error.errno in STORAGE_ERRORS else error.strerror or error
+    reason = os.strerror(error.errno) if error.errno else error.strerror or error
     return EngineError(
         f"{reason} ({error.filename or 'the run folder'}): the run stopped; finished jobs are kept, the same command "
         f"goes on from there"
