@@ -15,6 +15,7 @@ from m2l_bench.reconstruction.pair.mel import mel_distance
 from m2l_bench.reconstruction.pair.si_sdr import si_sdr
 from m2l_bench.reconstruction.sets.frechet import frechet_distance
 from m2l_bench.systems.encoders import load
+from m2l_bench.systems.encoders.embedding import embed_files
 
 MINIMUM_WINDOWS = 10
 

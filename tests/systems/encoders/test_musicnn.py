@@ -13,7 +13,7 @@ import torch
 
 from m2l_bench.files.disk import sha256
 from m2l_bench.systems.encoders import musicnn
-from m2l_bench.systems.encoders.embedding import refusal
+from m2l_bench.systems.encoders.embedding import in_batches, refusal
 
 HERE = Path(__file__).parent
 
