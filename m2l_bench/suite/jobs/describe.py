@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import abstractmethod
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -16,17 +17,9 @@ from m2l_bench.systems.base import Codec, Encoder, ReadyMade
 
 
 @dataclass(frozen=True, kw_only=True)
-class DescribeSystem:
-    """Load a system; the outcome has ``fingerprint``, ``reconstructs``, ``encodes``.
+class _Describe:
+    """Loads something once and says what it is; the outcome's ``asked`` lists the files of the hub that an offline one needs."""
 
-    Attributes
-    ----------
-    spec : SystemSpec
-    offline : bool
-        Download nothing; the outcome's ``asked`` lists the files of the hub that it asked for, and whether they were there.
-    """
-
-    spec: SystemSpec
     offline: bool = False
 
     id: ClassVar[str] = ""
@@ -34,20 +27,40 @@ class DescribeSystem:
     batch: ClassVar[int] = 1
     path: ClassVar[None] = None
 
-    @property
-    def label(self) -> str:
-        """The system's name in the tables."""
-        return self.spec.label
-
     def failed(self, reason: str) -> Outcome:
         """The reason."""
         return Outcome(reason=reason)
 
     def run(self, store: Store, read: Read | None) -> Outcome:
-        """Load it."""
-        return _described(self._facts, offline=self.offline)
+        """Load it, and download nothing where it is described offline."""
+        asked: list[tuple[hub.HubFile, bool]] = []
+        reason = ""
+        try:
+            with hub.offline() if self.offline else nullcontext(asked) as asked:
+                value = self.facts()
+        except (ValueError, ImportError, OSError, TypeError) as error:
+            value, reason = {}, " ".join(str(error).split()) or type(error).__name__
+        files = [[file.repo, file.file, file.about, found] for file, found in asked]
+        return Outcome(value | {"asked": files}, reason=reason)
 
-    def _facts(self) -> dict[str, Any]:
+    @abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """What it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DescribeSystem(_Describe):
+    """Load a system; the outcome has ``fingerprint``, ``reconstructs``, ``encodes``."""
+
+    spec: SystemSpec
+
+    @property
+    def label(self) -> str:
+        """The system's name in the tables."""
+        return self.spec.label
+
+    def facts(self) -> dict[str, Any]:
+        """Its fingerprint, and what it can do."""
         system = self.spec.load()
         reconstructs = isinstance(system, (Codec, ReadyMade))
         return {
@@ -58,8 +71,8 @@ class DescribeSystem:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DescribeEncoder:
-    """Load an encoder of set metrics; the outcome has ``fingerprint`` and ``cards``, the cards of metrics with it.
+class DescribeEncoder(_Describe):
+    """Load an encoder of set metrics; the outcome has ``fingerprint`` and ``cards``, those of its metrics.
 
     Attributes
     ----------
@@ -67,49 +80,20 @@ class DescribeEncoder:
     metrics : tuple of str
         Set metrics that use it.
     device : str, optional
-    offline : bool
-        As of :class:`DescribeSystem`.
     """
 
     name: str
     metrics: tuple[str, ...]
     device: str | None = None
-    offline: bool = False
-
-    id: ClassVar[str] = ""
-    kind: ClassVar[str] = "describe"
-    batch: ClassVar[int] = 1
-    path: ClassVar[None] = None
 
     @property
     def label(self) -> str:
         """The encoder's name."""
         return self.name
 
-    def failed(self, reason: str) -> Outcome:
-        """The reason."""
-        return Outcome(reason=reason)
-
-    def run(self, store: Store, read: Read | None) -> Outcome:
-        """Load it."""
-        return _described(self._facts, offline=self.offline)
-
-    def _facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Any]:
+        """Its fingerprint, and the cards with it."""
         encoder = load_encoder(self.name, self.device)
         metrics = ((name, METRICS[name]) for name in self.metrics)
         cards = {name: asdict(with_encoder(m, encoder).card) for name, m in metrics if isinstance(m, SetMetric)}
         return {"fingerprint": encoder.fingerprint, "cards": cards}
-
-
-def _described(facts: Callable[[], dict[str, Any]], *, offline: bool) -> Outcome:
-    asked: list[tuple[hub.HubFile, bool]] = []
-    try:
-        if not offline:
-            return Outcome(facts())
-        with hub.offline() as asked:
-            value, reason = facts(), ""
-    except (ValueError, ImportError, OSError, TypeError) as error:
-        value, reason = {}, " ".join(str(error).split()) or type(error).__name__
-    return Outcome(
-        value | {"asked": [[file.repo, file.file, file.about, found] for file, found in asked]}, reason=reason
-    )
