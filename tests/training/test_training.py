@@ -87,7 +87,7 @@ def test_sigterm_saves_and_stops(pieces: Path, tmp_path: Path) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     child.send_signal(signal.SIGTERM)
-    assert child.wait(60) == -signal.SIGINT  # an uncaught Interrupted
+    assert child.wait(60) == 1  # an uncaught Interrupted
     (saved,) = checkpoints(tmp_path / "run" / "checkpoints")
     assert read_json(saved)["totals"]["step"] == int(_rows(tmp_path / "run" / "log.csv")[-1]["step"])
 
