@@ -5,7 +5,7 @@
 
 1. Tunes: Ryan's Mammoth Collection (1883) and O'Neill's Music of Ireland (1903) as music21's corpus has them; K: field
    major or minor and constant. One tune per family of versions (`tunes_corpus`), and none that begins like one chosen
-   before, so that no tune is heard twice.
+   before, so that no tune is used twice.
 2. For each of the 24 keys 12 clips to train on, 5 to validate and 5 to test: 528 tunes. Half of the tunes are major,
    half minor; each is transposed to the tonic it is assigned, so that no key dominates.
 3. Tune types come from the R: field (`tunes_corpus.GENRES`); among the major tunes the rarer types are preferred until
@@ -82,8 +82,8 @@ class Clip:
 
 
 @dataclass
-class Heard:
-    """What was chosen so far: families, and how each tune begins."""
+class Chosen:
+    """The tunes chosen so far: their families, and how each begins."""
 
     families: set[str]
     openings: list[np.ndarray]
@@ -124,10 +124,10 @@ def main() -> None:
 def plan(tunes: list[Tune], random: np.random.Generator) -> list[Clip]:
     """Choose the tunes and deal them to splits, tonics and instruments."""
     per_mode = 12 * sum(PER_KEY.values())
-    heard = Heard(set(), [])
-    chosen = {"minor": choose(tunes, "minor", per_mode, Counter(), heard, random)}
+    earlier = Chosen(set(), [])
+    chosen = {"minor": choose(tunes, "minor", per_mode, Counter(), earlier, random)}
     genres = Counter(tune.genre for tune, _ in chosen["minor"])
-    chosen["major"] = choose(tunes, "major", per_mode, genres, heard, random)
+    chosen["major"] = choose(tunes, "major", per_mode, genres, earlier, random)
     dealt = [deal for mode in MODES for deal in deal_out(chosen[mode], random)]
     band = Counter[str]()
     clips: list[Clip] = []
@@ -140,7 +140,7 @@ def plan(tunes: list[Tune], random: np.random.Generator) -> list[Clip]:
 
 
 def choose(
-    tunes: list[Tune], mode: str, n: int, genres: Counter[str], heard: Heard, random: np.random.Generator
+    tunes: list[Tune], mode: str, n: int, genres: Counter[str], earlier: Chosen, random: np.random.Generator
 ) -> list[tuple[Tune, list[tuple[float, float, int]]]]:
     """Choose `n` tunes of a mode, one a family, the rarest tune type first; those without a type only where needed."""
     pool: dict[str, list[Tune]] = defaultdict(list)
@@ -152,8 +152,8 @@ def choose(
         open_genres = [genre for genre in GENRES if pool[genre]] or [""]
         genre = min(open_genres, key=lambda g: genres[g])
         tune = pool[genre].pop()
-        notes = usable_melody(tune) if tune.family not in heard.families else None
-        if notes is not None and heard.is_new(tune, notes):
+        notes = usable_melody(tune) if tune.family not in earlier.families else None
+        if notes is not None and earlier.is_new(tune, notes):
             genres[genre] += 1
             chosen.append((tune, notes))
     return chosen
@@ -198,7 +198,7 @@ def deal_out(
 
 
 def draw_instruments(n: int, band: Counter[str], random: np.random.Generator) -> list[str]:
-    """Draw `n` different instruments, those heard less so far being likelier."""
+    """Draw `n` different instruments, those used less so far are likelier."""
     names = list(PROGRAMS)
     weights = np.array([0.8 ** (band[name] - min(band[k] for k in names)) for name in names])
     drawn = [str(name) for name in random.choice(names, n, replace=False, p=weights / weights.sum())]

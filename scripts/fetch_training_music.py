@@ -86,7 +86,7 @@ def describe(path: Path, folder: Path, licence: str) -> dict[str, object]:
 
 
 def group(path: Path) -> str:
-    """Name what variants of a track have in common; Warzone's tracks are told apart by number alone."""
+    """Name what variants of a track have in common; Warzone's tracks differ by number alone."""
     stem = path.stem.strip("_")
     return stem.removesuffix("_enhanced") if path.parts[0].startswith("warzone") else _VARIANT.sub("", stem) or stem
 

@@ -4,7 +4,7 @@ Conventions
 -----------
 Times are in quarter notes until `Arrangement.stems` turns them into seconds. Chords are triads above the key's tonic,
 chosen unit by unit to hold the melody's notes: the accompaniment therefore stays within the labelled key, which makes
-the key easier to hear than from the bare melody.
+the key clearer than in the bare melody.
 """
 
 from __future__ import annotations

@@ -16,6 +16,6 @@ def peak_memory(pid: int | None = None) -> int:
 
 
 def restart_peak() -> int:
-    """Let this process's peak begin anew from what it holds now; that many bytes."""
+    """Reset this process's peak to what it holds now; returns that many bytes."""
     Path("/proc/self/clear_refs").write_text("5")
     return peak_memory()

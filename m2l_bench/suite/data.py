@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from m2l_bench import assets, audio
 from m2l_bench.audio import AudioError
@@ -18,9 +15,6 @@ from m2l_bench.results import data_hash
 
 if TYPE_CHECKING:
     from m2l_bench.tasks.base import Task
-
-Read = Callable[[], tuple[np.ndarray, int]]
-"""Gives a file's audio, float32 (channels, samples), and its sample rate in Hz, or raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,18 +111,6 @@ def from_folder(folder: str | Path, *, name: str | None = None, note: str = "") 
         for path in listing.paths
     )
     return AudioSet(name or folder.resolve().name, tuple(items), note, listing.skipped)
-
-
-def read_ahead(paths: Sequence[str | None]) -> Iterator[Read | None]:
-    """A reader for each path, None for None; while one file is worked on, the next is decoded."""
-    with ThreadPoolExecutor(1) as decoder:
-        ahead = [decoder.submit(audio.load, path) if path else None for path in paths[:1]]
-        for number in range(len(paths)):
-            if number + 1 < len(paths):
-                path = paths[number + 1]
-                ahead.append(decoder.submit(audio.load, path) if path else None)
-            future = ahead.pop(0)
-            yield future.result if future else None
 
 
 def content_hash(path: Path) -> str:

@@ -12,14 +12,17 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
+from m2l_bench import audio
 from m2l_bench.files.mirror import Mirror
-from m2l_bench.suite.data import Read, read_ahead
 from m2l_bench.suite.store import Outcome, Store
 
 # Not the fault of the file at hand: full, read-only or failing storage stops a run, and no file is blamed for it.
@@ -28,6 +31,10 @@ STORAGE_ERRORS = {
     for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EIO", "EMFILE", "ENFILE", "ESTALE")
     if hasattr(errno, name)
 }
+
+
+Read = Callable[[], tuple[np.ndarray, int]]
+"""Gives a file's audio, float32 (channels, samples), and its sample rate in Hz, or raises."""
 
 
 class EngineError(OSError):
@@ -181,7 +188,7 @@ def perform(batch: Sequence[Job], workspace: Workspace | None) -> Iterator[tuple
     try:
         for job, read in zip(batch, read_ahead([job.path for job in batch]), strict=True):
             started = time.perf_counter()
-            # Jobs catch what a file or a system does to them; anything else is kept with its name, and the run goes on.
+            # A damaged file, or a system that may be anybody's code: the run goes on, whatever is raised.
             try:
                 outcome = job.run(store, read)
             except Exception as error:
@@ -224,6 +231,18 @@ def failure_reason(error: Exception) -> str:
         raise error
     text = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
     return " ".join(text.split()) or type(error).__name__
+
+
+def read_ahead(paths: Sequence[str | None]) -> Iterator[Read | None]:
+    """A reader for each path, None for None; while one file is worked on, the next is decoded."""
+    with ThreadPoolExecutor(1) as decoder:
+        ahead = [decoder.submit(audio.load, path) if path else None for path in paths[:1]]
+        for number in range(len(paths)):
+            if number + 1 < len(paths):
+                path = paths[number + 1]
+                ahead.append(decoder.submit(audio.load, path) if path else None)
+            future = ahead.pop(0)
+            yield future.result if future else None
 
 
 def _batches(jobs: Iterable[Job]) -> Iterator[list[Job]]:

@@ -27,7 +27,9 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 from m2l_bench.files.untrusted import ALLOW_OUTSIDE, OutsideError, faults, outside_allowed, read_toml
 from m2l_bench.probes import PROBES
 from m2l_bench.suite.data import TaskSpec
+from m2l_bench.systems import encoders
 from m2l_bench.systems.base import System
+from m2l_bench.systems.encoders.embedding import Embedding
 from m2l_bench.systems.registry import load, needs_download
 
 EMBEDDED_SYSTEMS = (
@@ -107,6 +109,12 @@ class SystemSpec(BaseModel):
 def _load_cached(spec: str) -> System:
     given = json.loads(spec)
     return load(given["system"], given["checkpoint"], device=given["device"], seed=given["seed"], **given["options"])
+
+
+@lru_cache(maxsize=4)
+def load_encoder(name: str, device: str | None) -> Embedding:
+    """Load an encoder of set metrics, once a worker."""
+    return encoders.load(name, device=device)
 
 
 class Suite(BaseModel):

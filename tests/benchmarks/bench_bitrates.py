@@ -34,8 +34,8 @@ CODECS = {
     "mp3": ("MP3", "MPEG_LAYER_III", 44100, (0.4, 0.8, 0.9, 0.99)),
     "opus": ("OGG", "OPUS", 48000, (0.8, 0.9, 0.95, 0.98, 0.99, 1.0)),
 }
-# Below about 30 kbit/s libopus joins stereo to one channel, which then has *more* bits than each of two had before; all
-# that listens here hears the mean of the channels and would call that better. So Opus is given the mean itself.
+# Below about 30 kbit/s libopus joins stereo to one channel, which then has *more* bits than each of two had before; the
+# metrics here use the mean of the channels and would score that as better. So Opus is given the mean itself.
 MONO = {"opus"}
 VISQOL_FILES = 8
 
@@ -68,12 +68,12 @@ class Line(NamedTuple):
 
 def main(*, short: bool, folder: Path | None) -> None:
     excerpts = [audio_io.load(path) for path in sorted(EXCERPTS.glob("*.ogg"))]
-    listener = load("musicnn")
+    encoder = load("musicnn")
 
     def embed(audios: list[np.ndarray]) -> list[np.ndarray]:
         rates = [rate for _, rate in excerpts]
-        heard = [audio_io.resample(a, r, listener.sample_rate) for a, r in zip(audios, rates, strict=True)]
-        return listener.embed(heard)
+        resampled = [audio_io.resample(a, r, encoder.sample_rate) for a, r in zip(audios, rates, strict=True)]
+        return encoder.embed(resampled)
 
     references = embed([audio for audio, _ in excerpts])
     print(f"{len(excerpts)} excerpts, {sum(map(len, references))} windows")

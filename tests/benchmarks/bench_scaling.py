@@ -21,8 +21,8 @@ import numpy as np
 import soundfile
 
 from m2l_bench.suite import plan as planning
-from m2l_bench.suite.data import AudioItem, AudioSet, Read
-from m2l_bench.suite.engine import Workspace, run_jobs
+from m2l_bench.suite.data import AudioItem, AudioSet
+from m2l_bench.suite.engine import Read, Workspace, run_jobs
 from m2l_bench.suite.local import LocalEngine
 from m2l_bench.suite.run import run_suite
 from m2l_bench.suite.store import Outcome, Store

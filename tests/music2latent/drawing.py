@@ -1,4 +1,4 @@
-"""Weights drawn anew by name, so that nothing that starts as zero or one can hide a fault, with or without the oracle."""
+"""Random weights by name, so that no parameter that starts as zero or one can hide a fault."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def test_an_unknown_protocol_is_refused_by_name() -> None:
 
 @pytest.fixture
 def music(tmp_path: Path) -> Path:
-    """Long enough for musicnn to hear a window in each, and enough of them for a distance of sets."""
+    """Files of at least one musicnn window, and enough of them for a distance of sets."""
     folder, rng = tmp_path / "music", np.random.default_rng(0)
     folder.mkdir()
     for name in "abcdefghij":

@@ -12,7 +12,8 @@ import soundfile
 
 from m2l_bench import audio
 from m2l_bench.results import read_items, read_rows
-from m2l_bench.suite.data import find_audio, from_folder, read_ahead
+from m2l_bench.suite.data import find_audio, from_folder
+from m2l_bench.suite.engine import read_ahead
 from m2l_bench.suite.local import LocalEngine
 from m2l_bench.suite.plan import Plan, make_plan
 from m2l_bench.suite.run import run_suite

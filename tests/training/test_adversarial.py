@@ -66,7 +66,7 @@ def test_each_side_learns_from_its_own_loss() -> None:
     adversarial, (estimate, music) = _adversarial(), _pair()
     adversarial(estimate, music).sum().backward()
     together = [parameter.grad.clone() for parameter in adversarial.parameters()]
-    heard = estimate.grad.clone()
+    of_the_sum = estimate.grad.clone()
     estimate.grad = None
     adversarial.zero_grad()
 
@@ -88,7 +88,7 @@ def test_each_side_learns_from_its_own_loss() -> None:
                 network = network + 2 * (ours[i] - theirs[i].detach()).abs().mean()
     network.backward()
     assert estimate.grad is not None
-    torch.testing.assert_close(estimate.grad, heard, rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(estimate.grad, of_the_sum, rtol=1e-4, atol=1e-7)
 
 
 def test_discriminators_learn_to_tell_noise_from_music() -> None:

@@ -69,15 +69,15 @@ def test_dac_styles_bit_rate_is_the_one_listed() -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_weight_gets_a_gradient_in_some_stage(family: str) -> None:
     loss = _loss(family)
-    heard: dict[str, bool] = defaultdict(bool)
+    reached: dict[str, bool] = defaultdict(bool)
     for progress in loss.stages.values():
         loss.zero_grad()
         losses, sigma = loss(*_batch(loss), progress)
         assert losses.shape == sigma.shape == (2,)
         losses.mean().backward()
         for name, parameter in loss.named_parameters():
-            heard[name] |= parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)
-    silent = {name for name, found in heard.items() if not found}
+            reached[name] |= parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)
+    silent = {name for name, found in reached.items() if not found}
     # Noise scales are left at 0; of the codebooks only the entries that were picked get a gradient.
     assert all("noise_scales" in name for name in silent), silent
 
@@ -137,18 +137,18 @@ def test_mousais_lesson_is_of_one_step_and_of_half_of_the_crops_later() -> None:
     assert isinstance(loss, MousaiLoss)
     audio, uniforms, noise = _batch(loss)
     uniforms[:, 1] = torch.linspace(0.1, 0.9, len(uniforms))
-    network, lessons = loss.network, uniforms[:, 1] < 0.5
+    network, warmed = loss.network, uniforms[:, 1] < 0.5
     with torch.no_grad():
         latents = network.encode(audio)
         one_step = network.net.decode(latents, noise[:, None], 1)[:, 0] / 5
         expected = mel_distance(one_step, audio, network.config.sample_rate)
-        lesson, highest = loss(audio, uniforms, noise, 0.0)
+        warm_up, highest = loss(audio, uniforms, noise, 0.0)
         diffusion, _ = loss(audio, uniforms, noise, 1.0)
         both, sigma = loss(audio, uniforms, noise, 0.5)
-    np.testing.assert_allclose(lesson, expected, rtol=1e-4)
+    np.testing.assert_allclose(warm_up, expected, rtol=1e-4)
     assert highest.eq(1).all()
-    np.testing.assert_allclose(both, torch.where(lessons, lesson, diffusion), rtol=1e-5)
-    np.testing.assert_allclose(sigma, torch.where(lessons, 1.0, uniforms[:, 0]))
+    np.testing.assert_allclose(both, torch.where(warmed, warm_up, diffusion), rtol=1e-5)
+    np.testing.assert_allclose(sigma, torch.where(warmed, 1.0, uniforms[:, 0]))
     with pytest.raises(ValueError, match=r"first_stage must be in \(0, 1\), got 0"):
         MousaiLoss(network, first_stage=0.0)
 

@@ -26,7 +26,7 @@ def test_the_signal_of_the_latents_arrives_at_every_cross_connection() -> None:
     network = Music2LatentNetwork(Config.from_dict(MODEL))
     x = torch.randn(8, 2, 64, 8)
 
-    def heard() -> list[float]:
+    def scales() -> list[float]:
         with torch.no_grad():
             pyramid = network.pyramid(network.encode(x))
             sides = (network.unet.down_cross, network.unet.up_cross)
@@ -37,9 +37,9 @@ def test_the_signal_of_the_latents_arrives_at_every_cross_connection() -> None:
                 for conv in convs
             ]
 
-    assert max(heard()) < 0.2
+    assert max(scales()) < 0.2
     give_unit_variance(network, x)
-    assert heard() == pytest.approx([1.0] * 6, rel=1e-3)
+    assert scales() == pytest.approx([1.0] * 6, rel=1e-3)
     with torch.no_grad():
         code = network.encode(x)
     assert 0.3 < _spread(code) < 0.6

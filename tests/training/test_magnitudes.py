@@ -1,4 +1,4 @@
-"""The first lesson: latents come to carry magnitudes, the U-Net is left alone, and a training may start so."""
+"""The warm-up on magnitudes: latents predict magnitudes, the U-Net stays unchanged, and a training can start with it."""
 
 from __future__ import annotations
 

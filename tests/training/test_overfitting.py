@@ -16,7 +16,7 @@ from m2l_bench.systems.small.recipes import train
 
 
 def test_one_clip_is_learnt_by_heart(tmp_path: Path) -> None:
-    """The clip is one crop long, so it is heard, and asked for, in the one framing that training shows."""
+    """The clip is one crop long, so training and test use the same framing."""
     model = {**MODEL, "hop": 64, "width": 8, "multipliers": [1, 2, 4], "latent_dim": 16}
     clip = chord(0.2, 5)[:, : 8 * 128 + 64]
     audio_io.write(tmp_path / "music" / "clip.wav", clip, RATE)

@@ -10,11 +10,10 @@ from typing import ClassVar
 import numpy as np
 
 from m2l_bench import audio as audio_io
-from m2l_bench.suite.data import AudioItem, Read
-from m2l_bench.suite.engine import failure_reason
-from m2l_bench.suite.jobs import identity
+from m2l_bench.suite.data import AudioItem
+from m2l_bench.suite.engine import Read
+from m2l_bench.suite.jobs import FileJob, identity
 from m2l_bench.suite.store import Outcome, Store
-from m2l_bench.suite.suite import SystemSpec
 from m2l_bench.systems.apply import reconstruct
 
 # What a listening page can hold; of a longer file the beginning is kept.
@@ -22,35 +21,19 @@ LONGEST = 30.0  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipJob:
+class ClipJob(FileJob):
     """Reconstruct one file; its outcome has the array ``audio``, float32 (channels, samples).
 
     Attributes
     ----------
-    spec : SystemSpec
-    fingerprint : str
-    item : AudioItem
     max_length_difference : float
         As in :class:`~m2l_bench.suite.jobs.reconstruct.Scoring`.
     """
 
-    spec: SystemSpec
-    fingerprint: str
-    item: AudioItem
     max_length_difference: float = 0.0
 
     kind: ClassVar[str] = "clip"
     batch: ClassVar[int] = 1
-
-    @property
-    def label(self) -> str:
-        """The system's name in the tables."""
-        return self.spec.label
-
-    @property
-    def path(self) -> str:
-        """The audio file."""
-        return self.item.path
 
     @cached_property
     def id(self) -> str:
@@ -63,19 +46,12 @@ class ClipJob:
             longest=LONGEST,
         )
 
-    def failed(self, reason: str) -> Outcome:
-        """The reason."""
-        return Outcome(reason=reason)
-
     def run(self, store: Store, read: Read | None) -> Outcome:
         """Reconstruct and cut."""
-        try:
-            assert read is not None
-            reference, rate = read()
-            system, allowed = self.spec.load(), self.max_length_difference
-            estimate, _ = reconstruct(system, reference, rate, self.item.stem, max_length_difference=allowed)
-        except Exception as error:  # as in scoring: a system may be anybody's code
-            return self.failed(failure_reason(error))
+        assert read is not None
+        reference, rate = read()
+        system, allowed = self.spec.load(), self.max_length_difference
+        estimate, _ = reconstruct(system, reference, rate, self.item.stem, max_length_difference=allowed)
         return Outcome(arrays={"audio": estimate[:, : round(LONGEST * rate)].astype(np.float32)})
 
 

@@ -9,10 +9,9 @@ from typing import Any, ClassVar
 
 from m2l_bench.files import hub
 from m2l_bench.reconstruction.metrics import METRICS, SetMetric, with_encoder
-from m2l_bench.suite.data import Read
+from m2l_bench.suite.engine import Read
 from m2l_bench.suite.store import Outcome, Store
-from m2l_bench.suite.suite import SystemSpec
-from m2l_bench.suite.systems import load_encoder
+from m2l_bench.suite.suite import SystemSpec, load_encoder
 from m2l_bench.systems.base import Codec, Encoder, ReadyMade
 
 
@@ -62,10 +61,9 @@ class DescribeSystem(_Describe):
     def facts(self) -> dict[str, Any]:
         """Its fingerprint, and what it can do."""
         system = self.spec.load()
-        reconstructs = isinstance(system, (Codec, ReadyMade))
         return {
             "fingerprint": system.fingerprint,
-            "reconstructs": reconstructs,
+            "reconstructs": isinstance(system, (Codec, ReadyMade)),
             "encodes": isinstance(system, Encoder),
         }
 

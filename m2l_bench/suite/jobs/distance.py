@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from m2l_bench.reconstruction.checks import Unscorable
 from m2l_bench.reconstruction.metrics import METRICS, SetMetric
-from m2l_bench.suite.data import Read
+from m2l_bench.suite.engine import Read
 from m2l_bench.suite.jobs import identity
 from m2l_bench.suite.store import Outcome, Store, require
 

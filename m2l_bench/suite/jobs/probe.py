@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 from m2l_bench import audio as audio_io
 from m2l_bench.probes import load_probe
-from m2l_bench.suite.data import Read, TaskSpec
-from m2l_bench.suite.engine import failure_reason
+from m2l_bench.suite.data import TaskSpec
+from m2l_bench.suite.engine import Read
 from m2l_bench.suite.jobs import identity
 from m2l_bench.suite.store import Outcome, Store, require
 from m2l_bench.systems.apply import encode
@@ -83,16 +83,13 @@ class ProbeJob:
         """Rows and predictions; items without latents are counted as failed."""
         task = self.task.load()
         features = {item: require(store, key).arrays["pooled"] for item, key in self.latents}
-        try:
-            probe = load_probe(self.probe)
-            result = evaluate(task, features, probe, seeds=self.seeds)
-            curve = {
-                n: evaluate(task, features, probe, seeds=self.seeds, train_items=n)
-                for n in self.train_items
-                if n < result.n_train
-            }
-        except ValueError as error:
-            return self.failed(failure_reason(error))
+        probe = load_probe(self.probe)
+        result = evaluate(task, features, probe, seeds=self.seeds)
+        curve = {
+            n: evaluate(task, features, probe, seeds=self.seeds, train_items=n)
+            for n in self.train_items
+            if n < result.n_train
+        }
         rows = _rows(result, "test")
         if self.train_items:
             curve[result.n_train] = result

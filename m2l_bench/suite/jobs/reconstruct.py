@@ -14,12 +14,11 @@ from m2l_bench import audio as audio_io
 from m2l_bench.cards import Card
 from m2l_bench.reconstruction.checks import Unscorable
 from m2l_bench.reconstruction.metrics import METRICS, score_pair
-from m2l_bench.suite.data import AudioItem, Read
-from m2l_bench.suite.engine import failure_reason
+from m2l_bench.suite.data import AudioItem
+from m2l_bench.suite.engine import Read
 from m2l_bench.suite.jobs import identity
 from m2l_bench.suite.store import Outcome, Store
-from m2l_bench.suite.suite import SystemSpec
-from m2l_bench.suite.systems import load_encoder
+from m2l_bench.suite.suite import SystemSpec, load_encoder
 from m2l_bench.systems.apply import reconstruct
 from m2l_bench.systems.encoders.embedding import Embedding, refusal
 
@@ -120,25 +119,20 @@ class ReconstructJob:
     def run(self, store: Store, read: Read | None) -> Outcome:
         """Score the file; a metric that is not defined for it gets the reason."""
         scoring, item = self.scoring, self.item
-        try:
-            assert read is not None
-            reference, rate = read()
-            estimate, kbps = reference, None
-            if scoring.spec:
-                system, allowed = scoring.spec.load(), scoring.max_length_difference
-                estimate, kbps = reconstruct(system, reference, rate, item.stem, max_length_difference=allowed)
-            found = score_pair(reference[:, : estimate.shape[-1]], estimate, rate, scoring.metrics)
-            scores: dict[str, float | str] = {name: _plain(score) for name, score in found.items()}
-            if kbps is not None:
-                scores[BIT_RATE.name] = kbps
-            arrays: dict[str, np.ndarray] = {}
-            windows = {
-                name: _windows(load_encoder(name, scoring.device), estimate, rate, arrays)
-                for name, _ in scoring.encoders
-            }
-        # A system may be anybody's code: whatever it raises becomes this file's reason, and the run goes on.
-        except Exception as error:
-            return self.failed(failure_reason(error))
+        assert read is not None
+        reference, rate = read()
+        estimate, kbps = reference, None
+        if scoring.spec:
+            system, allowed = scoring.spec.load(), scoring.max_length_difference
+            estimate, kbps = reconstruct(system, reference, rate, item.stem, max_length_difference=allowed)
+        found = score_pair(reference[:, : estimate.shape[-1]], estimate, rate, scoring.metrics)
+        scores: dict[str, float | str] = {name: _plain(score) for name, score in found.items()}
+        if kbps is not None:
+            scores[BIT_RATE.name] = kbps
+        arrays: dict[str, np.ndarray] = {}
+        windows = {
+            name: _windows(load_encoder(name, scoring.device), estimate, rate, arrays) for name, _ in scoring.encoders
+        }
         reasons: Iterator[str] = (v for v in (*scores.values(), *windows.values()) if isinstance(v, str))
         value = {"scores": scores, "windows": windows, "seconds": reference.shape[-1] / rate}
         return Outcome(value, arrays, next(reasons, ""))
