@@ -205,13 +205,9 @@ def _write_items(folder: Path, items: Iterable[Item]) -> int:
 
 def write_rows(folder: Path, rows: Sequence[Row]) -> None:
     """Write ``rows.parquet`` and ``rows.csv``, in a fixed order."""
-    for name, content in _row_files(rows).items():
-        write_atomic(folder / name, content)
-
-
-def _row_files(rows: Sequence[Row]) -> dict[str, bytes]:
     rows = sorted(rows, key=lambda row: [getattr(row, name) for name in ROW_KEY])
-    return {"rows.parquet": to_parquet(rows, Row), "rows.csv": _csv(rows, ROW_COLUMNS)}
+    write_atomic(folder / "rows.parquet", to_parquet(rows, Row))
+    write_atomic(folder / "rows.csv", _csv(rows, ROW_COLUMNS))
 
 
 def add_checksums(folder: Path, names: Iterable[str]) -> None:

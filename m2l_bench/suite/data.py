@@ -134,5 +134,5 @@ def _task_audio(name: str, data_home: str | None) -> tuple[AudioItem, ...]:
 
     task = _load_task(name, data_home)
     if isinstance(task.source, Embedded):
-        task.source.verify()  # a moment's work; of a large dataset it is the user's to ask for
+        task.source.verify()
     return tuple(AudioItem(item.id, str(item.path), content_hash(item.path)) for item in task.items())

@@ -62,10 +62,6 @@ class LabelTable(Source):
             tags = tuple(tag for tag in self.tags if row[tag].strip() == "1")
             yield item, tags if self.tags else row[self._columns[0]] or None
 
-    def verify(self) -> None:
-        """Check that the files exist; there are no checksums to compare with."""
-        self.items()
-
     @cached_property
     def _columns(self) -> list[str]:
         return [name for name in next(iter(self._rows.values())) if name not in _NOT_LABELS]

@@ -2,14 +2,13 @@
 
 Conventions
 -----------
-Layout, as published: ``annotations/annotations.txt`` (tab-separated columns ``ID``, ``MANUAL KEY``, ``C``),
-``audio/ID.LOFI.mp3`` and ``md5/ID.LOFI.md5``. Only the 1,159 tracks with one key and the highest confidence (C = 2) are
+Layout, as published: ``annotations/annotations.txt`` (tab-separated columns ``ID``, ``MANUAL KEY``, ``C``)
+and ``audio/ID.LOFI.mp3``. Only the 1,159 tracks with one key and the highest confidence (C = 2) are
 used. One eighth of them, chosen by a hash of the track, is the validation split. There is no test split.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 
 from m2l_bench.files.untrusted import inside
@@ -40,12 +39,3 @@ class GiantStepsMtg(Source):
                 path = inside(self.home, f"audio/{name}.LOFI.mp3", source=self.home)
                 split = hashed_split(name, {"train": 0.875, "valid": 0.125})
                 yield TaskItem(f"mtg {name}", path, split, beatport_id(name)), key
-
-    def verify(self) -> None:
-        """Check the audio against the published MD5."""
-        for item in self.items():
-            md5 = inside(self.home, f"md5/{item.path.stem}.md5", source=self.home)
-            expected = (md5.read_text(encoding="utf-8").split() or [""])[0]
-            found = hashlib.md5(item.path.read_bytes(), usedforsecurity=False).hexdigest()
-            if found != expected:
-                raise ValueError(f"{item.path}: MD5 must be {expected}, got {found}")

@@ -34,11 +34,6 @@ class Joined(Source):
         """Labels of one split, of all parts."""
         return dict(chain.from_iterable(part.labels(split).items() for part in self._placed))
 
-    def verify(self) -> None:
-        """Check every part."""
-        for part in self._placed:
-            part.verify()
-
     @cached_property
     def _placed(self) -> list[Source]:
         if self.data_home is None:

@@ -2,8 +2,8 @@
 
 Conventions
 -----------
-mirdata reads the annotations and knows the MD5 of every file (its index). Split, group and label are defined here, and
-labels are validated here, since mirdata does not validate them. An index beside the data is used instead of mirdata's.
+mirdata reads the annotations; its ``validate()`` checks the MD5 of every file. Split, group and label are defined here,
+and labels are validated here, since mirdata does not validate them. An index beside the data is used instead of mirdata's.
 """
 
 from __future__ import annotations
@@ -58,17 +58,6 @@ class Mirdata(Source):
         with _quiet():
             found = {item.id: self._label(self._tracks[item.id]) for item in self.items() if item.split == split}
         return {name: label for name, label in found.items() if label is not None}
-
-    def verify(self) -> None:
-        """Check every file against the MD5 in mirdata's index."""
-        with _quiet():
-            absent, changed = self._dataset.validate(verbose=False)
-        for state, found in (("missing", absent), ("changed", changed)):
-            names = sorted(name for tracks in found.values() for names in tracks.values() for name in names)
-            if names:
-                raise ValueError(
-                    f"{self.about.name}: {len(names)} files {state} by mirdata's checksums, such as {names[0]}"
-                )
 
     @cached_property
     def _dataset(self) -> Any:

@@ -27,6 +27,10 @@ class MissingDataset(ValueError):
     """A dataset was not found; the message says how to get it, its size and its licence."""
 
 
+class IncompleteSplit(UserWarning):
+    """The items are not those of the published split; scores are not comparable with the papers."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class About:
     """Description of a dataset.
@@ -78,7 +82,7 @@ class TaskItem:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Base class of sources: a dataset, or a part of one. A subclass gives ``about``, `read` and `verify`.
+    """Base class of sources: a dataset, or a part of one. A subclass gives ``about`` and `read`.
 
     Attributes
     ----------
@@ -95,10 +99,6 @@ class Source:
 
     def read(self) -> Iterable[tuple[TaskItem, Label | None]]:
         """Yield all items with their labels; None for an item without a usable label."""
-        raise NotImplementedError
-
-    def verify(self) -> None:
-        """Check the files against their checksums; raise ValueError where one differs."""
         raise NotImplementedError
 
     def items(self) -> list[TaskItem]:
