@@ -72,10 +72,11 @@ def by_reason(failed: Iterable[tuple[str, str]]) -> list[str]:
     groups: dict[str, list[str]] = {}
     for name, reason in failed:
         groups.setdefault(reason, []).append(name)
-    return [
-        reason if len(names) == 1 and names[0] in reason else f"{len(names)} files ({first_few(names)}): {reason}"
-        for reason, names in groups.items()
-    ]
+    lines = []
+    for reason, names in groups.items():
+        files = f"{len(names)} files ({first_few(names)})" if len(names) > 1 else names[0]
+        lines.append(reason if len(names) == 1 and names[0] in reason else f"{files}: {reason}")
+    return lines
 
 
 def print_stopping(running: int) -> None:

@@ -243,7 +243,7 @@ def encode(y: np.ndarray, like: Targets | None = None) -> Targets:
         return Targets(np.arange(y.shape[1]), True, y.astype(np.float64), np.ones(len(y), bool))
     classes = np.unique(y) if like is None else like.classes
     if len(classes) < 2:
-        raise ValueError(f"y must hold at least 2 classes, got 1 class: {classes[0]!r}")
+        raise ValueError(f"y must hold at least 2 classes, got 1 class: {classes[0]}")
     one_hot = (y[:, None] == classes).astype(np.float64)
     return Targets(classes, False, one_hot if len(classes) > 2 else one_hot[:, 1:], np.isin(y, classes))
 

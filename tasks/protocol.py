@@ -151,7 +151,7 @@ def _part(task: Task, items: list[TaskItem], features: Mapping[str, np.ndarray],
     planned = [item for item in items if item.split == split]
     kept = [item for item in planned if item.id in features]
     if not kept:
-        raise ValueError(f"{task.name}: features must hold items of the {split} split, got none of {len(planned)}")
+        raise ValueError(f"features must hold items of the {split} split, got none of {len(planned)}")
     arrays = [np.asarray(features[item.id], dtype=np.float64) for item in kept]
     dim = np.asarray(next(iter(features.values()))).shape[0]
     for item, array in zip(kept, arrays, strict=True):

@@ -202,5 +202,7 @@ def test_an_unwritable_folder_hints_at_out(music_folder: Path, monkeypatch: pyte
 
 
 def test_equal_reasons_are_one_line() -> None:
-    lines = console.by_reason([("a", "no network"), ("b", "no network"), ("c.wav", "c.wav: empty")])
-    assert lines == ["2 files (a, b): no network", "c.wav: empty"]
+    lines = console.by_reason(
+        [("a", "no network"), ("b", "no network"), ("c.wav", "c.wav: empty"), ("d.wav", "silent")]
+    )
+    assert lines == ["2 files (a, b): no network", "c.wav: empty", "d.wav: silent"]

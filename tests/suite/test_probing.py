@@ -116,15 +116,21 @@ def test_lost_outcomes_are_made_again_and_rows_are_equal(pitches: Path, tmp_path
     assert (pitches / "bands.calls").read_text() == "x" * 72
 
 
-def test_a_task_that_cannot_be_evaluated_names_every_test_item_and_the_reason(pitches: Path, tmp_path: Path) -> None:
-    task = pitches / "pitches.csv"
-    task.write_text(task.read_text().replace(",low,", ",one,").replace(",high,", ",one,"))
+@pytest.mark.parametrize("why", ["1 class", "latents must have shape"])
+def test_a_task_that_cannot_be_evaluated_names_every_test_item_and_the_reason(
+    pitches: Path, tmp_path: Path, why: str
+) -> None:
+    task, code = pitches / "pitches.csv", pitches / "bands.py"
+    if why == "1 class":
+        task.write_text(task.read_text().replace(",low,", ",one,").replace(",high,", ",one,"))
+    else:
+        code.write_text(code.read_text().replace(".swapaxes(-1, -2)", "[None]"))
     result = run_suite(_suite(pitches), out=tmp_path / "run")
     failed = {item.item: item.reason for item in result.items if item.system == "bands" and item.reason}
     assert set(failed) == {f"tones/{k:02d}.wav" for k in range(24, 36)}
     (reason,) = set(failed.values())
     (note,) = {row.note for row in result.rows if row.system == "bands"}
-    assert reason and reason in note
+    assert why in reason and reason in note
     assert all((row.n_scored, row.n_failed) == (0, 12) for row in result.rows if row.system == "bands")
 
 

@@ -77,6 +77,9 @@ class ProbeJob:
 
     def failed(self, reason: str) -> Outcome:
         """The task as a whole could not be evaluated: every test item counts as failed."""
+        if self.missing:
+            name, why = self.missing[0]
+            reason = f"{reason} ({len(self.missing)} items have no latents, such as {name}: {why})"
         return failed_task(self.task.load(), self.seeds, reason)
 
     def run(self, store: Store, read: Read | None) -> Outcome:
