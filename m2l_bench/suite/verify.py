@@ -133,12 +133,9 @@ def _check_outcomes(
     chosen = [
         rows[place] for place in sorted(rng.permutation(len(rows))[:sample]) if _key(rows[place]) not in differing
     ]
-    jobs = [_job_behind(row, plan, second, rng) for row in chosen]
-    for row, job in zip(chosen, jobs, strict=True):
-        check = RowCheck(row, True, repr(row.value))
-        if job is not None:
-            check = _run_again(check, job, workspace, engine, tolerance)
-        found.rows.append(check)
+    for row in chosen:
+        job, check = _job_behind(row, plan, second, rng), RowCheck(row, True, repr(row.value))
+        found.rows.append(_run_again(check, job, workspace, engine, tolerance) if job else check)
 
 
 def _check_records(plan: Plan, workspace: Workspace) -> list[Job]:
@@ -195,12 +192,10 @@ def _run_again(check: RowCheck, job: Job, workspace: Workspace, engine: Engine, 
         run_jobs([job], fresh, engine)
         made = require(fresh.store, job.id)
         fresh.store.close()
-    if _same(stored, made, tolerance):
-        name = getattr(getattr(job, "item", None), "id", "")
-        return RowCheck(check.row, True, f"{check.found}{f', {name} scored again' if name else ''}")
-    return RowCheck(
-        check.row, False, f"the {job.kind} job behind it gives {_first_difference(stored, made, tolerance)}"
-    )
+    if difference := _first_difference(stored, made, tolerance):
+        return RowCheck(check.row, False, f"the {job.kind} job behind it gives {difference}")
+    name = getattr(getattr(job, "item", None), "id", "")
+    return RowCheck(check.row, True, f"{check.found}{f', {name} scored again' if name else ''}")
 
 
 def _rests_on(job: Job) -> Iterator[str]:
@@ -210,18 +205,16 @@ def _rests_on(job: Job) -> Iterator[str]:
         yield from (key for _, key in job.latents)
 
 
-def _same(stored: Outcome, made: Outcome, tolerance: float) -> bool:
-    return not _first_difference(stored, made, tolerance) and stored.arrays.keys() == made.arrays.keys()
-
-
 def _first_difference(stored: Outcome, made: Outcome, tolerance: float) -> str:
     """Where two outcomes differ, such as ``scores.si_sdr: 1.0 in place of 2.0``; empty where they do not."""
     for name, a, b in _pairs("", stored.value, made.value):
         if not _close(a, b, tolerance):
             return f"{name}: {b!r} in place of {a!r}"
+    if stored.arrays.keys() != made.arrays.keys():
+        return f"the arrays {sorted(made.arrays)} in place of {sorted(stored.arrays)}"
     for name, array in stored.arrays.items():
-        other = made.arrays.get(name)
-        if other is None or other.shape != array.shape:
+        other = made.arrays[name]
+        if other.shape != array.shape:
             return f"{name} of another shape"
         if not np.allclose(array, other, rtol=tolerance, atol=tolerance * float(np.abs(array).max(initial=0.0))):
             return f"other {name}"

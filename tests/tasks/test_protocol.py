@@ -295,7 +295,7 @@ def test_bad_input() -> None:
         Task(name="x", kind="chords", source=source)
     with pytest.raises(ValueError, match="pooling must be one of mean, mean"):
         task(source, pooling="max")
-    with pytest.raises(ValueError, match="^features must hold items of the train split, got none of 76"):
+    with pytest.raises(ValueError, match=r"^features must hold items of the train split, got none of 76"):
         evaluate(task(source), {}, PROBE)
     with pytest.raises(ValueError, match=r"features of 'i001' must have shape \(8, clips\), got \(7, 1\)"):
         evaluate(task(source), {**source.features(), "i001": np.zeros((7, 1))}, PROBE)
