@@ -67,19 +67,8 @@ def tensors_of(path: Path, content: Any) -> dict[str, Tensor]:
     return content
 
 
-def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors file; CheckpointError names the file where it is none."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: must be a readable safetensors file ({error})") from error
-
-
-def read_with_metadata(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors of a safetensors file, half precision widened to float32, and its metadata; errors as `read_safetensors`."""
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read the tensors of a safetensors file, as float32, and its metadata; CheckpointError where it is none."""
     from safetensors import SafetensorError, safe_open
 
     try:

@@ -25,9 +25,9 @@ from torch import Tensor
 from m2l_bench.audio import fit_length
 from m2l_bench.systems import bits, framing
 from m2l_bench.systems.packages import EncoderDecoderSystem
-from m2l_bench.systems.repository import Checkpoint, Device, Repository
+from m2l_bench.systems.repository import Checkpoint, Device, hub_files
 
-PUBLISHED = Repository("SonyCSLParis/codicodec", ("codicodec.pt",), "about 600 MB, CC BY-NC 4.0")
+PUBLISHED = hub_files("SonyCSLParis/codicodec", ("codicodec.pt",), "about 600 MB, CC BY-NC 4.0")
 SAMPLE_RATE = 44100  # of the paper; the package itself takes 48 kHz as well
 LATENT_DIM = 64
 # At its published size decoding takes about 0.3 GB a chunk.

@@ -22,10 +22,10 @@ from torch import Tensor
 
 from m2l_bench.audio import fit_length
 from m2l_bench.systems import bits, pretrained
-from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, Repository
+from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, hub_files
 
 PUBLISHED = {
-    variant: Repository(
+    variant: hub_files(
         f"facebook/encodec_{variant}", ("config.json", "model.safetensors"), "60 to 90 MB, weights CC BY-NC 4.0"
     )
     for variant in ("24khz", "48khz")

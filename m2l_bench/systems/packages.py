@@ -17,9 +17,9 @@ from m2l_bench.audio import fit_length
 from m2l_bench.files.weights import fill
 from m2l_bench.music2latent.checkpoint import read_published
 from m2l_bench.systems import framing
-from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, Repository
+from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, hub_files
 
-MUSIC2LATENT = Repository("SonyCSLParis/music2latent", ("music2latent.pt",), "233 MB, CC BY-NC 4.0")
+MUSIC2LATENT = hub_files("SonyCSLParis/music2latent", ("music2latent.pt",), "233 MB, CC BY-NC 4.0")
 _announced: set[str] = set()
 
 

@@ -30,9 +30,9 @@ from m2l_bench.files.untrusted import parse_json
 from m2l_bench.files.weights import read_weights, tensors_of
 from m2l_bench.systems import bits, framing
 from m2l_bench.systems.packages import load_package
-from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, Repository
+from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, hub_files
 
-PUBLISHED = Repository("hubertsiuzdak/snac_44khz", ("config.json", "pytorch_model.bin"), "218 MB, MIT")
+PUBLISHED = hub_files("hubertsiuzdak/snac_44khz", ("config.json", "pytorch_model.bin"), "218 MB, MIT")
 _UNITS_AT_ONCE = 16
 _CONTEXT = 2  # units to either side: convolutions reach less than one, attention into its own window only
 

@@ -14,13 +14,12 @@ Evans, Parker, Carr, Zukowski, Taylor and Pons, "Stable Audio Open", ICASSP 2025
 from __future__ import annotations
 
 from m2l_bench.systems.pretrained import ConvolutionalAutoencoder
-from m2l_bench.systems.repository import Repository
+from m2l_bench.systems.repository import hub_files
 
-PUBLISHED = Repository(
+PUBLISHED = hub_files(
     "stabilityai/stable-audio-open-1.0",
-    ("config.json", "diffusion_pytorch_model.safetensors"),
+    ("vae/config.json", "vae/diffusion_pytorch_model.safetensors"),
     "625 MB, Stability AI Community License, gated: accept it on the hub and log in",
-    subfolder="vae",
 )
 
 

@@ -10,9 +10,13 @@ are ignored (the tail rule of every embedding here). A file shorter than one win
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 TAIL_RULE = "whole windows only; the rest of the file is not heard"
 
@@ -112,8 +116,13 @@ def frames(signal: np.ndarray, length: int, hop: int) -> np.ndarray:
     return np.moveaxis(windows, -1, 1)
 
 
+def hann(length: int) -> np.ndarray:
+    """Periodic Hann window, float64."""
+    return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
+
+
 def in_batches(
-    files: Sequence[np.ndarray], network: Callable[[np.ndarray], np.ndarray], *, batch_size: int
+    files: Sequence[np.ndarray], network: Callable[[Tensor], Tensor], *, batch_size: int, device: torch.device
 ) -> list[np.ndarray]:
     """Run a network over the windows of many files in batches that cross file borders.
 
@@ -126,16 +135,21 @@ def in_batches(
     network : callable
         (batch_size, ...) -> (batch_size, dim)
     batch_size : int
+    device : torch.device
+        Device of the network.
 
     Returns
     -------
     list of np.ndarray, (windows, dim)
     """
+    import torch
+
     rows = np.concatenate([np.asarray(file) for file in files])
     missing = -len(rows) % batch_size
     filled = np.concatenate([rows, np.zeros((missing, *rows.shape[1:]), rows.dtype)])
-    starts = range(0, max(len(filled), batch_size), batch_size)
     if not len(filled):  # no window at all: one empty batch tells the width
         filled = np.zeros((batch_size, *rows.shape[1:]), rows.dtype)
-    vectors = np.concatenate([network(filled[start : start + batch_size]) for start in starts])[: len(rows)]
+    with torch.inference_mode():
+        batches = [network(batch.to(device)).cpu() for batch in torch.from_numpy(filled).split(batch_size)]
+    vectors = torch.cat(batches).numpy()[: len(rows)]
     return np.split(vectors, np.cumsum([len(file) for file in files])[:-1])

@@ -16,22 +16,22 @@ import torch
 from torch import Tensor
 
 from m2l_bench.audio import fit_length
+from m2l_bench.files.hub import CheckpointError
 from m2l_bench.files.weights import read_weights, tensors_of
-from m2l_bench.music2latent.checkpoint import CheckpointError
 from m2l_bench.music2latent.windows import join, plan
 from m2l_bench.systems import framing
 from m2l_bench.systems.mousai.network import VERSIONS, Network
 from m2l_bench.systems.mousai.state_dict import translate
-from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, Repository
+from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, hub_files
 
 PUBLISHED = {
-    "v2": Repository(
+    "v2": hub_files(
         "archinetai/dmae1d-ATC64-v2",
         ("pytorch_model.bin",),
         "about 750 MB, licence not stated",
         revision="3ffeea68d4c069777055fce9ac77bbb67eec1d68",
     ),
-    "v3": Repository(
+    "v3": hub_files(
         "archinetai/dmae1d-ATC32-v3",
         ("pytorch_model.bin",),
         "about 350 MB, licence not stated",
@@ -132,12 +132,9 @@ class Mousai(PublishedSystem):
 def load_network(version: str, file: Path) -> Network:
     """Build the network and fill it with the weights of a published file."""
     network = Network(VERSIONS[version])
+    published = tensors_of(file, read_weights(file, mmap=True))
     try:
-        network.load_state_dict(translate(_read_published(file), network.config))
+        network.load_state_dict(translate(published, network.config))
     except RuntimeError as error:  # names and shapes that do not fit, all in one message
         raise CheckpointError(f"{file}: {error}") from error
     return network
-
-
-def _read_published(file: Path) -> dict[str, Tensor]:
-    return tensors_of(file, read_weights(file, mmap=True))

@@ -8,6 +8,8 @@ Every channel is coded alone. A latent stands for 16 frames of 256 samples, inde
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,11 +17,17 @@ from torch import Tensor
 from m2l_bench.systems import framing
 from m2l_bench.systems.musika import network
 from m2l_bench.systems.musika.keras_weights import Layers, assign, read_layers
-from m2l_bench.systems.musika.network import FRAMES_PER_LATENT, FRAMES_PER_WINDOW, LATENTS_PER_WINDOW, Noise
+from m2l_bench.systems.musika.network import (
+    FRAMES_PER_LATENT,
+    FRAMES_PER_WINDOW,
+    LATENTS_PER_WINDOW,
+    Noise,
+    by_windows,
+)
 from m2l_bench.systems.musika.spectrum import OVERLAP, log_spectrogram, waveform
-from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, Repository
+from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, hub_files
 
-PUBLISHED = Repository("marcop/musika_ae", ("enc.h5", "enc2.h5", "dec.h5", "dec2.h5"), "112 MB, MIT")
+PUBLISHED = hub_files("marcop/musika_ae", ("enc.h5", "enc2.h5", "dec.h5", "dec2.h5"), "112 MB, MIT")
 _CHUNK = 128  # frames; the original codes whole ones only
 _WINDOWS_AT_ONCE = 16
 
@@ -54,9 +62,9 @@ class Musika(PublishedSystem):
         layers = [read_layers(path) for path in self.paths]
         self._hop, self.latent_dim = _sizes(layers[0], layers[1])
         hop, dim = self._hop, self.latent_dim
-        self.encoder = network.Encoder(hop)
+        self.encoder = network.Encoder(hop, hop)
         self.latent_encoder = network.LatentEncoder(hop, dim)
-        self.decoder = network.Decoder(hop)
+        self.decoder = network.Decoder(hop, hop)
         self.latent_decoder = network.LatentDecoder(hop, dim)
         networks = (self.encoder, self.latent_encoder, self.decoder, self.latent_decoder)
         for net, weights, path in zip(networks, layers, self.paths, strict=True):
@@ -109,22 +117,21 @@ class Musika(PublishedSystem):
     @torch.inference_mode()
     def _encode_block(self, spectrogram: Tensor) -> Tensor:
         """(streams, bins, 16 n) -> (streams, latent_dim, n)."""
-        windows = self.encoder(spectrogram).unflatten(-1, (-1, FRAMES_PER_LATENT))  # (streams, channels, n, 16)
-        latents = self.latent_encoder(windows.transpose(1, 2).flatten(0, 1))  # (streams * n, dim, 1)
-        return latents.unflatten(0, (spectrogram.shape[0], -1)).squeeze(-1).transpose(1, 2)
+        return by_windows(self.latent_encoder, self.encoder(spectrogram), FRAMES_PER_LATENT)
 
     @torch.inference_mode()
     def _decode_block(self, latents: Tensor, windows: range) -> Tensor:
         """(streams, dim, at most 4 * windows) -> (streams, (64 * windows + 3) * hop)."""
-        streams, count = latents.shape[0], len(windows)
-        missing = count * LATENTS_PER_WINDOW - latents.shape[-1]
+        x, streams = latents, len(latents)
+        missing = len(windows) * LATENTS_PER_WINDOW - x.shape[-1]
         if missing:
-            latents = torch.cat([latents, self._silence().expand(streams, -1, missing)], -1)
-        groups = latents.unflatten(-1, (count, LATENTS_PER_WINDOW)).transpose(1, 2).flatten(0, 1)
-        frames = self.latent_decoder(groups, self._noise(0, windows, streams))
-        heads = self.decoder(frames, self._noise(1, windows, streams))  # each (streams * count, bins, 64)
-        magnitude, phase = (h.unflatten(0, (streams, count)).transpose(1, 2).flatten(-2) for h in heads)
-        return waveform(magnitude, phase)
+            x = torch.cat([x, self._silence().expand(streams, -1, missing)], -1)
+        for index, (decoder, length) in enumerate(
+            ((self.latent_decoder, LATENTS_PER_WINDOW), (self.decoder, FRAMES_PER_WINDOW))
+        ):
+            noise = self._noise(index, windows, streams)
+            x = by_windows(partial(decoder, noise=noise), x, length)
+        return waveform(*x.chunk(2, 1))
 
     def _silence(self) -> Tensor:
         """Latent of digital silence, with which recordings are padded. (1, dim, 1)."""

@@ -20,7 +20,7 @@ from m2l_bench.files.disk import sha256
 from m2l_bench.files.fingerprint import fingerprint
 from m2l_bench.files.hub import CheckpointError
 from m2l_bench.files.untrusted import parse_json
-from m2l_bench.files.weights import read_with_metadata
+from m2l_bench.files.weights import read_safetensors
 from m2l_bench.music2latent.device import pick_device
 from m2l_bench.music2latent.windows import join, plan
 from m2l_bench.systems import bits, framing
@@ -32,7 +32,6 @@ from m2l_bench.systems.small.musika import MusikaStyle, MusikaStyleConfig
 
 ASSETS = Path(__file__).parents[2] / "assets"
 WINDOW = 64  # latent frames that go through at once: 5.9 s
-_NOISE_BLOCK = 4096
 
 NETWORKS: dict[str, tuple[Callable[..., FamilyNetwork], type[FamilyConfig]]] = {
     "latmusic-style": (LatmusicStyle, LatmusicStyleConfig),
@@ -89,8 +88,9 @@ class FamilySystem:
 
         def piece(start: int) -> Tensor:
             part = latents[..., start : start + layout.length]
-            noise = torch.from_numpy(self._noise(start * self._unit, part.shape[-1] * self._unit)).to(self.device)
-            return self._each(part, lambda z: self.network.decode(z, noise))
+            noise = framing.noise_at(start * self._unit, part.shape[-1] * self._unit, seed=self.seed, channels=1)
+            given = torch.from_numpy(noise).to(self.device)
+            return self._each(part, lambda z: self.network.decode(z, given))
 
         wave = _joined(join(map(piece, layout.starts), layout, self._unit))
         return np.clip(fit_length(wave, n_samples), -1, 1)
@@ -116,16 +116,6 @@ class FamilySystem:
     def _each(self, rows: np.ndarray, function: Callable[[Tensor], Tensor]) -> Tensor:
         given = torch.from_numpy(np.ascontiguousarray(rows)).to(self.device)
         return torch.cat([function(row) for row in given.split(1)]).cpu()
-
-    def _noise(self, start: int, length: int) -> np.ndarray:
-        """Normal noise by its absolute place, (1, length)."""
-        first, last = start // _NOISE_BLOCK, (start + length - 1) // _NOISE_BLOCK
-        blocks = [
-            np.random.default_rng((self.seed, block)).standard_normal((1, _NOISE_BLOCK), dtype=np.float32)
-            for block in range(first, last + 1)
-        ]
-        offset = start - first * _NOISE_BLOCK
-        return np.concatenate(blocks, -1)[:, offset : offset + length]
 
 
 class DacFamilySystem(FamilySystem):
@@ -165,7 +155,7 @@ def load_network(family: str, path: Path) -> FamilyNetwork:
     CheckpointError
         If the file is missing, damaged, of another family, or does not hold exactly the network's tensors.
     """
-    state, metadata = read_with_metadata(path)
+    state, metadata = read_safetensors(path)
     if metadata.get("family") != family or "config" not in metadata:
         raise CheckpointError(f"{path}: must hold weights of {family}, got {metadata.get('family', 'no family')}")
     make, config = NETWORKS[family]
