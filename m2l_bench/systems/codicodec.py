@@ -66,8 +66,7 @@ class CoDiCodec(EncoderDecoderSystem):
 
     def decode(self, latents: np.ndarray, n_samples: int) -> np.ndarray:
         """(pairs, 64, frames) -> (2 * pairs, n_samples), in [-1, 1]; zeros after the end of the latents."""
-        pairs = self._as_chunks(latents)
-        return fit_length(np.concatenate([self._decode(pair) for pair in pairs]), n_samples)
+        return self._waves(self._as_chunks(latents), n_samples)
 
     def _encode(self, audio: np.ndarray, *, discrete: bool) -> Tensor:
         """(channels, samples) -> (pairs, chunks, 8, 64), or tokens (pairs, chunks, 128)."""
@@ -90,6 +89,10 @@ class CoDiCodec(EncoderDecoderSystem):
                 for pair in torch.from_numpy(padded)
             ]
         )
+
+    def _waves(self, pairs: Tensor, n_samples: int) -> np.ndarray:
+        """Chunks (pairs, chunks, 8, 64) or tokens (pairs, chunks, 128) -> (2 * pairs, n_samples)."""
+        return fit_length(np.concatenate([self._decode(pair) for pair in pairs]), n_samples)
 
     def _decode(self, chunks: Tensor) -> np.ndarray:
         """Chunks of one pair, (chunks, 8, 64) or tokens (chunks, 128) -> (2, samples) without the hop that fades in."""
@@ -138,7 +141,7 @@ class TokenCoDiCodec(CoDiCodec):
     def decode(self, latents: np.ndarray, n_samples: int) -> np.ndarray:
         """(pairs, 64, frames) -> (2 * pairs, n_samples)."""
         codes = self.codec.dim2latents(self._as_chunks(latents))
-        return self._of_tokens(self.model.fsq.codes_to_indexes(codes), n_samples)
+        return self._waves(self.model.fsq.codes_to_indexes(codes), n_samples)
 
     def compress(self, audio: np.ndarray) -> bytes:
         """(channels, samples) -> tokens, pair by pair."""
@@ -149,11 +152,8 @@ class TokenCoDiCodec(CoDiCodec):
         pairs = -(-channels // 2)
         shape = (pairs, self._chunks(n_samples), self._vectors)
         tokens = bits.unpack(data, self._bits, int(np.prod(shape))).reshape(shape)
-        wave = self._of_tokens(torch.from_numpy(tokens).to(self.device), n_samples)
+        wave = self._waves(torch.from_numpy(tokens).to(self.device), n_samples)
         return self.as_given(wave, channels)
-
-    def _of_tokens(self, tokens: Tensor, n_samples: int) -> np.ndarray:
-        return fit_length(np.concatenate([self._decode(pair) for pair in tokens]), n_samples)
 
     @property
     def _bits(self) -> int:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from m2l_bench.audio import fit_length
+from m2l_bench.music2latent.windows import join, plan
 
 _NOISE_BLOCK = 4096  # samples drawn at once
 
@@ -128,6 +129,27 @@ def from_pairs(pairs: np.ndarray, channels: int) -> np.ndarray:
     if channels % 2:
         flat = np.concatenate([flat[: channels - 1], pairs[-1].mean(0, keepdims=True)])
     return flat
+
+
+def in_windows(function: Callable[[int, int], Tensor], frames: int, window: int, unit: int) -> Tensor:
+    """Compute in overlapping windows and join them: see :mod:`m2l_bench.music2latent.windows`.
+
+    Parameters
+    ----------
+    function : callable
+        First latent frame of a window, and the one after its last -> Tensor (..., frames of the window * unit).
+    frames, window : int
+        Latent frames of the whole and of a window.
+    unit : int
+        Values per latent frame.
+
+    Returns
+    -------
+    Tensor, (..., frames * unit)
+    """
+    layout = plan(frames, window)
+    pieces = (function(start, start + layout.length) for start in layout.starts)
+    return torch.cat(list(join(pieces, layout, unit)), -1)
 
 
 def in_blocks(

@@ -15,6 +15,7 @@ Torres, Moussallam, Meseguer-Brocal, "Learning Linearity in Audio Consistency Au
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,6 @@ from torch import Tensor
 from m2l_bench.audio import fit_length
 from m2l_bench.files.hub import CheckpointError
 from m2l_bench.files.weights import fill, read_weights, tensors_of
-from m2l_bench.music2latent.windows import join, plan
 from m2l_bench.systems import framing
 from m2l_bench.systems.packages import load_package
 from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, hub_files
@@ -114,11 +114,9 @@ class LinCae(PublishedSystem):
         self, function: Callable[[Tensor, int, int], Tensor], x: Tensor, frames: int, unit: int
     ) -> np.ndarray:
         """Apply `function` to each channel, window by window, and join; each channel gets the same noise."""
-        layout = plan(frames, _WINDOW)
 
         def whole(row: Tensor) -> Tensor:
-            pieces = (function(row, start, start + layout.length) for start in layout.starts)
-            return torch.cat(list(join(pieces, layout, unit)), -1)
+            return framing.in_windows(partial(function, row), frames, _WINDOW, unit)
 
         return framing.each_seeded(whole, x, self.seed, self.device).numpy()
 

@@ -18,7 +18,6 @@ from torch import Tensor
 from m2l_bench.audio import fit_length
 from m2l_bench.files.hub import CheckpointError
 from m2l_bench.files.weights import read_weights, tensors_of
-from m2l_bench.music2latent.windows import join, plan
 from m2l_bench.systems import framing
 from m2l_bench.systems.mousai.network import VERSIONS, Network
 from m2l_bench.systems.mousai.state_dict import translate
@@ -94,9 +93,11 @@ class Mousai(PublishedSystem):
         frames = -(-pairs.shape[-1] // ratio)
         window = self._window(frames * ratio)
         padded = framing.mirror_to(pairs, max(frames * ratio, window))
-        layout = plan(padded.shape[-1] // ratio, window // ratio)
-        pieces = (self._encode(padded[..., start * ratio : start * ratio + window]) for start in layout.starts)
-        return np.concatenate([part.numpy() for part in join(pieces, layout, 1)], -1)[..., :frames]
+
+        def piece(start: int, stop: int) -> Tensor:
+            return self._encode(padded[..., start * ratio : stop * ratio])
+
+        return framing.in_windows(piece, padded.shape[-1] // ratio, window // ratio, 1)[..., :frames].numpy()
 
     def decode(self, latents: np.ndarray, n_samples: int) -> np.ndarray:
         """(pairs, latent_dim, frames) -> (2 * pairs, n_samples); values may exceed 1, as the original's do."""
@@ -104,14 +105,13 @@ class Mousai(PublishedSystem):
         ratio = self.config.samples_per_latent
         window = self._window(latents.shape[-1] * ratio)
         padded = framing.mirror_to(latents, max(latents.shape[-1], window // ratio))
-        layout = plan(padded.shape[-1], window // ratio)
 
-        def piece(start: int) -> Tensor:
+        def piece(start: int, stop: int) -> Tensor:
             noise = framing.noise_at(start * ratio, window, seed=self.seed, channels=2)
-            return self._decode(padded[..., start : start + window // ratio], noise)
+            return self._decode(padded[..., start:stop], noise)
 
-        wave = np.concatenate([part.numpy() for part in join(map(piece, layout.starts), layout, ratio)], -1)
-        return fit_length(wave.reshape(-1, wave.shape[-1]), n_samples)
+        wave = framing.in_windows(piece, padded.shape[-1], window // ratio, ratio)
+        return fit_length(wave.flatten(0, 1).numpy(), n_samples)
 
     def _window(self, length: int) -> int:
         return min(self.window, max(1 << (length - 1).bit_length(), self.config.shortest))

@@ -51,7 +51,7 @@ def read_layers(path: Path) -> Layers:
     if importlib.util.find_spec("h5py") is None:
         raise ImportError("reading Musika's weights needs h5py: pip install 'm2l-bench[codecs]'")
     found: Layers = {"convs": [], "ups": [], "noise_scales": []}
-    for layer, weights in read_arrays(path):
+    for layer, weights in read_arrays(path).items():
         found[_kind(path, layer)].append((layer, weights))
     return {kind: sorted(layers, key=lambda item: _created(item[0])) for kind, layers in found.items()}
 

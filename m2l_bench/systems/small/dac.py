@@ -15,6 +15,7 @@ Kumar, Seetharaman, Luebs, Kumar and Kumar, "High-Fidelity Audio Compression wit
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -74,17 +75,6 @@ class DacStyleConfig(FamilyConfig):
         """Bits of one code."""
         return self.codebook_size.bit_length() - 1
 
-    @property
-    def bit_rate(self) -> float:
-        """Bits a second of one channel.
-
-        Examples
-        --------
-        >>> round(DacStyleConfig().bit_rate)
-        1378
-        """
-        return self.n_codebooks * self.bits_per_code * self.sample_rate / self.samples_per_latent
-
 
 class DacStyle(FamilyNetwork):
     """Waveform -> quantised latents -> waveform."""
@@ -92,9 +82,8 @@ class DacStyle(FamilyNetwork):
     config: DacStyleConfig
 
     def __init__(self, config: DacStyleConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.encoder, self.quantizer, self.decoder = _Encoder(config), _ResidualQuantizer(config), _Decoder(config)
+        super().__init__(config)
+        self.encoder, self.quantizer, self.decoder = _encoder(config), _ResidualQuantizer(config), _decoder(config)
 
     def encode(self, audio: Tensor) -> Tensor:
         return self.quantizer(self.unquantised(audio)).latents
@@ -186,38 +175,29 @@ class _Up(_Level):
         return self.residual(self.conv_t1(self.snake1(x)))
 
 
-class _Encoder(nn.Module):
-    def __init__(self, config: DacStyleConfig) -> None:
-        super().__init__()
-        width, ratios = config.encoder_hidden_size, config.downsampling_ratios
-        self.conv1 = nn.Conv1d(1, width, 7, padding=3)
-        self.block = nn.ModuleList(_Down(width * 2**level, ratio) for level, ratio in enumerate(ratios))
-        self.snake1 = _Snake(width * 2 ** len(ratios))
-        self.conv2 = nn.Conv1d(width * 2 ** len(ratios), config.latent_dim, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.conv1(x)
-        for block in self.block:
-            x = block(x)
-        return self.conv2(self.snake1(x))
+def _encoder(config: DacStyleConfig) -> nn.Module:
+    width, ratios = config.encoder_hidden_size, config.downsampling_ratios
+    layers = {
+        "conv1": nn.Conv1d(1, width, 7, padding=3),
+        "block": nn.Sequential(*[_Down(width * 2**level, ratio) for level, ratio in enumerate(ratios)]),
+        "snake1": _Snake(width * 2 ** len(ratios)),
+        "conv2": nn.Conv1d(width * 2 ** len(ratios), config.latent_dim, 3, padding=1),
+    }
+    return nn.Sequential(OrderedDict(layers))
 
 
-class _Decoder(nn.Module):
-    def __init__(self, config: DacStyleConfig) -> None:
-        super().__init__()
-        ratios = config.downsampling_ratios[::-1]
-        widths = [config.decoder_hidden_size // 2**level for level in range(len(ratios) + 1)]
-        self.conv1 = nn.Conv1d(config.latent_dim, widths[0], 7, padding=3)
-        levels = zip(pairwise(widths), ratios, strict=True)
-        self.block = nn.ModuleList(_Up(before, after, ratio) for (before, after), ratio in levels)
-        self.snake1 = _Snake(widths[-1])
-        self.conv2 = nn.Conv1d(widths[-1], 1, 7, padding=3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.conv1(x)
-        for block in self.block:
-            x = block(x)
-        return self.conv2(self.snake1(x)).tanh()
+def _decoder(config: DacStyleConfig) -> nn.Module:
+    ratios = config.downsampling_ratios[::-1]
+    widths = [config.decoder_hidden_size // 2**level for level in range(len(ratios) + 1)]
+    levels = zip(pairwise(widths), ratios, strict=True)
+    layers = {
+        "conv1": nn.Conv1d(config.latent_dim, widths[0], 7, padding=3),
+        "block": nn.Sequential(*[_Up(before, after, ratio) for (before, after), ratio in levels]),
+        "snake1": _Snake(widths[-1]),
+        "conv2": nn.Conv1d(widths[-1], 1, 7, padding=3),
+        "tanh": nn.Tanh(),
+    }
+    return nn.Sequential(OrderedDict(layers))
 
 
 class _Quantizer(nn.Module):

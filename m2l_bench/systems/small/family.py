@@ -59,8 +59,11 @@ class FamilyNetwork(nn.Module, ABC):
         Samples at the end of what :meth:`decode` gives that fade.
     """
 
-    config: FamilyConfig
     margin: int = 0
+
+    def __init__(self, config: FamilyConfig) -> None:
+        super().__init__()
+        self.config = config
 
     @abstractmethod
     def encode(self, audio: Tensor) -> Tensor:

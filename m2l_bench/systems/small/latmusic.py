@@ -69,8 +69,7 @@ class LatmusicStyle(FamilyNetwork):
     config: LatmusicStyleConfig
 
     def __init__(self, config: LatmusicStyleConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.margin = config.window - config.hop
         values, widths = 2 * config.spectrogram.bins, config.widths
         self.encoder = nn.Sequential(

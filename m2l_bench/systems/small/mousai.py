@@ -30,8 +30,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from m2l_bench.systems.mousai.network import Conditioned, Config, Level, Network
-from m2l_bench.systems.mousai.spectrum import MagnitudeSpectrum
+from m2l_bench.systems.mousai.network import Conditioned, Config, Level, MagnitudeSpectrum, Network
 from m2l_bench.systems.small.family import FamilyConfig, FamilyLoss, FamilyNetwork
 from m2l_bench.systems.small.spectral import mel_distance
 from m2l_bench.training.objective import Losses
@@ -93,8 +92,7 @@ class MousaiStyle(FamilyNetwork):
     config: MousaiStyleConfig
 
     def __init__(self, config: MousaiStyleConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.net = Network(config.network)
         self.net.encoder.spectrum = _LogSpectrum(config.fft_size, config.hop)
         _open(self.net)

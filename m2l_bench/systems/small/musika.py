@@ -66,8 +66,7 @@ class MusikaStyle(FamilyNetwork):
     config: MusikaStyleConfig
 
     def __init__(self, config: MusikaStyleConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.margin = (OVERLAP - 1) * config.hop
         self.encoder = Encoder(config.hop, config.width)
         self.latent_encoder = LatentEncoder(config.width, config.latent_dim)

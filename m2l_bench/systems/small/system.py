@@ -8,7 +8,7 @@ windows, placed and joined as Music2Latent's (:mod:`m2l_bench.music2latent.windo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,6 @@ from m2l_bench.files.hub import CheckpointError
 from m2l_bench.files.untrusted import parse_json
 from m2l_bench.files.weights import read_safetensors
 from m2l_bench.music2latent.device import pick_device
-from m2l_bench.music2latent.windows import join, plan
 from m2l_bench.systems import bits, framing
 from m2l_bench.systems.small.dac import DacStyle, DacStyleConfig
 from m2l_bench.systems.small.family import FamilyConfig, FamilyNetwork
@@ -84,16 +83,15 @@ class FamilySystem:
     def decode(self, latents: np.ndarray, n_samples: int) -> np.ndarray:
         """(channels, latent_dim, frames) -> (channels, n_samples), in [-1, 1]."""
         latents = framing.as_latents(latents, self.latent_dim)
-        layout = plan(latents.shape[-1], WINDOW)
 
-        def piece(start: int) -> Tensor:
-            part = latents[..., start : start + layout.length]
+        def piece(start: int, stop: int) -> Tensor:
+            part = latents[..., start:stop]
             noise = framing.noise_at(start * self._unit, part.shape[-1] * self._unit, seed=self.seed, channels=1)
             given = torch.from_numpy(noise).to(self.device)
             return self._each(part, lambda z: self.network.decode(z, given))
 
-        wave = _joined(join(map(piece, layout.starts), layout, self._unit))
-        return np.clip(fit_length(wave, n_samples), -1, 1)
+        wave = framing.in_windows(piece, latents.shape[-1], WINDOW, self._unit)
+        return np.clip(fit_length(wave.numpy(), n_samples), -1, 1)
 
     def reconstruct(self, audio: np.ndarray) -> np.ndarray:
         """(channels, samples) -> (channels, samples)."""
@@ -104,13 +102,11 @@ class FamilySystem:
 
     def _by_windows(self, audio: np.ndarray, function: Callable[[Tensor], Tensor]) -> np.ndarray:
         """Apply an encoder, (1, samples) -> (1, dim, frames), to each channel of each window."""
-        layout = plan(self._frames(audio.shape[-1]), WINDOW)
 
-        def piece(start: int) -> Tensor:
-            begin, end = start * self._unit, (start + layout.length) * self._unit
-            return self._each(framing.slice_with_zeros(audio, begin, end), function)
+        def piece(start: int, stop: int) -> Tensor:
+            return self._each(framing.slice_with_zeros(audio, start * self._unit, stop * self._unit), function)
 
-        return _joined(join(map(piece, layout.starts), layout, 1))
+        return framing.in_windows(piece, self._frames(audio.shape[-1]), WINDOW, 1).numpy()
 
     @torch.inference_mode()
     def _each(self, rows: np.ndarray, function: Callable[[Tensor], Tensor]) -> Tensor:
@@ -165,7 +161,3 @@ def load_network(family: str, path: Path) -> FamilyNetwork:
     except (ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path}: {error}") from error
     return network.eval().requires_grad_(False)
-
-
-def _joined(stretches: Iterator[Tensor]) -> np.ndarray:
-    return np.concatenate([stretch.numpy() for stretch in stretches], -1)
