@@ -88,12 +88,7 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
 
 
 def check_pickle(path: Path) -> None:
-    """Refuse a file of ``torch.save`` that may ask for unbounded memory; nothing in it is run.
-
-    Raises
-    ------
-    CheckpointError
-    """
+    """Refuse a file of ``torch.save`` that may ask for unbounded memory, by CheckpointError; nothing in it is run."""
     try:
         with path.open("rb") as file, memory_map.mmap(file.fileno(), 0, access=memory_map.ACCESS_READ) as content:
             # The restricted reader takes names of callables only in this form.

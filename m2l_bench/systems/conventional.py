@@ -83,25 +83,13 @@ def _lowpass_taps(pass_edge: float, stop_edge: float, rate: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Format:
-    """A lossy codec of libsndfile.
-
-    Attributes
-    ----------
-    container, subtype : str
-        libsndfile's names.
-    variants : dict of str to float
-        Registry variant -> setting.
-    described : str
-        The variants, in words.
-    level : callable
-        (setting, channels) -> libsndfile's compression level, clipped to [0, 1].
-    """
+    """A lossy codec under libsndfile's names."""
 
     container: str
     subtype: str
-    variants: dict[str, float]
-    described: str
-    level: Callable[[float, int], float]
+    variants: dict[str, float]  # registry variant -> setting
+    described: str  # the variants, in words
+    level: Callable[[float, int], float]  # (setting, channels) -> compression level, then clipped to [0, 1]
     sample_rate: int = 44100
     bitrate_mode: str | None = None
 

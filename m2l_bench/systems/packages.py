@@ -24,26 +24,10 @@ _announced: set[str] = set()
 
 
 def load_package(module: str, *, extra: str, licence: str) -> Any:
-    """Import a package, and print its licence to stderr the first time in a process; worker processes print nothing.
+    """Import a package by one of its modules, such as ``"codicodec.inference"``, which the `extra` of this package installs.
 
-    Parameters
-    ----------
-    module : str
-        Module of the package, such as ``"codicodec.inference"``.
-    extra : str
-        Extra of this package that installs it.
-    licence : str
-        Licence of its code.
-
-    Returns
-    -------
-    module
-        The package itself, with that module imported.
-
-    Raises
-    ------
-    ImportError
-        If it is not installed; the message says what to install.
+    Its licence is printed to stderr the first time in a process; worker processes print nothing. ImportError, which says what
+    to install, if it is not installed.
     """
     package = module.partition(".")[0]
     try:

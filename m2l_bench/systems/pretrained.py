@@ -31,12 +31,7 @@ BLOCK_FRAMES = 512  # the same of frames: 6 s at 86 Hz
 def load(library: str, model_class: str, folder: Path) -> Any:
     """Load ``library.model_class`` from a folder with ``config.json`` and safetensors, for inference.
 
-    Raises
-    ------
-    ImportError
-        If the library is not installed.
-    ValueError
-        If the folder lacks weights of the model, or holds one of another shape.
+    ImportError if the library is not installed, ValueError if weights of the model are missing or have another shape.
     """
     try:
         module = importlib.import_module(library)
@@ -130,17 +125,9 @@ def reach(strides: Sequence[int]) -> int:
 
 
 def each_in_blocks(function: Callable[[Tensor], Tensor], x: Tensor, context: int, scale: Fraction) -> Tensor:
-    """Apply an encoder or decoder to each item of a batch, long ones in blocks, so that memory stays flat.
+    """Apply an encoder or decoder to each item of `x`, (batch, channels, time), in blocks, so that memory stays flat.
 
-    Parameters
-    ----------
-    function : callable
-    x : Tensor
-        Shape (batch, channels, time).
-    context : int
-        The network's reach in frames.
-    scale : Fraction
-        Outputs per input: 1 / hop for an encoder, hop for a decoder.
+    `context` is the network's reach in frames, `scale` its outputs per input: 1 / hop for an encoder, hop for a decoder.
     """
     inputs_per_frame = scale.denominator
     hop = max(scale.numerator, scale.denominator)

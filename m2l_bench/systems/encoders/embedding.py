@@ -56,18 +56,7 @@ def settings(embedding: type[Embedding] | Embedding) -> dict[str, object]:
 
 
 def refusal(embedding: Embedding, audio: np.ndarray) -> str:
-    """Reason why a file cannot be embedded: not finite, too short or silent; empty if it can.
-
-    Parameters
-    ----------
-    embedding : Embedding
-    audio : np.ndarray, (channels, samples)
-        At the embedding's sample rate.
-
-    Returns
-    -------
-    str
-    """
+    """Reason why a file, (channels, samples) at the embedding's rate, cannot be embedded; empty if it can."""
     if not np.isfinite(audio).all():
         return f"not finite: {int((~np.isfinite(audio)).sum())} samples are NaN or infinite"
     if audio.shape[-1] < embedding.window:
@@ -79,13 +68,7 @@ def refusal(embedding: Embedding, audio: np.ndarray) -> str:
 
 
 def embed_files(embedding: Embedding, audios: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[str]]:
-    """Embed the files that can be embedded, and give the reason for the others.
-
-    Parameters
-    ----------
-    embedding : Embedding
-    audios : sequence of np.ndarray, (channels, samples)
-        At the embedding's sample rate.
+    """Embed the files, (channels, samples) at the embedding's rate, that can be embedded.
 
     Returns
     -------
@@ -133,10 +116,7 @@ def in_batches(
     ----------
     files : sequence of np.ndarray, (windows, ...)
     network : callable
-        (batch_size, ...) -> (batch_size, dim)
-    batch_size : int
-    device : torch.device
-        Device of the network.
+        (batch_size, ...) -> (batch_size, dim), on `device`.
 
     Returns
     -------

@@ -25,10 +25,7 @@ _REFUSED = 3
 def read_arrays(path: Path) -> dict[str, list[np.ndarray]]:
     """Read the weights of each layer, in the file's order.
 
-    Raises
-    ------
-    ValueError
-        Where the file is not one that Keras wrote, points into other files, or cannot be read in a reasonable time.
+    ValueError where Keras did not write the file, or it points into other files or cannot be read in a reasonable time.
     """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "weights.npz"

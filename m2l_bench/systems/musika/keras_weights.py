@@ -31,22 +31,10 @@ Layers = dict[str, list[tuple[str, list[np.ndarray]]]]
 
 
 def read_layers(path: Path) -> Layers:
-    """Read every weight of a Keras HDF5 file, sorted by the order in which the layers were created.
+    """Read a file of ``Model.save_weights`` or ``Model.save``, sorted by the order in which the layers were created.
 
-    Parameters
-    ----------
-    path : Path
-        What ``Model.save_weights`` or ``Model.save`` wrote.
-
-    Returns
-    -------
-    dict of str to list of (layer name, weights)
-        Keys ``"convs"``, ``"ups"`` and ``"noise_scales"``.
-
-    Raises
-    ------
-    ValueError
-        Where the file is not such a file, or holds a layer of another kind.
+    Gives (layer name, weights) for each of the ``"convs"``, ``"ups"`` and ``"noise_scales"``; ValueError where it is no such
+    file, or holds a layer of another kind.
     """
     if importlib.util.find_spec("h5py") is None:
         raise ImportError("reading Musika's weights needs h5py: pip install 'm2l-bench[codecs]'")
@@ -57,13 +45,7 @@ def read_layers(path: Path) -> Layers:
 
 
 def assign(network: nn.Module, layers: Layers, *, file: str) -> None:
-    """Fill a network's ``convs``, ``ups`` and ``noise_scales`` in order; every weight used, every shape checked.
-
-    Raises
-    ------
-    ValueError
-        Where a layer is missing, left over or of another shape.
-    """
+    """Fill a network's layers in order; ValueError where one is missing, left over or of another shape."""
     for kind in ("convs", "ups"):
         modules = list(getattr(network, kind, []))
         _check(len(layers[kind]) == len(modules), file, kind, len(modules), len(layers[kind]))

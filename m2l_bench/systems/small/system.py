@@ -146,10 +146,7 @@ class DacFamilySystem(FamilySystem):
 def load_network(family: str, path: Path) -> FamilyNetwork:
     """Build a family's network with the weights of a training, for inference.
 
-    Raises
-    ------
-    CheckpointError
-        If the file is missing, damaged, of another family, or does not hold exactly the network's tensors.
+    CheckpointError if the file is missing, damaged, of another family, or does not hold exactly the network's tensors.
     """
     state, metadata = read_safetensors(path)
     if metadata.get("family") != family or "config" not in metadata:
