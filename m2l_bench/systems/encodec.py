@@ -192,18 +192,9 @@ class Encodec(ContinuousEncodec):
 
 
 def overlap_add(waves: list[Tensor], step: int) -> Tensor:
-    """Join segments that start ``step`` samples apart, each weighted by a triangle of the first one's length.
+    """Join segments (streams, channels, samples) that start ``step`` samples apart; the last may be shorter.
 
-    Parameters
-    ----------
-    waves : list of Tensor
-        Each (streams, channels, samples); the last may be shorter.
-    step : int
-
-    Returns
-    -------
-    Tensor
-        Shape (streams, channels, step * (len(waves) - 1) + length of the last).
+    Each is weighted by a triangle of the first one's length.
     """
     size = waves[0].shape[-1]
     places = torch.arange(1, size + 1, device=waves[0].device)

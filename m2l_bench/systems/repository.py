@@ -117,10 +117,7 @@ class PublishedSystem:
 def find(checkpoint: Checkpoint, published: Sequence[HubFile]) -> tuple[Path, ...]:
     """Paths of a system's files: in the user's own folder (or the one file), or downloaded from one repository.
 
-    Raises
-    ------
-    CheckpointError
-        If the folder lacks a file, or if the hub's files cannot be downloaded or have changed.
+    CheckpointError if the folder lacks a file, or if the hub's files cannot be downloaded or have changed.
     """
     if checkpoint is None:
         paths = tuple(map(fetch, published))

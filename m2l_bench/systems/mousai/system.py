@@ -9,15 +9,12 @@ eighth.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from m2l_bench.audio import fit_length
-from m2l_bench.files.hub import CheckpointError
-from m2l_bench.files.weights import read_weights, tensors_of
+from m2l_bench.files.weights import fill, read_weights, tensors_of
 from m2l_bench.systems import framing
 from m2l_bench.systems.mousai.network import VERSIONS, Network
 from m2l_bench.systems.mousai.state_dict import translate
@@ -77,8 +74,11 @@ class Mousai(PublishedSystem):
         self.name, self.published = f"mousai-{version}", PUBLISHED[version]
         self.options = {"num_steps": num_steps, "window": window, "seed": seed}
         super().__init__(checkpoint=checkpoint, device=device, seed=seed)
-        self.network = load_network(version, self.paths[0]).to(self.device).eval().requires_grad_(False)
-        self.config = self.network.config
+        self.config, file = VERSIONS[version], self.paths[0]
+        self.network = Network(self.config)
+        published = tensors_of(file, read_weights(file, mmap=True))
+        fill(self.network, translate(published, self.config), file)
+        self.network.to(self.device).eval().requires_grad_(False)
         least = max(self.config.shortest, 16 * self.config.samples_per_latent)  # an eighth is two latents at least
         if window < least or window & (window - 1):
             raise ValueError(f"window must be a power of two >= {least}, got {window}")
@@ -127,14 +127,3 @@ class Mousai(PublishedSystem):
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self.device)
-
-
-def load_network(version: str, file: Path) -> Network:
-    """Build the network and fill it with the weights of a published file."""
-    network = Network(VERSIONS[version])
-    published = tensors_of(file, read_weights(file, mmap=True))
-    try:
-        network.load_state_dict(translate(published, network.config))
-    except RuntimeError as error:  # names and shapes that do not fit, all in one message
-        raise CheckpointError(f"{file}: {error}") from error
-    return network

@@ -1,8 +1,10 @@
-"""Musika's four networks, with the layer widths of the 44.1 kHz version.
+"""Musika's four networks, with the layer widths of the 44.1 kHz version, and its log spectrogram.
 
 Conventions
 -----------
-Tensors are ``(batch, channels, time)``. Spectrograms have ``2 * hop + 1`` bins (hop 256 in the published model). All
+Tensors are ``(batch, channels, time)``. Spectrograms have ``2 * hop + 1`` bins (hop 256 in the published model). Their frames
+are 4 hops long, Hann-windowed (periodic), with no padding at the ends: frame ``t`` covers the samples
+``[t * hop, (t + 4) * hop)``. Log magnitudes are ``(10 log10(max(1e-10, |X|^2)) + 25) / 75``: silence is -1. All
 layers scale with ``width``, which is the hop in the published model: the first encoder's output has ``width // 4`` channels, one
 value a frame. Each network lists its layers in the order in which the original creates them (``convs``, ``ups``,
 ``noise_scales``): so weights find them.
@@ -17,6 +19,7 @@ Pasini and Schlüter, "Musika! Fast Infinite Waveform Music Generation", ISMIR 2
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -26,9 +29,35 @@ from torch.nn import functional as F
 
 Noise = Callable[[int, int], Tensor]
 
+OVERLAP = 4
+_MEAN_DB, _SCALE_DB = -25.0, 75.0
 FRAMES_PER_LATENT = 16
 LATENTS_PER_WINDOW = 4
 FRAMES_PER_WINDOW = FRAMES_PER_LATENT * LATENTS_PER_WINDOW
+
+
+def log_spectrogram(wave: Tensor, hop: int) -> Tensor:
+    """Waveforms (batch, samples) -> (batch, 2 hop + 1, frames), frames = samples // hop - 3."""
+    window = torch.hann_window(OVERLAP * hop, dtype=wave.dtype, device=wave.device)
+    spectrum = torch.stft(wave, OVERLAP * hop, hop, window=window, center=False, return_complex=True)
+    return (10 * torch.log10(spectrum.abs().square().clamp_min(1e-10)) - _MEAN_DB) / _SCALE_DB
+
+
+def waveform(magnitude: Tensor, phase: Tensor) -> Tensor:
+    """Log magnitude and phase / pi, each (batch, 2 hop + 1, frames) -> (batch, (frames + 3) * hop).
+
+    Overlap-add of windowed inverse transforms, divided by the sum of squared windows inside (3 / 2); the first and last
+    three hops lack frames and fade.
+    """
+    hop = (magnitude.shape[-2] - 1) // 2
+    amplitude = torch.sqrt(10 ** ((_SCALE_DB * magnitude + _MEAN_DB) / 10) + 1e-7)
+    frames = torch.fft.irfft(torch.polar(amplitude, math.pi * phase), OVERLAP * hop, dim=-2)
+    window = torch.hann_window(OVERLAP * hop, dtype=frames.dtype, device=frames.device)
+    parts = (frames * (window / 1.5)[:, None]).unflatten(-2, (OVERLAP, hop))  # (batch, 4, hop, frames)
+    out = parts.new_zeros(*parts.shape[:-3], parts.shape[-1] + OVERLAP - 1, hop)
+    for shift in range(OVERLAP):
+        out[..., shift : shift + parts.shape[-1], :] += parts[..., shift, :, :].transpose(-1, -2)
+    return out.flatten(-2)
 
 
 def by_windows(network: Callable[[Tensor], Tensor], x: Tensor, length: int) -> Tensor:

@@ -21,10 +21,12 @@ from m2l_bench.systems.musika.network import (
     FRAMES_PER_LATENT,
     FRAMES_PER_WINDOW,
     LATENTS_PER_WINDOW,
+    OVERLAP,
     Noise,
     by_windows,
+    log_spectrogram,
+    waveform,
 )
-from m2l_bench.systems.musika.spectrum import OVERLAP, log_spectrogram, waveform
 from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, hub_files
 
 PUBLISHED = hub_files("marcop/musika_ae", ("enc.h5", "enc2.h5", "dec.h5", "dec2.h5"), "112 MB, MIT")

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from m2l_bench.systems.small.adversarial import in_training
-from m2l_bench.systems.small.family import FamilyConfig, FamilyLoss, FamilyNetwork, inside, silent, without_noise
+from m2l_bench.systems.small.family import FamilyConfig, FamilyLoss, FamilyNetwork, inside, without_noise
 from m2l_bench.systems.small.spectral import mel_distance
 from m2l_bench.training.objective import Losses
 
@@ -105,20 +105,12 @@ class DacStyle(FamilyNetwork):
 
 
 class Quantised(NamedTuple):
-    """Result of the residual quantiser.
+    """Result of the residual quantiser, with its two losses summed over the codebooks."""
 
-    Attributes
-    ----------
-    latents : Tensor, (batch, latent_dim, frames)
-    codes : Tensor of int, (batch, n_codebooks, frames)
-    commitment, codebook : Tensor, ()
-        The two losses, summed over the codebooks.
-    """
-
-    latents: Tensor
-    codes: Tensor
-    commitment: Tensor
-    codebook: Tensor
+    latents: Tensor  # (batch, latent_dim, frames)
+    codes: Tensor  # whole numbers (batch, n_codebooks, frames)
+    commitment: Tensor  # ()
+    codebook: Tensor  # ()
 
 
 class _Snake(nn.Module):
@@ -261,7 +253,7 @@ class DacLoss(FamilyLoss):
 
     def forward(self, audio: Tensor, uniforms: Tensor, noise: Tensor, progress: float) -> Losses:
         latents, _, commitment, codebook = self.network.quantizer(self.network.unquantised(audio))
-        estimate = self.network.decode(latents, silent(audio))
+        estimate = self.network.decode(latents, audio.new_zeros(()))
         x, y = inside(self.network, estimate, audio)
         mel = mel_distance(x, y, self.network.config.sample_rate)
         loss = _MEL * mel + _COMMITMENT * commitment + _CODEBOOK * codebook

@@ -135,8 +135,3 @@ def inside(network: FamilyNetwork, estimate: Tensor, audio: Tensor) -> tuple[Ten
 def without_noise(loss: Tensor) -> Losses:
     """Losses of a family that adds none."""
     return Losses(loss, torch.zeros_like(loss))
-
-
-def silent(like: Tensor) -> Tensor:
-    """In place of noise, for decoders that take none."""
-    return torch.zeros((), dtype=like.dtype, device=like.device)

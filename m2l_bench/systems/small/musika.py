@@ -27,13 +27,15 @@ from m2l_bench.systems.musika.network import (
     FRAMES_PER_LATENT,
     FRAMES_PER_WINDOW,
     LATENTS_PER_WINDOW,
+    OVERLAP,
     Decoder,
     Encoder,
     LatentDecoder,
     LatentEncoder,
     by_windows,
+    log_spectrogram,
+    waveform,
 )
-from m2l_bench.systems.musika.spectrum import OVERLAP, log_spectrogram, waveform
 from m2l_bench.systems.small.adversarial import in_training
 from m2l_bench.systems.small.family import FamilyConfig, FamilyLoss, FamilyNetwork, inside, without_noise
 from m2l_bench.systems.small.spectral import PHASE, complex_distance, mel_distance
