@@ -34,11 +34,6 @@ def read_weights(path: Path, *, allow: Sequence[Any] = (), mmap: bool = False) -
     mmap : bool
         Map the tensors instead of reading them; files of torch >= 1.6 only.
 
-    Returns
-    -------
-    object
-        The saved object; of a checkpoint, a dictionary.
-
     Raises
     ------
     CheckpointError

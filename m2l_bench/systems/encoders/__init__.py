@@ -73,29 +73,19 @@ EMBEDDINGS = {
 
 
 def load(name: str, *, checkpoint: str | Path | None = None, device: str | None = None) -> Embedding:
-    """Load an embedding.
+    """Load an embedding by its name, a key of :data:`EMBEDDINGS`.
 
     Parameters
     ----------
-    name : str
-        A key of :data:`EMBEDDINGS`.
     checkpoint : path-like, optional
         Weights to use instead of the published ones.
     device : str, optional
         CUDA where there is one, else the CPU, by default.
 
-    Returns
-    -------
-    Embedding
-
     Raises
     ------
-    ValueError
-        If no embedding has that name.
-    ImportError
-        If its extra is not installed.
-    OSError
-        If its weights cannot be downloaded.
+    ValueError, ImportError, OSError
+        If no embedding has that name, its extra is not installed, or its weights cannot be downloaded.
 
     Examples
     --------
