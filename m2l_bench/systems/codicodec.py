@@ -53,6 +53,7 @@ class CoDiCodec(EncoderDecoderSystem):
         super().__init__(num_steps=num_steps, checkpoint=checkpoint, device=device, seed=seed)
         settings = self.package.hparams
         self.codec.bottleneck_channels = self.model.fsq.num_dimensions
+        self._bits = int(self.model.fsq.codebook_size - 1).bit_length()
         self._hop: int = settings.hop
         self._chunk: int = settings.hop * settings.spec_length
         self._vectors: int = self.model.latents.shape[1]
@@ -154,7 +155,3 @@ class TokenCoDiCodec(CoDiCodec):
         tokens = bits.unpack(data, self._bits, int(np.prod(shape))).reshape(shape)
         wave = self._waves(torch.from_numpy(tokens).to(self.device), n_samples)
         return self.as_given(wave, channels)
-
-    @property
-    def _bits(self) -> int:
-        return int(self.model.fsq.codebook_size - 1).bit_length()

@@ -154,7 +154,9 @@ class Encodec(ContinuousEncodec):
         pieces = [self._quantise(wave) for wave in self._pieces(audio)]
         gains = np.stack([gain.cpu().numpy() for _, gain in pieces]).astype("<f4")
         codes = np.concatenate([codes.cpu().numpy().reshape(-1) for codes, _ in pieces])
-        return (gains.tobytes() if self.model.config.normalize else b"") + bits.pack(codes, self._code_bits)
+        return (gains.tobytes() if self.model.config.normalize else b"") + bits.pack(
+            codes, self.model.config.codebook_nbits
+        )
 
     @torch.inference_mode()
     def decompress(self, data: bytes, channels: int, n_samples: int) -> np.ndarray:
@@ -166,7 +168,7 @@ class Encodec(ContinuousEncodec):
         shapes = [(count, streams, -(-piece.shape[-1] // self._hop)) for piece in pieces]
         ends = np.cumsum([np.prod(shape) for shape in shapes])
         head = 4 * streams * len(pieces) if self.model.config.normalize else 0
-        codes = bits.unpack(data[head:], self._code_bits, int(ends[-1]))
+        codes = bits.unpack(data[head:], self.model.config.codebook_nbits, int(ends[-1]))
         gains = np.ones((len(pieces), streams, 1, 1), np.float32)
         if head:
             gains = np.frombuffer(data[:head], "<f4").reshape(gains.shape).copy()
@@ -177,10 +179,6 @@ class Encodec(ContinuousEncodec):
             for part, shape, gain in zip(np.split(codes, ends[:-1]), shapes, gains, strict=True)
         ]
         return self.as_given(self.decode(torch.cat(latents, -1).cpu().numpy(), n_samples), channels)
-
-    @property
-    def _code_bits(self) -> int:
-        return self.model.config.codebook_nbits
 
     def _quantise(self, wave: Tensor) -> tuple[Tensor, Tensor]:
         """Codes (codebooks, streams, frames) and gains (streams, 1, 1)."""

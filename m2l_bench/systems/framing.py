@@ -95,6 +95,13 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
+@torch.inference_mode()
+def each_row(function: Callable[[Tensor], Tensor], rows: np.ndarray, device: torch.device) -> Tensor:
+    """Apply a function to each item of a batch, (1, ...) -> (1, ...), and join the results, on the CPU."""
+    given = torch.from_numpy(np.ascontiguousarray(rows)).to(device)
+    return torch.cat([function(row) for row in given.split(1)]).cpu()
+
+
 def each_seeded(function: Callable[[Tensor], Tensor], x: Tensor, seed: int, device: torch.device) -> Tensor:
     """Apply a function to each item of a batch, (1, ...) -> (1, ...), from the same seed each time, and join the results."""
     rows = []

@@ -1,10 +1,4 @@
-"""Checkpoints of several files, in the user's folder or on the hub, and the base class of the systems that load them.
-
-Conventions
------------
-Nothing is downloaded unless a system is loaded without a checkpoint of the user's own. The revision and the SHA-256 of
-the first download are recorded, and every later load must match them.
-"""
+"""Checkpoints of several files, in the user's folder or on the hub, and the base class of the systems that load them."""
 
 from __future__ import annotations
 

@@ -59,6 +59,7 @@ class Snac(PublishedSystem):
         self._hop = int(self.model.hop_length)
         self._frames_a_unit = math.lcm(self.model.vq_strides[0], self.model.attn_window_size or 1)
         self.latent_rate = self.sample_rate / self._hop
+        self._bits = int(self.model.codebook_size - 1).bit_length()
 
     def encode(self, audio: np.ndarray) -> np.ndarray:
         """(channels, samples) -> quantised latents (channels, latent_dim, frames)."""
@@ -82,10 +83,6 @@ class Snac(PublishedSystem):
         values = torch.from_numpy(bits.unpack(data, self._bits, channels * sum(steps))).to(self.device)
         codes = [part.reshape(channels, -1) for part in values.split([channels * count for count in steps])]
         return self.decode(self._dequantise(codes).cpu().numpy(), n_samples)
-
-    @property
-    def _bits(self) -> int:
-        return int(self.model.codebook_size - 1).bit_length()
 
     @torch.inference_mode()
     def _codes(self, audio: np.ndarray) -> list[Tensor]:

@@ -9,6 +9,8 @@ eighth.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -95,7 +97,7 @@ class Mousai(PublishedSystem):
         padded = framing.mirror_to(pairs, max(frames * ratio, window))
 
         def piece(start: int, stop: int) -> Tensor:
-            return self._encode(padded[..., start * ratio : stop * ratio])
+            return framing.each_row(self.network.encoder, padded[..., start * ratio : stop * ratio], self.device)
 
         return framing.in_windows(piece, padded.shape[-1] // ratio, window // ratio, 1)[..., :frames].numpy()
 
@@ -107,23 +109,13 @@ class Mousai(PublishedSystem):
         padded = framing.mirror_to(latents, max(latents.shape[-1], window // ratio))
 
         def piece(start: int, stop: int) -> Tensor:
-            noise = framing.noise_at(start * ratio, window, seed=self.seed, channels=2)
-            return self._decode(padded[..., start:stop], noise)
+            drawn = framing.noise_at(start * ratio, window, seed=self.seed, channels=2)
+            noise = torch.from_numpy(drawn[None]).to(self.device)
+            decode = partial(self.network.decode, noise=noise, num_steps=self.num_steps)
+            return framing.each_row(decode, padded[..., start:stop], self.device)
 
         wave = framing.in_windows(piece, padded.shape[-1], window // ratio, ratio)
         return fit_length(wave.flatten(0, 1).numpy(), n_samples)
 
     def _window(self, length: int) -> int:
         return min(self.window, max(1 << (length - 1).bit_length(), self.config.shortest))
-
-    @torch.inference_mode()
-    def _encode(self, pairs: np.ndarray) -> Tensor:
-        return torch.cat([self.network.encoder(self._tensor(pair[None])) for pair in pairs]).cpu()
-
-    @torch.inference_mode()
-    def _decode(self, latents: np.ndarray, noise: np.ndarray) -> Tensor:
-        start = self._tensor(noise[None])
-        return torch.cat([self.network.decode(self._tensor(z[None]), start, self.num_steps) for z in latents]).cpu()
-
-    def _tensor(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self.device)

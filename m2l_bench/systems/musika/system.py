@@ -64,6 +64,7 @@ class Musika(PublishedSystem):
         layers = [read_layers(path) for path in self.paths]
         self._hop, self.latent_dim = _sizes(layers[0], layers[1])
         hop, dim = self._hop, self.latent_dim
+        self._lead = 0 if compatible else (OVERLAP - 1) * hop  # zeros before the first sample
         self.encoder = network.Encoder(hop, hop)
         self.latent_encoder = network.LatentEncoder(hop, dim)
         self.decoder = network.Decoder(hop, hop)
@@ -77,13 +78,12 @@ class Musika(PublishedSystem):
     def encode(self, audio: np.ndarray) -> np.ndarray:
         """(channels, samples) -> (channels, latent_dim, frames), values in (-1, 1)."""
         audio = framing.as_audio(audio)
-        lead, n_latents = self._frame(audio.shape[-1])
-        hop = self._hop
+        n_latents, hop = self._n_latents(audio.shape[-1]), self._hop
         block = _WINDOWS_AT_ONCE * LATENTS_PER_WINDOW
         out = np.empty((audio.shape[0], self.latent_dim, n_latents), np.float32)
         for start in range(0, n_latents, block):
             stop = min(start + block, n_latents)
-            first = start * FRAMES_PER_LATENT * hop - lead
+            first = start * FRAMES_PER_LATENT * hop - self._lead
             length = ((stop - start) * FRAMES_PER_LATENT + OVERLAP - 1) * hop
             piece = torch.from_numpy(framing.slice_with_zeros(audio, first, first + length)).to(self.device)
             out[..., start:stop] = self._encode_block(log_spectrogram(piece, hop)).cpu().numpy()
@@ -93,8 +93,7 @@ class Musika(PublishedSystem):
         """(channels, latent_dim, frames) -> (channels, n_samples), in [-1, 1]."""
         latents = framing.as_latents(latents, self.latent_dim)
         streams, _, n_latents = latents.shape
-        hop = self._hop
-        lead = 0 if self.compatible else (OVERLAP - 1) * hop
+        hop, lead = self._hop, self._lead
         n_windows = -(-n_latents // LATENTS_PER_WINDOW)
         total = (n_windows * FRAMES_PER_WINDOW + OVERLAP - 1) * hop
         out = np.zeros((streams, max(total, lead + n_samples)), np.float32)
@@ -106,15 +105,11 @@ class Musika(PublishedSystem):
             out[:, first : first + wave.shape[-1]] += wave
         return np.clip(out[:, lead : lead + n_samples], -1, 1)
 
-    def _frame(self, n_samples: int) -> tuple[int, int]:
-        """Number of zeros before the first sample, and number of latents."""
-        hop = self._hop
+    def _n_latents(self, n_samples: int) -> int:
         if self.compatible:
-            n_frames = (n_samples - (OVERLAP - 1) * hop) // hop
-            return 0, max(1, n_frames // _CHUNK) * _CHUNK // FRAMES_PER_LATENT
-        lead = (OVERLAP - 1) * hop
-        n_frames = -(-(n_samples + lead) // hop)
-        return lead, -(-n_frames // FRAMES_PER_LATENT)
+            n_frames = n_samples // self._hop - (OVERLAP - 1)
+            return max(1, n_frames // _CHUNK) * _CHUNK // FRAMES_PER_LATENT
+        return -(-(n_samples + self._lead) // (self._hop * FRAMES_PER_LATENT))
 
     @torch.inference_mode()
     def _encode_block(self, spectrogram: Tensor) -> Tensor:
@@ -126,19 +121,16 @@ class Musika(PublishedSystem):
         """(streams, dim, at most 4 * windows) -> (streams, (64 * windows + 3) * hop)."""
         x, streams = latents, len(latents)
         missing = len(windows) * LATENTS_PER_WINDOW - x.shape[-1]
-        if missing:
-            x = torch.cat([x, self._silence().expand(streams, -1, missing)], -1)
+        if missing:  # recordings are padded with latents of digital silence
+            nothing = torch.zeros(1, (FRAMES_PER_LATENT + OVERLAP - 1) * self._hop, device=self.device)
+            silence = self._encode_block(log_spectrogram(nothing, self._hop))  # (1, dim, 1)
+            x = torch.cat([x, silence.expand(streams, -1, missing)], -1)
         for index, (decoder, length) in enumerate(
             ((self.latent_decoder, LATENTS_PER_WINDOW), (self.decoder, FRAMES_PER_WINDOW))
         ):
             noise = self._noise(index, windows, streams)
             x = by_windows(partial(decoder, noise=noise), x, length)
         return waveform(*x.chunk(2, 1))
-
-    def _silence(self) -> Tensor:
-        """Latent of digital silence, with which recordings are padded. (1, dim, 1)."""
-        nothing = torch.zeros(1, (FRAMES_PER_LATENT + OVERLAP - 1) * self._hop, device=self.device)
-        return self._encode_block(log_spectrogram(nothing, self._hop))
 
     def _noise(self, decoder: int, windows: range, streams: int) -> Noise:
         def draw(layer: int, length: int) -> Tensor:

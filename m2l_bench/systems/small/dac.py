@@ -124,54 +124,47 @@ class _Snake(nn.Module):
         return x + (self.alpha + 1e-9).reciprocal() * torch.sin(self.alpha * x).pow(2)
 
 
-class _Residual(nn.Module):
+class _Residual(nn.Sequential):
     def __init__(self, channels: int, dilation: int) -> None:
-        super().__init__()
-        self.snake1 = _Snake(channels)
-        self.conv1 = nn.Conv1d(channels, channels, 7, dilation=dilation, padding=3 * dilation)
-        self.snake2 = _Snake(channels)
-        self.conv2 = nn.Conv1d(channels, channels, 1)
+        layers = {
+            "snake1": _Snake(channels),
+            "conv1": nn.Conv1d(channels, channels, 7, dilation=dilation, padding=3 * dilation),
+            "snake2": _Snake(channels),
+            "conv2": nn.Conv1d(channels, channels, 1),
+        }
+        super().__init__(OrderedDict(layers))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(self.snake2(self.conv1(self.snake1(x))))
+        return x + super().forward(x)
 
 
-class _Level(nn.Module):
-    """Three residual units, of dilation 1, 3 and 9, at the higher rate of a change of rate."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.res_unit1, self.res_unit2, self.res_unit3 = (_Residual(channels, dilation) for dilation in (1, 3, 9))
-
-    def residual(self, x: Tensor) -> Tensor:
-        return self.res_unit3(self.res_unit2(self.res_unit1(x)))
+def _units(channels: int) -> dict[str, nn.Module]:
+    """Three residual units, at the higher rate of a change of rate."""
+    return {f"res_unit{number}": _Residual(channels, dilation) for number, dilation in ((1, 1), (2, 3), (3, 9))}
 
 
-class _Down(_Level):
-    def __init__(self, channels: int, stride: int) -> None:
-        super().__init__(channels)
-        self.snake1 = _Snake(channels)
-        self.conv1 = nn.Conv1d(channels, 2 * channels, 2 * stride, stride=stride, padding=stride // 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv1(self.snake1(self.residual(x)))
+def _down(channels: int, stride: int) -> nn.Module:
+    layers = {**_units(channels), "snake1": _Snake(channels)}
+    layers["conv1"] = nn.Conv1d(channels, 2 * channels, 2 * stride, stride=stride, padding=stride // 2)
+    return nn.Sequential(OrderedDict(layers))
 
 
-class _Up(_Level):
+class _Up(nn.Module):
     def __init__(self, before: int, after: int, stride: int) -> None:
-        super().__init__(after)
+        super().__init__()
+        self.res_unit1, self.res_unit2, self.res_unit3 = _units(after).values()
         self.snake1 = _Snake(before)
         self.conv_t1 = nn.ConvTranspose1d(before, after, 2 * stride, stride=stride, padding=stride // 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.residual(self.conv_t1(self.snake1(x)))
+        return self.res_unit3(self.res_unit2(self.res_unit1(self.conv_t1(self.snake1(x)))))
 
 
 def _encoder(config: DacStyleConfig) -> nn.Module:
     width, ratios = config.encoder_hidden_size, config.downsampling_ratios
     layers = {
         "conv1": nn.Conv1d(1, width, 7, padding=3),
-        "block": nn.Sequential(*[_Down(width * 2**level, ratio) for level, ratio in enumerate(ratios)]),
+        "block": nn.Sequential(*[_down(width * 2**level, ratio) for level, ratio in enumerate(ratios)]),
         "snake1": _Snake(width * 2 ** len(ratios)),
         "conv2": nn.Conv1d(width * 2 ** len(ratios), config.latent_dim, 3, padding=1),
     }

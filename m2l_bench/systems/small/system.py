@@ -88,7 +88,7 @@ class FamilySystem:
             part = latents[..., start:stop]
             noise = framing.noise_at(start * self._unit, part.shape[-1] * self._unit, seed=self.seed, channels=1)
             given = torch.from_numpy(noise).to(self.device)
-            return self._each(part, lambda z: self.network.decode(z, given))
+            return framing.each_row(lambda z: self.network.decode(z, given), part, self.device)
 
         wave = framing.in_windows(piece, latents.shape[-1], WINDOW, self._unit)
         return np.clip(fit_length(wave.numpy(), n_samples), -1, 1)
@@ -104,14 +104,10 @@ class FamilySystem:
         """Apply an encoder, (1, samples) -> (1, dim, frames), to each channel of each window."""
 
         def piece(start: int, stop: int) -> Tensor:
-            return self._each(framing.slice_with_zeros(audio, start * self._unit, stop * self._unit), function)
+            part = framing.slice_with_zeros(audio, start * self._unit, stop * self._unit)
+            return framing.each_row(function, part, self.device)
 
         return framing.in_windows(piece, self._frames(audio.shape[-1]), WINDOW, 1).numpy()
-
-    @torch.inference_mode()
-    def _each(self, rows: np.ndarray, function: Callable[[Tensor], Tensor]) -> Tensor:
-        given = torch.from_numpy(np.ascontiguousarray(rows)).to(self.device)
-        return torch.cat([function(row) for row in given.split(1)]).cpu()
 
 
 class DacFamilySystem(FamilySystem):
@@ -137,10 +133,11 @@ class DacFamilySystem(FamilySystem):
 
     def _codes(self, audio: np.ndarray) -> np.ndarray:
         # Codes cannot be faded into one another: before quantisation windows are joined, then all is quantised.
-        return self._each(self._by_windows(audio, self.network.unquantised), self.network.quantise).numpy()
+        joined = self._by_windows(audio, self.network.unquantised)
+        return framing.each_row(self.network.quantise, joined, self.device).numpy()
 
     def _from_codes(self, codes: np.ndarray) -> np.ndarray:
-        return self._each(codes, self.network.from_codes).numpy()
+        return framing.each_row(self.network.from_codes, codes, self.device).numpy()
 
 
 def load_network(family: str, path: Path) -> FamilyNetwork:
