@@ -145,4 +145,4 @@ def frames_in_blocks(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
     A frame's distances to every code of a codebook, or what each codebook adds to it, take far more memory than the frame.
     """
-    return torch.cat([function(piece) for piece in x.split(BLOCK_FRAMES, -1)], -1)
+    return framing.in_blocks(function, x, block=BLOCK_FRAMES, context=0, scale=1)

@@ -110,7 +110,7 @@ class Mousai(PublishedSystem):
 
         def piece(start: int, stop: int) -> Tensor:
             drawn = framing.noise_at(start * ratio, window, seed=self.seed, channels=2)
-            noise = torch.from_numpy(drawn[None]).to(self.device)
+            noise = torch.from_numpy(np.ascontiguousarray(drawn[None])).to(self.device)
             decode = partial(self.network.decode, noise=noise, num_steps=self.num_steps)
             return framing.each_row(decode, padded[..., start:stop], self.device)
 
