@@ -17,6 +17,7 @@ Pasini, Lattner, Fazekas, "CoDiCodec: Unifying Continuous and Discrete Compresse
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import torch
@@ -74,19 +75,13 @@ class CoDiCodec(EncoderDecoderSystem):
         pairs = framing.to_pairs(framing.as_audio(audio))
         chunks = self._chunks(pairs.shape[-1])
         padded = framing.slice_with_zeros(pairs, -self._hop, chunks * self._chunk)
+        encode = partial(self.codec.encode, discrete=discrete, desired_channels=LATENT_DIM)
+        block = _CHUNKS_AT_ONCE * self._chunk
+        starts = range(0, chunks * self._chunk, block)
         self.set_precision()
         return torch.stack(
             [
-                torch.cat(
-                    [
-                        self.codec.encode(
-                            pair[:, first * self._chunk : (first + _CHUNKS_AT_ONCE) * self._chunk + self._hop],
-                            discrete=discrete,
-                            desired_channels=LATENT_DIM,
-                        )
-                        for first in range(0, chunks, _CHUNKS_AT_ONCE)
-                    ]
-                )
+                torch.cat([encode(pair[:, start : start + block + self._hop]) for start in starts])
                 for pair in torch.from_numpy(padded)
             ]
         )

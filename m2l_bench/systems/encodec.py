@@ -154,9 +154,8 @@ class Encodec(ContinuousEncodec):
         pieces = [self._quantise(wave) for wave in self._pieces(audio)]
         gains = np.stack([gain.cpu().numpy() for _, gain in pieces]).astype("<f4")
         codes = np.concatenate([codes.cpu().numpy().reshape(-1) for codes, _ in pieces])
-        return (gains.tobytes() if self.model.config.normalize else b"") + bits.pack(
-            codes, self.model.config.codebook_nbits
-        )
+        packed = bits.pack(codes, self.model.config.codebook_nbits)
+        return gains.tobytes() + packed if self.model.config.normalize else packed
 
     @torch.inference_mode()
     def decompress(self, data: bytes, channels: int, n_samples: int) -> np.ndarray:

@@ -23,18 +23,11 @@ from m2l_bench.systems.mousai.state_dict import translate
 from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, hub_files
 
 PUBLISHED = {
-    "v2": hub_files(
-        "archinetai/dmae1d-ATC64-v2",
-        ("pytorch_model.bin",),
-        "about 750 MB, licence not stated",
-        revision="3ffeea68d4c069777055fce9ac77bbb67eec1d68",
-    ),
-    "v3": hub_files(
-        "archinetai/dmae1d-ATC32-v3",
-        ("pytorch_model.bin",),
-        "about 350 MB, licence not stated",
-        revision="3d43b811b83fa395d5ccd6cf58b796b85fddd1d2",
-    ),
+    version: hub_files(repo, ("pytorch_model.bin",), f"about {size} MB, licence not stated", revision=revision)
+    for version, repo, size, revision in (
+        ("v2", "archinetai/dmae1d-ATC64-v2", 750, "3ffeea68d4c069777055fce9ac77bbb67eec1d68"),
+        ("v3", "archinetai/dmae1d-ATC32-v3", 350, "3d43b811b83fa395d5ccd6cf58b796b85fddd1d2"),
+    )
 }
 
 

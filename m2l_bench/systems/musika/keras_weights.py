@@ -40,7 +40,10 @@ def read_layers(path: Path) -> Layers:
         raise ImportError("reading Musika's weights needs h5py: pip install 'm2l-bench[codecs]'")
     found: Layers = {"convs": [], "ups": [], "noise_scales": []}
     for layer, weights in read_arrays(path).items():
-        found[_kind(path, layer)].append((layer, weights))
+        kind = _KINDS.get(re.sub(r"_\d+$", "", layer))
+        if kind is None:
+            raise ValueError(f"checkpoint file {path} has a layer {layer!r}, expected one of {sorted(_KINDS)}")
+        found[kind].append((layer, weights))
     return {kind: sorted(layers, key=lambda item: _created(item[0])) for kind, layers in found.items()}
 
 
@@ -62,13 +65,6 @@ def assign(network: nn.Module, layers: Layers, *, file: str) -> None:
     parameter = getattr(network, "noise_scales", torch.empty(0))
     _check(scales.shape == tuple(parameter.shape), file, "noise_scales", tuple(parameter.shape), scales.shape)
     _copy(parameter, scales)
-
-
-def _kind(path: Path, layer: str) -> str:
-    kind = _KINDS.get(re.sub(r"_\d+$", "", layer))
-    if kind is None:
-        raise ValueError(f"checkpoint file {path} has a layer {layer!r}, expected one of {sorted(_KINDS)}")
-    return kind
 
 
 def _created(layer: str) -> tuple[bool, int]:
