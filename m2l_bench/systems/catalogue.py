@@ -54,11 +54,6 @@ class Entry:
     shown: tuple[str, ...] = ()
     caveats: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def default(self) -> str:
-        """Variant of the bare name."""
-        return self.preferred or next(iter((*self.variants, *self.shown)), "")
-
 
 def _family(name: str, summary: str, parameters: str, *, original: str, trained: str, bit_rate: str = "-") -> Entry:
     """A family at the scale that this package trains; `trained` is the training time."""
@@ -282,7 +277,7 @@ SYSTEMS: dict[str, Entry] = {
         parameters="58.19",
     ),
     "stable-audio": Entry(
-        place="systems.stable_audio:StableAudio",
+        place="systems.pretrained:StableAudio",
         summary="variational autoencoder of Stable Audio Open, 64x (Evans et al., 2024); gated: log in to the hub first",
         download=("",),
         licence="Apache-2.0 / Stability AI Community",

@@ -145,17 +145,15 @@ class LossyCodec:
         if channels > _MAX_CHANNELS:
             raise AudioError(f"{self.family} codes at most {_MAX_CHANNELS} channels, got {channels}")
         buffer = io.BytesIO()
-        with soundfile.SoundFile(
+        soundfile.write(
             buffer,
-            "w",
-            samplerate=self.format.sample_rate,
-            channels=channels,
+            fit_length(np.asarray(audio, np.float32), max(n_samples, _SHORTEST)).T,
+            self.format.sample_rate,
             format=self.format.container,
             subtype=self.format.subtype,
             compression_level=min(1.0, max(0.0, self.format.level(self.setting, channels))),
             bitrate_mode=self.format.bitrate_mode,
-        ) as file:
-            file.write(fit_length(np.asarray(audio, np.float32), max(n_samples, _SHORTEST)).T)
+        )
         return buffer.getvalue()
 
     def decompress(self, data: bytes, channels: int, n_samples: int) -> np.ndarray:

@@ -198,10 +198,11 @@ class RandomInit:
 
         from m2l_bench.systems.framing import slice_with_zeros
 
+        mono = _mono(audio)[None]
+
         def read(begin: int, end: int) -> torch.Tensor:
             return torch.from_numpy(slice_with_zeros(mono, begin, end))
 
-        mono = _mono(audio)[None]
         with torch.inference_mode():
             return torch.cat(list(self._engine.analyse(read, mono.shape[-1], self._compute)), -1).cpu().numpy()
 

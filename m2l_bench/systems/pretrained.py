@@ -22,8 +22,13 @@ from torch import Tensor
 
 from m2l_bench.audio import fit_length
 from m2l_bench.systems import framing
-from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem
+from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, hub_files
 
+STABLE_AUDIO = hub_files(
+    "stabilityai/stable-audio-open-1.0",
+    ("vae/config.json", "vae/diffusion_pytorch_model.safetensors"),
+    "625 MB, Stability AI Community License, gated: accept it on the hub and log in",
+)
 BLOCK_SAMPLES = 2**18  # long inputs go through in pieces of this size: 6 s
 BLOCK_FRAMES = 512  # the same of frames: 6 s at 86 Hz
 
@@ -63,7 +68,8 @@ def _without_progress_bar(library: str) -> Iterator[None]:
 class ConvolutionalAutoencoder(PublishedSystem):
     """An encoder and a decoder of DAC's layout, applied in blocks. Nothing is random here.
 
-    The audio is padded with zeros to whole frames. Parameters are those of the base class.
+    The audio is padded with zeros to whole frames; blocks have enough context that the result is the same. Parameters are
+    those of the base class.
 
     Attributes
     ----------
@@ -100,6 +106,21 @@ class ConvolutionalAutoencoder(PublishedSystem):
         """(channels, samples) -> the encoder's output (streams, width, frames)."""
         wave = torch.from_numpy(framing.pad_to_multiple(self.streams(audio), self._hop)).to(self.device)
         return each_in_blocks(self.model.encoder, wave, self._context, Fraction(1, self._hop))
+
+
+class StableAudio(ConvolutionalAutoencoder):
+    """The variational autoencoder of Stable Audio Open, 44.1 kHz: 64 values per 2,048 stereo samples (21.5 Hz).
+
+    Channels are coded in pairs; latents are the mean of the posterior. The published repository is gated: accept its licence
+    on the hub and set a token before the first download. Parameters are those of the base class.
+
+    References
+    ----------
+    Evans, Parker, Carr, Zukowski, Taylor and Pons, "Stable Audio Open", ICASSP 2025.
+    """
+
+    name, published, pairs = "stable-audio", STABLE_AUDIO, True
+    library, model_class, width = "diffusers", "AutoencoderOobleck", "decoder_input_channels"
 
 
 def reach(strides: Sequence[int]) -> int:

@@ -108,10 +108,12 @@ def needs_download(name: str) -> bool:
 
 
 def _listed(name: str) -> tuple[Entry | None, str]:
-    """Entry of a name in the table, if any, and the variant."""
+    """Entry of a name in the table, if any, and the variant, by default the preferred or the first one."""
     base, _, variant = name.partition(":")
     entry = SYSTEMS.get(base)
-    return entry, variant or (entry.default if entry else "")
+    if entry and not variant:
+        variant = entry.preferred or next(iter((*entry.variants, *entry.shown)), "")
+    return entry, variant
 
 
 def _resolve(name: str, *, has_checkpoint: bool) -> tuple[Any, dict[str, Any], dict[str, str] | None]:
@@ -120,19 +122,17 @@ def _resolve(name: str, *, has_checkpoint: bool) -> tuple[Any, dict[str, Any], d
         path, _, attribute = name.rpartition(":")
         cls, sources = import_class(Path(path), attribute)
         return cls, {}, sources
-    base, _, variant = name.partition(":")
-    entry = SYSTEMS.get(base)
+    entry, variant = _listed(name)
     if entry is None:
         return _from_entry_point(name)
-    # A user's checkpoint replaces the default variant.
-    variant = variant or ("" if has_checkpoint and not entry.variants else entry.default)
-    options = dict(entry.options)
-    if variant in entry.variants:
-        options.update(entry.variants[variant])
-    elif variant and entry.variant_option:
+    base, _, given = name.partition(":")
+    if has_checkpoint and not given and not entry.variants:
+        variant = ""  # a user's checkpoint replaces the default variant
+    options = {**entry.options, **entry.variants.get(variant, {})}
+    if variant and variant not in entry.variants:
+        if not entry.variant_option:
+            raise ValueError(f"{base} has the variants {', '.join(entry.variants) or 'none'}, got {variant!r}")
         options[entry.variant_option] = variant
-    elif variant:
-        raise ValueError(f"{base} has the variants {', '.join(entry.variants) or 'none'}, got {variant!r}")
     module, _, cls = entry.place.partition(":")
     return getattr(importlib.import_module(f"m2l_bench.{module}"), options.pop("class", cls)), options, None
 

@@ -74,8 +74,8 @@ class Clap:
         self.model = model.eval().requires_grad_(False).to(self.device)
         self.dim = int(model.config.projection_dim)
         self.extractor = ClapFeatureExtractor.from_pretrained(source, truncation="rand_trunc", local_files_only=True)
-        if (self.extractor.sampling_rate, self.extractor.nb_max_samples) != (self.sample_rate, self.window):
-            got = (self.extractor.sampling_rate, self.extractor.nb_max_samples)
+        got = (self.extractor.sampling_rate, self.extractor.nb_max_samples)
+        if got != (self.sample_rate, self.window):
             raise ValueError(f"{source}: must take 480000 samples at 48000 Hz, got {got[1]} at {got[0]} Hz")
         self.fingerprint = fingerprint(name, framing.settings(self), checkpoint_sha256=_weights_sha256(self.model))
 

@@ -18,10 +18,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 from itertools import pairwise
 from math import prod
-from operator import add
 from typing import NamedTuple, cast
 
 import torch
@@ -236,7 +234,7 @@ class _ResidualQuantizer(nn.Module):
 
 
 def _total(parts: Sequence[Tensor]) -> Tensor:
-    return reduce(add, parts)  # in the codebooks' order: sums of floats depend on it
+    return sum(parts[1:], start=parts[0])  # in the codebooks' order: sums of floats depend on it
 
 
 class DacLoss(FamilyLoss):
