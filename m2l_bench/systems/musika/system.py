@@ -125,12 +125,9 @@ class Musika(PublishedSystem):
             nothing = torch.zeros(1, (FRAMES_PER_LATENT + OVERLAP - 1) * self._hop, device=self.device)
             silence = self._encode_block(log_spectrogram(nothing, self._hop))  # (1, dim, 1)
             x = torch.cat([x, silence.expand(streams, -1, missing)], -1)
-        for index, (decoder, length) in enumerate(
-            ((self.latent_decoder, LATENTS_PER_WINDOW), (self.decoder, FRAMES_PER_WINDOW))
-        ):
-            noise = self._noise(index, windows, streams)
-            x = by_windows(partial(decoder, noise=noise), x, length)
-        return waveform(*x.chunk(2, 1))
+        frames = by_windows(partial(self.latent_decoder, noise=self._noise(0, windows, streams)), x, LATENTS_PER_WINDOW)
+        heads = by_windows(partial(self.decoder, noise=self._noise(1, windows, streams)), frames, FRAMES_PER_WINDOW)
+        return waveform(*heads.chunk(2, 1))
 
     def _noise(self, decoder: int, windows: range, streams: int) -> Noise:
         def draw(layer: int, length: int) -> Tensor:
