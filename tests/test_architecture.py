@@ -107,7 +107,7 @@ def test_the_graph_sees_what_is_there() -> None:
 
 def test_module_names_say_one_thing() -> None:
     """A name may stand twice where the modules have one role in two packages."""
-    one_role = {"__main__", "network", "system", "spectrum", "base", "dac", "musika", "mousai", "recipe", "tables"}
+    one_role = {"__main__", "network", "system", "base", "dac", "musika", "mousai", "recipe", "tables"}
     names = [name.rpartition(".")[2] for name, path in MODULES.items() if path.name != "__init__.py"]
     twice = {name for name in names if names.count(name) > 1} - one_role
     assert not twice

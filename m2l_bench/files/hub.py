@@ -73,18 +73,7 @@ def refuse_offline(source: HubFile) -> None:
 def fetch(source: HubFile) -> Path:
     """Find a file in huggingface_hub's cache, downloaded if need be, equal to what was first downloaded.
 
-    Parameters
-    ----------
-    source : HubFile
-
-    Returns
-    -------
-    Path
-
-    Raises
-    ------
-    CheckpointError
-        If it is neither cached nor reachable, arrived damaged, or has changed since the first download.
+    CheckpointError if it is neither cached nor reachable, arrived damaged, or has changed since the first download.
     """
     name = f"{source.repo}/{source.file}"
     known = _trusted().get(name, {})
@@ -138,9 +127,7 @@ def _record() -> Path:
 def _trusted() -> dict[str, dict[str, str]]:
     try:
         entries = parse_json(_record().read_text(encoding="utf-8"))
-        if not all(
-            isinstance(entry["sha256"], str) and isinstance(entry["revision"], str) for entry in entries.values()
-        ):
+        if not all(isinstance(entry[key], str) for entry in entries.values() for key in ("sha256", "revision")):
             raise TypeError("entries must have a revision and a sha256")
         return entries
     except FileNotFoundError:

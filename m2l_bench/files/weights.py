@@ -34,11 +34,6 @@ def read_weights(path: Path, *, allow: Sequence[Any] = (), mmap: bool = False) -
     mmap : bool
         Map the tensors instead of reading them; files of torch >= 1.6 only.
 
-    Returns
-    -------
-    object
-        The saved object; of a checkpoint, a dictionary.
-
     Raises
     ------
     CheckpointError
@@ -67,19 +62,8 @@ def tensors_of(path: Path, content: Any) -> dict[str, Tensor]:
     return content
 
 
-def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors file; CheckpointError names the file where it is none."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: must be a readable safetensors file ({error})") from error
-
-
-def read_with_metadata(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors of a safetensors file, half precision widened to float32, and its metadata; errors as `read_safetensors`."""
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read the tensors of a safetensors file, as float32, and its metadata; CheckpointError where it is none."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -99,12 +83,7 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
 
 
 def check_pickle(path: Path) -> None:
-    """Refuse a file of ``torch.save`` that may ask for unbounded memory; nothing in it is run.
-
-    Raises
-    ------
-    CheckpointError
-    """
+    """Refuse a file of ``torch.save`` that may ask for unbounded memory, by CheckpointError; nothing in it is run."""
     try:
         with path.open("rb") as file, memory_map.mmap(file.fileno(), 0, access=memory_map.ACCESS_READ) as content:
             # The restricted reader takes names of callables only in this form.

@@ -28,7 +28,7 @@ from torch import Tensor
 from m2l_bench.files.disk import sha256, write_atomic
 from m2l_bench.files.hub import CheckpointError, HubFile, fetch
 from m2l_bench.files.untrusted import parse_json
-from m2l_bench.files.weights import read_weights, read_with_metadata, tensors_of
+from m2l_bench.files.weights import read_safetensors, read_weights, tensors_of
 from m2l_bench.music2latent.config import PUBLISHED, Config
 from m2l_bench.music2latent.keys import from_published
 from m2l_bench.music2latent.network import Music2LatentNetwork
@@ -169,7 +169,7 @@ def _load_path(path: Path, name: str) -> Checkpoint:
 
 def _read_safetensors(path: Path) -> tuple[Config, dict[str, Tensor]]:
     beside = path.with_suffix(".json")
-    state, metadata = read_with_metadata(path)
+    state, metadata = read_safetensors(path)
     text = metadata.get("config")
     if text is None and not beside.is_file():
         raise CheckpointError(

@@ -35,10 +35,8 @@ def reconstruct(
 
     Raises
     ------
-    AudioError
-        If the shapes differ or the estimate is not finite.
-    TypeError
-        If the system cannot reconstruct.
+    AudioError, TypeError
+        If the shapes differ or the estimate is not finite; if the system cannot reconstruct.
     """
     channels, n_samples = reference.shape
     kbps = None
@@ -87,10 +85,8 @@ def encode(system: System, audio: np.ndarray, rate: int) -> tuple[np.ndarray, fl
 
     Raises
     ------
-    AudioError
-        If the latents have another shape or are not finite.
-    TypeError
-        If the system has no latents.
+    AudioError, TypeError
+        If the latents have another shape or are not finite; if the system has none.
     """
     if not isinstance(system, Encoder):
         raise TypeError(f"{system.name} has no encode(): it cannot be probed")

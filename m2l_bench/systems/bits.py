@@ -25,13 +25,7 @@ def pack(values: np.ndarray, bits: int) -> bytes:
 
 
 def unpack(data: bytes, bits: int, count: int) -> np.ndarray:
-    """Read ``count`` values back. (count,) int64.
-
-    Raises
-    ------
-    ValueError
-        Where the data is not as long as that many values make it.
-    """
+    """Read ``count`` values back, (count,) int64; ValueError where the data is not as long as that many values make it."""
     expected = -(-bits * count // 8)
     if len(data) != expected:
         raise ValueError(f"data must hold {count} values of {bits} bits in {expected} bytes, got {len(data)} bytes")

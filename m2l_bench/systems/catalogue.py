@@ -21,8 +21,8 @@ class Entry:
         Variant -> constructor options (and ``"class"``, where it is another class of the module).
     variant_option : str
         Constructor option that takes any other variant, such as a bit rate or a checkpoint; empty where none does.
-    default : str
-        Variant of the bare name.
+    preferred : str
+        Variant of the bare name, where it is not the first.
     options : mapping
         Constructor options common to all variants.
     audio, latents, parameters : str
@@ -43,7 +43,7 @@ class Entry:
     summary: str
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     variant_option: str = ""
-    default: str = ""
+    preferred: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     audio: str = "any"
     latents: str = "-"
@@ -63,7 +63,6 @@ def _family(name: str, summary: str, parameters: str, *, original: str, trained:
         summary=summary,
         options={"family": name},
         variants={"small": {}},
-        default="small",
         audio="44.1 kHz, per channel",
         latents="10.77 Hz x 64, 64x",
         parameters=parameters,
@@ -90,7 +89,7 @@ SYSTEMS: dict[str, Entry] = {
         options={"family": "opus"},
         summary="Opus through libsndfile, at a nominal bit rate of all channels together",
         variant_option="variant",
-        default="64k",
+        preferred="64k",
         shown=("12k", "16k", "24k", "32k", "64k", "128k"),
         licence="BSD-3-Clause",
         audio="48 kHz",
@@ -101,7 +100,7 @@ SYSTEMS: dict[str, Entry] = {
         options={"family": "vorbis"},
         summary="Ogg Vorbis through libsndfile, at an encoder quality",
         variant_option="variant",
-        default="q4",
+        preferred="q4",
         shown=("q0", "q4", "q8"),
         licence="BSD-3-Clause",
         audio="44.1 kHz",
@@ -112,7 +111,7 @@ SYSTEMS: dict[str, Entry] = {
         options={"family": "mp3"},
         summary="MP3 (LAME) through libsndfile, constant bit rate",
         variant_option="variant",
-        default="128k",
+        preferred="128k",
         shown=("48k", "64k", "128k", "256k"),
         licence="LGPL-2.1",
         bit_rate="measured",
@@ -133,7 +132,6 @@ SYSTEMS: dict[str, Entry] = {
         place="systems.features:RandomInit",
         summary="Music2Latent with random weights: latents of the untrained architecture",
         variants={"published": {}, "small": {"config": "small"}},
-        default="published",
         audio="44.1 kHz, mono",
         latents="10.77 Hz x 64",
     ),
@@ -141,7 +139,6 @@ SYSTEMS: dict[str, Entry] = {
         place="systems.features:RandomInit",
         summary="Music2Latent with random weights: features before the bottleneck",
         variants={"published": {}, "small": {"config": "small"}},
-        default="published",
         options={"layer": "features"},
         audio="44.1 kHz, mono",
         latents="10.77 Hz x 8192; small: x 1024",
@@ -163,7 +160,6 @@ SYSTEMS: dict[str, Entry] = {
         summary="consistency autoencoder, 64x (Pasini et al., 2024): the published weights, or the small"
         " one of this package; any other variant is a checkpoint's path",
         variant_option="variant",
-        default="small",
         shown=("small", "published"),
         download=("published",),
         licence="MIT / small MIT, published CC BY-NC 4.0",
@@ -179,7 +175,6 @@ SYSTEMS: dict[str, Entry] = {
         place="systems.features:Music2LatentFeatures",
         summary="Music2Latent's encoder before its bottleneck: the wide features for probing",
         variant_option="variant",
-        default="small",
         shown=("small", "published"),
         download=("published",),
         audio="44.1 kHz, per channel",
@@ -217,7 +212,6 @@ SYSTEMS: dict[str, Entry] = {
         place="systems.dac:Dac",
         summary="Descript Audio Codec, 44.1 kHz (Kumar et al., 2023), all codebooks, 3 of them, or before quantisation",
         variants={"44khz": {}, "44khz-3": {"codebooks": 3}, "44khz-continuous": {"class": "ContinuousDac"}},
-        default="44khz",
         download=("44khz", "44khz-3", "44khz-continuous"),
         licence="MIT / MIT",
         audio="44.1 kHz, per channel",
@@ -237,7 +231,6 @@ SYSTEMS: dict[str, Entry] = {
             "48khz-24k": {"variant": "48khz", "bandwidth": 24.0},
             "48khz-continuous": {"class": "ContinuousEncodec", "variant": "48khz"},
         },
-        default="24khz",
         download=("24khz", "24khz-3k", "24khz-24k", "24khz-continuous", "48khz", "48khz-24k", "48khz-continuous"),
         licence="MIT / CC BY-NC 4.0",
         bit_rate="6, 3 or 24",
@@ -258,7 +251,6 @@ SYSTEMS: dict[str, Entry] = {
         place="systems.codicodec:CoDiCodec",
         summary="CoDiCodec (Pasini et al., 2025): continuous latents or tokens, stereo pairs; needs the extra codicodec",
         variants={"continuous": {}, "tokens": {"class": "TokenCoDiCodec"}},
-        default="continuous",
         download=("continuous", "tokens"),
         licence="CC BY-NC 4.0 / CC BY-NC 4.0",
         audio="44.1 kHz, stereo",
@@ -270,7 +262,6 @@ SYSTEMS: dict[str, Entry] = {
         place="systems.lin_cae:LinCae",
         summary="Lin-CAE (Torres et al., 2025), and m2l, Music2Latent retrained by the same authors; needs the extra lin-cae",
         variants={name: {"variant": name} for name in ("lin-cae", "lin-cae-2", "m2l")},
-        default="lin-cae",
         download=("lin-cae", "lin-cae-2", "m2l"),
         licence="Apache-2.0 / not stated apart",
         audio="44.1 kHz, per channel",
@@ -286,7 +277,7 @@ SYSTEMS: dict[str, Entry] = {
         parameters="58.19",
     ),
     "stable-audio": Entry(
-        place="systems.stable_audio:StableAudio",
+        place="systems.pretrained:StableAudio",
         summary="variational autoencoder of Stable Audio Open, 64x (Evans et al., 2024); gated: log in to the hub first",
         download=("",),
         licence="Apache-2.0 / Stability AI Community",

@@ -17,6 +17,7 @@ Pasini, Lattner, Fazekas, "CoDiCodec: Unifying Continuous and Discrete Compresse
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import torch
@@ -25,9 +26,9 @@ from torch import Tensor
 from m2l_bench.audio import fit_length
 from m2l_bench.systems import bits, framing
 from m2l_bench.systems.packages import EncoderDecoderSystem
-from m2l_bench.systems.repository import Checkpoint, Device, Repository
+from m2l_bench.systems.repository import Checkpoint, Device, hub_files
 
-PUBLISHED = Repository("SonyCSLParis/codicodec", ("codicodec.pt",), "about 600 MB, CC BY-NC 4.0")
+PUBLISHED = hub_files("SonyCSLParis/codicodec", ("codicodec.pt",), "about 600 MB, CC BY-NC 4.0")
 SAMPLE_RATE = 44100  # of the paper; the package itself takes 48 kHz as well
 LATENT_DIM = 64
 # At its published size decoding takes about 0.3 GB a chunk.
@@ -53,6 +54,7 @@ class CoDiCodec(EncoderDecoderSystem):
         super().__init__(num_steps=num_steps, checkpoint=checkpoint, device=device, seed=seed)
         settings = self.package.hparams
         self.codec.bottleneck_channels = self.model.fsq.num_dimensions
+        self._bits = int(self.model.fsq.codebook_size - 1).bit_length()
         self._hop: int = settings.hop
         self._chunk: int = settings.hop * settings.spec_length
         self._vectors: int = self.model.latents.shape[1]
@@ -66,30 +68,27 @@ class CoDiCodec(EncoderDecoderSystem):
 
     def decode(self, latents: np.ndarray, n_samples: int) -> np.ndarray:
         """(pairs, 64, frames) -> (2 * pairs, n_samples), in [-1, 1]; zeros after the end of the latents."""
-        pairs = self._as_chunks(latents)
-        return fit_length(np.concatenate([self._decode(pair) for pair in pairs]), n_samples)
+        return self._waves(self._as_chunks(latents), n_samples)
 
     def _encode(self, audio: np.ndarray, *, discrete: bool) -> Tensor:
         """(channels, samples) -> (pairs, chunks, 8, 64), or tokens (pairs, chunks, 128)."""
         pairs = framing.to_pairs(framing.as_audio(audio))
         chunks = self._chunks(pairs.shape[-1])
         padded = framing.slice_with_zeros(pairs, -self._hop, chunks * self._chunk)
+        encode = partial(self.codec.encode, discrete=discrete, desired_channels=LATENT_DIM)
+        block = _CHUNKS_AT_ONCE * self._chunk
+        starts = range(0, chunks * self._chunk, block)
         self.set_precision()
         return torch.stack(
             [
-                torch.cat(
-                    [
-                        self.codec.encode(
-                            pair[:, first * self._chunk : (first + _CHUNKS_AT_ONCE) * self._chunk + self._hop],
-                            discrete=discrete,
-                            desired_channels=LATENT_DIM,
-                        )
-                        for first in range(0, chunks, _CHUNKS_AT_ONCE)
-                    ]
-                )
+                torch.cat([encode(pair[:, start : start + block + self._hop]) for start in starts])
                 for pair in torch.from_numpy(padded)
             ]
         )
+
+    def _waves(self, pairs: Tensor, n_samples: int) -> np.ndarray:
+        """Chunks (pairs, chunks, 8, 64) or tokens (pairs, chunks, 128) -> (2 * pairs, n_samples)."""
+        return fit_length(np.concatenate([self._decode(pair) for pair in pairs]), n_samples)
 
     def _decode(self, chunks: Tensor) -> np.ndarray:
         """Chunks of one pair, (chunks, 8, 64) or tokens (chunks, 128) -> (2, samples) without the hop that fades in."""
@@ -138,7 +137,7 @@ class TokenCoDiCodec(CoDiCodec):
     def decode(self, latents: np.ndarray, n_samples: int) -> np.ndarray:
         """(pairs, 64, frames) -> (2 * pairs, n_samples)."""
         codes = self.codec.dim2latents(self._as_chunks(latents))
-        return self._of_tokens(self.model.fsq.codes_to_indexes(codes), n_samples)
+        return self._waves(self.model.fsq.codes_to_indexes(codes), n_samples)
 
     def compress(self, audio: np.ndarray) -> bytes:
         """(channels, samples) -> tokens, pair by pair."""
@@ -149,12 +148,5 @@ class TokenCoDiCodec(CoDiCodec):
         pairs = -(-channels // 2)
         shape = (pairs, self._chunks(n_samples), self._vectors)
         tokens = bits.unpack(data, self._bits, int(np.prod(shape))).reshape(shape)
-        wave = self._of_tokens(torch.from_numpy(tokens).to(self.device), n_samples)
+        wave = self._waves(torch.from_numpy(tokens).to(self.device), n_samples)
         return self.as_given(wave, channels)
-
-    def _of_tokens(self, tokens: Tensor, n_samples: int) -> np.ndarray:
-        return fit_length(np.concatenate([self._decode(pair) for pair in tokens]), n_samples)
-
-    @property
-    def _bits(self) -> int:
-        return int(self.model.fsq.codebook_size - 1).bit_length()

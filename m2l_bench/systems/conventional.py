@@ -83,25 +83,13 @@ def _lowpass_taps(pass_edge: float, stop_edge: float, rate: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Format:
-    """A lossy codec of libsndfile.
-
-    Attributes
-    ----------
-    container, subtype : str
-        libsndfile's names.
-    variants : dict of str to float
-        Registry variant -> setting.
-    described : str
-        The variants, in words.
-    level : callable
-        (setting, channels) -> libsndfile's compression level, clipped to [0, 1].
-    """
+    """A lossy codec under libsndfile's names."""
 
     container: str
     subtype: str
-    variants: dict[str, float]
-    described: str
-    level: Callable[[float, int], float]
+    variants: dict[str, float]  # registry variant -> setting
+    described: str  # the variants, in words
+    level: Callable[[float, int], float]  # (setting, channels) -> compression level, then clipped to [0, 1]
     sample_rate: int = 44100
     bitrate_mode: str | None = None
 
@@ -157,17 +145,15 @@ class LossyCodec:
         if channels > _MAX_CHANNELS:
             raise AudioError(f"{self.family} codes at most {_MAX_CHANNELS} channels, got {channels}")
         buffer = io.BytesIO()
-        with soundfile.SoundFile(
+        soundfile.write(
             buffer,
-            "w",
-            samplerate=self.format.sample_rate,
-            channels=channels,
+            fit_length(np.asarray(audio, np.float32), max(n_samples, _SHORTEST)).T,
+            self.format.sample_rate,
             format=self.format.container,
             subtype=self.format.subtype,
             compression_level=min(1.0, max(0.0, self.format.level(self.setting, channels))),
             bitrate_mode=self.format.bitrate_mode,
-        ) as file:
-            file.write(fit_length(np.asarray(audio, np.float32), max(n_samples, _SHORTEST)).T)
+        )
         return buffer.getvalue()
 
     def decompress(self, data: bytes, channels: int, n_samples: int) -> np.ndarray:

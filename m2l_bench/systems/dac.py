@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from m2l_bench.systems import bits, pretrained
-from m2l_bench.systems.repository import Checkpoint, Device, Repository
+from m2l_bench.systems.repository import Checkpoint, Device, hub_files
 
-PUBLISHED = Repository("descript/dac_44khz", ("config.json", "model.safetensors"), "307 MB, MIT")
+PUBLISHED = hub_files("descript/dac_44khz", ("config.json", "model.safetensors"), "307 MB, MIT")
 
 
 class ContinuousDac(pretrained.ConvolutionalAutoencoder):

@@ -22,10 +22,10 @@ from torch import Tensor
 
 from m2l_bench.audio import fit_length
 from m2l_bench.systems import bits, pretrained
-from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, Repository
+from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, hub_files
 
 PUBLISHED = {
-    variant: Repository(
+    variant: hub_files(
         f"facebook/encodec_{variant}", ("config.json", "model.safetensors"), "60 to 90 MB, weights CC BY-NC 4.0"
     )
     for variant in ("24khz", "48khz")
@@ -154,7 +154,8 @@ class Encodec(ContinuousEncodec):
         pieces = [self._quantise(wave) for wave in self._pieces(audio)]
         gains = np.stack([gain.cpu().numpy() for _, gain in pieces]).astype("<f4")
         codes = np.concatenate([codes.cpu().numpy().reshape(-1) for codes, _ in pieces])
-        return (gains.tobytes() if self.model.config.normalize else b"") + bits.pack(codes, self._code_bits)
+        packed = bits.pack(codes, self.model.config.codebook_nbits)
+        return gains.tobytes() + packed if self.model.config.normalize else packed
 
     @torch.inference_mode()
     def decompress(self, data: bytes, channels: int, n_samples: int) -> np.ndarray:
@@ -166,7 +167,7 @@ class Encodec(ContinuousEncodec):
         shapes = [(count, streams, -(-piece.shape[-1] // self._hop)) for piece in pieces]
         ends = np.cumsum([np.prod(shape) for shape in shapes])
         head = 4 * streams * len(pieces) if self.model.config.normalize else 0
-        codes = bits.unpack(data[head:], self._code_bits, int(ends[-1]))
+        codes = bits.unpack(data[head:], self.model.config.codebook_nbits, int(ends[-1]))
         gains = np.ones((len(pieces), streams, 1, 1), np.float32)
         if head:
             gains = np.frombuffer(data[:head], "<f4").reshape(gains.shape).copy()
@@ -178,10 +179,6 @@ class Encodec(ContinuousEncodec):
         ]
         return self.as_given(self.decode(torch.cat(latents, -1).cpu().numpy(), n_samples), channels)
 
-    @property
-    def _code_bits(self) -> int:
-        return self.model.config.codebook_nbits
-
     def _quantise(self, wave: Tensor) -> tuple[Tensor, Tensor]:
         """Codes (codebooks, streams, frames) and gains (streams, 1, 1)."""
         z, gain = self._encode(wave)
@@ -192,18 +189,9 @@ class Encodec(ContinuousEncodec):
 
 
 def overlap_add(waves: list[Tensor], step: int) -> Tensor:
-    """Join segments that start ``step`` samples apart, each weighted by a triangle of the first one's length.
+    """Join segments (streams, channels, samples) that start ``step`` samples apart; the last may be shorter.
 
-    Parameters
-    ----------
-    waves : list of Tensor
-        Each (streams, channels, samples); the last may be shorter.
-    step : int
-
-    Returns
-    -------
-    Tensor
-        Shape (streams, channels, step * (len(waves) - 1) + length of the last).
+    Each is weighted by a triangle of the first one's length.
     """
     size = waves[0].shape[-1]
     places = torch.arange(1, size + 1, device=waves[0].device)

@@ -204,8 +204,7 @@ class RandomInit:
             return torch.from_numpy(slice_with_zeros(mono, begin, end))
 
         with torch.inference_mode():
-            stretches = list(self._engine.analyse(read, mono.shape[-1], self._compute))
-        return torch.cat(stretches, -1).cpu().numpy()
+            return torch.cat(list(self._engine.analyse(read, mono.shape[-1], self._compute)), -1).cpu().numpy()
 
 
 def _mono(audio: np.ndarray, *, shortest: int = 1) -> np.ndarray:

@@ -24,22 +24,10 @@ class DoneError(Exception):
 
 
 def file_encoder(system: System) -> Callable[[Path, Path], None]:
-    """Make a function that encodes one audio file to a file of latents.
+    """Make a function that encodes one audio file to a file of latents; ValueError if the system has none.
 
-    Parameters
-    ----------
-    system : System
-
-    Returns
-    -------
-    callable
-        Takes the audio's path and the path to write. It raises ValueError if the audio cannot be read or the target exists,
-        and DoneError if the target was written by the same system from the same audio.
-
-    Raises
-    ------
-    ValueError
-        If the system has no latents.
+    It takes the audio's path and the path to write, and raises ValueError if the audio cannot be read or the target exists,
+    and DoneError if the target was written by the same system from the same audio.
     """
     if not isinstance(system, Encoder):
         raise ValueError(f"{system.name}: must have latents to encode to, got a system that only reconstructs")
@@ -81,24 +69,11 @@ def _made_from(path: Path) -> tuple[str | None, str | None]:
 
 
 def file_decoder(system: System, *, skip_existing: bool = False) -> Callable[[Path, Path], None]:
-    """Make a function that decodes one file of latents to audio of the original's rate and length.
+    """Make a function that decodes a file of latents to audio of the original's rate and length; ValueError without a decoder.
 
-    Parameters
-    ----------
-    system : System
-    skip_existing : bool
-        Raise DoneError instead of ValueError if the target exists; its content is not checked.
-
-    Returns
-    -------
-    callable
-        Takes the latents' path and the path to write. It raises ValueError if the file was not written by
-        :func:`file_encoder`, if another system encoded it, or if the target exists.
-
-    Raises
-    ------
-    ValueError
-        If the system has no decoder.
+    It takes the latents' path and the path to write, and raises ValueError if the file was not written by
+    :func:`file_encoder`, if another system encoded it, or if the target exists (with `skip_existing` DoneError then; the
+    target's content is not checked).
     """
     if not isinstance(system, Autoencoder):
         raise ValueError(f"{system.name}: must have a decoder, got a system without one")

@@ -46,22 +46,9 @@ class ReconstructionFolder:
         return fingerprint("folder", hashes | listing.skipped)
 
     def find(self, stem: str) -> tuple[np.ndarray, int]:
-        """Load the reconstruction of one reference.
+        """Load the reconstruction of one reference: see :class:`~m2l_bench.systems.base.ReadyMade`.
 
-        Parameters
-        ----------
-        stem : str
-            Relative path without suffix, such as ``"album/01"``.
-
-        Returns
-        -------
-        audio : np.ndarray, float32, (channels, samples)
-        sample_rate : int
-
-        Raises
-        ------
-        AudioError
-            If there is none, more than one, or it cannot be read.
+        AudioError if there is none, more than one, or it cannot be read.
         """
         place = self.directory / stem
         paths = self._listed(place.parent).get(place.name, [])

@@ -17,18 +17,13 @@ import torch
 from torch import Tensor
 
 from m2l_bench.audio import fit_length
+from m2l_bench.music2latent.windows import join, plan
 
 _NOISE_BLOCK = 4096  # samples drawn at once
 
 
 def as_audio(audio: np.ndarray) -> np.ndarray:
-    """Check audio and return it as contiguous float32 (channels, samples).
-
-    Raises
-    ------
-    ValueError
-        If it has other than two dimensions, no channel, no sample, or a value that is not finite.
-    """
+    """Check audio and return it as contiguous float32 (channels, samples); ValueError if it is empty or not finite."""
     array = np.asarray(audio)
     if array.ndim != 2 or 0 in array.shape:
         raise ValueError(f"audio must be (channels >= 1, samples >= 1), got shape {array.shape}")
@@ -39,13 +34,7 @@ def as_audio(audio: np.ndarray) -> np.ndarray:
 
 
 def as_latents(latents: np.ndarray, dim: int) -> np.ndarray:
-    """Check latents and return them as contiguous float32 (streams, dim, frames).
-
-    Raises
-    ------
-    ValueError
-        If the shape is not (streams >= 1, dim, frames >= 1).
-    """
+    """Check latents and return them as contiguous float32 (streams, dim, frames); ValueError if they have another shape."""
     array = np.asarray(latents)
     if array.ndim != 3 or array.shape[1] != dim or 0 in array.shape:
         raise ValueError(f"latents must be (streams >= 1, {dim}, frames >= 1), got shape {array.shape}")
@@ -106,6 +95,13 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
+@torch.inference_mode()
+def each_row(function: Callable[[Tensor], Tensor], rows: np.ndarray, device: torch.device) -> Tensor:
+    """Apply a function to each item of a batch, (1, ...) -> (1, ...), and join the results, on the CPU."""
+    given = torch.from_numpy(np.ascontiguousarray(rows)).to(device)
+    return torch.cat([function(row) for row in given.split(1)]).cpu()
+
+
 def each_seeded(function: Callable[[Tensor], Tensor], x: Tensor, seed: int, device: torch.device) -> Tensor:
     """Apply a function to each item of a batch, (1, ...) -> (1, ...), from the same seed each time, and join the results."""
     rows = []
@@ -130,29 +126,30 @@ def from_pairs(pairs: np.ndarray, channels: int) -> np.ndarray:
     return flat
 
 
+def in_windows(function: Callable[[int, int], Tensor], frames: int, window: int, unit: int) -> Tensor:
+    """Compute in overlapping windows (:mod:`m2l_bench.music2latent.windows`) and join them: (..., frames * unit).
+
+    `function` takes the first latent frame of a window and the one after its last, and gives `unit` values for each frame.
+    """
+    layout = plan(frames, window)
+    pieces = (function(start, start + layout.length) for start in layout.starts)
+    return torch.cat(list(join(pieces, layout, unit)), -1)
+
+
 def in_blocks(
     function: Callable[[Tensor], Tensor], x: Tensor, *, block: int, context: int, scale: Fraction | int
 ) -> Tensor:
-    """Apply a network of finite context to a long input in blocks; the result equals that of one call.
+    """Apply a network of finite context to a long input, (..., time) -> (..., time * scale), in blocks, as in one call.
 
     Parameters
     ----------
     function : callable
         (..., n) -> (..., n * scale), every output depending on at most ``context`` inputs on either side of its place.
-    x : Tensor
-        Shape (..., time).
-    block : int
-        Inputs whose outputs are kept per piece.
-    context : int
-        Inputs that each piece has on either side in addition.
+    block, context : int
+        Inputs whose outputs are kept per piece, and those that each piece has on either side in addition.
     scale : Fraction or int
         Outputs per input; ``block`` and ``context`` times it are whole. The last outputs are kept as they come, so that
         a network may round a length that it does not divide.
-
-    Returns
-    -------
-    Tensor
-        Shape (..., time * scale).
     """
     length = x.shape[-1]
     if length <= block + context:

@@ -15,6 +15,7 @@ Torres, Moussallam, Meseguer-Brocal, "Learning Linearity in Audio Consistency Au
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,26 +26,21 @@ from torch import Tensor
 from m2l_bench.audio import fit_length
 from m2l_bench.files.hub import CheckpointError
 from m2l_bench.files.weights import fill, read_weights, tensors_of
-from m2l_bench.music2latent.windows import join, plan
 from m2l_bench.systems import framing
 from m2l_bench.systems.packages import load_package
-from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, Repository
+from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, hub_files
 
-_WEIGHTS = "autoencoder_inference_model_last.pth"
 _PARTS = ("frontend", "generator", "diffusion")  # each with its arguments in a YAML file
 _WINDOW = 128  # latents that the network sees at once: 11.9 s of the published models
-
-
-def _published(digest: str) -> Repository:
-    return Repository(
+_FILES = ("autoencoder_inference_model_last.pth", *(f"{part}_kwargs_last.yaml" for part in _PARTS))
+PUBLISHED = {
+    variant: hub_files(
         "BernardoTorres/linear_consistency_autoencoders",
-        (_WEIGHTS, *(f"{part}_kwargs_last.yaml" for part in _PARTS)),
+        [f"{digest}_weights/{file}" for file in _FILES],
         "about 230 MB, Apache-2.0 (the package's licence)",
-        subfolder=f"{digest}_weights",
     )
-
-
-PUBLISHED = {"lin-cae": _published("0a3afbec"), "lin-cae-2": _published("2f4c6d21"), "m2l": _published("1511f18a")}
+    for variant, digest in (("lin-cae", "0a3afbec"), ("lin-cae-2", "2f4c6d21"), ("m2l", "1511f18a"))
+}
 
 
 class LinCae(PublishedSystem):
@@ -118,11 +114,9 @@ class LinCae(PublishedSystem):
         self, function: Callable[[Tensor, int, int], Tensor], x: Tensor, frames: int, unit: int
     ) -> np.ndarray:
         """Apply `function` to each channel, window by window, and join; each channel gets the same noise."""
-        layout = plan(frames, _WINDOW)
 
         def whole(row: Tensor) -> Tensor:
-            pieces = (function(row, start, start + layout.length) for start in layout.starts)
-            return torch.cat(list(join(pieces, layout, unit)), -1)
+            return framing.in_windows(partial(function, row), frames, _WINDOW, unit)
 
         return framing.each_seeded(whole, x, self.seed, self.device).numpy()
 

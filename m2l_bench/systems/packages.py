@@ -17,33 +17,17 @@ from m2l_bench.audio import fit_length
 from m2l_bench.files.weights import fill
 from m2l_bench.music2latent.checkpoint import read_published
 from m2l_bench.systems import framing
-from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, Repository
+from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, hub_files
 
-MUSIC2LATENT = Repository("SonyCSLParis/music2latent", ("music2latent.pt",), "233 MB, CC BY-NC 4.0")
+MUSIC2LATENT = hub_files("SonyCSLParis/music2latent", ("music2latent.pt",), "233 MB, CC BY-NC 4.0")
 _announced: set[str] = set()
 
 
 def load_package(module: str, *, extra: str, licence: str) -> Any:
-    """Import a package, and print its licence to stderr the first time in a process; worker processes print nothing.
+    """Import a package by one of its modules, such as ``"codicodec.inference"``, which the `extra` of this package installs.
 
-    Parameters
-    ----------
-    module : str
-        Module of the package, such as ``"codicodec.inference"``.
-    extra : str
-        Extra of this package that installs it.
-    licence : str
-        Licence of its code.
-
-    Returns
-    -------
-    module
-        The package itself, with that module imported.
-
-    Raises
-    ------
-    ImportError
-        If it is not installed; the message says what to install.
+    Its licence is printed to stderr the first time in a process; worker processes print nothing. ImportError, which says what
+    to install, if it is not installed.
     """
     package = module.partition(".")[0]
     try:

@@ -22,8 +22,13 @@ from torch import Tensor
 
 from m2l_bench.audio import fit_length
 from m2l_bench.systems import framing
-from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem
+from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, hub_files
 
+STABLE_AUDIO = hub_files(
+    "stabilityai/stable-audio-open-1.0",
+    ("vae/config.json", "vae/diffusion_pytorch_model.safetensors"),
+    "625 MB, Stability AI Community License, gated: accept it on the hub and log in",
+)
 BLOCK_SAMPLES = 2**18  # long inputs go through in pieces of this size: 6 s
 BLOCK_FRAMES = 512  # the same of frames: 6 s at 86 Hz
 
@@ -31,12 +36,7 @@ BLOCK_FRAMES = 512  # the same of frames: 6 s at 86 Hz
 def load(library: str, model_class: str, folder: Path) -> Any:
     """Load ``library.model_class`` from a folder with ``config.json`` and safetensors, for inference.
 
-    Raises
-    ------
-    ImportError
-        If the library is not installed.
-    ValueError
-        If the folder lacks weights of the model, or holds one of another shape.
+    ImportError if the library is not installed, ValueError if weights of the model are missing or have another shape.
     """
     try:
         module = importlib.import_module(library)
@@ -68,7 +68,8 @@ def _without_progress_bar(library: str) -> Iterator[None]:
 class ConvolutionalAutoencoder(PublishedSystem):
     """An encoder and a decoder of DAC's layout, applied in blocks. Nothing is random here.
 
-    The audio is padded with zeros to whole frames. Parameters are those of the base class.
+    The audio is padded with zeros to whole frames; blocks have enough context that the result is the same. Parameters are
+    those of the base class.
 
     Attributes
     ----------
@@ -107,6 +108,21 @@ class ConvolutionalAutoencoder(PublishedSystem):
         return each_in_blocks(self.model.encoder, wave, self._context, Fraction(1, self._hop))
 
 
+class StableAudio(ConvolutionalAutoencoder):
+    """The variational autoencoder of Stable Audio Open, 44.1 kHz: 64 values per 2,048 stereo samples (21.5 Hz).
+
+    Channels are coded in pairs; latents are the mean of the posterior. The published repository is gated: accept its licence
+    on the hub and set a token before the first download. Parameters are those of the base class.
+
+    References
+    ----------
+    Evans, Parker, Carr, Zukowski, Taylor and Pons, "Stable Audio Open", ICASSP 2025.
+    """
+
+    name, published, pairs = "stable-audio", STABLE_AUDIO, True
+    library, model_class, width = "diffusers", "AutoencoderOobleck", "decoder_input_channels"
+
+
 def reach(strides: Sequence[int]) -> int:
     """Context of DAC's and Oobleck's encoders and decoders, in frames on either side.
 
@@ -130,17 +146,9 @@ def reach(strides: Sequence[int]) -> int:
 
 
 def each_in_blocks(function: Callable[[Tensor], Tensor], x: Tensor, context: int, scale: Fraction) -> Tensor:
-    """Apply an encoder or decoder to each item of a batch, long ones in blocks, so that memory stays flat.
+    """Apply an encoder or decoder to each item of `x`, (batch, channels, time), in blocks, so that memory stays flat.
 
-    Parameters
-    ----------
-    function : callable
-    x : Tensor
-        Shape (batch, channels, time).
-    context : int
-        The network's reach in frames.
-    scale : Fraction
-        Outputs per input: 1 / hop for an encoder, hop for a decoder.
+    `context` is the network's reach in frames, `scale` its outputs per input: 1 / hop for an encoder, hop for a decoder.
     """
     inputs_per_frame = scale.denominator
     hop = max(scale.numerator, scale.denominator)
@@ -154,20 +162,8 @@ def each_in_blocks(function: Callable[[Tensor], Tensor], x: Tensor, context: int
 
 
 def frames_in_blocks(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Quantise frames, or look their codes up, in blocks.
+    """Quantise frames, or look their codes up, in blocks: (batch, width, frames) -> (..., frames).
 
     A frame's distances to every code of a codebook, or what each codebook adds to it, take far more memory than the frame.
-
-    Parameters
-    ----------
-    function : callable
-        (batch, width, frames) -> (..., frames), each frame for itself.
-    x : Tensor
-        Latents or codes, shape (batch, width, frames).
-
-    Returns
-    -------
-    Tensor
-        As `function` gives for all frames at once.
     """
     return framing.in_blocks(function, x, block=BLOCK_FRAMES, context=0, scale=1)

@@ -11,10 +11,10 @@ import importlib
 import inspect
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from m2l_bench.systems.base import System
-from m2l_bench.systems.catalogue import SYSTEMS
+from m2l_bench.systems.catalogue import SYSTEMS, Entry
 from m2l_bench.systems.user_files import construct, import_class
 
 ENTRY_POINT_GROUP = "m2l_bench.systems"
@@ -61,12 +61,12 @@ def load(
     >>> load("opus:32k").sample_rate
     48000
     """
-    found = _resolve(name, has_checkpoint=checkpoint is not None)
-    clash = sorted(set(found.options) & set(options))
+    cls, fixed, sources = _resolve(name, has_checkpoint=checkpoint is not None)
+    clash = sorted(set(fixed) & set(options))
     if clash:
         raise ValueError(f"{name}: the variant already sets {', '.join(clash)}; leave it out")
-    given = {**found.options, **options}
-    parameters = inspect.signature(found.cls).parameters.values()
+    given = {**fixed, **options}
+    parameters = inspect.signature(cls).parameters.values()
     accepted = {p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
     if checkpoint is not None:
         given["checkpoint"] = checkpoint
@@ -77,14 +77,14 @@ def load(
         if wrong:
             takes = ", ".join(sorted(accepted)) or "none"
             raise ValueError(f"{name}: takes the options {takes}, {verb} {', '.join(sorted(wrong))}")
-    if found.sources is not None:
-        return construct(name, found.cls, given, seed=seed, sources=found.sources, takes_seed="seed" in accepted)
-    return found.cls(**given, seed=seed)
+    if sources is not None:
+        return construct(name, cls, given, seed=seed, sources=sources, takes_seed="seed" in accepted)
+    return cls(**given, seed=seed)
 
 
 def system_class(name: str) -> Any:
     """Class of a registry name, without loading anything; ValueError if there is none."""
-    return _resolve(name, has_checkpoint=False).cls
+    return _resolve(name, has_checkpoint=False)[0]
 
 
 def known_names() -> list[str]:
@@ -97,49 +97,47 @@ def known_names() -> list[str]:
 
 def caveat(name: str) -> str:
     """Note that is printed under every table with a system of this registry name; empty for most."""
-    base, _, variant = name.partition(":")
-    entry = SYSTEMS.get(base)
-    return entry.caveats.get(variant or entry.default, "") if entry else ""
+    entry, variant = _listed(name)
+    return entry.caveats.get(variant, "") if entry else ""
 
 
 def needs_download(name: str) -> bool:
     """Whether a registry name fetches weights when it is first loaded without a checkpoint."""
+    entry, variant = _listed(name)
+    return entry is not None and variant in entry.download
+
+
+def _listed(name: str) -> tuple[Entry | None, str]:
+    """Entry of a name in the table, if any, and the variant, by default the preferred or the first one."""
     base, _, variant = name.partition(":")
     entry = SYSTEMS.get(base)
-    return entry is not None and (variant or entry.default) in entry.download
+    if entry and not variant:
+        variant = entry.preferred or next(iter((*entry.variants, *entry.shown)), "")
+    return entry, variant
 
 
-class _Found(NamedTuple):
+def _resolve(name: str, *, has_checkpoint: bool) -> tuple[Any, dict[str, Any], dict[str, str] | None]:
     """A class, the options that its variant sets, and the sources of a user's class."""
-
-    cls: Any
-    options: dict[str, Any]
-    sources: dict[str, str] | None = None
-
-
-def _resolve(name: str, *, has_checkpoint: bool) -> _Found:
     if ".py:" in name:
         path, _, attribute = name.rpartition(":")
         cls, sources = import_class(Path(path), attribute)
-        return _Found(cls, {}, sources)
-    base, _, variant = name.partition(":")
-    entry = SYSTEMS.get(base)
+        return cls, {}, sources
+    entry, variant = _listed(name)
     if entry is None:
         return _from_entry_point(name)
-    # A user's checkpoint replaces the default variant.
-    variant = variant or ("" if has_checkpoint and not entry.variants else entry.default)
-    options = dict(entry.options)
-    if variant in entry.variants:
-        options.update(entry.variants[variant])
-    elif variant and entry.variant_option:
+    base, _, given = name.partition(":")
+    if has_checkpoint and not given and not entry.variants:
+        variant = ""  # a user's checkpoint replaces the default variant
+    options = {**entry.options, **entry.variants.get(variant, {})}
+    if variant and variant not in entry.variants:
+        if not entry.variant_option:
+            raise ValueError(f"{base} has the variants {', '.join(entry.variants) or 'none'}, got {variant!r}")
         options[entry.variant_option] = variant
-    elif variant:
-        raise ValueError(f"{base} has the variants {', '.join(entry.variants) or 'none'}, got {variant!r}")
     module, _, cls = entry.place.partition(":")
-    return _Found(getattr(importlib.import_module(f"m2l_bench.{module}"), options.pop("class", cls)), options)
+    return getattr(importlib.import_module(f"m2l_bench.{module}"), options.pop("class", cls)), options, None
 
 
-def _from_entry_point(name: str) -> _Found:
+def _from_entry_point(name: str) -> tuple[Any, dict[str, Any], dict[str, str]]:
     plugins = entry_points(group=ENTRY_POINT_GROUP)
     if name not in plugins.names:
         known = [*SYSTEMS, *sorted(plugins.names)]
@@ -152,4 +150,4 @@ def _from_entry_point(name: str) -> _Found:
     except Exception as error:  # a user's code may raise anything
         raise ValueError(f"{name}: importing {plugin.value} raised {type(error).__name__}: {error}") from error
     distribution = f"{plugin.dist.name} {plugin.dist.version}" if plugin.dist else "unknown"
-    return _Found(cls, {}, {"entry point": plugin.value, "distribution": distribution})
+    return cls, {}, {"entry point": plugin.value, "distribution": distribution}

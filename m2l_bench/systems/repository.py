@@ -1,17 +1,10 @@
-"""Checkpoints of several files, in the user's folder or on the hub, and the base class of the systems that load them.
-
-Conventions
------------
-Nothing is downloaded unless a system is loaded without a checkpoint of the user's own. The revision and the SHA-256 of
-the first download are recorded, and every later load must match them.
-"""
+"""Checkpoints of several files, in the user's folder or on the hub, and the base class of the systems that load them."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -28,32 +21,9 @@ Checkpoint: TypeAlias = str | Path | None
 Device: TypeAlias = str | torch.device | None
 
 
-@dataclass(frozen=True)
-class Repository:
-    """Published files of a system on the hub.
-
-    Attributes
-    ----------
-    repo : str
-    files : tuple of str
-    about : str
-        Size and licence, for the error message when they cannot be downloaded.
-    revision : str, optional
-        Commit that the authors' own loader names; the newest one otherwise.
-    subfolder : str
-        Folder of the repository that holds the files.
-    """
-
-    repo: str
-    files: tuple[str, ...]
-    about: str
-    revision: str | None = None
-    subfolder: str = ""
-
-    def file(self, name: str) -> HubFile:
-        """One of its files."""
-        inside = f"{self.subfolder}/{name}" if self.subfolder else name
-        return HubFile(self.repo, inside, self.about, self.revision)
+def hub_files(repo: str, files: Sequence[str], about: str, *, revision: str | None = None) -> tuple[HubFile, ...]:
+    """Files of one repository on the hub: see :class:`~m2l_bench.files.hub.HubFile`."""
+    return tuple(HubFile(repo, file, about, revision) for file in files)
 
 
 class PublishedSystem:
@@ -75,7 +45,8 @@ class PublishedSystem:
     Attributes
     ----------
     name : str
-    published : Repository
+    published : sequence of HubFile
+        Its files, all of one folder of one repository.
     options : mapping
         Options that change the numbers; they are part of the fingerprint. ``num_steps`` must be at least 1.
     pairs : bool
@@ -92,7 +63,7 @@ class PublishedSystem:
     """
 
     name: str
-    published: Repository
+    published: Sequence[HubFile]
     options: Mapping[str, Any] = {}
     pairs = False
     sample_rate: int
@@ -137,31 +108,20 @@ class PublishedSystem:
         return torch.from_numpy(framing.as_latents(latents, self.latent_dim)).to(self.device)
 
 
-def find(checkpoint: Checkpoint, repository: Repository) -> tuple[Path, ...]:
-    """Paths of a repository's files, in its order: in the user's own folder, or downloaded.
+def find(checkpoint: Checkpoint, published: Sequence[HubFile]) -> tuple[Path, ...]:
+    """Paths of a system's files: in the user's own folder (or the one file), or downloaded from one repository.
 
-    Parameters
-    ----------
-    checkpoint : path-like or None
-        As for :class:`PublishedSystem`.
-    repository : Repository
-
-    Raises
-    ------
-    CheckpointError
-        If the folder lacks a file, or if the hub's files cannot be downloaded or have changed.
+    CheckpointError if the folder lacks a file, or if the hub's files cannot be downloaded or have changed.
     """
     if checkpoint is None:
-        paths = tuple(fetch(repository.file(name)) for name in repository.files)
+        paths = tuple(map(fetch, published))
         if len({path.parent for path in paths}) > 1:
-            raise CheckpointError(f"checkpoint: {repository.repo} changed between two of its files; try again")
+            raise CheckpointError(f"checkpoint: {published[0].repo} changed between two of its files; try again")
         return paths
-    path = Path(checkpoint)
-    if len(repository.files) == 1 and path.is_file():
+    path, names = Path(checkpoint), [PurePosixPath(source.file).name for source in published]
+    if len(names) == 1 and path.is_file():
         return (path,)
-    missing = [name for name in repository.files if not (path / name).is_file()]
+    missing = [name for name in names if not (path / name).is_file()]
     if missing:
-        raise CheckpointError(
-            f"checkpoint must be a folder with {', '.join(repository.files)}; {path} lacks {', '.join(missing)}"
-        )
-    return tuple(path / name for name in repository.files)
+        raise CheckpointError(f"checkpoint must be a folder with {', '.join(names)}; {path} lacks {', '.join(missing)}")
+    return tuple(path / name for name in names)

@@ -30,9 +30,9 @@ from m2l_bench.files.untrusted import parse_json
 from m2l_bench.files.weights import read_weights, tensors_of
 from m2l_bench.systems import bits, framing
 from m2l_bench.systems.packages import load_package
-from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, Repository
+from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, hub_files
 
-PUBLISHED = Repository("hubertsiuzdak/snac_44khz", ("config.json", "pytorch_model.bin"), "218 MB, MIT")
+PUBLISHED = hub_files("hubertsiuzdak/snac_44khz", ("config.json", "pytorch_model.bin"), "218 MB, MIT")
 _UNITS_AT_ONCE = 16
 _CONTEXT = 2  # units to either side: convolutions reach less than one, attention into its own window only
 
@@ -59,6 +59,7 @@ class Snac(PublishedSystem):
         self._hop = int(self.model.hop_length)
         self._frames_a_unit = math.lcm(self.model.vq_strides[0], self.model.attn_window_size or 1)
         self.latent_rate = self.sample_rate / self._hop
+        self._bits = int(self.model.codebook_size - 1).bit_length()
 
     def encode(self, audio: np.ndarray) -> np.ndarray:
         """(channels, samples) -> quantised latents (channels, latent_dim, frames)."""
@@ -82,10 +83,6 @@ class Snac(PublishedSystem):
         values = torch.from_numpy(bits.unpack(data, self._bits, channels * sum(steps))).to(self.device)
         codes = [part.reshape(channels, -1) for part in values.split([channels * count for count in steps])]
         return self.decode(self._dequantise(codes).cpu().numpy(), n_samples)
-
-    @property
-    def _bits(self) -> int:
-        return int(self.model.codebook_size - 1).bit_length()
 
     @torch.inference_mode()
     def _codes(self, audio: np.ndarray) -> list[Tensor]:

@@ -28,24 +28,10 @@ from m2l_bench.systems.base import Codec, Encoder, ReadyMade, System
 
 
 def import_class(path: Path, attribute: str) -> tuple[Any, dict[str, str]]:
-    """Import a class from a Python file.
+    """Import a class from a Python file; ValueError if the file cannot be imported or has no such class.
 
-    Parameters
-    ----------
-    path : Path
-    attribute : str
-        Name of the class.
-
-    Returns
-    -------
-    type
-    dict of str to str
-        SHA-256 of the file, under ``""``, and of each local module, under its path relative to the file's folder.
-
-    Raises
-    ------
-    ValueError
-        If the file cannot be imported or has no such class.
+    Beside the class it gives the SHA-256 of the file, under ``""``, and of each local module, under its path relative to the
+    file's folder.
     """
     if not path.is_file():
         raise ValueError(f"{path}: must be a Python file that defines a system, got no such file")
@@ -69,32 +55,11 @@ def import_class(path: Path, attribute: str) -> tuple[Any, dict[str, str]]:
 def construct(
     name: str, cls: Any, given: Mapping[str, Any], *, seed: int, sources: Mapping[str, str], takes_seed: bool
 ) -> System:
-    """Construct a user's system and add the attributes that it does not define.
+    """Construct a user's system and add the attributes that it does not define: name, sample rate, seed and fingerprint.
 
-    Parameters
-    ----------
-    name : str
-        Its spelling, for error messages.
-    cls : type
-    given : mapping
-        Constructor options, the checkpoint among them.
-    seed : int
-    sources : mapping
-        Hashes or versions of its code: see :func:`import_class`.
-    takes_seed : bool
-        Whether its constructor has the option `seed`.
-
-    Returns
-    -------
-    System
-        An instance of `cls` with `name`, `sample_rate`, `seed` and `fingerprint`. The fingerprint covers `sources`, the
-        options (files are hashed by content, and so is a folder given as `checkpoint`), the seed, and the
-        class's own fingerprint where it has one.
-
-    Raises
-    ------
-    ValueError
-        If the constructor raises, or the instance cannot be evaluated.
+    The fingerprint covers `sources` (hashes or versions of the code), the options in `given` (files are hashed by content, and
+    so is a folder given as `checkpoint`), the seed, and the class's own fingerprint where it has one. ValueError, which names
+    the system's spelling `name`, if the constructor raises or the instance cannot be evaluated.
     """
     options = {key: _content(value, folders=key == "checkpoint") for key, value in given.items()}
     try:

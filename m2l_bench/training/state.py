@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from m2l_bench.files.disk import write_atomic
 from m2l_bench.files.hub import CheckpointError
 from m2l_bench.files.untrusted import parse_json
-from m2l_bench.files.weights import read_with_metadata
+from m2l_bench.files.weights import read_safetensors
 from m2l_bench.training.optimization import AveragedWeights
 
 _PREFIX = "step-"
@@ -99,7 +99,7 @@ def load_weights(path: Path, network: nn.Module) -> None:
         If it cannot be read, or does not hold exactly the network's tensors.
     """
     try:
-        network.load_state_dict(read_with_metadata(path)[0])
+        network.load_state_dict(read_safetensors(path)[0])
     except (CheckpointError, RuntimeError) as error:
         reason = str(error).strip().split("\n")[-1].strip()
         raise ValueError(f"{path}: must hold the weights of this network as safetensors ({reason})") from error

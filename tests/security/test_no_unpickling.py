@@ -18,14 +18,13 @@ import pytest
 import torch
 
 from m2l_bench.files.hub import CheckpointError
-from m2l_bench.files.weights import read_weights
+from m2l_bench.files.weights import read_weights, tensors_of
 from m2l_bench.music2latent.checkpoint import load_checkpoint
 from m2l_bench.results import read_rows
 from m2l_bench.suite.store import Store
 from m2l_bench.systems.encoders.clap import _folder
 from m2l_bench.systems.encoders.musicnn import Musicnn
 from m2l_bench.systems.encoders.vggish import Vggish
-from m2l_bench.systems.mousai.system import _read_published
 from m2l_bench.systems.musika.keras_weights import read_layers
 from m2l_bench.systems.pca import load_basis
 
@@ -129,7 +128,7 @@ READERS = {
     "model.pt": load_checkpoint,
     "model.ckpt": load_checkpoint,
     "model.safetensors": load_checkpoint,
-    "v2.bin": _read_published,
+    "v2.bin": lambda path: tensors_of(path, read_weights(path, mmap=True)),
     "weights.bin": lambda path: _folder(path.parent),
     "vggish.pth": Vggish,
     "vggish.safetensors": Vggish,

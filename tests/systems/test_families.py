@@ -91,7 +91,10 @@ def test_dac_styles_bit_rate_is_that_of_its_codes(tmp_path: Path) -> None:
     assert isinstance(system, BitstreamCodec)
     seconds = 4
     data = system.compress(_music(seconds * RATE))
-    assert 8 * len(data) / seconds == pytest.approx(system.network.config.bit_rate, rel=0.01)
+    config = system.network.config
+    frames_a_second = RATE / config.samples_per_latent
+    bit_rate = config.n_codebooks * config.bits_per_code * frames_a_second
+    assert 8 * len(data) / seconds == pytest.approx(bit_rate, rel=0.01)
 
 
 def test_a_checkpoint_must_be_of_the_family_and_whole(tmp_path: Path) -> None:

@@ -9,8 +9,7 @@ import recipes
 import torch
 from torch import Tensor
 
-from m2l_bench.systems.mousai.network import VERSIONS, Config
-from m2l_bench.systems.mousai.spectrum import mel_bands
+from m2l_bench.systems.mousai.network import VERSIONS, Config, mel_bands
 
 _SMALL = {"filters": 8, "features": 32, "encoder_channels": 16, "latent_dim": 4}
 CONFIGS: dict[str, Config] = {

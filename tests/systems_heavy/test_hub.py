@@ -56,7 +56,7 @@ class HubWithPinnedCommits(Hub):
     """The hub, where Moûsai's repositories stand at the commits that the authors' loader names."""
 
     def commit(self, repo: str) -> str:
-        pinned = {repository.repo: repository.revision for repository in mousai.PUBLISHED.values()}
+        pinned = {file.repo: file.revision for (file,) in mousai.PUBLISHED.values()}
         return pinned.get(repo) or super().commit(repo)
 
 

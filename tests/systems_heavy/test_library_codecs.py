@@ -16,7 +16,7 @@ from m2l_bench.systems import framing, pretrained
 from m2l_bench.systems.base import Autoencoder, BitstreamCodec
 from m2l_bench.systems.dac import ContinuousDac, Dac
 from m2l_bench.systems.encodec import ContinuousEncodec, Encodec
-from m2l_bench.systems.stable_audio import StableAudio
+from m2l_bench.systems.pretrained import StableAudio
 
 AWKWARD = 44101
 

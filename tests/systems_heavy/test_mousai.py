@@ -15,8 +15,7 @@ import torch
 from m2l_bench.systems import framing
 from m2l_bench.systems.base import Autoencoder
 from m2l_bench.systems.mousai import system
-from m2l_bench.systems.mousai.network import VERSIONS, Network
-from m2l_bench.systems.mousai.spectrum import mel_bands
+from m2l_bench.systems.mousai.network import VERSIONS, Network, mel_bands
 from m2l_bench.systems.mousai.state_dict import translate
 from m2l_bench.systems.mousai.system import Mousai
 

@@ -71,7 +71,7 @@ def test_each_side_learns_from_its_own_loss() -> None:
     adversarial.zero_grad()
 
     discriminators, network = torch.zeros(()), torch.zeros(())
-    for size, discriminator in zip(adversarial.sizes, adversarial.discriminators, strict=True):
+    for size, discriminator in zip(SIZES, adversarial.discriminators, strict=True):
         of_music, of_made = discriminator(compressed(music, size)), discriminator(compressed(estimate.detach(), size))
         discriminators = discriminators + sum(
             (1 - of_music[-1][i]).square().mean() + of_made[-1][i].square().mean() for i in (0, 1)
@@ -80,7 +80,7 @@ def test_each_side_learns_from_its_own_loss() -> None:
     for mine, expected in zip(adversarial.parameters(), together, strict=True):
         torch.testing.assert_close(mine.grad, expected, rtol=1e-4, atol=1e-7)
 
-    for size, discriminator in zip(adversarial.sizes, adversarial.discriminators, strict=True):
+    for size, discriminator in zip(SIZES, adversarial.discriminators, strict=True):
         of_music, of_made = discriminator(compressed(music, size)), discriminator(compressed(estimate, size))
         for i in (0, 1):
             network = network + (1 - of_made[-1][i]).square().mean()
@@ -103,7 +103,7 @@ def test_discriminators_learn_to_tell_noise_from_music() -> None:
             )
         return made, real
 
-    pairs = list(zip(adversarial.sizes, adversarial.discriminators, strict=True))
+    pairs = list(zip(SIZES, adversarial.discriminators, strict=True))
     before = scores()
     for _ in range(40):
         optimizer.zero_grad()

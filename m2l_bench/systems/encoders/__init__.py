@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,22 +38,22 @@ class Entry:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-_VGGISH: dict[str, Any] = {
-    "source": "Hershey et al., 2017",
-    "sample_rate": 16000,
-    "window": 15600,
-    "hop": 15360,
-    "place": "vggish:Vggish",
-}
-_CLAP: dict[str, Any] = {
-    "source": "Wu et al., 2023",
-    "sample_rate": 48000,
-    "window": 480000,
-    "hop": 240000,
-    "place": "clap:Clap",
-}
-_VGGISH_MODEL = "torchvggish v0.1, SHA-256 10086976..., no PCA"
-
+_VGGISH = Entry(
+    model="torchvggish v0.1, SHA-256 10086976..., no PCA, last ReLU off",
+    source="Hershey et al., 2017",
+    sample_rate=16000,
+    window=15600,
+    hop=15360,
+    place="vggish:Vggish",
+)
+_CLAP = Entry(
+    model="laion/larger_clap_music, projected, unit length",
+    source="Wu et al., 2023",
+    sample_rate=48000,
+    window=480000,
+    hop=240000,
+    place="clap:Clap",
+)
 EMBEDDINGS = {
     "musicnn": Entry(
         model="musicnn 0.1.0 MTT_musicnn, SHA-256 c278acc460e4..., penultimate layer",
@@ -63,39 +63,29 @@ EMBEDDINGS = {
         hop=23808,
         place="musicnn:Musicnn",
     ),
-    "vggish": Entry(model=f"{_VGGISH_MODEL}, last ReLU off", **_VGGISH),
-    "vggish:relu": Entry(model=f"{_VGGISH_MODEL}, last ReLU on", options={"relu": True}, **_VGGISH),
-    "clap": Entry(model="laion/larger_clap_music, projected, unit length", **_CLAP),
-    "clap:htsat-unfused": Entry(
-        model="laion/clap-htsat-unfused, projected, unit length", options={"name": "clap:htsat-unfused"}, **_CLAP
+    "vggish": _VGGISH,
+    "vggish:relu": replace(_VGGISH, model=_VGGISH.model.replace("off", "on"), options={"relu": True}),
+    "clap": _CLAP,
+    "clap:htsat-unfused": replace(
+        _CLAP, model="laion/clap-htsat-unfused, projected, unit length", options={"name": "clap:htsat-unfused"}
     ),
 }
 
 
 def load(name: str, *, checkpoint: str | Path | None = None, device: str | None = None) -> Embedding:
-    """Load an embedding.
+    """Load an embedding by its name, a key of :data:`EMBEDDINGS`.
 
     Parameters
     ----------
-    name : str
-        A key of :data:`EMBEDDINGS`.
     checkpoint : path-like, optional
         Weights to use instead of the published ones.
     device : str, optional
         CUDA where there is one, else the CPU, by default.
 
-    Returns
-    -------
-    Embedding
-
     Raises
     ------
-    ValueError
-        If no embedding has that name.
-    ImportError
-        If its extra is not installed.
-    OSError
-        If its weights cannot be downloaded.
+    ValueError, ImportError, OSError
+        If no embedding has that name, its extra is not installed, or its weights cannot be downloaded.
 
     Examples
     --------

@@ -28,7 +28,7 @@ from m2l_bench.files.weights import check_pickle
 from m2l_bench.music2latent.device import pick_device
 from m2l_bench.systems.encoders import EMBEDDINGS
 from m2l_bench.systems.encoders import embedding as framing
-from m2l_bench.systems.repository import Repository, find
+from m2l_bench.systems.repository import find, hub_files
 
 _ENTRY = EMBEDDINGS["clap"]
 MODELS = {"clap": "laion/larger_clap_music", "clap:htsat-unfused": "laion/clap-htsat-unfused"}
@@ -74,15 +74,15 @@ class Clap:
         self.model = model.eval().requires_grad_(False).to(self.device)
         self.dim = int(model.config.projection_dim)
         self.extractor = ClapFeatureExtractor.from_pretrained(source, truncation="rand_trunc", local_files_only=True)
-        if (self.extractor.sampling_rate, self.extractor.nb_max_samples) != (self.sample_rate, self.window):
-            got = (self.extractor.sampling_rate, self.extractor.nb_max_samples)
+        got = (self.extractor.sampling_rate, self.extractor.nb_max_samples)
+        if got != (self.sample_rate, self.window):
             raise ValueError(f"{source}: must take 480000 samples at 48000 Hz, got {got[1]} at {got[0]} Hz")
         self.fingerprint = fingerprint(name, framing.settings(self), checkpoint_sha256=_weights_sha256(self.model))
 
     def embed(self, audios: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Files (channels, samples) at 48 kHz -> (windows, 512)."""
         mels = [self.log_mels(framing.mono(audio)) for audio in audios]
-        return framing.in_batches(mels, self._run, batch_size=self.batch_size)
+        return framing.in_batches(mels, self._vectors, batch_size=self.batch_size, device=self.device)
 
     def log_mels(self, signal: np.ndarray) -> np.ndarray:
         """Decibel mel patches of a mono signal: (samples,) -> float32 (windows, 1, 1001, 64)."""
@@ -92,12 +92,10 @@ class Clap:
         features = self.extractor(windows, sampling_rate=self.sample_rate)["input_features"]
         return np.stack(features).astype(np.float32)  # (windows, 1, 1001, 64)
 
-    def _run(self, batch: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            output: Any = self.model.get_audio_features(torch.from_numpy(batch).to(self.device))
+    def _vectors(self, mels: torch.Tensor) -> torch.Tensor:
+        output: Any = self.model.get_audio_features(mels)
         # transformers 5 returns the tower's whole output, transformers 4 the vectors alone.
-        vectors = output if isinstance(output, torch.Tensor) else output.pooler_output
-        return vectors.cpu().numpy()
+        return output if isinstance(output, torch.Tensor) else output.pooler_output
 
 
 def _folder(checkpoint: str | Path) -> Path:
@@ -106,9 +104,9 @@ def _folder(checkpoint: str | Path) -> Path:
     if not folder.is_dir():
         small, about = ("config.json", "preprocessor_config.json"), "0.6 to 0.8 GB, Apache-2.0"
         try:
-            paths = find(None, Repository(str(checkpoint), (*small, "model.safetensors"), about))
+            paths = find(None, hub_files(str(checkpoint), (*small, "model.safetensors"), about))
         except CheckpointError:  # older revisions have the pickle alone
-            paths = find(None, Repository(str(checkpoint), (*small, "pytorch_model.bin"), about))
+            paths = find(None, hub_files(str(checkpoint), (*small, "pytorch_model.bin"), about))
         folder = paths[0].parent
     for pickled in folder.glob("*.bin"):
         check_pickle(pickled)

@@ -10,9 +10,13 @@ are ignored (the tail rule of every embedding here). A file shorter than one win
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 TAIL_RULE = "whole windows only; the rest of the file is not heard"
 
@@ -52,18 +56,7 @@ def settings(embedding: type[Embedding] | Embedding) -> dict[str, object]:
 
 
 def refusal(embedding: Embedding, audio: np.ndarray) -> str:
-    """Reason why a file cannot be embedded: not finite, too short or silent; empty if it can.
-
-    Parameters
-    ----------
-    embedding : Embedding
-    audio : np.ndarray, (channels, samples)
-        At the embedding's sample rate.
-
-    Returns
-    -------
-    str
-    """
+    """Reason why a file, (channels, samples) at the embedding's rate, cannot be embedded; empty if it can."""
     if not np.isfinite(audio).all():
         return f"not finite: {int((~np.isfinite(audio)).sum())} samples are NaN or infinite"
     if audio.shape[-1] < embedding.window:
@@ -75,13 +68,7 @@ def refusal(embedding: Embedding, audio: np.ndarray) -> str:
 
 
 def embed_files(embedding: Embedding, audios: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[str]]:
-    """Embed the files that can be embedded, and give the reason for the others.
-
-    Parameters
-    ----------
-    embedding : Embedding
-    audios : sequence of np.ndarray, (channels, samples)
-        At the embedding's sample rate.
+    """Embed the files, (channels, samples) at the embedding's rate, that can be embedded.
 
     Returns
     -------
@@ -112,8 +99,13 @@ def frames(signal: np.ndarray, length: int, hop: int) -> np.ndarray:
     return np.moveaxis(windows, -1, 1)
 
 
+def hann(length: int) -> np.ndarray:
+    """Periodic Hann window, float64."""
+    return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
+
+
 def in_batches(
-    files: Sequence[np.ndarray], network: Callable[[np.ndarray], np.ndarray], *, batch_size: int
+    files: Sequence[np.ndarray], network: Callable[[Tensor], Tensor], *, batch_size: int, device: torch.device
 ) -> list[np.ndarray]:
     """Run a network over the windows of many files in batches that cross file borders.
 
@@ -124,18 +116,20 @@ def in_batches(
     ----------
     files : sequence of np.ndarray, (windows, ...)
     network : callable
-        (batch_size, ...) -> (batch_size, dim)
-    batch_size : int
+        (batch_size, ...) -> (batch_size, dim), on `device`.
 
     Returns
     -------
     list of np.ndarray, (windows, dim)
     """
+    import torch
+
     rows = np.concatenate([np.asarray(file) for file in files])
     missing = -len(rows) % batch_size
     filled = np.concatenate([rows, np.zeros((missing, *rows.shape[1:]), rows.dtype)])
-    starts = range(0, max(len(filled), batch_size), batch_size)
     if not len(filled):  # no window at all: one empty batch tells the width
         filled = np.zeros((batch_size, *rows.shape[1:]), rows.dtype)
-    vectors = np.concatenate([network(filled[start : start + batch_size]) for start in starts])[: len(rows)]
+    with torch.inference_mode():
+        batches = [network(batch.to(device)).cpu() for batch in torch.from_numpy(filled).split(batch_size)]
+    vectors = torch.cat(batches).numpy()[: len(rows)]
     return np.split(vectors, np.cumsum([len(file) for file in files])[:-1])

@@ -68,7 +68,7 @@ class Musicnn:
         # On a processor one window at a time is fastest (its filter answers, 9 MB, stay in the cache).
         self.batch_size = 1 if self.device.type == "cpu" else 32
         self.network = Network()
-        fill(self.network, read_safetensors(path), path)
+        fill(self.network, read_safetensors(path)[0], path)
         self.network.eval().requires_grad_(False).to(self.device)
         config = {"layer": "penultimate", **framing.settings(self)}
         self.fingerprint = fingerprint(self.name, config, checkpoint_sha256=sha256(path))
@@ -76,12 +76,9 @@ class Musicnn:
     def embed(self, audios: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Penultimate layer of each window: (channels, samples) at 16 kHz -> (windows, 200)."""
         patches = [_patches(framing.mono(audio), self.hop) for audio in audios]
-        return framing.in_batches(patches, lambda batch: self._layers(batch)["penultimate"], batch_size=self.batch_size)
-
-    def _layers(self, patches: np.ndarray) -> dict[str, np.ndarray]:
-        with torch.inference_mode():
-            layers = self.network(torch.from_numpy(np.array(patches)).to(self.device))
-        return {key: value.cpu().numpy() for key, value in layers.items()}
+        return framing.in_batches(
+            patches, lambda batch: self.network(batch)["penultimate"], batch_size=self.batch_size, device=self.device
+        )
 
 
 class Network(nn.Module):
@@ -163,7 +160,7 @@ class Middle(nn.Module):
 def log_mel(signal: np.ndarray) -> np.ndarray:
     """Log-mel frames of a mono signal at 16 kHz: (samples,) -> float32 (1 + samples // 256, 96)."""
     padded = np.pad(np.asarray(signal, np.float32), N_FFT // 2)
-    spectrum = scipy.fft.rfft(framing.frames(padded, N_FFT, HOP_LENGTH) * _hann())
+    spectrum = scipy.fft.rfft(framing.frames(padded, N_FFT, HOP_LENGTH) * framing.hann(N_FFT).astype(np.float32))
     power = spectrum.real**2 + spectrum.imag**2
     return np.log10(10000.0 * (power @ _filters()) + 1.0)
 
@@ -173,11 +170,6 @@ def _patches(signal: np.ndarray, hop: int) -> np.ndarray:
     if len(signal) < Musicnn.window:
         return np.empty((0, N_FRAMES, N_MELS), np.float32)
     return framing.frames(log_mel(signal), N_FRAMES, hop // HOP_LENGTH)
-
-
-@lru_cache(maxsize=1)
-def _hann() -> np.ndarray:
-    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(N_FFT) / N_FFT)).astype(np.float32)
 
 
 @lru_cache(maxsize=1)

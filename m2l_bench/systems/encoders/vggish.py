@@ -70,14 +70,12 @@ class Vggish:
 
     def embed(self, audios: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Files (channels, samples) at 16 kHz -> (windows, 128)."""
-        return framing.in_batches(
-            [examples(framing.mono(audio)) for audio in audios], self._run, batch_size=self.batch_size
-        )
+        patches = [examples(framing.mono(audio)) for audio in audios]
+        return framing.in_batches(patches, self._vectors, batch_size=self.batch_size, device=self.device)
 
-    def _run(self, batch: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            vectors = self.network(torch.from_numpy(np.array(batch)).to(self.device))
-        return (vectors.relu() if self.relu else vectors).cpu().numpy()
+    def _vectors(self, patches: Tensor) -> Tensor:
+        vectors: Tensor = self.network(patches)
+        return vectors.relu() if self.relu else vectors
 
 
 class Network(nn.Module):
@@ -105,7 +103,8 @@ class Network(nn.Module):
 
 def examples(signal: np.ndarray) -> np.ndarray:
     """Log-mel patches of a mono signal at 16 kHz: (samples,) -> float32 (windows, 96, 64)."""
-    spectrum = np.abs(scipy.fft.rfft(framing.frames(signal.astype(np.float64), FRAME, HOP_LENGTH) * _hann(), N_FFT))
+    windowed = framing.frames(signal.astype(np.float64), FRAME, HOP_LENGTH) * framing.hann(FRAME)
+    spectrum = np.abs(scipy.fft.rfft(windowed, N_FFT))
     log_mel = np.log(spectrum @ mel_filters() + 0.01).astype(np.float32)  # (frames, 64)
     return framing.frames(log_mel, N_FRAMES, N_FRAMES)
 
@@ -126,14 +125,9 @@ def _mel(frequency: np.ndarray | float) -> np.ndarray:
     return 1127.0 * np.log1p(np.asarray(frequency) / 700.0)
 
 
-@lru_cache(maxsize=1)
-def _hann() -> np.ndarray:
-    return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(FRAME) / FRAME)
-
-
 def _state_dict(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
-        return read_safetensors(path)
+        return read_safetensors(path)[0]
     return tensors_of(path, read_weights(path))
 
 

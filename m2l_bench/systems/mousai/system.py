@@ -9,34 +9,25 @@ eighth.
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from m2l_bench.audio import fit_length
-from m2l_bench.files.weights import read_weights, tensors_of
-from m2l_bench.music2latent.checkpoint import CheckpointError
-from m2l_bench.music2latent.windows import join, plan
+from m2l_bench.files.weights import fill, read_weights, tensors_of
 from m2l_bench.systems import framing
 from m2l_bench.systems.mousai.network import VERSIONS, Network
 from m2l_bench.systems.mousai.state_dict import translate
-from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, Repository
+from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, hub_files
 
 PUBLISHED = {
-    "v2": Repository(
-        "archinetai/dmae1d-ATC64-v2",
-        ("pytorch_model.bin",),
-        "about 750 MB, licence not stated",
-        revision="3ffeea68d4c069777055fce9ac77bbb67eec1d68",
-    ),
-    "v3": Repository(
-        "archinetai/dmae1d-ATC32-v3",
-        ("pytorch_model.bin",),
-        "about 350 MB, licence not stated",
-        revision="3d43b811b83fa395d5ccd6cf58b796b85fddd1d2",
-    ),
+    version: hub_files(repo, ("pytorch_model.bin",), f"about {size} MB, licence not stated", revision=revision)
+    for version, repo, size, revision in (
+        ("v2", "archinetai/dmae1d-ATC64-v2", 750, "3ffeea68d4c069777055fce9ac77bbb67eec1d68"),
+        ("v3", "archinetai/dmae1d-ATC32-v3", 350, "3d43b811b83fa395d5ccd6cf58b796b85fddd1d2"),
+    )
 }
 
 
@@ -78,8 +69,11 @@ class Mousai(PublishedSystem):
         self.name, self.published = f"mousai-{version}", PUBLISHED[version]
         self.options = {"num_steps": num_steps, "window": window, "seed": seed}
         super().__init__(checkpoint=checkpoint, device=device, seed=seed)
-        self.network = load_network(version, self.paths[0]).to(self.device).eval().requires_grad_(False)
-        self.config = self.network.config
+        self.config, file = VERSIONS[version], self.paths[0]
+        self.network = Network(self.config)
+        published = tensors_of(file, read_weights(file, mmap=True))
+        fill(self.network, translate(published, self.config), file)
+        self.network.to(self.device).eval().requires_grad_(False)
         least = max(self.config.shortest, 16 * self.config.samples_per_latent)  # an eighth is two latents at least
         if window < least or window & (window - 1):
             raise ValueError(f"window must be a power of two >= {least}, got {window}")
@@ -94,9 +88,11 @@ class Mousai(PublishedSystem):
         frames = -(-pairs.shape[-1] // ratio)
         window = self._window(frames * ratio)
         padded = framing.mirror_to(pairs, max(frames * ratio, window))
-        layout = plan(padded.shape[-1] // ratio, window // ratio)
-        pieces = (self._encode(padded[..., start * ratio : start * ratio + window]) for start in layout.starts)
-        return np.concatenate([part.numpy() for part in join(pieces, layout, 1)], -1)[..., :frames]
+
+        def piece(start: int, stop: int) -> Tensor:
+            return framing.each_row(self.network.encoder, padded[..., start * ratio : stop * ratio], self.device)
+
+        return framing.in_windows(piece, padded.shape[-1] // ratio, window // ratio, 1)[..., :frames].numpy()
 
     def decode(self, latents: np.ndarray, n_samples: int) -> np.ndarray:
         """(pairs, latent_dim, frames) -> (2 * pairs, n_samples); values may exceed 1, as the original's do."""
@@ -104,40 +100,15 @@ class Mousai(PublishedSystem):
         ratio = self.config.samples_per_latent
         window = self._window(latents.shape[-1] * ratio)
         padded = framing.mirror_to(latents, max(latents.shape[-1], window // ratio))
-        layout = plan(padded.shape[-1], window // ratio)
 
-        def piece(start: int) -> Tensor:
-            noise = framing.noise_at(start * ratio, window, seed=self.seed, channels=2)
-            return self._decode(padded[..., start : start + window // ratio], noise)
+        def piece(start: int, stop: int) -> Tensor:
+            drawn = framing.noise_at(start * ratio, window, seed=self.seed, channels=2)
+            noise = torch.from_numpy(np.ascontiguousarray(drawn[None])).to(self.device)
+            decode = partial(self.network.decode, noise=noise, num_steps=self.num_steps)
+            return framing.each_row(decode, padded[..., start:stop], self.device)
 
-        wave = np.concatenate([part.numpy() for part in join(map(piece, layout.starts), layout, ratio)], -1)
-        return fit_length(wave.reshape(-1, wave.shape[-1]), n_samples)
+        wave = framing.in_windows(piece, padded.shape[-1], window // ratio, ratio)
+        return fit_length(wave.flatten(0, 1).numpy(), n_samples)
 
     def _window(self, length: int) -> int:
         return min(self.window, max(1 << (length - 1).bit_length(), self.config.shortest))
-
-    @torch.inference_mode()
-    def _encode(self, pairs: np.ndarray) -> Tensor:
-        return torch.cat([self.network.encoder(self._tensor(pair[None])) for pair in pairs]).cpu()
-
-    @torch.inference_mode()
-    def _decode(self, latents: np.ndarray, noise: np.ndarray) -> Tensor:
-        start = self._tensor(noise[None])
-        return torch.cat([self.network.decode(self._tensor(z[None]), start, self.num_steps) for z in latents]).cpu()
-
-    def _tensor(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self.device)
-
-
-def load_network(version: str, file: Path) -> Network:
-    """Build the network and fill it with the weights of a published file."""
-    network = Network(VERSIONS[version])
-    try:
-        network.load_state_dict(translate(_read_published(file), network.config))
-    except RuntimeError as error:  # names and shapes that do not fit, all in one message
-        raise CheckpointError(f"{file}: {error}") from error
-    return network
-
-
-def _read_published(file: Path) -> dict[str, Tensor]:
-    return tensors_of(file, read_weights(file, mmap=True))

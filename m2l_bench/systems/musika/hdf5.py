@@ -2,14 +2,12 @@
 
 Conventions
 -----------
-Run as a script, ``hdf5.py FILE OUT`` writes safetensors whose tensors are named ``LAYER/WEIGHT`` by position, and whose
-metadata ``layers`` is the list of the layers' names; it imports nothing else of this package, to start fast. An error in
-the file is printed to stdout, with exit code 3.
+Run as a script, ``hdf5.py FILE OUT`` writes a NumPy archive with the arrays ``LAYER/0``, ``LAYER/1``, ..., in the file's order;
+it imports nothing else of this package, to start fast. An error in the file is printed to stdout, with exit code 3.
 """
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import tempfile
@@ -24,18 +22,13 @@ CPU_SECONDS, WALL_SECONDS = 4, 120  # reading 120 MB takes a tenth of a second
 _REFUSED = 3
 
 
-def read_arrays(path: Path) -> list[tuple[str, list[np.ndarray]]]:
-    """Layers in the file's order, each with its weights.
+def read_arrays(path: Path) -> dict[str, list[np.ndarray]]:
+    """Read the weights of each layer, in the file's order.
 
-    Raises
-    ------
-    ValueError
-        Where the file is not one that Keras wrote, points into other files, or cannot be read in a reasonable time.
+    ValueError where Keras did not write the file, or it points into other files or cannot be read in a reasonable time.
     """
-    from safetensors import safe_open
-
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "weights.safetensors"
+        out = Path(folder) / "weights.npz"
         command = [sys.executable, __file__, str(path), str(out)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=WALL_SECONDS)
@@ -47,33 +40,29 @@ def read_arrays(path: Path) -> list[tuple[str, list[np.ndarray]]]:
             raise ValueError(f"checkpoint file {path} stops HDF5's library (signal {-done.returncode}); damaged")
         if done.returncode:
             raise RuntimeError(f"reading {path} failed: {done.stderr.strip()}")
-        with safe_open(out, framework="numpy") as file:
-            layers = json.loads(file.metadata()["layers"])
-            found: list[tuple[str, list[np.ndarray]]] = [(layer, []) for layer in layers]
-            for key in sorted(file.keys(), key=lambda key: tuple(map(int, key.split("/")))):
-                found[int(key.split("/")[0])][1].append(file.get_tensor(key))
+        found: dict[str, list[np.ndarray]] = {}
+        with np.load(out, allow_pickle=False) as file:
+            for key in file.files:
+                found.setdefault(key.rpartition("/")[0], []).append(file[key])
     return found
 
 
-def _read(path: Path) -> list[tuple[str, list[np.ndarray]]]:
+def _read(path: Path) -> dict[str, np.ndarray]:
     import h5py
 
     left = size = path.stat().st_size
-    found = []
+    found = {}
     with h5py.File(path, "r") as file:
         root = file.get("model_weights", file)  # Model.save puts them one level deeper
         if "layer_names" not in root.attrs:
             raise ValueError("no layer_names: not written by Keras")
         for layer in _text(root.attrs["layer_names"]):
             group = _own(root, layer)
-            weights = []
-            for name in _text(group.attrs["weight_names"]):
+            for index, name in enumerate(_text(group.attrs["weight_names"])):
                 left -= (stored := _own(group, name)).nbytes
                 if left < 0:
                     raise ValueError(f"more weights than its {size} bytes can hold")
-                weights.append(np.asarray(stored))
-            if weights:
-                found.append((layer, weights))
+                found[f"{layer}/{index}"] = np.asarray(stored)
     return found
 
 
@@ -96,7 +85,6 @@ def _text(names: Iterable[str | bytes]) -> list[str]:
 
 def _main(path: Path, out: Path) -> None:
     import h5py
-    from safetensors.numpy import save_file
 
     with suppress(ImportError):  # not on Windows, where the wall clock alone bounds it
         import resource
@@ -110,16 +98,10 @@ def _main(path: Path, out: Path) -> None:
         raise SystemExit(_REFUSED) from error
     # h5py raises what the C library met in damaged bytes, of many kinds.
     try:
-        layers = _read(path)
+        np.savez(out, **_read(path))  # type: ignore[arg-type]
     except Exception as error:
         print(f"has {error}")
         raise SystemExit(_REFUSED) from error
-    tensors = {
-        f"{i}/{j}": np.ascontiguousarray(w, w.dtype.newbyteorder("="))
-        for i, (_, weights) in enumerate(layers)
-        for j, w in enumerate(weights)
-    }
-    save_file(tensors, out, {"layers": json.dumps([layer for layer, _ in layers])})
 
 
 if __name__ == "__main__":

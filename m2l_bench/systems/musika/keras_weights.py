@@ -31,39 +31,24 @@ Layers = dict[str, list[tuple[str, list[np.ndarray]]]]
 
 
 def read_layers(path: Path) -> Layers:
-    """Read every weight of a Keras HDF5 file, sorted by the order in which the layers were created.
+    """Read a file of ``Model.save_weights`` or ``Model.save``, sorted by the order in which the layers were created.
 
-    Parameters
-    ----------
-    path : Path
-        What ``Model.save_weights`` or ``Model.save`` wrote.
-
-    Returns
-    -------
-    dict of str to list of (layer name, weights)
-        Keys ``"convs"``, ``"ups"`` and ``"noise_scales"``.
-
-    Raises
-    ------
-    ValueError
-        Where the file is not such a file, or holds a layer of another kind.
+    Gives (layer name, weights) for each of the ``"convs"``, ``"ups"`` and ``"noise_scales"``; ValueError where it is no such
+    file, or holds a layer of another kind.
     """
     if importlib.util.find_spec("h5py") is None:
         raise ImportError("reading Musika's weights needs h5py: pip install 'm2l-bench[codecs]'")
     found: Layers = {"convs": [], "ups": [], "noise_scales": []}
-    for layer, weights in read_arrays(path):
-        found[_kind(path, layer)].append((layer, weights))
+    for layer, weights in read_arrays(path).items():
+        kind = _KINDS.get(re.sub(r"_\d+$", "", layer))
+        if kind is None:
+            raise ValueError(f"checkpoint file {path} has a layer {layer!r}, expected one of {sorted(_KINDS)}")
+        found[kind].append((layer, weights))
     return {kind: sorted(layers, key=lambda item: _created(item[0])) for kind, layers in found.items()}
 
 
 def assign(network: nn.Module, layers: Layers, *, file: str) -> None:
-    """Fill a network's ``convs``, ``ups`` and ``noise_scales`` in order; every weight used, every shape checked.
-
-    Raises
-    ------
-    ValueError
-        Where a layer is missing, left over or of another shape.
-    """
+    """Fill a network's layers in order; ValueError where one is missing, left over or of another shape."""
     for kind in ("convs", "ups"):
         modules = list(getattr(network, kind, []))
         _check(len(layers[kind]) == len(modules), file, kind, len(modules), len(layers[kind]))
@@ -80,13 +65,6 @@ def assign(network: nn.Module, layers: Layers, *, file: str) -> None:
     parameter = getattr(network, "noise_scales", torch.empty(0))
     _check(scales.shape == tuple(parameter.shape), file, "noise_scales", tuple(parameter.shape), scales.shape)
     _copy(parameter, scales)
-
-
-def _kind(path: Path, layer: str) -> str:
-    kind = _KINDS.get(re.sub(r"_\d+$", "", layer))
-    if kind is None:
-        raise ValueError(f"checkpoint file {path} has a layer {layer!r}, expected one of {sorted(_KINDS)}")
-    return kind
 
 
 def _created(layer: str) -> tuple[bool, int]:

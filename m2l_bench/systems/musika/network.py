@@ -1,9 +1,11 @@
-"""Musika's four networks, with the layer widths of the 44.1 kHz version.
+"""Musika's four networks, with the layer widths of the 44.1 kHz version, and its log spectrogram.
 
 Conventions
 -----------
-Tensors are ``(batch, channels, time)``. Spectrograms have ``2 * hop + 1`` bins (hop 256 in the published model). All
-layers scale with ``width``, which is the hop by default: the first encoder's output has ``width // 4`` channels, one
+Tensors are ``(batch, channels, time)``. Spectrograms have ``2 * hop + 1`` bins (hop 256 in the published model). Their frames
+are 4 hops long, Hann-windowed (periodic), with no padding at the ends: frame ``t`` covers the samples
+``[t * hop, (t + 4) * hop)``. Log magnitudes are ``(10 log10(max(1e-10, |X|^2)) + 25) / 75``: silence is -1. All
+layers scale with ``width``, which is the hop in the published model: the first encoder's output has ``width // 4`` channels, one
 value a frame. Each network lists its layers in the order in which the original creates them (``convs``, ``ups``,
 ``noise_scales``): so weights find them.
 
@@ -17,7 +19,8 @@ Pasini and Schlüter, "Musika! Fast Infinite Waveform Music Generation", ISMIR 2
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -26,13 +29,41 @@ from torch.nn import functional as F
 
 Noise = Callable[[int, int], Tensor]
 
+OVERLAP = 4
+_MEAN_DB, _SCALE_DB = -25.0, 75.0
 FRAMES_PER_LATENT = 16
 LATENTS_PER_WINDOW = 4
 FRAMES_PER_WINDOW = FRAMES_PER_LATENT * LATENTS_PER_WINDOW
 
 
-def _pointwise(widths: Sequence[int]) -> nn.ModuleList:
-    return nn.ModuleList(nn.Conv1d(a, b, 1) for a, b in pairwise(widths))
+def log_spectrogram(wave: Tensor, hop: int) -> Tensor:
+    """Waveforms (batch, samples) -> (batch, 2 hop + 1, frames), frames = samples // hop - 3."""
+    window = torch.hann_window(OVERLAP * hop, dtype=wave.dtype, device=wave.device)
+    spectrum = torch.stft(wave, OVERLAP * hop, hop, window=window, center=False, return_complex=True)
+    return (10 * torch.log10(spectrum.abs().square().clamp_min(1e-10)) - _MEAN_DB) / _SCALE_DB
+
+
+def waveform(magnitude: Tensor, phase: Tensor) -> Tensor:
+    """Log magnitude and phase / pi, each (batch, 2 hop + 1, frames) -> (batch, (frames + 3) * hop).
+
+    Overlap-add of windowed inverse transforms, divided by the sum of squared windows inside (3 / 2); the first and last
+    three hops lack frames and fade.
+    """
+    hop = (magnitude.shape[-2] - 1) // 2
+    amplitude = torch.sqrt(10 ** ((_SCALE_DB * magnitude + _MEAN_DB) / 10) + 1e-7)
+    frames = torch.fft.irfft(torch.polar(amplitude, math.pi * phase), OVERLAP * hop, dim=-2)
+    window = torch.hann_window(OVERLAP * hop, dtype=frames.dtype, device=frames.device)
+    parts = (frames * (window / 1.5)[:, None]).unflatten(-2, (OVERLAP, hop))  # (batch, 4, hop, frames)
+    out = parts.new_zeros(*parts.shape[:-3], parts.shape[-1] + OVERLAP - 1, hop)
+    for shift in range(OVERLAP):
+        out[..., shift : shift + parts.shape[-1], :] += parts[..., shift, :, :].transpose(-1, -2)
+    return out.flatten(-2)
+
+
+def by_windows(network: Callable[[Tensor], Tensor], x: Tensor, length: int) -> Tensor:
+    """Apply a network to each window of `length`, on its own: (batch, in, n * length) -> (batch, out, n * output length)."""
+    windows = x.unflatten(-1, (-1, length)).transpose(1, 2)  # (batch, n, in, length)
+    return network(windows.flatten(0, 1)).unflatten(0, windows.shape[:2]).transpose(1, 2).flatten(-2)
 
 
 def _up(channels_in: int, channels_out: int) -> nn.ConvTranspose1d:
@@ -40,13 +71,10 @@ def _up(channels_in: int, channels_out: int) -> nn.ConvTranspose1d:
     return nn.ConvTranspose1d(channels_in, channels_out, 4, stride=2, padding=1)
 
 
-class Encoder(nn.Module):
-    """Log spectrogram (batch, 2 hop + 1, frames) -> (batch, width / 4, frames), each frame on its own."""
+class _Stack(nn.Module):
+    """Convolutions with SiLU between them and tanh at the end."""
 
-    def __init__(self, hop: int, width: int | None = None) -> None:
-        super().__init__()
-        width = width or hop
-        self.convs = _pointwise([2 * hop + 1, *[4 * width] * 5, width // 4])
+    convs: nn.ModuleList
 
     def forward(self, x: Tensor) -> Tensor:
         for conv in self.convs[:-1]:
@@ -54,7 +82,16 @@ class Encoder(nn.Module):
         return torch.tanh(self.convs[-1](x))
 
 
-class LatentEncoder(nn.Module):
+class Encoder(_Stack):
+    """Log spectrogram (batch, 2 hop + 1, frames) -> (batch, width / 4, frames), each frame on its own."""
+
+    def __init__(self, hop: int, width: int) -> None:
+        super().__init__()
+        widths = [2 * hop + 1, *[4 * width] * 5, width // 4]
+        self.convs = nn.ModuleList(nn.Conv1d(a, b, 1) for a, b in pairwise(widths))
+
+
+class LatentEncoder(_Stack):
     """Windows of 16 frames (batch, width / 4, 16) -> one latent each (batch, latent_dim, 1)."""
 
     def __init__(self, width: int, latent_dim: int) -> None:
@@ -73,11 +110,6 @@ class LatentEncoder(nn.Module):
             ]
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        for conv in self.convs[:-1]:
-            x = F.silu(conv(x))
-        return torch.tanh(self.convs[-1](x))
-
 
 class LatentDecoder(nn.Module):
     """Windows of 4 latents (batch, latent_dim, 4) -> (batch, width / 4, 64)."""
@@ -93,14 +125,8 @@ class LatentDecoder(nn.Module):
                 nn.Conv1d(width, width // 4, 1),
             ]
         )
-        self.ups = nn.ModuleList(
-            [
-                _up(3 * width, 2 * width + half),
-                _up(2 * width + half, 2 * width),
-                _up(2 * width, width + half),
-                _up(width + half, width),
-            ]
-        )
+        widths = [3 * width, 2 * width + half, 2 * width, width + half, width]
+        self.ups = nn.ModuleList(_up(a, b) for a, b in pairwise(widths))
         self.noise_scales = nn.Parameter(torch.zeros(7))
 
     def forward(self, x: Tensor, noise: Noise) -> Tensor:
@@ -112,14 +138,13 @@ class LatentDecoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Windows (batch, width / 4, 64) -> log magnitude and phase / pi, each (batch, 2 hop + 1, 64) in [-1, 1].
+    """Windows (batch, width / 4, 64) -> log magnitude and phase / pi, one after the other: (batch, 2 (2 hop + 1), 64) in [-1, 1].
 
     A small U-Net: its way up branches after the first step, into one path for each of the two.
     """
 
-    def __init__(self, hop: int, width: int | None = None) -> None:
+    def __init__(self, hop: int, width: int) -> None:
         super().__init__()
-        width = width or hop
         widths = [width // 4, 3 * width, 3 * width, 2 * width, width]
         self.convs = nn.ModuleList(
             [
@@ -129,18 +154,10 @@ class Decoder(nn.Module):
                 nn.Conv1d(3 * width, 2 * hop + 1, 1),
             ]
         )
-        self.ups = nn.ModuleList(
-            [
-                _up(width, 2 * width),
-                _up(2 * width, 3 * width),
-                _up(3 * width, 3 * width),
-                _up(2 * width, 3 * width),
-                _up(3 * width, 3 * width),
-            ]
-        )
+        self.ups = nn.ModuleList(_up(a * width, b * width) for a, b in ((1, 2), (2, 3), (3, 3), (2, 3), (3, 3)))
         self.noise_scales = nn.Parameter(torch.zeros(9))
 
-    def forward(self, x: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, noise: Noise) -> Tensor:
         def step(layer: int, x: Tensor) -> Tensor:
             x = self.convs[layer](x) if layer < 4 else self.ups[layer - 4](x)
             return F.silu(x + self.noise_scales[layer] * noise(layer, x.shape[-1]))
@@ -154,4 +171,4 @@ class Decoder(nn.Module):
         up_0 = step(6, up_1 + down_1)
         phase = step(8, step(7, up_2) + up_1)
         magnitude_head, phase_head = self.convs[4:]
-        return magnitude_head(up_0 + down_0).clamp(-1, 1), phase_head(phase + up_0).clamp(-1, 1)
+        return torch.cat([magnitude_head(up_0 + down_0), phase_head(phase + up_0)], 1).clamp(-1, 1)

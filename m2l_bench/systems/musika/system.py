@@ -8,6 +8,8 @@ Every channel is coded alone. A latent stands for 16 frames of 256 samples, inde
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,11 +17,19 @@ from torch import Tensor
 from m2l_bench.systems import framing
 from m2l_bench.systems.musika import network
 from m2l_bench.systems.musika.keras_weights import Layers, assign, read_layers
-from m2l_bench.systems.musika.network import FRAMES_PER_LATENT, FRAMES_PER_WINDOW, LATENTS_PER_WINDOW, Noise
-from m2l_bench.systems.musika.spectrum import OVERLAP, log_spectrogram, waveform
-from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, Repository
+from m2l_bench.systems.musika.network import (
+    FRAMES_PER_LATENT,
+    FRAMES_PER_WINDOW,
+    LATENTS_PER_WINDOW,
+    OVERLAP,
+    Noise,
+    by_windows,
+    log_spectrogram,
+    waveform,
+)
+from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, hub_files
 
-PUBLISHED = Repository("marcop/musika_ae", ("enc.h5", "enc2.h5", "dec.h5", "dec2.h5"), "112 MB, MIT")
+PUBLISHED = hub_files("marcop/musika_ae", ("enc.h5", "enc2.h5", "dec.h5", "dec2.h5"), "112 MB, MIT")
 _CHUNK = 128  # frames; the original codes whole ones only
 _WINDOWS_AT_ONCE = 16
 
@@ -54,9 +64,10 @@ class Musika(PublishedSystem):
         layers = [read_layers(path) for path in self.paths]
         self._hop, self.latent_dim = _sizes(layers[0], layers[1])
         hop, dim = self._hop, self.latent_dim
-        self.encoder = network.Encoder(hop)
+        self._lead = 0 if compatible else (OVERLAP - 1) * hop  # zeros before the first sample
+        self.encoder = network.Encoder(hop, hop)
         self.latent_encoder = network.LatentEncoder(hop, dim)
-        self.decoder = network.Decoder(hop)
+        self.decoder = network.Decoder(hop, hop)
         self.latent_decoder = network.LatentDecoder(hop, dim)
         networks = (self.encoder, self.latent_encoder, self.decoder, self.latent_decoder)
         for net, weights, path in zip(networks, layers, self.paths, strict=True):
@@ -67,13 +78,12 @@ class Musika(PublishedSystem):
     def encode(self, audio: np.ndarray) -> np.ndarray:
         """(channels, samples) -> (channels, latent_dim, frames), values in (-1, 1)."""
         audio = framing.as_audio(audio)
-        lead, n_latents = self._frame(audio.shape[-1])
-        hop = self._hop
+        n_latents, hop = self._n_latents(audio.shape[-1]), self._hop
         block = _WINDOWS_AT_ONCE * LATENTS_PER_WINDOW
         out = np.empty((audio.shape[0], self.latent_dim, n_latents), np.float32)
         for start in range(0, n_latents, block):
             stop = min(start + block, n_latents)
-            first = start * FRAMES_PER_LATENT * hop - lead
+            first = start * FRAMES_PER_LATENT * hop - self._lead
             length = ((stop - start) * FRAMES_PER_LATENT + OVERLAP - 1) * hop
             piece = torch.from_numpy(framing.slice_with_zeros(audio, first, first + length)).to(self.device)
             out[..., start:stop] = self._encode_block(log_spectrogram(piece, hop)).cpu().numpy()
@@ -83,8 +93,7 @@ class Musika(PublishedSystem):
         """(channels, latent_dim, frames) -> (channels, n_samples), in [-1, 1]."""
         latents = framing.as_latents(latents, self.latent_dim)
         streams, _, n_latents = latents.shape
-        hop = self._hop
-        lead = 0 if self.compatible else (OVERLAP - 1) * hop
+        hop, lead = self._hop, self._lead
         n_windows = -(-n_latents // LATENTS_PER_WINDOW)
         total = (n_windows * FRAMES_PER_WINDOW + OVERLAP - 1) * hop
         out = np.zeros((streams, max(total, lead + n_samples)), np.float32)
@@ -96,40 +105,29 @@ class Musika(PublishedSystem):
             out[:, first : first + wave.shape[-1]] += wave
         return np.clip(out[:, lead : lead + n_samples], -1, 1)
 
-    def _frame(self, n_samples: int) -> tuple[int, int]:
-        """Number of zeros before the first sample, and number of latents."""
-        hop = self._hop
+    def _n_latents(self, n_samples: int) -> int:
         if self.compatible:
-            n_frames = (n_samples - (OVERLAP - 1) * hop) // hop
-            return 0, max(1, n_frames // _CHUNK) * _CHUNK // FRAMES_PER_LATENT
-        lead = (OVERLAP - 1) * hop
-        n_frames = -(-(n_samples + lead) // hop)
-        return lead, -(-n_frames // FRAMES_PER_LATENT)
+            n_frames = n_samples // self._hop - (OVERLAP - 1)
+            return max(1, n_frames // _CHUNK) * _CHUNK // FRAMES_PER_LATENT
+        return -(-(n_samples + self._lead) // (self._hop * FRAMES_PER_LATENT))
 
     @torch.inference_mode()
     def _encode_block(self, spectrogram: Tensor) -> Tensor:
         """(streams, bins, 16 n) -> (streams, latent_dim, n)."""
-        windows = self.encoder(spectrogram).unflatten(-1, (-1, FRAMES_PER_LATENT))  # (streams, channels, n, 16)
-        latents = self.latent_encoder(windows.transpose(1, 2).flatten(0, 1))  # (streams * n, dim, 1)
-        return latents.unflatten(0, (spectrogram.shape[0], -1)).squeeze(-1).transpose(1, 2)
+        return by_windows(self.latent_encoder, self.encoder(spectrogram), FRAMES_PER_LATENT)
 
     @torch.inference_mode()
     def _decode_block(self, latents: Tensor, windows: range) -> Tensor:
         """(streams, dim, at most 4 * windows) -> (streams, (64 * windows + 3) * hop)."""
-        streams, count = latents.shape[0], len(windows)
-        missing = count * LATENTS_PER_WINDOW - latents.shape[-1]
-        if missing:
-            latents = torch.cat([latents, self._silence().expand(streams, -1, missing)], -1)
-        groups = latents.unflatten(-1, (count, LATENTS_PER_WINDOW)).transpose(1, 2).flatten(0, 1)
-        frames = self.latent_decoder(groups, self._noise(0, windows, streams))
-        heads = self.decoder(frames, self._noise(1, windows, streams))  # each (streams * count, bins, 64)
-        magnitude, phase = (h.unflatten(0, (streams, count)).transpose(1, 2).flatten(-2) for h in heads)
-        return waveform(magnitude, phase)
-
-    def _silence(self) -> Tensor:
-        """Latent of digital silence, with which recordings are padded. (1, dim, 1)."""
-        nothing = torch.zeros(1, (FRAMES_PER_LATENT + OVERLAP - 1) * self._hop, device=self.device)
-        return self._encode_block(log_spectrogram(nothing, self._hop))
+        x, streams = latents, len(latents)
+        missing = len(windows) * LATENTS_PER_WINDOW - x.shape[-1]
+        if missing:  # recordings are padded with latents of digital silence
+            nothing = torch.zeros(1, (FRAMES_PER_LATENT + OVERLAP - 1) * self._hop, device=self.device)
+            silence = self._encode_block(log_spectrogram(nothing, self._hop))  # (1, dim, 1)
+            x = torch.cat([x, silence.expand(streams, -1, missing)], -1)
+        frames = by_windows(partial(self.latent_decoder, noise=self._noise(0, windows, streams)), x, LATENTS_PER_WINDOW)
+        heads = by_windows(partial(self.decoder, noise=self._noise(1, windows, streams)), frames, FRAMES_PER_WINDOW)
+        return waveform(*heads.chunk(2, 1))
 
     def _noise(self, decoder: int, windows: range, streams: int) -> Noise:
         def draw(layer: int, length: int) -> Tensor:

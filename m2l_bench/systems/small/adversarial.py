@@ -18,7 +18,6 @@ resolutions; feature matching).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -47,19 +46,17 @@ class AdversarialLoss(nn.Module):
     features : float
         Of feature matching: the mean absolute difference between the discriminators' inner maps of output and music, summed
         over their layers.
-    sizes : sequence of int
-        Samples of a frame, one resolution each.
     """
 
-    def __init__(self, *, width: int, weight: float, features: float, sizes: Sequence[int] = SIZES) -> None:
+    def __init__(self, *, width: int, weight: float, features: float) -> None:
         super().__init__()
-        self.weight, self.features, self.sizes = weight, features, tuple(sizes)
-        self.discriminators = nn.ModuleList(Discriminator(width) for _ in sizes)
+        self.weight, self.features = weight, features
+        self.discriminators = nn.ModuleList(Discriminator(width) for _ in SIZES)
 
     def forward(self, estimate: Tensor, reference: Tensor) -> Tensor:
         """The network's loss and the discriminators' own, added: (batch, samples) twice -> (batch,)."""
         total = estimate.new_zeros(len(estimate))
-        for size, discriminator in zip(self.sizes, self.discriminators, strict=True):
+        for size, discriminator in zip(SIZES, self.discriminators, strict=True):
             made, music = compressed(estimate, size), compressed(reference, size)
             constant = {name: parameter.detach() for name, parameter in discriminator.named_parameters()}
             *inner, score = functional_call(discriminator, constant, (made,))

@@ -15,12 +15,11 @@ Kumar, Seetharaman, Luebs, Kumar and Kumar, "High-Fidelity Audio Compression wit
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 from itertools import pairwise
 from math import prod
-from operator import add
 from typing import NamedTuple, cast
 
 import torch
@@ -28,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from m2l_bench.systems.small.adversarial import in_training
-from m2l_bench.systems.small.family import FamilyConfig, FamilyLoss, FamilyNetwork, inside, silent, without_noise
+from m2l_bench.systems.small.family import FamilyConfig, FamilyLoss, FamilyNetwork, inside, without_noise
 from m2l_bench.systems.small.spectral import mel_distance
 from m2l_bench.training.objective import Losses
 
@@ -74,17 +73,6 @@ class DacStyleConfig(FamilyConfig):
         """Bits of one code."""
         return self.codebook_size.bit_length() - 1
 
-    @property
-    def bit_rate(self) -> float:
-        """Bits a second of one channel.
-
-        Examples
-        --------
-        >>> round(DacStyleConfig().bit_rate)
-        1378
-        """
-        return self.n_codebooks * self.bits_per_code * self.sample_rate / self.samples_per_latent
-
 
 class DacStyle(FamilyNetwork):
     """Waveform -> quantised latents -> waveform."""
@@ -92,9 +80,8 @@ class DacStyle(FamilyNetwork):
     config: DacStyleConfig
 
     def __init__(self, config: DacStyleConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.encoder, self.quantizer, self.decoder = _Encoder(config), _ResidualQuantizer(config), _Decoder(config)
+        super().__init__(config)
+        self.encoder, self.quantizer, self.decoder = _encoder(config), _ResidualQuantizer(config), _decoder(config)
 
     def encode(self, audio: Tensor) -> Tensor:
         return self.quantizer(self.unquantised(audio)).latents
@@ -116,20 +103,12 @@ class DacStyle(FamilyNetwork):
 
 
 class Quantised(NamedTuple):
-    """Result of the residual quantiser.
+    """Result of the residual quantiser, with its two losses summed over the codebooks."""
 
-    Attributes
-    ----------
-    latents : Tensor, (batch, latent_dim, frames)
-    codes : Tensor of int, (batch, n_codebooks, frames)
-    commitment, codebook : Tensor, ()
-        The two losses, summed over the codebooks.
-    """
-
-    latents: Tensor
-    codes: Tensor
-    commitment: Tensor
-    codebook: Tensor
+    latents: Tensor  # (batch, latent_dim, frames)
+    codes: Tensor  # whole numbers (batch, n_codebooks, frames)
+    commitment: Tensor  # ()
+    codebook: Tensor  # ()
 
 
 class _Snake(nn.Module):
@@ -143,81 +122,65 @@ class _Snake(nn.Module):
         return x + (self.alpha + 1e-9).reciprocal() * torch.sin(self.alpha * x).pow(2)
 
 
-class _Residual(nn.Module):
+class _Residual(nn.Sequential):
     def __init__(self, channels: int, dilation: int) -> None:
-        super().__init__()
-        self.snake1 = _Snake(channels)
-        self.conv1 = nn.Conv1d(channels, channels, 7, dilation=dilation, padding=3 * dilation)
-        self.snake2 = _Snake(channels)
-        self.conv2 = nn.Conv1d(channels, channels, 1)
+        layers = {
+            "snake1": _Snake(channels),
+            "conv1": nn.Conv1d(channels, channels, 7, dilation=dilation, padding=3 * dilation),
+            "snake2": _Snake(channels),
+            "conv2": nn.Conv1d(channels, channels, 1),
+        }
+        super().__init__(OrderedDict(layers))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(self.snake2(self.conv1(self.snake1(x))))
+        return x + super().forward(x)
 
 
-class _Level(nn.Module):
-    """Three residual units, of dilation 1, 3 and 9, at the higher rate of a change of rate."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.res_unit1, self.res_unit2, self.res_unit3 = (_Residual(channels, dilation) for dilation in (1, 3, 9))
-
-    def residual(self, x: Tensor) -> Tensor:
-        return self.res_unit3(self.res_unit2(self.res_unit1(x)))
+def _units(channels: int) -> dict[str, nn.Module]:
+    """Three residual units, at the higher rate of a change of rate."""
+    return {f"res_unit{number}": _Residual(channels, dilation) for number, dilation in ((1, 1), (2, 3), (3, 9))}
 
 
-class _Down(_Level):
-    def __init__(self, channels: int, stride: int) -> None:
-        super().__init__(channels)
-        self.snake1 = _Snake(channels)
-        self.conv1 = nn.Conv1d(channels, 2 * channels, 2 * stride, stride=stride, padding=stride // 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv1(self.snake1(self.residual(x)))
+def _down(channels: int, stride: int) -> nn.Module:
+    layers = {**_units(channels), "snake1": _Snake(channels)}
+    layers["conv1"] = nn.Conv1d(channels, 2 * channels, 2 * stride, stride=stride, padding=stride // 2)
+    return nn.Sequential(OrderedDict(layers))
 
 
-class _Up(_Level):
+class _Up(nn.Module):
     def __init__(self, before: int, after: int, stride: int) -> None:
-        super().__init__(after)
+        super().__init__()
+        self.res_unit1, self.res_unit2, self.res_unit3 = _units(after).values()
         self.snake1 = _Snake(before)
         self.conv_t1 = nn.ConvTranspose1d(before, after, 2 * stride, stride=stride, padding=stride // 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.residual(self.conv_t1(self.snake1(x)))
+        return self.res_unit3(self.res_unit2(self.res_unit1(self.conv_t1(self.snake1(x)))))
 
 
-class _Encoder(nn.Module):
-    def __init__(self, config: DacStyleConfig) -> None:
-        super().__init__()
-        width, ratios = config.encoder_hidden_size, config.downsampling_ratios
-        self.conv1 = nn.Conv1d(1, width, 7, padding=3)
-        self.block = nn.ModuleList(_Down(width * 2**level, ratio) for level, ratio in enumerate(ratios))
-        self.snake1 = _Snake(width * 2 ** len(ratios))
-        self.conv2 = nn.Conv1d(width * 2 ** len(ratios), config.latent_dim, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.conv1(x)
-        for block in self.block:
-            x = block(x)
-        return self.conv2(self.snake1(x))
+def _encoder(config: DacStyleConfig) -> nn.Module:
+    width, ratios = config.encoder_hidden_size, config.downsampling_ratios
+    layers = {
+        "conv1": nn.Conv1d(1, width, 7, padding=3),
+        "block": nn.Sequential(*[_down(width * 2**level, ratio) for level, ratio in enumerate(ratios)]),
+        "snake1": _Snake(width * 2 ** len(ratios)),
+        "conv2": nn.Conv1d(width * 2 ** len(ratios), config.latent_dim, 3, padding=1),
+    }
+    return nn.Sequential(OrderedDict(layers))
 
 
-class _Decoder(nn.Module):
-    def __init__(self, config: DacStyleConfig) -> None:
-        super().__init__()
-        ratios = config.downsampling_ratios[::-1]
-        widths = [config.decoder_hidden_size // 2**level for level in range(len(ratios) + 1)]
-        self.conv1 = nn.Conv1d(config.latent_dim, widths[0], 7, padding=3)
-        levels = zip(pairwise(widths), ratios, strict=True)
-        self.block = nn.ModuleList(_Up(before, after, ratio) for (before, after), ratio in levels)
-        self.snake1 = _Snake(widths[-1])
-        self.conv2 = nn.Conv1d(widths[-1], 1, 7, padding=3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.conv1(x)
-        for block in self.block:
-            x = block(x)
-        return self.conv2(self.snake1(x)).tanh()
+def _decoder(config: DacStyleConfig) -> nn.Module:
+    ratios = config.downsampling_ratios[::-1]
+    widths = [config.decoder_hidden_size // 2**level for level in range(len(ratios) + 1)]
+    levels = zip(pairwise(widths), ratios, strict=True)
+    layers = {
+        "conv1": nn.Conv1d(config.latent_dim, widths[0], 7, padding=3),
+        "block": nn.Sequential(*[_Up(before, after, ratio) for (before, after), ratio in levels]),
+        "snake1": _Snake(widths[-1]),
+        "conv2": nn.Conv1d(widths[-1], 1, 7, padding=3),
+        "tanh": nn.Tanh(),
+    }
+    return nn.Sequential(OrderedDict(layers))
 
 
 class _Quantizer(nn.Module):
@@ -271,7 +234,7 @@ class _ResidualQuantizer(nn.Module):
 
 
 def _total(parts: Sequence[Tensor]) -> Tensor:
-    return reduce(add, parts)  # in the codebooks' order: sums of floats depend on it
+    return sum(parts[1:], start=parts[0])  # in the codebooks' order: sums of floats depend on it
 
 
 class DacLoss(FamilyLoss):
@@ -281,7 +244,7 @@ class DacLoss(FamilyLoss):
 
     def forward(self, audio: Tensor, uniforms: Tensor, noise: Tensor, progress: float) -> Losses:
         latents, _, commitment, codebook = self.network.quantizer(self.network.unquantised(audio))
-        estimate = self.network.decode(latents, silent(audio))
+        estimate = self.network.decode(latents, audio.new_zeros(()))
         x, y = inside(self.network, estimate, audio)
         mel = mel_distance(x, y, self.network.config.sample_rate)
         loss = _MEL * mel + _COMMITMENT * commitment + _CODEBOOK * codebook

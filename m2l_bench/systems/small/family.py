@@ -59,8 +59,11 @@ class FamilyNetwork(nn.Module, ABC):
         Samples at the end of what :meth:`decode` gives that fade.
     """
 
-    config: FamilyConfig
     margin: int = 0
+
+    def __init__(self, config: FamilyConfig) -> None:
+        super().__init__()
+        self.config = config
 
     @abstractmethod
     def encode(self, audio: Tensor) -> Tensor:
@@ -132,8 +135,3 @@ def inside(network: FamilyNetwork, estimate: Tensor, audio: Tensor) -> tuple[Ten
 def without_noise(loss: Tensor) -> Losses:
     """Losses of a family that adds none."""
     return Losses(loss, torch.zeros_like(loss))
-
-
-def silent(like: Tensor) -> Tensor:
-    """In place of noise, for decoders that take none."""
-    return torch.zeros((), dtype=like.dtype, device=like.device)

@@ -16,6 +16,7 @@ Pasini, Grachten and Lattner, "Bass Accompaniment Generation via Latent Diffusio
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -25,7 +26,7 @@ from torch.nn import functional as F
 from m2l_bench.music2latent.config import Config as SpectrogramConfig
 from m2l_bench.music2latent.representation import istft, stft
 from m2l_bench.systems.mousai.network import Residual
-from m2l_bench.systems.small.family import FamilyConfig, FamilyLoss, FamilyNetwork, inside, silent, without_noise
+from m2l_bench.systems.small.family import FamilyConfig, FamilyLoss, FamilyNetwork, inside, without_noise
 from m2l_bench.systems.small.spectral import PHASE, complex_distance, mel_distance
 from m2l_bench.training.objective import Losses
 
@@ -69,8 +70,7 @@ class LatmusicStyle(FamilyNetwork):
     config: LatmusicStyleConfig
 
     def __init__(self, config: LatmusicStyleConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.margin = config.window - config.hop
         values, widths = 2 * config.spectrogram.bins, config.widths
         self.encoder = nn.Sequential(
@@ -82,7 +82,7 @@ class LatmusicStyle(FamilyNetwork):
         )
         self.decoder = nn.Sequential(
             nn.Conv1d(config.latent_dim, widths[-1], 1),
-            *[step for b, a in pairwise(reversed(widths)) for step in (Residual(b, b), _Up(b, a))],
+            *[step for b, a in pairwise(reversed(widths)) for step in (Residual(b, b), _up(b, a))],
             Residual(widths[0], widths[0]),
             nn.Conv1d(widths[0], values, 1),
         )
@@ -96,15 +96,10 @@ class LatmusicStyle(FamilyNetwork):
         return istft(spectrogram, self.config.spectrogram)[..., self.margin :]
 
 
-class _Up(nn.Module):
+def _up(channels_in: int, channels: int) -> nn.Module:
     """Twice as long: each value repeated, then a convolution of 3."""
-
-    def __init__(self, channels_in: int, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv1d(channels_in, channels, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(x.repeat_interleave(2, -1))
+    conv = nn.Conv1d(channels_in, channels, 3, padding=1)
+    return nn.Sequential(OrderedDict({"repeat": nn.Upsample(scale_factor=2), "conv": conv}))
 
 
 class LatmusicLoss(FamilyLoss):
@@ -116,7 +111,7 @@ class LatmusicLoss(FamilyLoss):
     network: LatmusicStyle
 
     def forward(self, audio: Tensor, uniforms: Tensor, noise: Tensor, progress: float) -> Losses:
-        estimate = self.network.synthesise(self.network.encode(audio), silent(audio))
+        estimate = self.network.synthesise(self.network.encode(audio), audio.new_zeros(()))
         x, y = inside(self.network, estimate, audio)
         waveform = (x - y).abs().mean(-1) / y.abs().mean(-1).clamp_min(_QUIET)
         mel = mel_distance(x, y, self.network.config.sample_rate)

@@ -24,14 +24,13 @@ Salimans and Ho, "Progressive Distillation for Fast Sampling of Diffusion Models
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import prod
 
 import torch
 from torch import Tensor
 
-from m2l_bench.systems.mousai.network import Conditioned, Config, Level, Network
-from m2l_bench.systems.mousai.spectrum import MagnitudeSpectrum
+from m2l_bench.systems.mousai.network import Conditioned, Config, Level, MagnitudeSpectrum, Network
 from m2l_bench.systems.small.family import FamilyConfig, FamilyLoss, FamilyNetwork
 from m2l_bench.systems.small.spectral import mel_distance
 from m2l_bench.training.objective import Losses
@@ -83,24 +82,8 @@ class MousaiStyleConfig(FamilyConfig):
     @property
     def network(self) -> Config:
         """The same sizes as Moûsai's own network takes them; latents enter at the last level."""
-        return Config(
-            audio_channels=1,
-            filters=self.filters,
-            window=self.stride,
-            stride=self.stride,
-            channels=self.channels,
-            factors=self.factors,
-            blocks=self.blocks,
-            latent_level=len(self.channels) - 1,
-            features=self.features,
-            fft_size=self.fft_size,
-            hop=self.hop,
-            encoder_channels=self.encoder_channels,
-            encoder_factors=self.encoder_factors,
-            encoder_blocks=self.encoder_blocks,
-            latent_dim=self.latent_dim,
-            sample_rate=self.sample_rate,
-        )
+        sizes = {name: size for name, size in asdict(self).items() if name != "num_steps"}
+        return Config(audio_channels=1, window=self.stride, latent_level=len(self.channels) - 1, **sizes)
 
 
 class MousaiStyle(FamilyNetwork):
@@ -109,8 +92,7 @@ class MousaiStyle(FamilyNetwork):
     config: MousaiStyleConfig
 
     def __init__(self, config: MousaiStyleConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.net = Network(config.network)
         self.net.encoder.spectrum = _LogSpectrum(config.fft_size, config.hop)
         _open(self.net)

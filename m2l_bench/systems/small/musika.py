@@ -17,6 +17,7 @@ Pasini and Schlüter, "Musika! Fast Infinite Waveform Music Generation", ISMIR 2
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -26,12 +27,15 @@ from m2l_bench.systems.musika.network import (
     FRAMES_PER_LATENT,
     FRAMES_PER_WINDOW,
     LATENTS_PER_WINDOW,
+    OVERLAP,
     Decoder,
     Encoder,
     LatentDecoder,
     LatentEncoder,
+    by_windows,
+    log_spectrogram,
+    waveform,
 )
-from m2l_bench.systems.musika.spectrum import OVERLAP, log_spectrogram, waveform
 from m2l_bench.systems.small.adversarial import in_training
 from m2l_bench.systems.small.family import FamilyConfig, FamilyLoss, FamilyNetwork, inside, without_noise
 from m2l_bench.systems.small.spectral import PHASE, complex_distance, mel_distance
@@ -64,8 +68,7 @@ class MusikaStyle(FamilyNetwork):
     config: MusikaStyleConfig
 
     def __init__(self, config: MusikaStyleConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.margin = (OVERLAP - 1) * config.hop
         self.encoder = Encoder(config.hop, config.width)
         self.latent_encoder = LatentEncoder(config.width, config.latent_dim)
@@ -87,22 +90,17 @@ class MusikaStyle(FamilyNetwork):
 
     def to_latents(self, frames: Tensor) -> Tensor:
         """(batch, width / 4, 16 n) -> (batch, latent_dim, n)."""
-        windows = frames.unflatten(-1, (-1, FRAMES_PER_LATENT)).transpose(1, 2)
-        latents = self.latent_encoder(windows.flatten(0, 1)).squeeze(-1)
-        return latents.unflatten(0, windows.shape[:2]).transpose(1, 2)
+        return by_windows(self.latent_encoder, frames, FRAMES_PER_LATENT)
 
     def to_frames(self, latents: Tensor) -> Tensor:
         """(batch, latent_dim, n) -> (batch, width / 4, 64 ceil(n / 4)); the last latent is repeated to fill a window."""
-        missing = -latents.shape[-1] % LATENTS_PER_WINDOW
-        windows = F.pad(latents, (0, missing), mode="replicate").unflatten(-1, (-1, LATENTS_PER_WINDOW)).transpose(1, 2)
-        frames = self.latent_decoder(windows.flatten(0, 1), _no_noise)
-        return frames.unflatten(0, windows.shape[:2]).transpose(1, 2).flatten(-2)
+        whole = _whole_windows(latents, LATENTS_PER_WINDOW)
+        return by_windows(partial(self.latent_decoder, noise=_no_noise), whole, LATENTS_PER_WINDOW)
 
     def heads(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, width / 4, 64 n) -> log magnitude and phase / pi, each (batch, bins, 64 n)."""
-        windows = frames.unflatten(-1, (-1, FRAMES_PER_WINDOW)).transpose(1, 2)
-        both = self.decoder(windows.flatten(0, 1), _no_noise)
-        magnitude, phase = (head.float().unflatten(0, windows.shape[:2]).transpose(1, 2).flatten(-2) for head in both)
+        both = by_windows(partial(self.decoder, noise=_no_noise), frames, FRAMES_PER_WINDOW)
+        magnitude, phase = both.float().chunk(2, 1)
         return magnitude, phase
 
     def to_audio(self, frames: Tensor) -> Tensor:
@@ -128,12 +126,11 @@ class MusikaLoss(FamilyLoss):
         """Of stage one: L1 of the magnitude head, spectral distances of the waveform. Of stage two: the same distances
         through the frozen first stage, and L1 of its frames."""
         net, first = self.network, progress < self.first_stage
-        for part, trained in ((net.encoder, first), (net.decoder, first), (net.latent_encoder, not first)):
-            _train(part, trained)
-        _train(net.latent_decoder, not first)
+        for name, parameter in net.named_parameters():
+            parameter.requires_grad_(name.startswith("latent_") != first and not name.endswith("noise_scales"))
         spectrogram = net.spectrogram(audio)
         frames = net.encoder(spectrogram)
-        decoded = _whole_windows(frames) if first else net.to_frames(net.to_latents(frames))
+        decoded = _whole_windows(frames, FRAMES_PER_WINDOW) if first else net.to_frames(net.to_latents(frames))
         count = frames.shape[-1]
         magnitude, phase = net.heads(decoded)
         estimate = waveform(magnitude, phase)[..., net.margin :][..., : audio.shape[-1]]
@@ -143,10 +140,5 @@ class MusikaLoss(FamilyLoss):
         return without_noise(loss if first else loss + (decoded[..., :count] - frames).abs().mean((-2, -1)))
 
 
-def _train(part: torch.nn.Module, trained: bool) -> None:
-    for name, parameter in part.named_parameters():
-        parameter.requires_grad_(trained and name != "noise_scales")
-
-
-def _whole_windows(frames: Tensor) -> Tensor:
-    return F.pad(frames, (0, -frames.shape[-1] % FRAMES_PER_WINDOW), mode="replicate")
+def _whole_windows(x: Tensor, length: int) -> Tensor:
+    return F.pad(x, (0, -x.shape[-1] % length), mode="replicate")

@@ -8,7 +8,6 @@ is drawn once, from the recipe's seed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
@@ -19,11 +18,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from m2l_bench.systems.small.adversarial import AdversarialLoss
-from m2l_bench.systems.small.dac import DacLoss, DacStyle, DacStyleConfig
+from m2l_bench.systems.small.dac import DacLoss
 from m2l_bench.systems.small.family import FamilyConfig, FamilyLoss, FamilyNetwork
-from m2l_bench.systems.small.latmusic import LatmusicLoss, LatmusicStyle, LatmusicStyleConfig
-from m2l_bench.systems.small.mousai import MousaiLoss, MousaiStyle, MousaiStyleConfig
-from m2l_bench.systems.small.musika import MusikaLoss, MusikaStyle, MusikaStyleConfig
+from m2l_bench.systems.small.latmusic import LatmusicLoss
+from m2l_bench.systems.small.mousai import MousaiLoss
+from m2l_bench.systems.small.musika import MusikaLoss
+from m2l_bench.systems.small.system import NETWORKS
 from m2l_bench.training import loop
 from m2l_bench.training import recipe as base
 from m2l_bench.training.crops import Crops, Examples
@@ -42,19 +42,18 @@ class FamilyRecipe(base.Recipe):
         Fields of the family's configuration.
     """
 
-    config_class: ClassVar[type[FamilyConfig]]
-    parts: ClassVar[tuple[Callable[[Any], FamilyNetwork], Callable[..., FamilyLoss]]]
+    loss_class: ClassVar[type[FamilyLoss]]
     needs_noise: ClassVar[bool] = False
 
     @field_validator("model")
     @classmethod
     def _describes_a_model(cls, model: dict[str, Any]) -> dict[str, Any]:
-        return cls.config_class.from_dict(model).to_dict()
+        return NETWORKS[cls.model_fields["family"].default][1].from_dict(model).to_dict()
 
     @property
     def config(self) -> FamilyConfig:
         """The model."""
-        return self.config_class.from_dict(self.model)
+        return NETWORKS[self.family][1].from_dict(self.model)
 
     @property
     def sample_rate(self) -> int:
@@ -70,8 +69,7 @@ class FamilyRecipe(base.Recipe):
 
     def loss(self) -> FamilyLoss:
         """The family's loss around its network, with random weights."""
-        network, loss = self.parts
-        return loss(network(self.config), **self.loss_options())
+        return self.loss_class(NETWORKS[self.family][0](self.config), **self.loss_options())
 
     def loss_options(self) -> dict[str, Any]:
         """Options of the loss that the recipe sets."""
@@ -82,8 +80,7 @@ class LatmusicRecipe(FamilyRecipe):
     """latmusic-style: see :mod:`m2l_bench.systems.small.latmusic`."""
 
     family: Literal["latmusic-style"] = "latmusic-style"
-    config_class = LatmusicStyleConfig
-    parts = LatmusicStyle, LatmusicLoss
+    loss_class = LatmusicLoss
 
 
 class StagesSection(base.Section):
@@ -126,8 +123,7 @@ class MusikaRecipe(AdversarialRecipe):
 
     family: Literal["musika-style"] = "musika-style"
     stages: StagesSection = StagesSection()
-    config_class = MusikaStyleConfig
-    parts = MusikaStyle, MusikaLoss
+    loss_class = MusikaLoss
 
     def loss_options(self) -> dict[str, Any]:
         return {"first_stage": self.stages.first, **super().loss_options()}
@@ -138,8 +134,7 @@ class MousaiRecipe(FamilyRecipe):
 
     family: Literal["mousai-style"] = "mousai-style"
     stages: StagesSection = StagesSection(first=0.25)
-    config_class = MousaiStyleConfig
-    parts = MousaiStyle, MousaiLoss
+    loss_class = MousaiLoss
     needs_noise = True
 
     def loss_options(self) -> dict[str, Any]:
@@ -150,8 +145,7 @@ class DacRecipe(AdversarialRecipe):
     """dac-style: see :mod:`m2l_bench.systems.small.dac`."""
 
     family: Literal["dac-style"] = "dac-style"
-    config_class = DacStyleConfig
-    parts = DacStyle, DacLoss
+    loss_class = DacLoss
 
 
 RECIPES: dict[str, type[base.Recipe]] = {
@@ -210,8 +204,7 @@ class FamilyObjective:
     def measure(self, excerpts: Tensor) -> dict[str, float]:
         """Mean loss of each stage; noise levels, where there are any, are spread evenly over the excerpts."""
         excerpts = self._padded(excerpts, 0)
-        length = excerpts.shape[-1]
-        count, device = len(excerpts), self._device
+        (count, length), device = excerpts.shape, self._device
         uniforms = ((torch.arange(count, dtype=torch.float64) + 0.5) / count)[:, None].expand(-1, 2)
         total = dict.fromkeys(self.loss.stages, 0.0)
         for number, excerpt in enumerate(excerpts):

@@ -13,12 +13,10 @@ Kumar et al., "High-Fidelity Audio Compression with Improved RVQGAN", NeurIPS 20
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-from m2l_bench.systems.mousai.spectrum import mel_bands
+from m2l_bench.systems.mousai.network import mel_bands
 
 SIZES = (2048, 1024, 512, 256, 128)  # samples of a frame
 MEL_BANDS = {32: 5, 64: 10, 128: 20, 256: 40, 512: 80, 1024: 160, 2048: 320}  # samples of a frame -> bands
@@ -35,7 +33,7 @@ def spectrum(audio: Tensor, size: int) -> Tensor:
     return (frames / window.sum()).unflatten(0, audio.shape[:-1])
 
 
-def complex_distance(estimate: Tensor, reference: Tensor, sizes: Sequence[int] = SIZES) -> Tensor:
+def complex_distance(estimate: Tensor, reference: Tensor) -> Tensor:
     """Relative distance of complex spectra, mean over the resolutions; sensitive to magnitude and phase.
 
     Returns
@@ -44,10 +42,10 @@ def complex_distance(estimate: Tensor, reference: Tensor, sizes: Sequence[int] =
         ``||Y - X|| / ||Y||`` with a floor of 1e-4 under the root mean square of ``Y``; 1 for silence.
     """
     total = estimate.new_zeros(estimate.shape[:-1])
-    for size in sizes:
+    for size in SIZES:
         x, y = spectrum(estimate, size), spectrum(reference, size)
         total = total + _level(_magnitude(y - x)) / _level(_magnitude(y)).clamp_min(_QUIET)
-    return total / len(sizes)
+    return total / len(SIZES)
 
 
 def mel_distance(estimate: Tensor, reference: Tensor, sample_rate: int) -> Tensor:

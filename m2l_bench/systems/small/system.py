@@ -8,7 +8,7 @@ windows, placed and joined as Music2Latent's (:mod:`m2l_bench.music2latent.windo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +20,8 @@ from m2l_bench.files.disk import sha256
 from m2l_bench.files.fingerprint import fingerprint
 from m2l_bench.files.hub import CheckpointError
 from m2l_bench.files.untrusted import parse_json
-from m2l_bench.files.weights import read_with_metadata
+from m2l_bench.files.weights import read_safetensors
 from m2l_bench.music2latent.device import pick_device
-from m2l_bench.music2latent.windows import join, plan
 from m2l_bench.systems import bits, framing
 from m2l_bench.systems.small.dac import DacStyle, DacStyleConfig
 from m2l_bench.systems.small.family import FamilyConfig, FamilyNetwork
@@ -32,7 +31,6 @@ from m2l_bench.systems.small.musika import MusikaStyle, MusikaStyleConfig
 
 ASSETS = Path(__file__).parents[2] / "assets"
 WINDOW = 64  # latent frames that go through at once: 5.9 s
-_NOISE_BLOCK = 4096
 
 NETWORKS: dict[str, tuple[Callable[..., FamilyNetwork], type[FamilyConfig]]] = {
     "latmusic-style": (LatmusicStyle, LatmusicStyleConfig),
@@ -85,15 +83,15 @@ class FamilySystem:
     def decode(self, latents: np.ndarray, n_samples: int) -> np.ndarray:
         """(channels, latent_dim, frames) -> (channels, n_samples), in [-1, 1]."""
         latents = framing.as_latents(latents, self.latent_dim)
-        layout = plan(latents.shape[-1], WINDOW)
 
-        def piece(start: int) -> Tensor:
-            part = latents[..., start : start + layout.length]
-            noise = torch.from_numpy(self._noise(start * self._unit, part.shape[-1] * self._unit)).to(self.device)
-            return self._each(part, lambda z: self.network.decode(z, noise))
+        def piece(start: int, stop: int) -> Tensor:
+            part = latents[..., start:stop]
+            noise = framing.noise_at(start * self._unit, part.shape[-1] * self._unit, seed=self.seed, channels=1)
+            given = torch.from_numpy(noise).to(self.device)
+            return framing.each_row(lambda z: self.network.decode(z, given), part, self.device)
 
-        wave = _joined(join(map(piece, layout.starts), layout, self._unit))
-        return np.clip(fit_length(wave, n_samples), -1, 1)
+        wave = framing.in_windows(piece, latents.shape[-1], WINDOW, self._unit)
+        return np.clip(fit_length(wave.numpy(), n_samples), -1, 1)
 
     def reconstruct(self, audio: np.ndarray) -> np.ndarray:
         """(channels, samples) -> (channels, samples)."""
@@ -104,28 +102,12 @@ class FamilySystem:
 
     def _by_windows(self, audio: np.ndarray, function: Callable[[Tensor], Tensor]) -> np.ndarray:
         """Apply an encoder, (1, samples) -> (1, dim, frames), to each channel of each window."""
-        layout = plan(self._frames(audio.shape[-1]), WINDOW)
 
-        def piece(start: int) -> Tensor:
-            begin, end = start * self._unit, (start + layout.length) * self._unit
-            return self._each(framing.slice_with_zeros(audio, begin, end), function)
+        def piece(start: int, stop: int) -> Tensor:
+            part = framing.slice_with_zeros(audio, start * self._unit, stop * self._unit)
+            return framing.each_row(function, part, self.device)
 
-        return _joined(join(map(piece, layout.starts), layout, 1))
-
-    @torch.inference_mode()
-    def _each(self, rows: np.ndarray, function: Callable[[Tensor], Tensor]) -> Tensor:
-        given = torch.from_numpy(np.ascontiguousarray(rows)).to(self.device)
-        return torch.cat([function(row) for row in given.split(1)]).cpu()
-
-    def _noise(self, start: int, length: int) -> np.ndarray:
-        """Normal noise by its absolute place, (1, length)."""
-        first, last = start // _NOISE_BLOCK, (start + length - 1) // _NOISE_BLOCK
-        blocks = [
-            np.random.default_rng((self.seed, block)).standard_normal((1, _NOISE_BLOCK), dtype=np.float32)
-            for block in range(first, last + 1)
-        ]
-        offset = start - first * _NOISE_BLOCK
-        return np.concatenate(blocks, -1)[:, offset : offset + length]
+        return framing.in_windows(piece, self._frames(audio.shape[-1]), WINDOW, 1).numpy()
 
 
 class DacFamilySystem(FamilySystem):
@@ -151,21 +133,19 @@ class DacFamilySystem(FamilySystem):
 
     def _codes(self, audio: np.ndarray) -> np.ndarray:
         # Codes cannot be faded into one another: before quantisation windows are joined, then all is quantised.
-        return self._each(self._by_windows(audio, self.network.unquantised), self.network.quantise).numpy()
+        joined = self._by_windows(audio, self.network.unquantised)
+        return framing.each_row(self.network.quantise, joined, self.device).numpy()
 
     def _from_codes(self, codes: np.ndarray) -> np.ndarray:
-        return self._each(codes, self.network.from_codes).numpy()
+        return framing.each_row(self.network.from_codes, codes, self.device).numpy()
 
 
 def load_network(family: str, path: Path) -> FamilyNetwork:
     """Build a family's network with the weights of a training, for inference.
 
-    Raises
-    ------
-    CheckpointError
-        If the file is missing, damaged, of another family, or does not hold exactly the network's tensors.
+    CheckpointError if the file is missing, damaged, of another family, or does not hold exactly the network's tensors.
     """
-    state, metadata = read_with_metadata(path)
+    state, metadata = read_safetensors(path)
     if metadata.get("family") != family or "config" not in metadata:
         raise CheckpointError(f"{path}: must hold weights of {family}, got {metadata.get('family', 'no family')}")
     make, config = NETWORKS[family]
@@ -175,7 +155,3 @@ def load_network(family: str, path: Path) -> FamilyNetwork:
     except (ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path}: {error}") from error
     return network.eval().requires_grad_(False)
-
-
-def _joined(stretches: Iterator[Tensor]) -> np.ndarray:
-    return np.concatenate([stretch.numpy() for stretch in stretches], -1)
