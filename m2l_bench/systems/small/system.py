@@ -8,7 +8,7 @@ windows, placed and joined as Music2Latent's (:mod:`m2l_bench.music2latent.windo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +92,7 @@ class FamilySystem:
             noise = torch.from_numpy(self._noise(start * self._unit, part.shape[-1] * self._unit)).to(self.device)
             return self._each(part, lambda z: self.network.decode(z, noise))
 
-        wave = _joined(join(map(piece, layout.starts), layout, self._unit))
+        wave = join(map(piece, layout.starts), layout, self._unit).numpy()
         return np.clip(fit_length(wave, n_samples), -1, 1)
 
     def reconstruct(self, audio: np.ndarray) -> np.ndarray:
@@ -110,7 +110,7 @@ class FamilySystem:
             begin, end = start * self._unit, (start + layout.length) * self._unit
             return self._each(framing.slice_with_zeros(audio, begin, end), function)
 
-        return _joined(join(map(piece, layout.starts), layout, 1))
+        return join(map(piece, layout.starts), layout, 1).numpy()
 
     @torch.inference_mode()
     def _each(self, rows: np.ndarray, function: Callable[[Tensor], Tensor]) -> Tensor:
@@ -175,7 +175,3 @@ def load_network(family: str, path: Path) -> FamilyNetwork:
     except (ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path}: {error}") from error
     return network.eval().requires_grad_(False)
-
-
-def _joined(stretches: Iterator[Tensor]) -> np.ndarray:
-    return np.concatenate([stretch.numpy() for stretch in stretches], -1)
