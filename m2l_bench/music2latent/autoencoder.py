@@ -203,7 +203,7 @@ class Music2Latent:
             expected = (*shape[:-2], 2, config.bins, shape[-1] * config.time_downsampling)
             require(tuple(noise.shape) == expected, "noise", f"have shape {expected}", tuple(noise.shape))
             noise = noise.reshape(-1, *expected[-3:])
-        levels = sampling_levels(self.num_steps, sigma_min=config.sigma_min, sigma_max=config.sigma_max, rho=config.rho)
+        levels = sampling_levels(self.num_steps, config)
         return Draft(rows, tuple(row % channels for row in range(len(rows))), tuple(levels), noise)
 
 

@@ -111,12 +111,7 @@ def load_checkpoint(checkpoint: str | Path) -> Checkpoint:
 
 
 def save_checkpoint(
-    path: str | Path,
-    state: Mapping[str, Tensor],
-    config: Config,
-    *,
-    metadata: Mapping[str, str] | None = None,
-    precision: torch.dtype = torch.float32,
+    path: str | Path, state: Mapping[str, Tensor], config: Config, *, metadata: Mapping[str, str] | None = None
 ) -> None:
     """Write weights as safetensors, with the configuration in the metadata; atomically.
 
@@ -128,10 +123,8 @@ def save_checkpoint(
     config : Config
     metadata : mapping of str to str, optional
         More to write into the file's metadata, such as the sources of the training data.
-    precision : torch.dtype
-        float32, or float16 for half the size.
     """
-    tensors = {name: tensor.detach().to("cpu", precision).contiguous() for name, tensor in state.items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     write_atomic(path, save(tensors, {**(metadata or {}), "config": json.dumps(config.to_dict())}))
 
 
@@ -161,7 +154,11 @@ def _load_path(path: Path, name: str) -> Checkpoint:
     with suppress(CheckpointError, FileNotFoundError):  # a damaged copy is simply made anew
         config, state = _read_safetensors(converted)
         return Checkpoint(name, config, state, digest)
-    state = _read_pickle(path)
+    published = read_published(path)
+    try:
+        state = from_published(published, PUBLISHED)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     with suppress(OSError):  # the copy only saves time: a read-only cache must not stand in the way
         save_checkpoint(converted, state, PUBLISHED, metadata={"converted_from_sha256": digest})
     return Checkpoint(name, PUBLISHED, state, digest)
@@ -179,14 +176,6 @@ def _read_safetensors(path: Path) -> tuple[Config, dict[str, Tensor]]:
         return Config.from_dict(parse_json(text if text is not None else beside.read_text(encoding="utf-8"))), state
     except (TypeError, ValueError) as error:  # JSON's errors are ValueErrors
         raise CheckpointError(f"{path}: config: {error}") from error
-
-
-def _read_pickle(path: Path) -> dict[str, Tensor]:
-    weights = read_published(path)
-    try:
-        return from_published(weights, PUBLISHED)
-    except ValueError as error:
-        raise CheckpointError(f"{path}: {error}") from error
 
 
 def _harmless() -> list[Any]:

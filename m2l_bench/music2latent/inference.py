@@ -144,7 +144,7 @@ class Engine:
         noise = draft.noise
         if noise is not None and filled.shape[-1] > length:
             rest = [self._noise(0, stream, length, filled.shape[-1] - length) for stream in draft.streams]
-            noise = torch.cat([noise, torch.cat(rest).to(noise.device)], -1)
+            noise = torch.cat([noise, torch.stack(rest).to(noise.device)], -1)
         longer = Draft(filled, draft.streams, draft.levels, noise)
         size = min(limit, filled.shape[-1])
         windows = Windows(tuple(range(0, filled.shape[-1], size)), size, ())
@@ -169,10 +169,10 @@ class Engine:
 
         def noise(index: int) -> Tensor:
             if index == 0 and draft.noise is not None:
-                parts = [draft.noise[row, None, ..., start * step : (start + length) * step] for row, start in picks]
+                parts = [draft.noise[row, ..., start * step : (start + length) * step] for row, start in picks]
             else:
                 parts = [self._noise(index, draft.streams[row], start, length) for row, start in picks]
-            return torch.cat(parts).to(self.device)
+            return torch.stack(parts).to(self.device)
 
         with self._autocast():
             pyramid = self.network.pyramid(code.to(self.device) * self.config.latent_scale)
@@ -184,7 +184,7 @@ class Engine:
         return self._finite(estimate.float())
 
     def _noise(self, step: int, stream: int, start: int, length: int) -> Tensor:
-        return positional_noise(self.config, seed=self.seed, step=step, streams=[stream], start=start, n_latents=length)
+        return positional_noise(self.config, seed=self.seed, step=step, stream=stream, start=start, n_latents=length)
 
     def _batched(self, compute: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
         with _mode(rows):

@@ -40,16 +40,16 @@ def test_a_seam_fades_linearly() -> None:
 
 
 def test_noise_is_normal_and_tied_to_its_place(tiny: Config) -> None:
-    noise = positional_noise(tiny, seed=1, step=0, streams=[0, 1], start=0, n_latents=200)
-    assert noise.shape == (2, 2, 32, 1600)
+    noise = positional_noise(tiny, seed=1, step=0, stream=1, start=0, n_latents=200)
+    assert noise.shape == (2, 32, 1600)
     assert float(noise.mean()) == pytest.approx(0, abs=0.01) and float(noise.std()) == pytest.approx(1, abs=0.01)
-    later = positional_noise(tiny, seed=1, step=0, streams=[1], start=150, n_latents=10)
-    assert torch.equal(later[0], noise[1, ..., 1200:1280])
+    later = positional_noise(tiny, seed=1, step=0, stream=1, start=150, n_latents=10)
+    assert torch.equal(later, noise[..., 1200:1280])
 
 
 def test_noise_differs_by_seed_step_stream_and_place(tiny: Config) -> None:
     def draw(seed: int = 0, step: int = 0, stream: int = 0, start: int = 0) -> torch.Tensor:
-        return positional_noise(tiny, seed=seed, step=step, streams=[stream], start=start, n_latents=8).flatten()
+        return positional_noise(tiny, seed=seed, step=step, stream=stream, start=start, n_latents=8).flatten()
 
     draws = torch.stack([draw(), draw(seed=1), draw(step=1), draw(stream=1), draw(start=8)])
     correlation = torch.corrcoef(draws) - torch.eye(5)

@@ -21,7 +21,7 @@ from m2l_bench.music2latent.network import Music2LatentNetwork
 from m2l_bench.music2latent.representation import from_spectrogram, to_spectrogram
 from m2l_bench.training.crops import Crops, Examples
 from m2l_bench.training.music2latent.consistency_recipe import ConsistencyRecipe, ValidationSection
-from m2l_bench.training.music2latent.loss import ConsistencyLoss, positions, pseudo_huber, step_size
+from m2l_bench.training.music2latent.loss import ConsistencyLoss, cumulative_weights, positions, pseudo_huber, step_size
 from m2l_bench.training.music2latent.magnitudes import prepare
 from m2l_bench.training.objective import fixed_noise
 
@@ -35,7 +35,8 @@ class ConsistencyObjective:
         self.recipe, self.config = recipe, recipe.config
         self.network = Music2LatentNetwork(recipe.config)
         self.loss = ConsistencyLoss(self.network)
-        self.cumulative = recipe.noise.levels().cumulative(recipe.config)
+        noise = recipe.noise
+        self.cumulative = cumulative_weights(recipe.config, mean=noise.mean, std=noise.std, bins=noise.bins)
         validation = recipe.validation
         self.sigmas = validation.sigmas if isinstance(validation, ValidationSection) else ()
 

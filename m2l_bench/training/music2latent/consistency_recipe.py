@@ -13,7 +13,6 @@ from pydantic import Field, field_validator
 
 from m2l_bench.music2latent.config import Config
 from m2l_bench.training import recipe as base
-from m2l_bench.training.music2latent.loss import NoiseLevels
 
 
 class NoiseSection(base.Section):
@@ -24,10 +23,6 @@ class NoiseSection(base.Section):
     bins: int = Field(10_000, ge=1)
     start_exponent: float = Field(1.0, ge=0)
     end_exponent: float = Field(3.0, ge=0)
-
-    def levels(self) -> NoiseLevels:
-        """How positions are drawn."""
-        return NoiseLevels(self.mean, self.std, self.bins)
 
 
 class OptimizationSection(base.OptimizationSection):
