@@ -132,7 +132,8 @@ class Trainer:
         self.optimizer = self.accelerator.prepare_optimizer(optimizer)
         self.totals = Totals()
         self.clocks = (time.process_time(), time.monotonic())
-        self.validation = Validation.of(recipe, self.objective, score) if recipe.validation else None
+        section = recipe.validation
+        self.validation = Validation(self.objective, section, recipe.sample_rate, score) if section else None
         self.stop = threading.Event()
         self.recent: list[tuple[float, float]] = []  # loss and norm of the steps since the last row of the log
 
@@ -238,7 +239,7 @@ class Trainer:
             self._write_log()
         if step % run.checkpoint_every == 0:
             self.save()
-        if self.validation and (step % self.validation.every == 0 or last):
+        if self.validation and (step % self.validation.section.every == 0 or last):
             self.validate()
         if self.stop.is_set():
             self.save()
@@ -298,7 +299,7 @@ def _groups(trained: nn.Module, encoder_rate: float) -> list[dict[str, Any]]:
 def make_crops(recipe: Recipe) -> Crops:
     """The crops that a recipe trains on."""
     return Crops(
-        scan([section.folder() for section in recipe.data.folders]),
+        library=scan(recipe.data.folders),
         n_samples=recipe.crop_samples,
         noise_shape=recipe.noise_shape,
         sample_rate=recipe.sample_rate,

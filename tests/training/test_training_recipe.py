@@ -39,7 +39,7 @@ def test_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
     recipe = read_recipe(_write(tmp_path, text))
     assert recipe.data.folders[0].path == tmp_path / "music"
     assert recipe.validation is not None
-    assert recipe.validation.folders[0].folder().path == Path("/elsewhere")
+    assert recipe.validation.folders[0].path == Path("/elsewhere")
 
 
 def test_json_and_back_is_the_same(tmp_path: Path) -> None:
