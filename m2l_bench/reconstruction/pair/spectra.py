@@ -45,7 +45,7 @@ def power_spectra(
         give bit-identical spectra.
     """
     width = window_length or n_fft
-    window = hann(width)
+    window = 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(width) / width)  # periodic Hann
     inset = (n_fft - width) // 2
     padded = [np.pad(signal, n_fft // 2, mode="reflect") for signal in (reference, estimate)]
     n_frames = 1 + reference.shape[-1] // hop_length
@@ -61,11 +61,6 @@ def power_spectra(
             block[: last - first] = signal[first:last]
         np.multiply(windows[:, :n], window, out=frames[:, :n, :width])
         yield [_squared_modulus(scipy.fft.rfft(frame[:n])) for frame in frames]
-
-
-def hann(length: int) -> np.ndarray:
-    """Periodic Hann window, float64, shape (length,)."""
-    return 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(length) / length)
 
 
 def _squared_modulus(spectrum: np.ndarray) -> np.ndarray:

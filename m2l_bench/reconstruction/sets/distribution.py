@@ -9,20 +9,19 @@ sides. Intervals are 95 %, over files drawn on both sides together.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from m2l_bench.reconstruction.checks import Unscorable
-from m2l_bench.reconstruction.sets import compatibility, frechet, kernel
+from m2l_bench.reconstruction.sets import frechet, kernel
+from m2l_bench.reconstruction.sets.compatibility import Files
 from m2l_bench.statistics import centred_interval, contributions
 
 MINIMUM_FILES = 10
 MINIMUM_WINDOWS = 20
 MINIMUM_FILES_INF = 20
-
-Files = Sequence[np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,29 +78,13 @@ def kad(references: Files, estimates: Files, seed: int) -> SetScore:
     return SetScore(value=value, ci_low=low, ci_high=high, contributions=added)
 
 
-def fadtk(references: Files, estimates: Files, seed: int) -> SetScore:
-    """FAD as fadtk computes it."""
-    return _released("fadtk", compatibility.fadtk(*_usable(references, estimates, minimum_files=2)))
+def released(tool: Callable[[Files, Files, int], float]) -> Callable[[Files, Files, int], SetScore]:
+    """Make a score without an interval from a function of :mod:`.compatibility`."""
 
+    def score(references: Files, estimates: Files, seed: int) -> SetScore:
+        return SetScore(value=tool(*_usable(references, estimates, minimum_files=2), seed))
 
-def fadtk_inf(references: Files, estimates: Files, seed: int) -> SetScore:
-    """FAD-inf as fadtk computes it."""
-    left, right = _usable(references, estimates, minimum_files=2)
-    if sum(map(len, right)) < compatibility.INF_SMALLEST:
-        raise Unscorable(f"too few windows: fadtk's smallest subset has 500, got {sum(map(len, right))}")
-    return _released("fadtk", compatibility.fadtk_inf(left, right, seed=seed))
-
-
-def frechet_audio_distance(references: Files, estimates: Files, seed: int) -> SetScore:
-    """FAD as frechet-audio-distance computes it."""
-    value = compatibility.frechet_audio_distance(*_usable(references, estimates, minimum_files=2))
-    return _released("frechet-audio-distance", value)
-
-
-def _released(tool: str, value: float) -> SetScore:
-    if np.isnan(value):
-        raise Unscorable(f"{tool} gives NaN: one of the files has a single window")
-    return SetScore(value=value)
+    return score
 
 
 def _usable(
