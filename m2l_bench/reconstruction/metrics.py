@@ -48,20 +48,11 @@ class PairMetric:
     scores : callable, optional
         ``(reference, estimate, sample_rate, names) -> Scores`` in place of `score`, for metrics that share
         transforms: they have the same function.
-    default : bool
-        Part of the embedded suite.
-    headline : bool
-        A column of the table that a run prints.
-    slow : bool
-        Computed only where a suite names it.
     """
 
     card: Card
     score: Callable[[np.ndarray, np.ndarray, int], float] | None = None
     scores: Callable[[np.ndarray, np.ndarray, int, Sequence[str]], Scores] | None = None
-    default: bool = False
-    headline: bool = False
-    slow: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,15 +67,11 @@ class SetMetric:
     score : callable
         ``(references, estimates, seed) -> SetScore``; both are sequences with one float32 array (windows, dim) a file,
         in the same file order; raises :class:`Unscorable` (too few files or windows).
-    default, headline : bool
-        As in :class:`PairMetric`.
     """
 
     card: Card
     embedding: str
     score: Callable[[Files, Files, int], SetScore]
-    default: bool = False
-    headline: bool = False
 
 
 def get_metric(name: str) -> PairMetric | SetMetric:
@@ -178,7 +165,7 @@ _ALIGNMENT_CONSTANTS = {"max_lag_seconds": alignment.MAX_LAG, "tie": alignment.T
 _FACTOR = "a = <e, r> / <r, r> with the lag undone, r and e zero-mean"
 
 
-def _mel_metric(definition: str, title: str, meaning: str, source: str, *, default: bool = False) -> PairMetric:
+def _mel_metric(definition: str, title: str, meaning: str, source: str) -> PairMetric:
     card = Card(
         name="mel_distance" if definition == "dac-eval" else f"mel_distance:{definition}",
         title=title,
@@ -196,7 +183,7 @@ def _mel_metric(definition: str, title: str, meaning: str, source: str, *, defau
         },
         source=source,
     )
-    return PairMetric(card=card, scores=mel.scores, default=default, headline=default)
+    return PairMetric(card=card, scores=mel.scores)
 
 
 def _alignment_metric(name: str, unit: str, formula: str) -> PairMetric:
@@ -210,7 +197,7 @@ def _alignment_metric(name: str, unit: str, formula: str) -> PairMetric:
         constants=_ALIGNMENT_CONSTANTS,
         source="m2l_bench",
     )
-    return PairMetric(card=card, scores=alignment.scores, default=True)
+    return PairMetric(card=card, scores=alignment.scores)
 
 
 _PAIR_METRICS = (
@@ -226,8 +213,6 @@ _PAIR_METRICS = (
             source=_SI_SDR_SOURCE,
         ),
         score=si_sdr.score,
-        default=True,
-        headline=True,
     ),
     PairMetric(
         card=Card(
@@ -240,14 +225,12 @@ _PAIR_METRICS = (
             source=_SI_SDR_SOURCE,
         ),
         scores=alignment.scores,
-        default=True,
     ),
     _mel_metric(
         "dac-eval",
         "Mel distance",
         "log_weight = 2 / ln 10, for log10 of the squared magnitude",
         "Kumar et al. 2023; descript-audio-codec, evaluation script",
-        default=True,
     ),
     _mel_metric(
         "dac-train",
@@ -272,8 +255,6 @@ _PAIR_METRICS = (
             source="Yamamoto, Song, Kim 2020, equations 4 to 7; auraloss MultiResolutionSTFTLoss",
         ),
         score=stft.score,
-        default=True,
-        headline=True,
     ),
     _alignment_metric(
         "lag",
@@ -296,7 +277,6 @@ _PAIR_METRICS = (
             source="Chinen et al., 2020",
         ),
         score=visqol.visqol,
-        slow=True,
     ),
 )
 
@@ -353,8 +333,7 @@ def _set_metric(kind: str, embedding: str) -> SetMetric:
         source=f"{source}; {entry.source}",
         version=version,
     )
-    default = card.name in ("fad:musicnn", "kad:musicnn")
-    return SetMetric(card=card, embedding=embedding, score=score, default=default, headline=card.name == "fad:musicnn")
+    return SetMetric(card=card, embedding=embedding, score=score)
 
 
 def _as_released(kind: str, mode: str, rule: str, tool: Callable[[Files, Files, int], float]) -> SetMetric:
@@ -383,7 +362,5 @@ _METRICS: tuple[PairMetric | SetMetric, ...] = (
 )
 METRICS: dict[str, PairMetric | SetMetric] = {metric.card.name: metric for metric in _METRICS}
 """Every metric by name, in the order of tables."""
-DEFAULT_METRICS = tuple(name for name, metric in METRICS.items() if metric.default)
-"""Metrics of the embedded suite."""
-HEADLINE_METRICS = tuple(name for name, metric in METRICS.items() if metric.headline)
+HEADLINE_METRICS = ("si_sdr", "mel_distance", "stft_distance", "fad:musicnn")
 """Columns of the table that a run prints, after the bit rate."""

@@ -10,14 +10,15 @@ sides. Intervals are 95 %, over files drawn on both sides together.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
 from m2l_bench.reconstruction.checks import Unscorable
 from m2l_bench.reconstruction.sets import frechet, kernel
 from m2l_bench.reconstruction.sets.compatibility import Files
-from m2l_bench.statistics import centred_interval, contributions
+from m2l_bench.statistics import centred_interval, cluster_draws, contributions, draw_counts
 
 MINIMUM_FILES = 10
 MINIMUM_WINDOWS = 20
@@ -52,10 +53,9 @@ def fad(references: Files, estimates: Files, seed: int) -> SetScore:
     """Fréchet distance of the pooled windows; the interval is a paired bootstrap over files, without its bias."""
     left, right = _usable(references, estimates)
     reference, estimate = (frechet.Gaussian.of(np.concatenate(side)) for side in (left, right))
-    value = frechet.distance(reference, estimate)
-    low, high = centred_interval(value, frechet.paired_draws(left, right, seed=seed), lowest=0.0)
-    added = _with_gaps(references, estimates, contributions(value, frechet.left_out(left, right)))
-    return SetScore(value=value, ci_low=low, ci_high=high, health=_health(reference), contributions=added)
+    score = SetScore(value=frechet.distance(reference, estimate), health=_health(reference))
+    has_windows = _has_windows(references, estimates)
+    return _over_files(score, has_windows, partial(frechet.paired_distances, left, right), seed=seed, lowest=0.0)
 
 
 def fad_inf(references: Files, estimates: Files, seed: int) -> SetScore:
@@ -72,10 +72,8 @@ def kad(references: Files, estimates: Files, seed: int) -> SetScore:
     """Unbiased kernel distance over pairs of different files; the interval is a bootstrap over files."""
     left, right = _usable(references, estimates)
     sums = kernel.paired_sums(left, right)
-    value = kernel.paired_distance(*sums)
-    low, high = centred_interval(value, kernel.paired_kernel_draws(*sums, seed=seed))
-    added = _with_gaps(references, estimates, contributions(value, kernel.paired_left_out(*sums)))
-    return SetScore(value=value, ci_low=low, ci_high=high, contributions=added)
+    score = SetScore(value=kernel.paired_distance(*sums))
+    return _over_files(score, _has_windows(references, estimates), partial(kernel.paired_distances, *sums), seed=seed)
 
 
 def released(tool: Callable[[Files, Files, int], float]) -> Callable[[Files, Files, int], SetScore]:
@@ -103,12 +101,25 @@ def _usable(
     return [r for r, _ in pairs], [e for _, e in pairs]
 
 
-def _with_gaps(references: Files, estimates: Files, values: np.ndarray) -> tuple[float, ...]:
-    """Values of the usable pairs, NaN for the others."""
-    of_pairs = iter(values)
-    return tuple(
-        float(next(of_pairs)) if len(r) and len(e) else np.nan for r, e in zip(references, estimates, strict=True)
-    )
+def _has_windows(references: Files, estimates: Files) -> list[bool]:
+    return [len(r) > 0 and len(e) > 0 for r, e in zip(references, estimates, strict=True)]
+
+
+def _over_files(
+    score: SetScore,
+    used: list[bool],
+    distances: Callable[[np.ndarray], np.ndarray],
+    *,
+    seed: int,
+    lowest: float = -np.inf,
+) -> SetScore:
+    """Add interval and contributions; `distances` gives those of sets from how often they hold each used file."""
+    n_files = sum(used)
+    draws = [distances(draw_counts(picks)) for picks in cluster_draws(n_files, seed=seed)]
+    low, high = centred_interval(score.value, np.concatenate(draws), lowest=lowest)
+    of_files = np.full(len(used), np.nan)
+    of_files[used] = contributions(score.value, distances(1.0 - np.eye(n_files)))
+    return replace(score, ci_low=low, ci_high=high, contributions=tuple(of_files.tolist()))
 
 
 def _health(reference: frechet.Gaussian) -> dict[str, float]:

@@ -20,7 +20,6 @@ import numpy as np
 from scipy.spatial.distance import pdist
 
 from m2l_bench.reconstruction.sets.frechet import check_sets, check_windows
-from m2l_bench.statistics import N_DRAWS, cluster_draws, draw_counts
 
 SCALE = 100.0
 MEDIAN_WINDOWS = 4000  # beyond this the median distance is taken over evenly spaced windows
@@ -116,23 +115,12 @@ def paired_distance(sums: np.ndarray, counts: np.ndarray) -> float:
     return float(SCALE * sums.sum() / counts.sum())
 
 
-def paired_kernel_draws(sums: np.ndarray, counts: np.ndarray, *, n_draws: int = N_DRAWS, seed: int = 0) -> np.ndarray:
-    """Distances of bootstrap draws over files, from :func:`paired_sums`: (n_draws,).
+def paired_distances(sums: np.ndarray, counts: np.ndarray, held: np.ndarray) -> np.ndarray:
+    """Distances of sets of files, from :func:`paired_sums` and how often each holds each file: (sets, files) -> (sets,).
 
-    Copies of one file are not paired with each other, so that the draws stay unbiased.
+    Copies of one file are not paired with each other, so that draws of files stay unbiased.
     """
-    draws = cluster_draws(len(sums), n_draws=n_draws, seed=seed)
-    return np.concatenate([_weighted(sums, counts, draw_counts(picks)) for picks in draws])
-
-
-def paired_left_out(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Distances of the set without each of its files, from :func:`paired_sums`: (files,)."""
-    return _weighted(sums, counts, 1.0 - np.eye(len(sums)))
-
-
-def _weighted(sums: np.ndarray, counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Distance of each set, from how often it holds each file: (sets, files) -> (sets,)."""
-    return SCALE * np.sum(weights @ sums * weights, axis=1) / np.sum(weights @ counts * weights, axis=1)
+    return SCALE * np.sum(held @ sums * held, axis=1) / np.sum(held @ counts * held, axis=1)
 
 
 def _prepared(
