@@ -3,7 +3,7 @@
 Conventions
 -----------
 A checkpoint is named by a registry name (``"published"``, ``"small"``) or by a path: to the authors' ``.pt`` or to our
-``.safetensors``, whose metadata holds the configuration (or a ``.json`` of the same stem beside it does).
+``.safetensors``, whose metadata holds the configuration.
 
 A ``.pt`` is a pickle. It is read without executing what is pickled, converted once into the user's cache, and known by
 the SHA-256 of its bytes. Nothing is downloaded unless a hub checkpoint is asked for by its name; what the
@@ -165,15 +165,11 @@ def _load_path(path: Path, name: str) -> Checkpoint:
 
 
 def _read_safetensors(path: Path) -> tuple[Config, dict[str, Tensor]]:
-    beside = path.with_suffix(".json")
     state, metadata = read_with_metadata(path)
-    text = metadata.get("config")
-    if text is None and not beside.is_file():
-        raise CheckpointError(
-            f"{path}: must hold its config in its metadata, or {beside.name} beside it; neither is there"
-        )
+    if "config" not in metadata:
+        raise CheckpointError(f"{path}: must hold its config in its metadata, got none")
     try:
-        return Config.from_dict(parse_json(text if text is not None else beside.read_text(encoding="utf-8"))), state
+        return Config.from_dict(parse_json(metadata["config"])), state
     except (TypeError, ValueError) as error:  # JSON's errors are ValueErrors
         raise CheckpointError(f"{path}: config: {error}") from error
 

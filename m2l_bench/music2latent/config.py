@@ -86,8 +86,8 @@ class Config(Sizes):
 
     Examples
     --------
-    >>> PUBLISHED.samples_per_latent, PUBLISHED.features_dim, PUBLISHED.compression_ratio
-    (4096, 8192, 64.0)
+    >>> PUBLISHED.samples_per_latent, PUBLISHED.features_dim
+    (4096, 8192)
     """
 
     sample_rate: int = 44100
@@ -183,11 +183,6 @@ class Config(Sizes):
     def latent_rate(self) -> float:
         """Latent frames a second, in Hz."""
         return self.sample_rate / self.samples_per_latent
-
-    @property
-    def compression_ratio(self) -> float:
-        """Samples per latent value."""
-        return self.samples_per_latent / self.latent_dim
 
 
 _LISTS = ("multipliers", "blocks", "encoder_blocks", "attention", "frequency_only")

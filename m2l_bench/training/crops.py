@@ -12,7 +12,7 @@ rate. Probabilities are of drawing, a crop at a time.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -57,24 +57,21 @@ def scan(folders: Sequence[MusicFolder]) -> Library:
     headers: list[audio_io.AudioInfo] = []
     shares: list[float] = []
     for folder in folders:
-        tracks = list(_readable(folder.files()))
-        if not tracks:
+        durations = []
+        for path in folder.files():
+            try:
+                headers.append(audio_io.info(path))
+            except AudioError as error:
+                warnings.warn(f"left out of training: {error}", stacklevel=2)
+                continue
+            paths.append(path)
+            durations.append(headers[-1].duration)
+        if not durations:
             raise AudioError(f"{folder.path}: must hold at least one readable audio file, got none")
-        total = sum(header.duration for _, header in tracks)
-        scale = 1.0 if folder.weight is None else folder.weight / total
-        paths += [path for path, _ in tracks]
-        headers += [header for _, header in tracks]
-        shares += [header.duration * scale for _, header in tracks]
+        scale = 1.0 if folder.weight is None else folder.weight / sum(durations)
+        shares += [duration * scale for duration in durations]
     cumulative = np.cumsum(shares) / np.sum(shares)
     return Library(paths, headers, cumulative)
-
-
-def _readable(paths: Sequence[Path]) -> Iterator[tuple[Path, audio_io.AudioInfo]]:
-    for path in paths:
-        try:
-            yield path, audio_io.info(path)
-        except AudioError as error:
-            warnings.warn(f"left out of training: {error}", stacklevel=3)
 
 
 class Examples(NamedTuple):
@@ -178,9 +175,4 @@ def batches(
         num_workers=workers,
         multiprocessing_context="spawn" if workers else None,
         timeout=WORKER_TIMEOUT if workers else 0,
-        collate_fn=_stack,
     )
-
-
-def _stack(examples: Sequence[Examples]) -> Examples:
-    return Examples(*(torch.stack(parts) for parts in zip(*examples, strict=True)))

@@ -37,18 +37,9 @@ def cut_log(path: Path, step: int) -> None:
 @contextmanager
 def progress_bar(steps: int, done: int, shown: bool) -> Iterator[Callable[[int, float], None]]:
     """Show progress; yields a function of the step and its loss."""
-    if not shown:
-        yield lambda step, loss: None
-        return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (
-        TextColumn("training"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns) as progress:
+    columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}")
+    with Progress("training", *columns, disable=not shown) as progress:
         task = progress.add_task("", total=steps, completed=done)
         yield lambda step, loss: progress.update(task, completed=step, description=f"loss {loss:.4g}")

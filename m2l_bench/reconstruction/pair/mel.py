@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from m2l_bench.reconstruction.checks import Unscorable, by_channel, check_pair, check_sample_rate, require_samples
-from m2l_bench.reconstruction.pair.spectra import min_samples, power_spectra
+from m2l_bench.reconstruction.pair.spectra import power_spectra
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,8 @@ DEFINITIONS: dict[str, MelDefinition] = {
     ),
 }
 
-MIN_SAMPLES = min_samples(max(window for d in DEFINITIONS.values() for window in d.windows))
+# Can be reflected by window / 2.
+MIN_SAMPLES = max(window for d in DEFINITIONS.values() for window in d.windows) // 2 + 1
 
 
 def mel_distance(

@@ -19,11 +19,6 @@ import scipy.fft
 _BLOCK = 1 << 16  # samples per signal and block; 0.5 MB of float64
 
 
-def min_samples(n_fft: int) -> int:
-    """Smallest number of samples that can be reflected by n_fft / 2."""
-    return n_fft // 2 + 1
-
-
 def power_spectra(
     reference: np.ndarray, estimate: np.ndarray, *, n_fft: int, hop_length: int, window_length: int | None = None
 ) -> Iterator[list[np.ndarray]]:

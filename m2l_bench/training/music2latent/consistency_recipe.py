@@ -88,15 +88,10 @@ class ConsistencyRecipe(base.Recipe):
         return self.config.sample_rate
 
     @property
-    def crop_frames(self) -> int:
-        """STFT frames of a crop."""
-        return self.data.crop_latents * self.config.time_downsampling
-
-    @property
     def crop_samples(self) -> int:
         """Samples of a crop: ``crop_latents * samples_per_latent + window - hop``."""
         return self.data.crop_latents * self.config.samples_per_latent + self.config.window - self.config.hop
 
     @property
     def noise_shape(self) -> tuple[int, ...]:
-        return (2, self.config.bins, self.crop_frames)
+        return (2, self.config.bins, self.data.crop_latents * self.config.time_downsampling)
