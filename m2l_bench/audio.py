@@ -60,11 +60,7 @@ def info(path: str | os.PathLike[str]) -> AudioInfo:
 
 
 def load(
-    path: str | os.PathLike[str],
-    *,
-    start: int = 0,
-    n_samples: int | None = None,
-    sample_rate: int | None = None,
+    path: str | os.PathLike[str], *, start: int = 0, n_samples: int | None = None, sample_rate: int | None = None
 ) -> tuple[np.ndarray, int]:
     """Decode a file, or an excerpt of it without decoding the rest.
 

@@ -34,8 +34,6 @@ from m2l_bench.music2latent.keys import from_published
 from m2l_bench.music2latent.network import Music2LatentNetwork
 
 _KEY = "gen_state_dict"  # where the authors' file keeps the weights
-_APP = "m2l-bench"
-
 
 CHECKPOINTS: dict[str, HubFile | Path] = {
     "published": HubFile("SonyCSLParis/music2latent", "music2latent.pt", "233 MB, CC BY-NC 4.0"),
@@ -150,7 +148,7 @@ def _load_path(path: Path, name: str) -> Checkpoint:
     if suffix not in (".pt", ".pth", ".ckpt"):
         raise CheckpointError(f"{path}: checkpoint must be a .pt or .safetensors file, got {suffix or 'no suffix'}")
     digest = sha256(path)
-    converted = platformdirs.user_cache_path(_APP) / "checkpoints" / f"{digest}.safetensors"
+    converted = platformdirs.user_cache_path("m2l-bench") / "checkpoints" / f"{digest}.safetensors"
     with suppress(CheckpointError, FileNotFoundError):  # a damaged copy is simply made anew
         config, state = _read_safetensors(converted)
         return Checkpoint(name, config, state, digest)

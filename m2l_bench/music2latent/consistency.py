@@ -65,18 +65,11 @@ def sigma_grid(u: Level, config: Config = PUBLISHED) -> Level:
 def sampling_levels(num_steps: int, config: Config = PUBLISHED) -> list[float]:
     """Noise levels of a sampler of `num_steps` steps, falling from sigma_max: the grid at u = 1, 1 - 1/K, ..., 1/K.
 
-    Raises
-    ------
-    ValueError
-        If `num_steps` is below 1.
-
     Examples
     --------
     >>> sampling_levels(1)
     [80.0]
     """
-    if num_steps < 1:
-        raise ValueError(f"num_steps must be at least 1, got {num_steps}")
     return [config.sigma_max, *(sigma_grid(1 - step / num_steps, config) for step in range(1, num_steps))]
 
 

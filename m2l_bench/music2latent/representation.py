@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from m2l_bench.music2latent.config import Config
+from m2l_bench.music2latent.config import Config, require
 
 # Squared magnitude below which compression goes on as a straight line: the power law's slope is infinite at 0, and
 # a gradient through digital silence must be finite. (1e-12)^2 is far below any coefficient of float32 audio.
@@ -117,14 +117,11 @@ def from_spectrogram(
         If `n_samples` is more than the spectrogram holds.
     """
     audio = istft(spectrogram, config)
-    margin = config.window - config.hop
-    whole = audio.shape[-1] - 2 * margin if padded else audio.shape[-1]
-    length = max(1, whole) if n_samples is None else n_samples
-    available = audio.shape[-1] - margin if padded else whole
-    if not 1 <= length <= max(1, available):
-        raise ValueError(f"n_samples must be between 1 and {max(1, available)} here, got {length}")
-    start = margin if padded else 0
-    return audio[..., start : start + length].clamp(-1, 1)
+    margin = config.window - config.hop if padded else 0
+    length = max(1, audio.shape[-1] - 2 * margin) if n_samples is None else n_samples
+    longest = max(1, audio.shape[-1] - margin)
+    require(1 <= length <= longest, "n_samples", f"be between 1 and {longest} here", length)
+    return audio[..., margin : margin + length].clamp(-1, 1)
 
 
 def istft(spectrogram: Tensor, config: Config) -> Tensor:

@@ -13,11 +13,10 @@ from m2l_bench.files.disk import write_atomic
 
 def append_row(path: Path, row: Mapping[str, Any]) -> None:
     """Append a row to a CSV file; its first row makes the header."""
-    fresh = not path.exists() or not path.stat().st_size
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(row))
-        if fresh:
+        if not file.tell():
             writer.writeheader()
         writer.writerow(row)
 

@@ -71,9 +71,10 @@ def test_paired_equals_the_sum_over_pairs_of_different_files():
     left, right = paired_files(np.random.default_rng(0), 0.5)
     file = np.repeat(np.arange(len(left)), [len(x) for x in left])
     x, y = np.concatenate(left), np.concatenate(right)
-    k = lambda a, b: np.exp(-(cdist(a, b) ** 2) / (2 * 1.7**2))[file[:, None] != file]
+    s = kernel.median_distance(x)
+    k = lambda a, b: np.exp(-(cdist(a, b) ** 2) / (2 * s**2))[file[:, None] != file]
     expected = 100 * (k(x, x).mean() + k(y, y).mean() - 2 * k(x, y).mean())
-    assert kernel.paired_distance(*kernel.paired_sums(left, right, bandwidth=1.7)) == pytest.approx(expected, rel=1e-9)
+    assert kernel.paired_distance(*kernel.paired_sums(left, right)) == pytest.approx(expected, rel=1e-9)
 
 
 def test_blocks_do_not_show_in_the_sums_over_files(monkeypatch):
@@ -107,7 +108,7 @@ def test_draws_spread_like_fresh_samples():
     values, spreads = [], []
     for seed in range(60):
         left, right = paired_files(np.random.default_rng(seed), 1.0, n_files=30)
-        sums = kernel.paired_sums(left, right, bandwidth=4.0)
+        sums = kernel.paired_sums(left, right)
         values.append(kernel.paired_distance(*sums))
         spreads.append(kernel.paired_distances(*sums, drawn(len(left), 200)).std())
     assert np.mean(spreads) == pytest.approx(np.std(values), rel=0.5)

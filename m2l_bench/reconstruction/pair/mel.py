@@ -148,16 +148,14 @@ def distances(
             for name, d in wanted.items():
                 n_mels = d.n_mels[d.windows.index(window)]
                 filters = _groups(sample_rate, window, n_mels, d.scale)
-                mel_reference, mel_estimate = (_apply(filters, x) for x in (magnitude if d.power == 1 else power))
+                spectra = magnitude if d.power == 1 else power
+                mel_reference, mel_estimate = (
+                    np.concatenate([x[:, bins] @ part for bins, part in filters], axis=1) for x in spectra
+                )
                 sums[name] += _summed_difference(mel_reference, mel_estimate, d) / n_mels
         for name in wanted:
             totals[name] += sums[name] / n_frames
     return totals
-
-
-def _apply(groups: list[tuple[slice, np.ndarray]], spectra: np.ndarray) -> np.ndarray:
-    """Mel spectra ``(frames, bands)`` of spectra ``(frames, bins)``."""
-    return np.concatenate([spectra[:, bins] @ filters for bins, filters in groups], axis=1)
 
 
 @lru_cache(maxsize=64)

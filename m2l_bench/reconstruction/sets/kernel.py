@@ -77,9 +77,7 @@ def median_distance(windows: np.ndarray) -> float:
     return float(np.median(pdist(windows)))
 
 
-def paired_sums(
-    references: Sequence[np.ndarray], estimates: Sequence[np.ndarray], *, bandwidth: float | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def paired_sums(references: Sequence[np.ndarray], estimates: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Kernel sums between different files, where file i of `estimates` reconstructs file i of `references`.
 
     A reconstruction depends on its reference, so pairs of windows within one file are left out of all three means: the
@@ -88,9 +86,7 @@ def paired_sums(
     Parameters
     ----------
     references, estimates : sequence of np.ndarray, (windows, dim)
-        As many windows on both sides of each file.
-    bandwidth : float, optional
-        :func:`median_distance` of all reference windows by default.
+        As many windows on both sides of each file. The kernel's s is :func:`median_distance` of all reference windows.
 
     Returns
     -------
@@ -101,7 +97,7 @@ def paired_sums(
     """
     lengths = np.array([len(file) for file in references])
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    x, y, bandwidth = _prepared(np.concatenate(references), np.concatenate(estimates), bandwidth)
+    x, y, bandwidth = _prepared(np.concatenate(references), np.concatenate(estimates))
     across = _file_sums(x, y, starts, bandwidth)
     sums = _file_sums(x, x, starts, bandwidth) + _file_sums(y, y, starts, bandwidth) - across - across.T
     counts = np.outer(lengths, lengths).astype(np.float64)
@@ -124,7 +120,7 @@ def paired_distances(sums: np.ndarray, counts: np.ndarray, held: np.ndarray) -> 
 
 
 def _prepared(
-    reference: np.ndarray, estimate: np.ndarray, bandwidth: float | None
+    reference: np.ndarray, estimate: np.ndarray, bandwidth: float | None = None
 ) -> tuple[np.ndarray, np.ndarray, float]:
     x, y = check_sets(reference, estimate)
     bandwidth = median_distance(x) if bandwidth is None else float(bandwidth)
