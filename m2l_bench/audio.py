@@ -60,12 +60,7 @@ def info(path: str | os.PathLike[str]) -> AudioInfo:
 
 
 def load(
-    path: str | os.PathLike[str],
-    *,
-    start: int = 0,
-    n_samples: int | None = None,
-    sample_rate: int | None = None,
-    min_samples: int = 1,
+    path: str | os.PathLike[str], *, start: int = 0, n_samples: int | None = None, sample_rate: int | None = None
 ) -> tuple[np.ndarray, int]:
     """Decode a file, or an excerpt of it without decoding the rest.
 
@@ -78,8 +73,6 @@ def load(
         Length of the excerpt at the file's own rate; the rest of the file by default.
     sample_rate : int, optional
         Resample to this rate in Hz (soxr VHQ); the file's own rate by default.
-    min_samples : int
-        Shortest acceptable length at the file's own rate.
 
     Returns
     -------
@@ -91,16 +84,14 @@ def load(
     ------
     AudioError
         If the file is missing, empty, truncated, not audio, without channels, holds NaN or infinite samples,
-        is shorter than `min_samples`, does not hold the excerpt, or is larger than the limit above.
+        does not hold the excerpt, or is larger than the limit above.
     """
     with _open(path) as file:
         wanted = file.frames - start if n_samples is None else n_samples
-        if start < 0 or wanted < 0 or start + wanted > file.frames:
+        if start < 0 or wanted < 1 or start + wanted > file.frames:
             raise AudioError(
                 f"{path}: excerpt must lie within the file's {file.frames} samples, got start {start}, length {wanted}"
             )
-        if wanted < min_samples:
-            raise AudioError(f"{path}: too short, must hold at least {min_samples} samples, got {wanted}")
         refuse_oversize(str(path), file.channels, wanted)
         if sample_rate is not None:
             refuse_oversize(str(path), file.channels, round(wanted * sample_rate / file.samplerate))

@@ -10,7 +10,6 @@ from, how it was made and what it does not measure. Tasks that share a set's aud
 from __future__ import annotations
 
 import csv
-import functools
 from pathlib import Path
 
 from m2l_bench.files.disk import sha256
@@ -81,7 +80,8 @@ def manifest(name: str) -> list[dict[str, str]]:
     >>> manifest("reconstruction/wesnoth")[0]["composer"]
     'Aleksi Aubry-Carlson'
     """
-    return [dict(row) for row in _rows(folder(name) / "manifest.csv")]
+    with (folder(name) / "manifest.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def verify(name: str) -> None:
@@ -109,9 +109,3 @@ def _verify_file(path: Path, expected: str) -> None:
     found = sha256(path)
     if found != expected:
         raise ValueError(f"{path}: SHA-256 must be {expected}, got {found}; damaged or changed file")
-
-
-@functools.lru_cache
-def _rows(path: Path) -> tuple[dict[str, str], ...]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return tuple(csv.DictReader(file))

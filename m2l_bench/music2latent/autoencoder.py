@@ -17,23 +17,22 @@ batch, and however many windows are computed at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from m2l_bench import audio as files
 from m2l_bench.audio import AudioError
 from m2l_bench.files.fingerprint import fingerprint
 from m2l_bench.music2latent.checkpoint import load_checkpoint
+from m2l_bench.music2latent.config import require
 from m2l_bench.music2latent.consistency import sampling_levels
 from m2l_bench.music2latent.device import pick_device
 from m2l_bench.music2latent.inference import Draft, Engine
-from m2l_bench.music2latent.representation import max_samples
 
 Array = TypeVar("Array", np.ndarray, Tensor)
 _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -98,15 +97,15 @@ class Music2Latent:
         batch_size: int | None = None,
         precision: str = "float32",
     ) -> None:
-        _require(checkpoint is None or variant is None, "checkpoint", "not be given with variant", checkpoint)
-        _require(seed >= 0, "seed", "be at least 0", seed)
-        _require(num_steps >= 1, "num_steps", "be at least 1", num_steps)
-        _require(batch_size is None or batch_size >= 1, "batch_size", "be at least 1", batch_size)
-        _require(precision in _PRECISIONS, "precision", f"be one of {', '.join(_PRECISIONS)}", precision)
+        require(checkpoint is None or variant is None, "checkpoint", "not be given with variant", checkpoint)
+        require(seed >= 0, "seed", "be at least 0", seed)
+        require(num_steps >= 1, "num_steps", "be at least 1", num_steps)
+        require(batch_size is None or batch_size >= 1, "batch_size", "be at least 1", batch_size)
+        require(precision in _PRECISIONS, "precision", f"be one of {', '.join(_PRECISIONS)}", precision)
         loaded = load_checkpoint(checkpoint or variant or "published")
         self.config = config = loaded.config
         window, shortest = round(window_seconds * config.latent_rate), _MIN_WINDOW / config.latent_rate
-        _require(window >= _MIN_WINDOW, "window_seconds", f"be at least {shortest:.2f} here", window_seconds)
+        require(window >= _MIN_WINDOW, "window_seconds", f"be at least {shortest:.2f} here", window_seconds)
         self.name = f"music2latent:{loaded.name}"
         self.sample_rate, self.latent_rate = config.sample_rate, config.latent_rate
         self.latent_dim, self.features_dim = config.latent_dim, config.features_dim
@@ -143,24 +142,7 @@ class Music2Latent:
         """Features to probe, (..., features_dim, frames): the encoder's map before its bottleneck. Else as `encode`."""
         return self._analyse(audio, sample_rate, self._engine.features)
 
-    def encode_file(self, path: str | Path) -> np.ndarray:
-        """Latents (channels, latent_dim, frames) of an audio file, read window by window with bounded memory.
-
-        A file at another sample rate is read whole and resampled.
-        """
-        info = files.info(path)
-        if self.compatible or info.sample_rate != self.sample_rate:
-            return self.encode(files.load(path, sample_rate=self.sample_rate)[0])
-
-        def load(begin: int, end: int) -> Tensor:
-            return torch.from_numpy(files.load(path, start=begin, n_samples=end - begin, min_samples=0)[0])
-
-        stretches = self._engine.analyse(_padded(load, info.n_samples), info.n_samples, self._engine.latents)
-        return torch.cat(list(stretches), -1).cpu().numpy()
-
-    def decode(
-        self, latents: Array, n_samples: int | None = None, *, steps: int | None = None, noise: Tensor | None = None
-    ) -> Array:
+    def decode(self, latents: Array, n_samples: int | None = None, *, noise: Tensor | None = None) -> Array:
         """Audio of latents.
 
         Parameters
@@ -168,8 +150,6 @@ class Music2Latent:
         latents : np.ndarray or Tensor, (..., latent_dim, frames)
         n_samples : int, optional
             Length of what was encoded; by default the most that `frames` can hold.
-        steps : int, optional
-            Of the sampler, in place of `num_steps`.
         noise : Tensor, optional, (..., 2, F, frames * config.time_downsampling)
             Standard-normal start of the sampler in place of the seeded one.
 
@@ -182,21 +162,10 @@ class Music2Latent:
         ValueError
             If a shape or `n_samples` does not fit, or a value is not finite.
         """
-        draft = self._draft(latents, self.num_steps if steps is None else steps, noise)
-        if self.compatible:
-            audio = self._engine.synthesise_as_authors(draft, n_samples)
-        else:
-            audio = torch.cat(list(self._trimmed(draft, n_samples)), -1)
+        draft = self._draft(latents, noise)
+        synthesise = self._engine.synthesise_as_authors if self.compatible else self._engine.synthesise
+        audio = synthesise(draft, n_samples)
         return _like(audio.reshape(*latents.shape[:-2], -1), latents)
-
-    def decode_blocks(self, latents: Array, n_samples: int | None = None) -> Iterator[Array]:
-        """Decode in consecutive blocks (..., n) of bounded size, which can be written as they come.
-
-        Not where `compatible`.
-        """
-        _require(not self.compatible, "compatible", "be False to decode in blocks", self.compatible)
-        for block in self._trimmed(self._draft(latents, self.num_steps, None), n_samples):
-            yield _like(block.reshape(*latents.shape[:-2], -1).clone(), latents)
 
     def reconstruct(self, audio: Array, *, sample_rate: int | None = None) -> Array:
         """Encode and decode: the same shape back at the same sample rate (shorter where `compatible`)."""
@@ -218,47 +187,24 @@ class Music2Latent:
                 raise AudioError(f"sample_rate must be {self.sample_rate} for a gradient to flow, got {sample_rate}")
             tensor = torch.from_numpy(files.resample(_numpy(tensor), sample_rate, self.sample_rate))
         rows = tensor.reshape(-1, tensor.shape[-1])
-        if self.compatible:
-            whole = self._engine.analyse_as_authors(rows, compute)
-        else:
-            read = _padded(lambda begin, end: rows[:, begin:end], rows.shape[-1])
-            whole = torch.cat(list(self._engine.analyse(read, rows.shape[-1], compute)), -1)
+        analyse = self._engine.analyse_as_authors if self.compatible else self._engine.analyse
+        whole = analyse(rows, compute)
         return _like(whole.reshape(*tensor.shape[:-1], *whole.shape[-2:]), audio)
 
-    def _draft(self, latents: Array, steps: int, noise: Tensor | None) -> Draft:
+    def _draft(self, latents: Array, noise: Tensor | None) -> Draft:
         config, tensor = self.config, _tensor(latents)
         shape: tuple[int, ...] = tuple(tensor.shape)
         if len(shape) < 2 or shape[-2] != config.latent_dim or tensor.numel() == 0:
             raise ValueError(f"latents must be (..., {config.latent_dim}, frames), got shape {shape}")
-        _require(bool(torch.isfinite(tensor).all()), "latents", "be finite", "NaN or infinite values")
+        require(bool(torch.isfinite(tensor).all()), "latents", "be finite", "NaN or infinite values")
         rows = tensor.reshape(-1, *shape[-2:])
         channels = shape[-3] if len(shape) > 2 else 1
         if noise is not None:
             expected = (*shape[:-2], 2, config.bins, shape[-1] * config.time_downsampling)
-            _require(tuple(noise.shape) == expected, "noise", f"have shape {expected}", tuple(noise.shape))
+            require(tuple(noise.shape) == expected, "noise", f"have shape {expected}", tuple(noise.shape))
             noise = noise.reshape(-1, *expected[-3:])
-        levels = sampling_levels(steps, sigma_min=config.sigma_min, sigma_max=config.sigma_max, rho=config.rho)
+        levels = sampling_levels(self.num_steps, config)
         return Draft(rows, tuple(row % channels for row in range(len(rows))), tuple(levels), noise)
-
-    def _trimmed(self, draft: Draft, n_samples: int | None) -> Iterator[Tensor]:
-        frames = draft.latents.shape[-1]
-        longest = max_samples(frames, self.config)
-        left = longest if n_samples is None else n_samples
-        _require(1 <= left <= longest, "n_samples", f"be between 1 and {longest} for {frames} frames", left)
-        for stretch in self._engine.synthesise(draft):
-            block = stretch[..., :left]
-            left -= block.shape[-1]
-            yield block
-
-
-def _padded(read: Callable[[int, int], Tensor], n_samples: int) -> Callable[[int, int], Tensor]:
-    """Reading beyond either end gives zeros."""
-
-    def padded(begin: int, end: int) -> Tensor:
-        first, last = max(begin, 0), min(end, n_samples)
-        return functional.pad(read(first, last), (first - begin, end - last))
-
-    return padded
 
 
 def _checked_audio(audio: Array) -> Tensor:
@@ -293,8 +239,3 @@ def _numpy(array: np.ndarray | Tensor) -> np.ndarray:
 def _like(tensor: Tensor, array: Array) -> Array:
     """A tensor where the user gave one, on the same device; else an array."""
     return tensor.to(array.device) if isinstance(array, Tensor) else tensor.detach().cpu().numpy()
-
-
-def _require(condition: bool, name: str, constraint: str, value: object) -> None:
-    if not condition:
-        raise ValueError(f"{name} must {constraint}, got {value!r}")

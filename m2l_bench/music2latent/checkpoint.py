@@ -3,7 +3,7 @@
 Conventions
 -----------
 A checkpoint is named by a registry name (``"published"``, ``"small"``) or by a path: to the authors' ``.pt`` or to our
-``.safetensors``, whose metadata holds the configuration (or a ``.json`` of the same stem beside it does).
+``.safetensors``, whose metadata holds the configuration.
 
 A ``.pt`` is a pickle. It is read without executing what is pickled, converted once into the user's cache, and known by
 the SHA-256 of its bytes. Nothing is downloaded unless a hub checkpoint is asked for by its name; what the
@@ -34,8 +34,6 @@ from m2l_bench.music2latent.keys import from_published
 from m2l_bench.music2latent.network import Music2LatentNetwork
 
 _KEY = "gen_state_dict"  # where the authors' file keeps the weights
-_APP = "m2l-bench"
-
 
 CHECKPOINTS: dict[str, HubFile | Path] = {
     "published": HubFile("SonyCSLParis/music2latent", "music2latent.pt", "233 MB, CC BY-NC 4.0"),
@@ -111,12 +109,7 @@ def load_checkpoint(checkpoint: str | Path) -> Checkpoint:
 
 
 def save_checkpoint(
-    path: str | Path,
-    state: Mapping[str, Tensor],
-    config: Config,
-    *,
-    metadata: Mapping[str, str] | None = None,
-    precision: torch.dtype = torch.float32,
+    path: str | Path, state: Mapping[str, Tensor], config: Config, *, metadata: Mapping[str, str] | None = None
 ) -> None:
     """Write weights as safetensors, with the configuration in the metadata; atomically.
 
@@ -128,10 +121,8 @@ def save_checkpoint(
     config : Config
     metadata : mapping of str to str, optional
         More to write into the file's metadata, such as the sources of the training data.
-    precision : torch.dtype
-        float32, or float16 for half the size.
     """
-    tensors = {name: tensor.detach().to("cpu", precision).contiguous() for name, tensor in state.items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     write_atomic(path, save(tensors, {**(metadata or {}), "config": json.dumps(config.to_dict())}))
 
 
@@ -157,36 +148,28 @@ def _load_path(path: Path, name: str) -> Checkpoint:
     if suffix not in (".pt", ".pth", ".ckpt"):
         raise CheckpointError(f"{path}: checkpoint must be a .pt or .safetensors file, got {suffix or 'no suffix'}")
     digest = sha256(path)
-    converted = platformdirs.user_cache_path(_APP) / "checkpoints" / f"{digest}.safetensors"
+    converted = platformdirs.user_cache_path("m2l-bench") / "checkpoints" / f"{digest}.safetensors"
     with suppress(CheckpointError, FileNotFoundError):  # a damaged copy is simply made anew
         config, state = _read_safetensors(converted)
         return Checkpoint(name, config, state, digest)
-    state = _read_pickle(path)
+    published = read_published(path)
+    try:
+        state = from_published(published, PUBLISHED)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     with suppress(OSError):  # the copy only saves time: a read-only cache must not stand in the way
         save_checkpoint(converted, state, PUBLISHED, metadata={"converted_from_sha256": digest})
     return Checkpoint(name, PUBLISHED, state, digest)
 
 
 def _read_safetensors(path: Path) -> tuple[Config, dict[str, Tensor]]:
-    beside = path.with_suffix(".json")
     state, metadata = read_safetensors(path)
-    text = metadata.get("config")
-    if text is None and not beside.is_file():
-        raise CheckpointError(
-            f"{path}: must hold its config in its metadata, or {beside.name} beside it; neither is there"
-        )
+    if "config" not in metadata:
+        raise CheckpointError(f"{path}: must hold its config in its metadata, got none")
     try:
-        return Config.from_dict(parse_json(text if text is not None else beside.read_text(encoding="utf-8"))), state
+        return Config.from_dict(parse_json(metadata["config"])), state
     except (TypeError, ValueError) as error:  # JSON's errors are ValueErrors
         raise CheckpointError(f"{path}: config: {error}") from error
-
-
-def _read_pickle(path: Path) -> dict[str, Tensor]:
-    weights = read_published(path)
-    try:
-        return from_published(weights, PUBLISHED)
-    except ValueError as error:
-        raise CheckpointError(f"{path}: {error}") from error
 
 
 def _harmless() -> list[Any]:

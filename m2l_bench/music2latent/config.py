@@ -35,10 +35,9 @@ class Sizes:
         ValueError
             If a key is unknown or a value out of range.
         """
-        _require(isinstance(values, Mapping), "config", "be an object", values)
+        require(isinstance(values, Mapping), "config", "be an object", values)
         known = [field.name for field in fields(cls)]
-        unknown = sorted(set(values) - set(known))
-        if unknown:
+        if unknown := sorted(set(values) - set(known)):
             raise ValueError(f"config must hold known keys only ({', '.join(known)}), got {', '.join(unknown)}")
         return cls(**values)
 
@@ -87,8 +86,8 @@ class Config(Sizes):
 
     Examples
     --------
-    >>> PUBLISHED.samples_per_latent, PUBLISHED.features_dim, PUBLISHED.compression_ratio
-    (4096, 8192, 64.0)
+    >>> PUBLISHED.samples_per_latent, PUBLISHED.features_dim
+    (4096, 8192)
     """
 
     sample_rate: int = 44100
@@ -115,51 +114,40 @@ class Config(Sizes):
     rho: float = 7.0
 
     def __post_init__(self) -> None:
-        for name in ("multipliers", "blocks", "encoder_blocks", "attention", "frequency_only"):
-            _require(isinstance(getattr(self, name), (list, tuple)), name, "be a list", getattr(self, name))
-            object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON gives lists
         self._check_kinds()
         levels = len(self.multipliers)
-        for name, length in (("blocks", levels), ("encoder_blocks", levels), ("attention", levels)):
-            _require(
-                len(getattr(self, name)) == length, name, f"have one entry a level ({length})", getattr(self, name)
-            )
-        _require(
-            len(self.frequency_only) == levels - 1, "frequency_only", f"have {levels - 1} entries", self.frequency_only
-        )
-        for name in ("sample_rate", "window", "hop", "width", "heads", "bottleneck_blocks", "latent_dim"):
-            _require(getattr(self, name) >= 1, name, "be at least 1", getattr(self, name))
-        for name in ("multipliers", "blocks", "encoder_blocks"):
-            _require(min(getattr(self, name)) >= 1, name, "hold numbers of at least 1", getattr(self, name))
+        for name in ("blocks", "encoder_blocks", "attention"):
+            value = getattr(self, name)
+            require(len(value) == levels, name, f"have one entry a level ({levels})", value)
+        shrinking = self.frequency_only
+        require(len(shrinking) == levels - 1, "frequency_only", f"have {levels - 1} entries", shrinking)
         for width in (*self.widths, self.bottleneck_width):
-            _require(_divides_into_groups(width), "width", "split into min(width/4, 32) equal groups", width)
-            _require(width % self.heads == 0, "width", f"be a multiple of heads ({self.heads})", width)
-        _require(self.window % (2 * self.hop) == 0, "window", f"be a multiple of 2 * hop ({2 * self.hop})", self.window)
-        _require(self.bins % self.frequency_downsampling == 0, "window", "divide into the levels", self.window)
-        _require(
-            self.embedding_width % 2 == 0 and self.embedding_width >= 4,
-            "embedding_width",
-            "be even, at least 4",
-            self.embedding_width,
-        )
-        _require(0 < self.sigma_min < self.sigma_max, "sigma_min", f"be in (0, {self.sigma_max})", self.sigma_min)
+            in_groups = width % 4 == 0 and width % min(width // 4, 32) == 0
+            require(in_groups, "width", "split into min(width/4, 32) equal groups", width)
+            require(width % self.heads == 0, "width", f"be a multiple of heads ({self.heads})", width)
+        require(self.window % (2 * self.hop) == 0, "window", f"be a multiple of 2 * hop ({2 * self.hop})", self.window)
+        require(self.bins % self.frequency_downsampling == 0, "window", "divide into the levels", self.window)
+        width = self.embedding_width
+        require(width % 2 == 0 and width >= 4, "embedding_width", "be even, at least 4", width)
+        require(0 < self.sigma_min < self.sigma_max, "sigma_min", f"be in (0, {self.sigma_max})", self.sigma_min)
 
     def _check_kinds(self) -> None:
-        """Numbers of the right kind and of a size that some machine could hold: a file may say anything."""
+        """Check that numbers are of the right kind and of a size that some machine could hold: a file may say anything."""
+        for name in _LISTS:
+            value = getattr(self, name)
+            fits = isinstance(value, (list, tuple)) and len(value) <= _MOST_LEVELS
+            require(fits, name, f"be a list of at most {_MOST_LEVELS} entries", value)
+            object.__setattr__(self, name, tuple(value))  # JSON gives lists
         for name, most in _MOST.items():
             value = getattr(self, name)
-            numbers = value if isinstance(value, tuple) else (value,)
-            _require(len(numbers) <= _MOST_LEVELS, name, f"have at most {_MOST_LEVELS} entries", value)
-            whole = all(isinstance(number, int) and not isinstance(number, bool) for number in numbers)
-            _require(whole and max(numbers, default=0) <= most, name, f"be whole and at most {most}", value)
+            whole = all(type(number) is int and 1 <= number <= most for number in _entries(value))
+            require(whole, name, f"be whole, at least 1 and at most {most}", value)
         for name in ("attention", "frequency_only", "unused_embedding"):
             value = getattr(self, name)
-            flags = value if isinstance(value, tuple) else (value,)
-            _require(len(flags) <= _MOST_LEVELS and set(map(type, flags)) <= {bool}, name, "be true or false", value)
+            require(set(map(type, _entries(value))) <= {bool}, name, "be true or false", value)
         for name in ("alpha", "beta", "latent_scale", "sigma_data", "sigma_min", "sigma_max", "rho"):
             value = getattr(self, name)
-            finite = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
-            _require(finite, name, "be a positive number", value)
+            require(type(value) in (int, float) and 0 < value < math.inf, name, "be a positive number", value)
 
     @property
     def bins(self) -> int:
@@ -196,12 +184,8 @@ class Config(Sizes):
         """Latent frames a second, in Hz."""
         return self.sample_rate / self.samples_per_latent
 
-    @property
-    def compression_ratio(self) -> float:
-        """Samples per latent value."""
-        return self.samples_per_latent / self.latent_dim
 
-
+_LISTS = ("multipliers", "blocks", "encoder_blocks", "attention", "frequency_only")
 _MOST_LEVELS = 16
 _MOST = {
     "sample_rate": 1_000_000,
@@ -219,11 +203,12 @@ _MOST = {
 }
 
 
-def _divides_into_groups(width: int) -> bool:
-    return width % 4 == 0 and width % min(width // 4, 32) == 0
+def _entries(value: object) -> tuple[object, ...]:
+    return value if isinstance(value, tuple) else (value,)
 
 
-def _require(condition: bool, name: str, constraint: str, value: object) -> None:
+def require(condition: bool, name: str, constraint: str, value: object) -> None:
+    """Raise ValueError that names parameter, constraint and value unless the condition holds."""
     if not condition:
         raise ValueError(f"{name} must {constraint}, got {value!r}")
 

@@ -19,31 +19,34 @@ from typing import TypeVar
 
 from torch import Tensor
 
+from m2l_bench.music2latent.config import PUBLISHED, Config
+
 Level = TypeVar("Level", float, Tensor)
 
 
-def c_skip(sigma: Level, *, sigma_data: float = 0.5, sigma_min: float = 0.002) -> Level:
+def c_skip(sigma: Level, config: Config = PUBLISHED) -> Level:
     """Weight of the noisy input: sigma_data^2 / ((sigma - sigma_min)^2 + sigma_data^2); 1 at sigma_min."""
-    return sigma_data**2 / ((sigma - sigma_min) ** 2 + sigma_data**2)
+    return config.sigma_data**2 / ((sigma - config.sigma_min) ** 2 + config.sigma_data**2)
 
 
-def c_out(sigma: Level, *, sigma_data: float = 0.5, sigma_min: float = 0.002) -> Level:
+def c_out(sigma: Level, config: Config = PUBLISHED) -> Level:
     """Weight of the network: sigma_data (sigma - sigma_min) / sqrt(sigma_data^2 + sigma^2); 0 at sigma_min."""
-    return sigma_data * (sigma - sigma_min) / (sigma_data**2 + sigma**2) ** 0.5
+    return config.sigma_data * (sigma - config.sigma_min) / (config.sigma_data**2 + sigma**2) ** 0.5
 
 
-def c_in(sigma: Level, *, sigma_data: float = 0.5) -> Level:
+def c_in(sigma: Level, config: Config = PUBLISHED) -> Level:
     """Scale of the network's input: 1 / sqrt(sigma^2 + sigma_data^2)."""
-    return 1 / (sigma**2 + sigma_data**2) ** 0.5
+    return 1 / (sigma**2 + config.sigma_data**2) ** 0.5
 
 
-def sigma_grid(u: Level, *, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0) -> Level:
+def sigma_grid(u: Level, config: Config = PUBLISHED) -> Level:
     """Noise level at a position of the grid.
 
     Parameters
     ----------
     u : float or Tensor
         Position in [0, 1].
+    config : Config
 
     Returns
     -------
@@ -55,31 +58,19 @@ def sigma_grid(u: Level, *, sigma_min: float = 0.002, sigma_max: float = 80.0, r
     >>> round(sigma_grid(0.0), 6), round(sigma_grid(1.0), 6)
     (0.002, 80.0)
     """
-    low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
-    return (low + u * (high - low)) ** rho
+    low, high = config.sigma_min ** (1 / config.rho), config.sigma_max ** (1 / config.rho)
+    return (low + u * (high - low)) ** config.rho
 
 
-def sampling_levels(
-    num_steps: int, *, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0
-) -> list[float]:
+def sampling_levels(num_steps: int, config: Config = PUBLISHED) -> list[float]:
     """Noise levels of a sampler of `num_steps` steps, falling from sigma_max: the grid at u = 1, 1 - 1/K, ..., 1/K.
-
-    Raises
-    ------
-    ValueError
-        If `num_steps` is below 1.
 
     Examples
     --------
     >>> sampling_levels(1)
     [80.0]
     """
-    if num_steps < 1:
-        raise ValueError(f"num_steps must be at least 1, got {num_steps}")
-    grid = [
-        sigma_grid(1 - step / num_steps, sigma_min=sigma_min, sigma_max=sigma_max, rho=rho) for step in range(num_steps)
-    ]
-    return [sigma_max, *grid[1:]]
+    return [config.sigma_max, *(sigma_grid(1 - step / num_steps, config) for step in range(1, num_steps))]
 
 
 def sample(

@@ -2,8 +2,8 @@
 
 Conventions
 -----------
-Rows are channels of audio, each coded alone: audio is ``(rows, samples)``, latents are ``(rows, D, L)``. Results come
-as consecutive stretches along the last axis, on the engine's device, and only a window's worth is held at a time.
+Rows are channels of audio, each coded alone: audio is ``(rows, samples)``, latents are ``(rows, D, L)``. Results
+lie on the engine's device. The network computes a few windows at a time.
 
 The authors' framing is kept beside ours, so that latents made with their package stay usable and both can be compared
 number for number: no padding, pieces of 60 s without overlap, the last piece filled up with the file's own beginning.
@@ -19,11 +19,19 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from m2l_bench.music2latent.config import Config
+from m2l_bench.music2latent.config import Config, require
 from m2l_bench.music2latent.consistency import sample
 from m2l_bench.music2latent.network import Music2LatentNetwork
 from m2l_bench.music2latent.noise import positional_noise
-from m2l_bench.music2latent.representation import from_spectrogram, istft, n_latents, stft, to_spectrogram
+from m2l_bench.music2latent.representation import (
+    from_spectrogram,
+    istft,
+    max_samples,
+    n_latents,
+    pad,
+    stft,
+    to_spectrogram,
+)
 from m2l_bench.music2latent.windows import Windows, join, plan
 
 AUTHORS_SECONDS = 60  # length of the authors' pieces
@@ -90,28 +98,18 @@ class Engine:
         with self._autocast():
             return self._finite(self.network.features(spectrogram).float())
 
-    def analyse(
-        self, read: Callable[[int, int], Tensor], n_samples: int, compute: Callable[[Tensor], Tensor]
-    ) -> Iterator[Tensor]:
-        """Latents or features of audio.
-
-        Parameters
-        ----------
-        read : callable
-            ``read(begin, end)`` -> samples (rows, end - begin), zeros where there is no audio; called in order.
-        n_samples : int
-        compute : callable
-            `latents` or `features`.
-        """
+    def analyse(self, audio: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
+        """Audio (rows, samples) -> (rows, D, L); `compute` is `latents` or `features`."""
         config = self.config
-        windows = plan(n_latents(n_samples, config), self.window)
+        windows = plan(n_latents(audio.shape[-1], config), self.window)
         margin, step = config.window - config.hop, config.samples_per_latent
+        padded = pad(audio, config)
 
         def pieces() -> Iterator[Tensor]:
             starts = iter(windows.starts)
             while group := list(islice(starts, self.batch_size)):
-                audio = torch.cat([read(start * step - margin, (start + windows.length) * step) for start in group])
-                yield from self._batched(lambda part: compute(stft(part, config)), audio).chunk(len(group))
+                parts = [padded[:, start * step : (start + windows.length) * step + margin] for start in group]
+                yield from self._batched(lambda part: compute(stft(part, config)), torch.cat(parts)).chunk(len(group))
 
         return join(pieces(), windows, 1)
 
@@ -123,16 +121,20 @@ class Engine:
         whole = torch.cat([self._batched(compute, piece) for piece in pieces], -1)
         return whole[..., : frames // step]
 
-    def synthesise(self, draft: Draft) -> Iterator[Tensor]:
-        """Audio (rows, n), stretch by stretch; the end, beyond what the latents fully cover, fades and is to be cut."""
+    def synthesise(self, draft: Draft, n_samples: int | None) -> Tensor:
+        """Audio (rows, n_samples); by default all samples that the latents fully cover."""
         config = self.config
-        windows = plan(draft.latents.shape[-1], self.window)
-        margin = config.window - config.hop
+        frames, margin = draft.latents.shape[-1], config.window - config.hop
+        longest = max_samples(frames, config)
+        length = longest if n_samples is None else n_samples
+        require(1 <= length <= longest, "n_samples", f"be between 1 and {longest} for {frames} frames", length)
+        windows = plan(frames, self.window)
 
         def audio(picks: Sequence[tuple[int, int]]) -> Tensor:
             return istft(self._spectrogram(draft, picks, windows.length), config)[..., margin:].clamp(-1, 1)
 
-        return join(self._pieces(draft, windows, audio), windows, config.samples_per_latent)
+        whole = join(self._pieces(draft, windows, audio), windows, config.samples_per_latent)
+        return whole[..., :length].contiguous()  # the end fades
 
     def synthesise_as_authors(self, draft: Draft, n_samples: int | None) -> Tensor:
         """Audio (rows, n_samples), in the authors' framing."""
@@ -142,7 +144,7 @@ class Engine:
         noise = draft.noise
         if noise is not None and filled.shape[-1] > length:
             rest = [self._noise(0, stream, length, filled.shape[-1] - length) for stream in draft.streams]
-            noise = torch.cat([noise, torch.cat(rest).to(noise.device)], -1)
+            noise = torch.cat([noise, torch.stack(rest).to(noise.device)], -1)
         longer = Draft(filled, draft.streams, draft.levels, noise)
         size = min(limit, filled.shape[-1])
         windows = Windows(tuple(range(0, filled.shape[-1], size)), size, ())
@@ -167,10 +169,10 @@ class Engine:
 
         def noise(index: int) -> Tensor:
             if index == 0 and draft.noise is not None:
-                parts = [draft.noise[row, None, ..., start * step : (start + length) * step] for row, start in picks]
+                parts = [draft.noise[row, ..., start * step : (start + length) * step] for row, start in picks]
             else:
                 parts = [self._noise(index, draft.streams[row], start, length) for row, start in picks]
-            return torch.cat(parts).to(self.device)
+            return torch.stack(parts).to(self.device)
 
         with self._autocast():
             pyramid = self.network.pyramid(code.to(self.device) * self.config.latent_scale)
@@ -182,7 +184,7 @@ class Engine:
         return self._finite(estimate.float())
 
     def _noise(self, step: int, stream: int, start: int, length: int) -> Tensor:
-        return positional_noise(self.config, seed=self.seed, step=step, streams=[stream], start=start, n_latents=length)
+        return positional_noise(self.config, seed=self.seed, step=step, stream=stream, start=start, n_latents=length)
 
     def _batched(self, compute: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
         with _mode(rows):

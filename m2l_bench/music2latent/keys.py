@@ -10,6 +10,7 @@ the table is one to one: no tensor is left out, on either side.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 
 from torch import Tensor
@@ -79,15 +80,6 @@ def from_published(state: Mapping[str, Tensor], config: Config) -> dict[str, Ten
     return {ours: _swap(ours, state[theirs]) for ours, theirs in names.items()}
 
 
-def to_published(state: Mapping[str, Tensor], config: Config) -> dict[str, Tensor]:
-    """Our tensors under the authors' names and in their layout: the inverse of :func:`from_published`."""
-    published = {}
-    for ours, theirs in published_names(config).items():
-        tensor = _swap(ours, state[ours])
-        published[theirs] = tensor.reshape(1, 1, -1, 1) if ours == _GAIN else tensor
-    return published
-
-
 def _swap(ours: str, tensor: Tensor) -> Tensor:
     if ours == _GAIN:
         return tensor.flatten()
@@ -101,52 +93,33 @@ def _modules(config: Config) -> Iterator[tuple[str, str]]:
         yield from _block(f"decoder.bottleneck.{i}", f"decoder.bottleneck_layers.{i}")
         if config.unused_embedding:
             yield f"decoder.bottleneck.{i}.embedding", f"decoder.bottleneck_layers.{i}.proj_emb"
-    yield from _encoder(config)
-    yield from _decoder(config)
-    yield from _unet(config, "down", list(range(len(config.widths))))
-    yield from _unet(config, "up", list(reversed(range(len(config.widths)))))
+    for part, blocks in (("encoder", config.encoder_blocks), ("unet", config.blocks)):
+        yield from _way(config, part, "down", blocks)
+    for part, blocks in (("decoder", config.encoder_blocks), ("unet", config.blocks)):
+        yield from _way(config, part, "up", blocks)
 
 
-def _encoder(config: Config) -> Iterator[tuple[str, str]]:
-    position, widths = 0, (config.widths[0], *config.widths)
-    for level, count in enumerate(config.encoder_blocks):
-        for i in range(count):
-            ours, theirs = f"encoder.levels.{level}.{i}", f"encoder.down_layers.{position}"
+def _way(config: Config, part: str, way: str, blocks: tuple[int, ...]) -> Iterator[tuple[str, str]]:
+    """All levels of a part, down or up."""
+    in_unet, levels = part == "unet", range(len(blocks))
+    names, layers = (f"unet.{way}_levels", f"{way}_layers") if in_unet else (f"{part}.levels", f"{part}.{way}_layers")
+    position = itertools.count()
+    for level in levels if way == "down" else reversed(levels):
+        for i in range(blocks[level]):
+            if in_unet:
+                yield f"unet.{way}_cross.{level}.{i}", f"{layers}.{next(position)}"
+            ours, theirs = f"{names}.{level}.{i}", f"{layers}.{next(position)}"
             yield from _block(ours, theirs, attention=config.attention[level])
-            if i == 0 and widths[level] != widths[level + 1]:
+            if in_unet:
+                yield f"{ours}.embedding", f"{theirs}.proj_emb"
+            if part == "encoder" and i == 0 < level and config.widths[level - 1] != config.widths[level]:
                 yield f"{ours}.residual", f"{theirs}.res_conv"
-            position += 1
-        if level < len(config.frequency_only):
-            yield f"encoder.downs.{level}.norm", f"encoder.down_layers.{position}.norm"
-            yield f"encoder.downs.{level}.conv", f"encoder.down_layers.{position}.c"
-            position += 1
-
-
-def _decoder(config: Config) -> Iterator[tuple[str, str]]:
-    position = 0
-    for level in reversed(range(len(config.encoder_blocks))):
-        for i in range(config.encoder_blocks[level]):
-            ours, theirs = f"decoder.levels.{level}.{i}", f"decoder.up_layers.{position}"
-            yield from _block(ours, theirs, attention=config.attention[level])
-            position += 1
-        if level:
-            yield f"decoder.ups.{level - 1}.conv", f"decoder.up_layers.{position}.c"
-            position += 1
-
-
-def _unet(config: Config, way: str, levels: list[int]) -> Iterator[tuple[str, str]]:
-    position = 0
-    for level in levels:
-        for i in range(config.blocks[level]):
-            yield f"unet.{way}_cross.{level}.{i}", f"{way}_layers.{position}"
-            ours, theirs = f"unet.{way}_levels.{level}.{i}", f"{way}_layers.{position + 1}"
-            yield from _block(ours, theirs, attention=config.attention[level])
-            yield f"{ours}.embedding", f"{theirs}.proj_emb"
-            position += 2
-        if level != levels[-1]:
-            change = level if way == "down" else level - 1
-            yield f"unet.{way}s.{change}.conv", f"{way}_layers.{position}.c"
-            position += 1
+        change = level if way == "down" else level - 1
+        if 0 <= change < len(config.frequency_only):
+            ours, theirs = f"{part}.{way}s.{change}", f"{layers}.{next(position)}"
+            yield f"{ours}.conv", f"{theirs}.c"
+            if part == "encoder":
+                yield f"{ours}.norm", f"{theirs}.norm"
 
 
 def _block(ours: str, theirs: str, *, attention: bool = False) -> Iterator[tuple[str, str]]:

@@ -35,8 +35,6 @@ from m2l_bench.music2latent.layers import (
 )
 from m2l_bench.music2latent.norm import GroupNorm
 
-__all__ = ["PUBLISHED", "Config", "Decoder", "Encoder", "Music2LatentNetwork", "UNet"]
-
 COMPLEX = 2  # channels of a spectrogram: real and imaginary part
 
 
@@ -68,14 +66,14 @@ class Encoder(nn.Module):
         """(B, 2, T, F) -> (B, features_dim, L), channel-major: channel c, row k lies at ``c * rows + k``."""
         x = scaled(self.conv_in(x), self.gain)
         for level, blocks in enumerate(self.levels):
-            x = _run(blocks, x)
+            x = blocks(x)
             if level < len(self.downs):
                 x = self.downs[level](x)
         x = self.norm_features(x)  # (B, C, L, rows)
         return x.transpose(2, 3).reshape(x.shape[0], -1, x.shape[2])
 
     def forward(self, x: Tensor) -> Tensor:
-        x = _run(self.bottleneck, self.project(self.features(x)))
+        x = self.bottleneck(self.project(self.features(x)))
         return torch.tanh(self.conv_out(activate(self.norm_out(x))))
 
 
@@ -99,12 +97,12 @@ class Decoder(nn.Module):
         self.ups = _upsamplers(config)
 
     def forward(self, latents: Tensor) -> list[Tensor]:
-        x = self.project(_run(self.bottleneck, self.conv_in(latents)))
+        x = self.project(self.bottleneck(self.conv_in(latents)))
         x = x.unflatten(1, (self.rows, -1)).permute(0, 2, 3, 1)  # group k of channels is frequency row k
         x = x.contiguous(memory_format=torch.channels_last)
         pyramid = []
         for level in reversed(range(len(self.levels))):
-            x = _run(self.levels[level], x)
+            x = self.levels[level](x)
             pyramid.append(x)
             if level:
                 x = self.ups[level - 1](x)
@@ -214,11 +212,8 @@ class Music2LatentNetwork(nn.Module):
             Estimate of the clean spectrogram: ``c_skip x + c_out unet(c_in x, sigma, pyramid)``.
         """
         config, level = self.config, sigma[:, None, None, None]
-        scaled = c_in(level, sigma_data=config.sigma_data) * x
-        raw = self.unet(_inside(scaled), sigma, [_inside(each) for each in pyramid]).transpose(2, 3)
-        skip = c_skip(level, sigma_data=config.sigma_data, sigma_min=config.sigma_min)
-        out = c_out(level, sigma_data=config.sigma_data, sigma_min=config.sigma_min)
-        return skip * x + out * raw.to(x.dtype)
+        raw = self.unet(_inside(c_in(level, config) * x), sigma, [_inside(each) for each in pyramid]).transpose(2, 3)
+        return c_skip(level, config) * x + c_out(level, config) * raw.to(x.dtype)
 
 
 def _inside(x: Tensor) -> Tensor:
@@ -229,13 +224,13 @@ def _heads(config: Config, level: int) -> int | None:
     return config.heads if config.attention[level] else None
 
 
-def _blocks(count: int, width_in: int, width_out: int, heads: int | None) -> nn.ModuleList:
-    return nn.ModuleList(ResBlock(width_in if i == 0 else width_out, width_out, heads=heads) for i in range(count))
+def _blocks(count: int, width_in: int, width_out: int, heads: int | None) -> nn.Sequential:
+    return nn.Sequential(*(ResBlock(width_in if i == 0 else width_out, width_out, heads=heads) for i in range(count)))
 
 
-def _bottleneck(config: Config, *, embedding_width: int | None = None) -> nn.ModuleList:
+def _bottleneck(config: Config, *, embedding_width: int | None = None) -> nn.Sequential:
     width, count = config.bottleneck_width, config.bottleneck_blocks
-    return nn.ModuleList(ResBlock(width, width, dimensions=1, embedding_width=embedding_width) for _ in range(count))
+    return nn.Sequential(*(ResBlock(width, width, dimensions=1, embedding_width=embedding_width) for _ in range(count)))
 
 
 def _conditioned(config: Config, level: int) -> nn.ModuleList:
@@ -282,9 +277,3 @@ def _joined(cross: nn.Module, level: Tensor, x: Tensor, skip: Tensor | None = No
 
 def _pairs(first: nn.Module, second: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
     return zip(first.children(), second.children(), strict=True)
-
-
-def _run(blocks: nn.Module, x: Tensor) -> Tensor:
-    for block in blocks.children():
-        x = block(x)
-    return x

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from m2l_bench.music2latent.config import Config
+from m2l_bench.music2latent.config import Config, require
 
 # Squared magnitude below which compression goes on as a straight line: the power law's slope is infinite at 0, and
 # a gradient through digital silence must be finite. (1e-12)^2 is far below any coefficient of float32 audio.
@@ -69,14 +69,20 @@ def to_spectrogram(audio: Tensor, config: Config, *, padded: bool = True) -> Ten
     n_samples = audio.shape[-1]
     margin, step = config.window - config.hop, config.samples_per_latent
     if padded:
-        if n_samples < 1:
-            raise ValueError(f"audio must have at least 1 sample, got {n_samples}")
-        after = n_latents(n_samples, config) * step - n_samples
-        audio = functional.pad(audio, (margin, after))
+        audio = pad(audio, config)
     elif n_samples < margin + step:
         raise ValueError(f"audio without padding must have at least {margin + step} samples, got {n_samples}")
     frames = (audio.shape[-1] - margin) // step * config.time_downsampling
     return stft(audio[..., : margin + frames * config.hop], config)
+
+
+def pad(audio: Tensor, config: Config) -> Tensor:
+    """Audio (..., samples) with the silence on either side that the module's conventions describe."""
+    n_samples = audio.shape[-1]
+    if n_samples < 1:
+        raise ValueError(f"audio must have at least 1 sample, got {n_samples}")
+    after = n_latents(n_samples, config) * config.samples_per_latent - n_samples
+    return functional.pad(audio, (config.window - config.hop, after))
 
 
 def stft(audio: Tensor, config: Config) -> Tensor:
@@ -88,12 +94,7 @@ def stft(audio: Tensor, config: Config) -> Tensor:
 
 
 def from_spectrogram(
-    spectrogram: Tensor,
-    config: Config,
-    *,
-    n_samples: int | None = None,
-    padded: bool = True,
-    recover_nyquist: bool = False,
+    spectrogram: Tensor, config: Config, *, n_samples: int | None = None, padded: bool = True
 ) -> Tensor:
     """Audio of a compressed complex spectrogram.
 
@@ -105,10 +106,6 @@ def from_spectrogram(
         Length of the result; by default all samples that lie under a full set of frames (`padded`), or under any.
     padded : bool
         Whether the spectrogram was made with padding, which is then trimmed.
-    recover_nyquist : bool
-        Solve for the dropped Nyquist bin, which a true STFT determines: its periodic Hann window is 0 at the first
-        sample of a frame. Exact for a spectrogram of audio; for a model's estimate leave it off, it gathers the errors
-        of all the other bins.
 
     Returns
     -------
@@ -119,26 +116,19 @@ def from_spectrogram(
     ValueError
         If `n_samples` is more than the spectrogram holds.
     """
-    audio = istft(spectrogram, config, recover_nyquist=recover_nyquist)
-    margin = config.window - config.hop
-    whole = audio.shape[-1] - 2 * margin if padded else audio.shape[-1]
-    length = max(1, whole) if n_samples is None else n_samples
-    available = audio.shape[-1] - margin if padded else whole
-    if not 1 <= length <= max(1, available):
-        raise ValueError(f"n_samples must be between 1 and {max(1, available)} here, got {length}")
-    start = margin if padded else 0
-    return audio[..., start : start + length].clamp(-1, 1)
+    audio = istft(spectrogram, config)
+    margin = config.window - config.hop if padded else 0
+    length = max(1, audio.shape[-1] - 2 * margin) if n_samples is None else n_samples
+    longest = max(1, audio.shape[-1] - margin)
+    require(1 <= length <= longest, "n_samples", f"be between 1 and {longest} here", length)
+    return audio[..., margin : margin + length].clamp(-1, 1)
 
 
-def istft(spectrogram: Tensor, config: Config, *, recover_nyquist: bool = False) -> Tensor:
+def istft(spectrogram: Tensor, config: Config) -> Tensor:
     """Overlap-add of every frame: (..., 2, F, T) -> (..., window + hop (T - 1)), neither trimmed nor clamped."""
     frames = spectrogram.transpose(-1, -2).movedim(-3, -1)  # (..., T, F, 2)
     spectrum = torch.view_as_complex(_expand(frames, config).contiguous())
     blocks = torch.fft.irfft(functional.pad(spectrum, (0, 1)), n=config.window)  # (..., T, window)
-    if recover_nyquist:
-        sign = torch.ones(config.window, dtype=blocks.dtype, device=blocks.device)
-        sign[1::2] = -1
-        blocks = blocks - blocks[..., :1] * sign
     return _overlap_add(blocks * _synthesis_window(config, blocks), config.hop)
 
 

@@ -12,7 +12,7 @@ next, linearly; outside these seams each frame comes from one window alone. The 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -56,7 +56,7 @@ def plan(n_latents: int, window: int) -> Windows:
     return Windows(starts, window, tuple((middle - fade // 2, middle - fade // 2 + fade) for middle in middles))
 
 
-def join(pieces: Iterable[Tensor], windows: Windows, unit: int) -> Iterator[Tensor]:
+def join(pieces: Iterable[Tensor], windows: Windows, unit: int) -> Tensor:
     """Join what was computed window by window.
 
     Parameters
@@ -68,22 +68,22 @@ def join(pieces: Iterable[Tensor], windows: Windows, unit: int) -> Iterator[Tens
     unit : int
         Values per latent frame.
 
-    Yields
-    ------
+    Returns
+    -------
     Tensor, (..., n)
-        Consecutive stretches of the whole.
     """
+    stretches: list[Tensor] = []
     tail: Tensor | None = None
     for index, piece in enumerate(pieces):
         offset, begin = windows.starts[index] * unit, 0
         if tail is not None:
             first, after = (edge * unit - offset for edge in windows.seams[index - 1])
             ramp = (torch.arange(after - first, device=piece.device, dtype=piece.dtype) + 0.5) / (after - first)
-            yield tail + (piece[..., first:after] - tail) * ramp
+            stretches.append(tail + (piece[..., first:after] - tail) * ramp)
             begin = after
+        end: int | None = None
         if index < len(windows.seams):
             end, after = (edge * unit - offset for edge in windows.seams[index])
-            tail = piece[..., end:after].clone()  # a view would keep the whole window alive
-            yield piece[..., begin:end]
-        else:
-            yield piece[..., begin:]
+            tail = piece[..., end:after]
+        stretches.append(piece[..., begin:end])
+    return torch.cat(stretches, -1)

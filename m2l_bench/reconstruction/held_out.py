@@ -51,6 +51,5 @@ def _fad(references: Sequence[np.ndarray], estimates: Sequence[np.ndarray], samp
     sides = []
     for side in (references, estimates):
         resampled = [resample(audio[None], sample_rate, embedding.sample_rate) for audio in side]
-        vectors, _ = embed_files(embedding, resampled)
-        sides.append(np.concatenate(vectors))
+        sides.append(np.concatenate(embed_files(embedding, resampled)[0]))
     return frechet_distance(*sides) if min(map(len, sides)) >= MINIMUM_WINDOWS else float("nan")

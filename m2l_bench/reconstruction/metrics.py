@@ -24,8 +24,9 @@ from m2l_bench.cards import Card
 from m2l_bench.files.hub import CheckpointError, offline
 from m2l_bench.reconstruction.checks import Unscorable, check_pair, check_sample_rate
 from m2l_bench.reconstruction.pair import alignment, mel, si_sdr, stft, visqol
-from m2l_bench.reconstruction.sets import distribution, frechet, kernel
-from m2l_bench.reconstruction.sets.distribution import Files, SetScore
+from m2l_bench.reconstruction.sets import compatibility, distribution, frechet, kernel
+from m2l_bench.reconstruction.sets.compatibility import Files
+from m2l_bench.reconstruction.sets.distribution import SetScore
 from m2l_bench.statistics import N_DRAWS
 from m2l_bench.systems import encoders
 from m2l_bench.systems.encoders import EMBEDDINGS
@@ -47,20 +48,11 @@ class PairMetric:
     scores : callable, optional
         ``(reference, estimate, sample_rate, names) -> Scores`` in place of `score`, for metrics that share
         transforms: they have the same function.
-    default : bool
-        Part of the embedded suite.
-    headline : bool
-        A column of the table that a run prints.
-    slow : bool
-        Computed only where a suite names it.
     """
 
     card: Card
     score: Callable[[np.ndarray, np.ndarray, int], float] | None = None
     scores: Callable[[np.ndarray, np.ndarray, int, Sequence[str]], Scores] | None = None
-    default: bool = False
-    headline: bool = False
-    slow: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,15 +67,11 @@ class SetMetric:
     score : callable
         ``(references, estimates, seed) -> SetScore``; both are sequences with one float32 array (windows, dim) a file,
         in the same file order; raises :class:`Unscorable` (too few files or windows).
-    default, headline : bool
-        As in :class:`PairMetric`.
     """
 
     card: Card
     embedding: str
     score: Callable[[Files, Files, int], SetScore]
-    default: bool = False
-    headline: bool = False
 
 
 def get_metric(name: str) -> PairMetric | SetMetric:
@@ -177,8 +165,8 @@ _ALIGNMENT_CONSTANTS = {"max_lag_seconds": alignment.MAX_LAG, "tie": alignment.T
 _FACTOR = "a = <e, r> / <r, r> with the lag undone, r and e zero-mean"
 
 
-def _mel_card(definition: str, title: str, meaning: str, source: str) -> Card:
-    return Card(
+def _mel_metric(definition: str, title: str, meaning: str, source: str) -> PairMetric:
+    card = Card(
         name="mel_distance" if definition == "dac-eval" else f"mel_distance:{definition}",
         title=title,
         higher_is_better=False,
@@ -195,6 +183,7 @@ def _mel_card(definition: str, title: str, meaning: str, source: str) -> Card:
         },
         source=source,
     )
+    return PairMetric(card=card, scores=mel.scores)
 
 
 def _alignment_metric(name: str, unit: str, formula: str) -> PairMetric:
@@ -208,7 +197,7 @@ def _alignment_metric(name: str, unit: str, formula: str) -> PairMetric:
         constants=_ALIGNMENT_CONSTANTS,
         source="m2l_bench",
     )
-    return PairMetric(card=card, scores=alignment.scores, default=True)
+    return PairMetric(card=card, scores=alignment.scores)
 
 
 _PAIR_METRICS = (
@@ -224,8 +213,6 @@ _PAIR_METRICS = (
             source=_SI_SDR_SOURCE,
         ),
         score=si_sdr.score,
-        default=True,
-        headline=True,
     ),
     PairMetric(
         card=Card(
@@ -238,36 +225,24 @@ _PAIR_METRICS = (
             source=_SI_SDR_SOURCE,
         ),
         scores=alignment.scores,
-        default=True,
     ),
-    PairMetric(
-        card=_mel_card(
-            "dac-eval",
-            "Mel distance",
-            "log_weight = 2 / ln 10, for log10 of the squared magnitude",
-            "Kumar et al. 2023; descript-audio-codec, evaluation script",
-        ),
-        scores=mel.scores,
-        default=True,
-        headline=True,
+    _mel_metric(
+        "dac-eval",
+        "Mel distance",
+        "log_weight = 2 / ln 10, for log10 of the squared magnitude",
+        "Kumar et al. 2023; descript-audio-codec, evaluation script",
     ),
-    PairMetric(
-        card=_mel_card(
-            "dac-train",
-            "Mel distance (DAC training)",
-            "log_weight = 1 / ln 10, for log10 of the magnitude",
-            "Kumar et al. 2023, section 3.4; descript-audio-codec, 44 kHz configuration",
-        ),
-        scores=mel.scores,
+    _mel_metric(
+        "dac-train",
+        "Mel distance (DAC training)",
+        "log_weight = 1 / ln 10, for log10 of the magnitude",
+        "Kumar et al. 2023, section 3.4; descript-audio-codec, 44 kHz configuration",
     ),
-    PairMetric(
-        card=_mel_card(
-            "audiocodecbench",
-            "Mel distance (AudioCodecBench)",
-            "log_weight = 1 / 7, for the mean over seven windows",
-            "AudioCodecBench, reconstruction evaluation",
-        ),
-        scores=mel.scores,
+    _mel_metric(
+        "audiocodecbench",
+        "Mel distance (AudioCodecBench)",
+        "log_weight = 1 / 7, for the mean over seven windows",
+        "AudioCodecBench, reconstruction evaluation",
     ),
     PairMetric(
         card=Card(
@@ -280,8 +255,6 @@ _PAIR_METRICS = (
             source="Yamamoto, Song, Kim 2020, equations 4 to 7; auraloss MultiResolutionSTFTLoss",
         ),
         score=stft.score,
-        default=True,
-        headline=True,
     ),
     _alignment_metric(
         "lag",
@@ -304,7 +277,6 @@ _PAIR_METRICS = (
             source="Chinen et al., 2020",
         ),
         score=visqol.visqol,
-        slow=True,
     ),
 )
 
@@ -361,11 +333,10 @@ def _set_metric(kind: str, embedding: str) -> SetMetric:
         source=f"{source}; {entry.source}",
         version=version,
     )
-    default = card.name in ("fad:musicnn", "kad:musicnn")
-    return SetMetric(card=card, embedding=embedding, score=score, default=default, headline=card.name == "fad:musicnn")
+    return SetMetric(card=card, embedding=embedding, score=score)
 
 
-def _as_released(kind: str, mode: str, rule: str, score: Callable[[Files, Files, int], SetScore]) -> SetMetric:
+def _as_released(kind: str, mode: str, rule: str, tool: Callable[[Files, Files, int], float]) -> SetMetric:
     plain, entry = _set_metric(kind, "vggish").card, EMBEDDINGS["vggish"]
     card = replace(
         plain,
@@ -375,23 +346,21 @@ def _as_released(kind: str, mode: str, rule: str, score: Callable[[Files, Files,
         source=f"{mode} as released; {entry.source}",
         version=1,
     )
-    return SetMetric(card=card, embedding="vggish", score=score)
+    return SetMetric(card=card, embedding="vggish", score=distribution.released(tool))
 
 
 _METRICS: tuple[PairMetric | SetMetric, ...] = (
     *_PAIR_METRICS,
     *(_set_metric(kind, embedding) for embedding in EMBEDDINGS for kind in _KINDS),
-    _as_released("fad", "fadtk", "float16 windows and file means, statistics merged by file", distribution.fadtk),
+    _as_released("fad", "fadtk", "float16 windows and file means, statistics merged by file", compatibility.fadtk),
     _as_released(
-        "fad_inf", "fadtk", "float16; 25 sizes from 500 windows, drawn with replacement", distribution.fadtk_inf
+        "fad_inf", "fadtk", "float16; 25 sizes from 500 windows, drawn with replacement", compatibility.fadtk_inf
     ),
     _as_released(
-        "fad", "frechet-audio-distance", "float32 mean of pooled windows", distribution.frechet_audio_distance
+        "fad", "frechet-audio-distance", "float32 mean of pooled windows", compatibility.frechet_audio_distance
     ),
 )
 METRICS: dict[str, PairMetric | SetMetric] = {metric.card.name: metric for metric in _METRICS}
 """Every metric by name, in the order of tables."""
-DEFAULT_METRICS = tuple(name for name, metric in METRICS.items() if metric.default)
-"""Metrics of the embedded suite."""
-HEADLINE_METRICS = tuple(name for name, metric in METRICS.items() if metric.headline)
+HEADLINE_METRICS = ("si_sdr", "mel_distance", "stft_distance", "fad:musicnn")
 """Columns of the table that a run prints, after the bit rate."""

@@ -196,15 +196,7 @@ class RandomInit:
         """(channels, samples) -> (1, latent_dim, frames)."""
         import torch
 
-        from m2l_bench.systems.framing import slice_with_zeros
-
-        mono = _mono(audio)[None]
-
-        def read(begin: int, end: int) -> torch.Tensor:
-            return torch.from_numpy(slice_with_zeros(mono, begin, end))
-
-        with torch.inference_mode():
-            return torch.cat(list(self._engine.analyse(read, mono.shape[-1], self._compute)), -1).cpu().numpy()
+        return self._engine.analyse(torch.from_numpy(_mono(audio)[None]), self._compute).cpu().numpy()
 
 
 def _mono(audio: np.ndarray, *, shortest: int = 1) -> np.ndarray:

@@ -133,7 +133,7 @@ def in_windows(function: Callable[[int, int], Tensor], frames: int, window: int,
     """
     layout = plan(frames, window)
     pieces = (function(start, start + layout.length) for start in layout.starts)
-    return torch.cat(list(join(pieces, layout, unit)), -1)
+    return join(pieces, layout, unit)
 
 
 def in_blocks(

@@ -12,9 +12,8 @@ rate. Probabilities are of drawing, a crop at a time.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from fnmatch import fnmatch
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,37 +24,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from m2l_bench import audio as audio_io
 from m2l_bench.audio import AudioError
+from m2l_bench.training.recipe import MusicFolder
 
 DRAWS = 100  # attempts at a crop that is loud enough and decodes, before giving up
 WORKER_TIMEOUT = 300.0  # seconds without a batch after which a stalled worker is an error
 _MARGIN = 256  # samples at a file's own rate around an excerpt, cut off after resampling: its filter starts clean
-
-
-@dataclass(frozen=True)
-class MusicFolder:
-    """A folder of music and its share of the crops.
-
-    Parameters
-    ----------
-    path : Path
-    weight : float, optional
-        Share of the crops, relative to the other folders'; by default each hour of music counts the same.
-    include, exclude : tuple of str
-        Patterns of relative paths, such as ``"album/*"``; a file is taken where one of `include` and none of `exclude`
-        matches.
-    """
-
-    path: Path
-    weight: float | None = None
-    include: tuple[str, ...] = ("*",)
-    exclude: tuple[str, ...] = ()
-
-    def files(self) -> list[Path]:
-        """The audio files taken, sorted by relative path."""
-        return [path for path in audio_io.list_audio(self.path) if self._takes(path.relative_to(self.path).as_posix())]
-
-    def _takes(self, name: str) -> bool:
-        return any(fnmatch(name, p) for p in self.include) and not any(fnmatch(name, p) for p in self.exclude)
 
 
 @dataclass(frozen=True)
@@ -64,12 +37,7 @@ class Library:
 
     paths: list[Path]
     headers: list[audio_io.AudioInfo]
-    cumulative: np.ndarray = field(repr=False)
-
-    @property
-    def seconds(self) -> float:
-        """Total duration."""
-        return sum(header.duration for header in self.headers)
+    cumulative: np.ndarray
 
 
 def scan(folders: Sequence[MusicFolder]) -> Library:
@@ -80,7 +48,7 @@ def scan(folders: Sequence[MusicFolder]) -> Library:
     AudioError
         If a folder holds no readable audio.
     ValueError
-        If only some of the folders have a weight, or one is not positive.
+        If only some of the folders have a weight.
     """
     weights = [folder.weight for folder in folders]
     if any(weight is None for weight in weights) and any(weight is not None for weight in weights):
@@ -89,26 +57,21 @@ def scan(folders: Sequence[MusicFolder]) -> Library:
     headers: list[audio_io.AudioInfo] = []
     shares: list[float] = []
     for folder in folders:
-        if folder.weight is not None and not folder.weight > 0:
-            raise ValueError(f"weight must be positive, got {folder.weight} for {folder.path}")
-        tracks = list(_readable(folder.files()))
-        if not tracks:
+        durations = []
+        for path in folder.files():
+            try:
+                headers.append(audio_io.info(path))
+            except AudioError as error:
+                warnings.warn(f"left out of training: {error}", stacklevel=2)
+                continue
+            paths.append(path)
+            durations.append(headers[-1].duration)
+        if not durations:
             raise AudioError(f"{folder.path}: must hold at least one readable audio file, got none")
-        total = sum(header.duration for _, header in tracks)
-        scale = 1.0 if folder.weight is None else folder.weight / total
-        paths += [path for path, _ in tracks]
-        headers += [header for _, header in tracks]
-        shares += [header.duration * scale for _, header in tracks]
+        scale = 1.0 if folder.weight is None else folder.weight / sum(durations)
+        shares += [duration * scale for duration in durations]
     cumulative = np.cumsum(shares) / np.sum(shares)
     return Library(paths, headers, cumulative)
-
-
-def _readable(paths: Sequence[Path]) -> Iterator[tuple[Path, audio_io.AudioInfo]]:
-    for path in paths:
-        try:
-            yield path, audio_io.info(path)
-        except AudioError as error:
-            warnings.warn(f"left out of training: {error}", stacklevel=3)
 
 
 class Examples(NamedTuple):
@@ -119,6 +82,7 @@ class Examples(NamedTuple):
     noise: Tensor
 
 
+@dataclass(eq=False, kw_only=True)
 class Crops(Dataset[Examples]):
     """Crop number i of a library, with the random numbers that training on it takes.
 
@@ -136,22 +100,12 @@ class Crops(Dataset[Examples]):
         A quieter crop is drawn again.
     """
 
-    def __init__(
-        self,
-        library: Library,
-        *,
-        n_samples: int,
-        noise_shape: tuple[int, ...],
-        sample_rate: int,
-        seed: int,
-        min_rms: float = 0.001,
-    ) -> None:
-        self.library = library
-        self.n_samples = n_samples
-        self.noise_shape = noise_shape
-        self.sample_rate = sample_rate
-        self.seed = seed
-        self.min_rms = min_rms
+    library: Library
+    n_samples: int
+    noise_shape: tuple[int, ...]
+    sample_rate: int
+    seed: int
+    min_rms: float
 
     def __getitem__(self, index: int) -> Examples:
         random = np.random.default_rng((self.seed, index))
@@ -221,9 +175,4 @@ def batches(
         num_workers=workers,
         multiprocessing_context="spawn" if workers else None,
         timeout=WORKER_TIMEOUT if workers else 0,
-        collate_fn=_stack,
     )
-
-
-def _stack(examples: Sequence[Examples]) -> Examples:
-    return Examples(*(torch.stack(parts) for parts in zip(*examples, strict=True)))

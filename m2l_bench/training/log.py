@@ -13,11 +13,10 @@ from m2l_bench.files.disk import write_atomic
 
 def append_row(path: Path, row: Mapping[str, Any]) -> None:
     """Append a row to a CSV file; its first row makes the header."""
-    fresh = not path.exists() or not path.stat().st_size
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(row))
-        if fresh:
+        if not file.tell():
             writer.writeheader()
         writer.writerow(row)
 
@@ -37,18 +36,9 @@ def cut_log(path: Path, step: int) -> None:
 @contextmanager
 def progress_bar(steps: int, done: int, shown: bool) -> Iterator[Callable[[int, float], None]]:
     """Show progress; yields a function of the step and its loss."""
-    if not shown:
-        yield lambda step, loss: None
-        return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (
-        TextColumn("training"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns) as progress:
+    columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}")
+    with Progress("training", *columns, disable=not shown) as progress:
         task = progress.add_task("", total=steps, completed=done)
         yield lambda step, loss: progress.update(task, completed=step, description=f"loss {loss:.4g}")

@@ -28,7 +28,7 @@ from m2l_bench.music2latent.device import pick_device
 from m2l_bench.training.crops import Crops, Examples, batches, scan
 from m2l_bench.training.log import append_row, cut_log, progress_bar
 from m2l_bench.training.memory import keep_freed_memory
-from m2l_bench.training.objective import Losses, Objective
+from m2l_bench.training.objective import Objective
 from m2l_bench.training.optimization import AveragedWeights, learning_rate
 from m2l_bench.training.recipe import Recipe, require_same
 from m2l_bench.training.state import Totals, checkpoints, load_state, load_weights, read_json, save_state
@@ -132,7 +132,8 @@ class Trainer:
         self.optimizer = self.accelerator.prepare_optimizer(optimizer)
         self.totals = Totals()
         self.clocks = (time.process_time(), time.monotonic())
-        self.validation = Validation.of(recipe, self.objective, score) if recipe.validation else None
+        section = recipe.validation
+        self.validation = Validation(self.objective, section, recipe.sample_rate, score) if section else None
         self.stop = threading.Event()
         self.recent: list[tuple[float, float]] = []  # loss and norm of the steps since the last row of the log
 
@@ -194,7 +195,10 @@ class Trainer:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
-        loss, sigma = self.losses(examples)
+        here = Examples(*(part.to(self.accelerator.device) for part in examples))
+        inputs = self.objective.inputs(here, step / optimization.steps)
+        with self.accelerator.autocast():
+            loss, sigma = self.loss(*inputs)
         self.accelerator.backward(loss.mean())
         # Processes must agree on when to stop: one that leaves alone lets the others wait for ever.
         asked = loss.new_tensor(float(self.stop.is_set()))
@@ -208,13 +212,6 @@ class Trainer:
         self.totals.step += 1
         self.totals.audio_seconds += optimization.batch * self.recipe.crop_samples / self.recipe.sample_rate
         return float(total), norm
-
-    def losses(self, examples: Examples) -> Losses:
-        """Losses and noise levels of a batch."""
-        here = Examples(*(part.to(self.accelerator.device) for part in examples))
-        inputs = self.objective.inputs(here, self.totals.step / self.recipe.optimization.steps)
-        with self.accelerator.autocast():
-            return self.loss(*inputs)
 
     def _finite(self, loss: Tensor, total: Tensor, sigma: Tensor) -> float:
         """Norm of the gradient; saves and raises where it or the loss is not finite."""
@@ -238,7 +235,7 @@ class Trainer:
             self._write_log()
         if step % run.checkpoint_every == 0:
             self.save()
-        if self.validation and (step % self.validation.every == 0 or last):
+        if self.validation and (step % self.validation.section.every == 0 or last):
             self.validate()
         if self.stop.is_set():
             self.save()
@@ -275,8 +272,17 @@ class Trainer:
                 recipe=self.recipe.to_dict(),
                 keep=self.recipe.run.keep,
             )
-            export(self.out / WEIGHTS, self)
+            self._export()
         self.accelerator.wait_for_everyone()
+
+    def _export(self) -> None:
+        """Write the averaged weights as safetensors, with family and sizes of the model in its metadata."""
+        from safetensors.torch import save
+
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.average.tensors.items()}
+        config, totals = json.dumps(self.recipe.model), json.dumps(vars(self.totals))
+        metadata = {"family": self.recipe.family, "config": config, "training": totals}
+        write_atomic(self.out / WEIGHTS, save(tensors, metadata=metadata))
 
     def validate(self) -> None:
         """Measure the averaged weights on held-out audio."""
@@ -298,27 +304,13 @@ def _groups(trained: nn.Module, encoder_rate: float) -> list[dict[str, Any]]:
 def make_crops(recipe: Recipe) -> Crops:
     """The crops that a recipe trains on."""
     return Crops(
-        scan([section.folder() for section in recipe.data.folders]),
+        library=scan(recipe.data.folders),
         n_samples=recipe.crop_samples,
         noise_shape=recipe.noise_shape,
         sample_rate=recipe.sample_rate,
         seed=recipe.seed,
         min_rms=recipe.data.min_rms,
     )
-
-
-def export(path: Path, trainer: Trainer) -> None:
-    """Write the averaged weights as safetensors, with family and sizes of the model in its metadata."""
-    from safetensors.torch import save
-
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in trainer.average.tensors.items()}
-    recipe = trainer.recipe
-    metadata = {
-        "family": recipe.family,
-        "config": json.dumps(recipe.model),
-        "training": json.dumps(vars(trainer.totals)),
-    }
-    write_atomic(path, save(tensors, metadata=metadata))
 
 
 def _share(batch: int, processes: int) -> int:

@@ -8,16 +8,23 @@ recipe's own folder. Defaults are Music2Latent's published training.
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
+from m2l_bench.audio import list_audio
 from m2l_bench.files.untrusted import faults, read_toml
-from m2l_bench.training.crops import MusicFolder
+
+
+def _absolute(path: Path, info: ValidationInfo) -> Path:
+    return (info.context["base"] / path.expanduser()).resolve() if info.context else path
+
+
+RecipePath = Annotated[Path, AfterValidator(_absolute)]
 
 
 class Section(BaseModel):
@@ -26,17 +33,30 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class FolderSection(Section):
-    """A folder of music: see :class:`~m2l_bench.training.crops.MusicFolder`."""
+class MusicFolder(Section):
+    """A folder of music and its share of the crops.
 
-    path: Path
+    Attributes
+    ----------
+    path : path
+    weight : float, optional
+        Share of the crops, relative to the other folders'; by default each hour of music counts the same.
+    include, exclude : tuple of str
+        Patterns of relative paths, such as ``"album/*"``; a file is taken where one of `include` and none of `exclude`
+        matches.
+    """
+
+    path: RecipePath
     weight: float | None = Field(None, gt=0)
     include: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = ()
 
-    def folder(self) -> MusicFolder:
-        """The folder."""
-        return MusicFolder(self.path, self.weight, self.include, self.exclude)
+    def files(self) -> list[Path]:
+        """List the audio files taken, sorted by relative path."""
+        return [path for path in list_audio(self.path) if self._takes(path.relative_to(self.path).as_posix())]
+
+    def _takes(self, name: str) -> bool:
+        return any(fnmatch(name, p) for p in self.include) and not any(fnmatch(name, p) for p in self.exclude)
 
 
 class DataSection(Section):
@@ -44,7 +64,7 @@ class DataSection(Section):
 
     Attributes
     ----------
-    folders : tuple of FolderSection
+    folders : tuple of MusicFolder
     crop_latents : int
         Length of a crop in latent frames.
     min_rms : float
@@ -53,7 +73,7 @@ class DataSection(Section):
         Loading processes.
     """
 
-    folders: tuple[FolderSection, ...] = Field(min_length=1)
+    folders: tuple[MusicFolder, ...] = Field(min_length=1)
     crop_latents: int = Field(8, ge=1)
     min_rms: float = Field(0.001, ge=0)
     workers: int = Field(0, ge=0)
@@ -87,7 +107,7 @@ class ValidationSection(Section):
 
     Attributes
     ----------
-    folders : tuple of FolderSection
+    folders : tuple of MusicFolder
     every : int
     clips : int
         Excerpts, spread evenly over the files.
@@ -97,7 +117,7 @@ class ValidationSection(Section):
         Reconstructions written as audio and as pictures of the spectrogram.
     """
 
-    folders: tuple[FolderSection, ...] = Field(min_length=1)
+    folders: tuple[MusicFolder, ...] = Field(min_length=1)
     every: int = Field(1000, ge=1)
     clips: int = Field(16, ge=1)
     seconds: float = Field(5.0, gt=0)
@@ -148,7 +168,7 @@ class Recipe(Section, ABC):
     family: str
     seed: int = Field(0, ge=0)
     model: dict[str, Any] = {}
-    weights: Path | None = None
+    weights: RecipePath | None = None
     data: DataSection
     optimization: OptimizationSection = OptimizationSection()
     validation: ValidationSection | None = None
@@ -179,13 +199,10 @@ class Recipe(Section, ABC):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return json.loads(self.model_dump_json())
+        return self.model_dump(mode="json")
 
 
-R = TypeVar("R", bound=Recipe)
-
-
-def read_recipe(path: str | Path, kinds: Mapping[str, type[R]], *, default: str = "music2latent") -> R:
+def read_recipe(path: str | Path, kinds: Mapping[str, type[Recipe]]) -> Recipe:
     """Read a recipe.
 
     Parameters
@@ -193,9 +210,7 @@ def read_recipe(path: str | Path, kinds: Mapping[str, type[R]], *, default: str 
     path : path-like
         A TOML file.
     kinds : mapping of str to class
-        The recipes of the families that may be meant.
-    default : str
-        The family where the file names none.
+        The recipes of the families that may be meant; without ``family``, the file is of ``"music2latent"``.
 
     Returns
     -------
@@ -209,26 +224,13 @@ def read_recipe(path: str | Path, kinds: Mapping[str, type[R]], *, default: str 
     """
     path = Path(path)
     values = read_toml(path)
-    family = values.get("family", default)
+    family = values.get("family", "music2latent")
     if family not in kinds:
         raise ValueError(f"{path}: family must be one of {', '.join(kinds)}, got {family!r}")
     try:
-        recipe = kinds[family].model_validate(values)
+        return kinds[family].model_validate(values, context={"base": path.parent})
     except ValidationError as error:
         raise ValueError(f"{path}: {faults(error)}") from error
-    return _absolute(recipe, path.parent)
-
-
-def _absolute(recipe: R, base: Path) -> R:
-    def move(folders: tuple[FolderSection, ...]) -> tuple[FolderSection, ...]:
-        return tuple(f.model_copy(update={"path": (base / f.path.expanduser()).resolve()}) for f in folders)
-
-    data = recipe.data.model_copy(update={"folders": move(recipe.data.folders)})
-    validation = recipe.validation
-    if validation is not None:
-        validation = validation.model_copy(update={"folders": move(validation.folders)})
-    weights = recipe.weights and (base / recipe.weights.expanduser()).resolve()
-    return recipe.model_copy(update={"data": data, "validation": validation, "weights": weights})
 
 
 def require_same(checkpoint: Path, saved: Mapping[str, Any], recipe: Recipe) -> None:

@@ -84,7 +84,9 @@ def save_state(
     write_atomic(partial / "state.json", json.dumps(state, indent=1).encode())
     shutil.rmtree(final, ignore_errors=True)
     partial.rename(final)
-    _sync(folder)
+    handle = os.open(folder, os.O_RDONLY)
+    os.fsync(handle)
+    os.close(handle)
     for old in checkpoints(folder)[:-keep]:
         shutil.rmtree(old)
     return final
@@ -171,11 +173,3 @@ def _load_optimizer(trained: nn.Module, optimizer: torch.optim.Optimizer, tensor
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -20,18 +20,18 @@ from torch import Tensor, nn
 
 from m2l_bench import audio as audio_io
 from m2l_bench.files.disk import write_atomic
-from m2l_bench.training.crops import MusicFolder, scan
+from m2l_bench.training.crops import scan
 from m2l_bench.training.objective import Objective
 from m2l_bench.training.optimization import AveragedWeights
-from m2l_bench.training.recipe import Recipe
+from m2l_bench.training.recipe import ValidationSection
 
 Score = Callable[[Sequence[np.ndarray], Sequence[np.ndarray], int], Mapping[str, float]]
-_FLOOR = -80.0  # dB below full scale, the darkest colour of a picture
+_N_FFT = 1024  # of a picture
 
 
 @dataclass
 class Validation:
-    """Held-out excerpts and what to measure on them.
+    """Measures of held-out excerpts.
 
     Attributes
     ----------
@@ -39,21 +39,12 @@ class Validation:
     """
 
     objective: Objective
-    excerpts: Tensor
+    section: ValidationSection
     sample_rate: int
-    every: int
-    samples: int
     score: Score | None
 
-    @classmethod
-    def of(cls, recipe: Recipe, objective: Objective, score: Score | None) -> Validation:
-        """The validation of a recipe that has one."""
-        section = recipe.validation
-        if section is None:
-            raise ValueError("recipe must have a validation section, got none")
-        folders = [folder.folder() for folder in section.folders]
-        excerpts = held_out(folders, clips=section.clips, seconds=section.seconds, sample_rate=recipe.sample_rate)
-        return cls(objective, excerpts, recipe.sample_rate, section.every, section.samples, score)
+    def __post_init__(self) -> None:
+        self.excerpts = held_out(self.section, self.sample_rate)
 
     def measure(self, average: AveragedWeights, folder: Path, step: int) -> dict[str, float]:
         """All numbers of the averaged weights; writes samples into `folder`."""
@@ -61,7 +52,7 @@ class Validation:
             row = self.objective.measure(self.excerpts)
             estimates = [self.objective.reconstruct(excerpt) for excerpt in self.excerpts]
         references = list(self.excerpts.numpy())
-        for number in range(min(self.samples, len(references))):
+        for number in range(min(self.section.samples, len(references))):
             self._write_sample(folder, number, step, references[number], estimates[number])
         return {**row, **(self.score(references, estimates, self.sample_rate) if self.score else {})}
 
@@ -73,17 +64,17 @@ class Validation:
         picture(folder / f"{stem}-step-{step:08d}.png", {"reference": reference, f"step {step}": estimate}, rate)
 
 
-def held_out(folders: list[MusicFolder], *, clips: int, seconds: float, sample_rate: int) -> Tensor:
+def held_out(section: ValidationSection, sample_rate: int) -> Tensor:
     """Excerpts (clips, samples): evenly spread positions of all files laid end to end."""
-    library = scan(folders)
-    n_samples = round(seconds * sample_rate)
+    library = scan(section.folders)
+    n_samples = round(section.seconds * sample_rate)
     excerpts = []
-    for clip in range(clips):
-        position = (clip + 0.5) / clips
+    for clip in range(section.clips):
+        position = (clip + 0.5) / section.clips
         track = int(np.searchsorted(library.cumulative, position, side="right"))
         low = library.cumulative[track - 1] if track else 0.0
         header = library.headers[track]
-        length = min(header.n_samples, round(seconds * header.sample_rate))
+        length = min(header.n_samples, round(section.seconds * header.sample_rate))
         inside = (position - low) / (library.cumulative[track] - low)
         start = int(inside * (header.n_samples - length))
         audio, _ = audio_io.load(library.paths[track], start=start, n_samples=length, sample_rate=sample_rate)
@@ -103,29 +94,25 @@ def using(average: AveragedWeights, network: nn.Module) -> Iterator[None]:
 
 
 def picture(path: Path, signals: Mapping[str, np.ndarray], sample_rate: int) -> None:
-    """Draw spectrograms of (samples,) signals above one another into a PNG; dB of full scale, -80 to 0."""
+    """Draw spectrograms of (samples,) signals above one another into a PNG.
+
+    Colours reach from -80 to 0 dB of a full-scale sinusoid, whose magnitude is 0.5 (-6 dB) there.
+    """
     import matplotlib
 
-    with matplotlib.rc_context({"savefig.dpi": 80}):
-        from matplotlib.figure import Figure  # without pyplot: no global state, no display
+    # 75% overlap; without pyplot there is no global state and no display.
+    options = {"NFFT": _N_FFT, "Fs": sample_rate, "noverlap": _N_FFT * 3 // 4, "mode": "magnitude"}
+    with matplotlib.rc_context({"savefig.dpi": 80}), np.errstate(divide="ignore"):  # silence has no level
+        from matplotlib.figure import Figure
 
         figure = Figure(figsize=(8, 2.2 * len(signals)), layout="constrained")
         axes = figure.subplots(len(signals), 1, sharex=True, squeeze=False)[:, 0]
         for axis, (name, signal) in zip(axes, signals.items(), strict=True):
-            level = _decibels(signal)
-            extent = (0, signal.shape[-1] / sample_rate, 0, sample_rate / 2000)
-            axis.imshow(level, origin="lower", aspect="auto", extent=extent, vmin=_FLOOR, vmax=0, cmap="magma")
-            axis.set(title=name, ylabel="kHz")
+            padded = audio_io.fit_length(signal, max(2 * _N_FFT, len(signal)))
+            axis.specgram(padded, **options, vmin=-86, vmax=-6, cmap="magma")
+            axis.set(title=name, ylabel="Hz", facecolor="black")
         axes[-1].set_xlabel("seconds")
         path.parent.mkdir(parents=True, exist_ok=True)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png")
     write_atomic(path, buffer.getvalue())
-
-
-def _decibels(signal: np.ndarray, n_fft: int = 1024) -> np.ndarray:
-    """(samples,) -> (bins, frames): 0 dB is a full-scale sinusoid."""
-    window = torch.hann_window(n_fft)
-    padded = torch.from_numpy(audio_io.fit_length(signal, max(n_fft, signal.shape[-1])))
-    spectrum = torch.stft(padded, n_fft, window=window, center=False, return_complex=True).abs() * 2 / window.sum()
-    return 20 * np.log10(np.maximum(spectrum.numpy(), 10 ** (_FLOOR / 20)))

@@ -21,7 +21,8 @@ import scipy.linalg
 import m2l_bench
 from m2l_bench import audio as audio_io
 from m2l_bench.reconstruction.sets import frechet
-from m2l_bench.reconstruction.sets.frechet import Gaussian, paired_draws
+from m2l_bench.reconstruction.sets.frechet import Gaussian, paired_distances
+from m2l_bench.statistics import cluster_draws, draw_counts
 
 SHORT = "--short" in sys.argv
 
@@ -91,7 +92,12 @@ def bootstrap() -> None:
                 released_from(mean, covariance, drawn.mean(axis=0), np.cov(drawn, rowvar=False))
 
         label = f"{n_files} files x {n_windows}, d = {dim}"
-        compare(f"2,000 draws, paired, {label}", peer, lambda x=x, y=y: paired_draws(x, y), scale=400, runs=1)
+
+        def ours(x=x, y=y) -> None:
+            for picks in cluster_draws(len(x)):
+                paired_distances(x, y, draw_counts(picks))
+
+        compare(f"2,000 draws, paired, {label}", peer, ours, scale=400, runs=1)
 
 
 def excerpts() -> list[tuple[np.ndarray, int]]:

@@ -17,18 +17,16 @@ CHILD = """
 import json, sys, time
 import numpy as np
 import torch
+from m2l_bench.audio import load
 from m2l_bench.music2latent.autoencoder import Music2Latent
 from tests.peak_memory import peak_memory
 action, source, target, checkpoint, batch = sys.argv[1:]
 system = Music2Latent(checkpoint, device="cpu", batch_size=int(batch))
 start = time.perf_counter()
 if action == "encode":
-    np.save(target, system.encode_file(source), allow_pickle=False)
+    np.save(target, system.encode(load(source)[0]), allow_pickle=False)
 else:
-    blocks = system.decode_blocks(np.load(source, allow_pickle=False))
-    first = next(blocks)
-    np.save(target, first, allow_pickle=False)
-    sum(block.shape[-1] for block in blocks)
+    np.save(target, system.decode(np.load(source, allow_pickle=False)), allow_pickle=False)
 print(json.dumps([peak_memory() / 2**20, time.perf_counter() - start]))
 """
 

@@ -10,10 +10,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from m2l_bench.music2latent.config import Config
+from m2l_bench.music2latent.keys import published_names
+
 
 def drawn_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Redraw every tensor from its name: kernels of unit gain, the rest around what it was initialised to."""
     return {name: _drawn(name, tensor) for name, tensor in state.items()}
+
+
+def to_published(state: Mapping[str, Tensor], config: Config) -> dict[str, Tensor]:
+    """Our tensors under the authors' names and in their layout: the inverse of ``from_published``."""
+    published = {}
+    for ours, theirs in published_names(config).items():
+        tensor = state[ours]
+        if ours == "encoder.gain":
+            tensor = tensor.reshape(1, 1, -1, 1)
+        elif tensor.ndim == 4:
+            tensor = tensor.transpose(2, 3).contiguous()
+        published[theirs] = tensor
+    return published
 
 
 def _drawn(name: str, tensor: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from drawing import drawn_state
+from drawing import drawn_state, to_published
 from hub import Hub
 
 from m2l_bench.files.disk import sha256
@@ -23,7 +23,6 @@ from m2l_bench.music2latent import checkpoint as module
 from m2l_bench.music2latent.autoencoder import Music2Latent
 from m2l_bench.music2latent.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from m2l_bench.music2latent.config import Config
-from m2l_bench.music2latent.keys import to_published
 from m2l_bench.music2latent.network import Music2LatentNetwork
 
 REPO = "SonyCSLParis/music2latent"
@@ -87,7 +86,7 @@ def test_authors_file_is_converted_once(
     path = tmp_path / "model.pt"
     path.write_bytes(_pickled(state))
     first = load_checkpoint(path)
-    monkeypatch.setattr(module, "_read_pickle", lambda path: pytest.fail("read again"))
+    monkeypatch.setattr(module, "read_published", lambda path: pytest.fail("read again"))
     assert _equal(load_checkpoint(path), state) and load_checkpoint(path).sha256 == first.sha256
 
 
@@ -135,19 +134,16 @@ def test_tensors_of_another_size_are_refused(tmp_path: Path, state: dict[str, to
         Music2Latent(tmp_path / "m.safetensors")
 
 
-def test_our_file_with_its_config_inside_or_beside(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
+def test_our_file_holds_its_config(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
     save_checkpoint(tmp_path / "a.safetensors", state, NARROW, metadata={"data": "none"})
     assert _equal(load_checkpoint(str(tmp_path / "a.safetensors")), state)
     from safetensors.torch import save_file
 
     save_file({name: tensor.contiguous() for name, tensor in state.items()}, tmp_path / "b.safetensors")
-    with pytest.raises(
-        CheckpointError, match=r"b\.safetensors: must hold its config in its metadata, or b\.json beside it"
-    ):
+    with pytest.raises(CheckpointError, match=r"b\.safetensors: must hold its config in its metadata, got none"):
         load_checkpoint(tmp_path / "b.safetensors")
-    (tmp_path / "b.json").write_text(json.dumps(NARROW.to_dict()))
-    assert _equal(load_checkpoint(tmp_path / "b.safetensors"), state)
-    (tmp_path / "b.json").write_text('{"depth": 1}')
+    tensors = {name: tensor.contiguous() for name, tensor in state.items()}
+    save_file(tensors, tmp_path / "b.safetensors", metadata={"config": '{"depth": 1}'})
     with pytest.raises(CheckpointError, match=r"config must hold known keys only \(.*\), got depth"):
         load_checkpoint(tmp_path / "b.safetensors")
 
@@ -275,7 +271,8 @@ def test_a_new_process_reaches_the_hub_through_its_environment(tmp_path: Path, s
 
 def test_half_precision_is_storage_alone(tmp_path: Path, tiny: Config) -> None:
     network = Music2LatentNetwork(tiny)
-    save_checkpoint(tmp_path / "half.safetensors", network.state_dict(), tiny, precision=torch.float16)
+    halves = {name: tensor.half() for name, tensor in network.state_dict().items()}
+    save_checkpoint(tmp_path / "half.safetensors", halves, tiny)
     save_checkpoint(tmp_path / "full.safetensors", network.state_dict(), tiny)
     half, full = (load_checkpoint(tmp_path / f"{name}.safetensors") for name in ("half", "full"))
     assert all(torch.equal(half.state[name], tensor.half().float()) for name, tensor in full.state.items())

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from drawing import drawn_state, golden_audio, golden_noise
+from drawing import drawn_state, golden_audio, golden_noise, to_published
 
 from m2l_bench.music2latent.autoencoder import Music2Latent
 from m2l_bench.music2latent.checkpoint import save_checkpoint
 from m2l_bench.music2latent.config import PUBLISHED
-from m2l_bench.music2latent.keys import from_published, to_published
+from m2l_bench.music2latent.keys import from_published
 from m2l_bench.music2latent.network import Music2LatentNetwork
 
 TOLERANCE = 1e-4  # of the peak

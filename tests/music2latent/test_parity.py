@@ -10,7 +10,7 @@ import numpy as np
 import oracle
 import pytest
 import torch
-from drawing import drawn_state
+from drawing import drawn_state, to_published
 from music2latent import inference as authors_inference
 from torch import Tensor
 
@@ -20,7 +20,7 @@ from m2l_bench.music2latent.autoencoder import Music2Latent
 from m2l_bench.music2latent.checkpoint import save_checkpoint
 from m2l_bench.music2latent.config import PUBLISHED, Config
 from m2l_bench.music2latent.consistency import sample, sampling_levels
-from m2l_bench.music2latent.keys import from_published, published_names, to_published
+from m2l_bench.music2latent.keys import from_published, published_names
 from m2l_bench.music2latent.network import Music2LatentNetwork
 
 # The authors ask for CUDA's autocast on every machine.

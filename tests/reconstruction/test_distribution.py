@@ -233,4 +233,4 @@ def frechet_contributions(references: list, estimates: list) -> np.ndarray:
     from m2l_bench.statistics import contributions
 
     value = frechet.frechet_distance(np.concatenate(references), np.concatenate(estimates))
-    return contributions(value, frechet.left_out(references, estimates))
+    return contributions(value, frechet.paired_distances(references, estimates, 1 - np.eye(len(references))))

@@ -9,6 +9,7 @@ import scipy.stats
 
 from m2l_bench.reconstruction.sets import frechet
 from m2l_bench.reconstruction.sets.frechet import Gaussian, frechet_distance, frechet_distance_inf
+from m2l_bench.statistics import draw_counts
 
 
 def standardised(rng, n, dim):
@@ -206,8 +207,8 @@ def test_paired_draws_equal_the_plain_formula(lengths):
     rng = np.random.default_rng(0)
     left = [rng.standard_normal((n, 20)) for n in lengths]
     right = [file + 0.3 * rng.standard_normal(file.shape) for file in left]
-    draws = frechet.paired_draws(left, right, n_draws=5, seed=1)
     picks = np.random.default_rng(1).integers(len(left), size=(5, len(left)))
+    draws = frechet.paired_distances(left, right, draw_counts(picks))
     plain = [
         frechet_distance(np.concatenate([left[i] for i in pick]), np.concatenate([right[i] for i in pick]))
         for pick in picks
@@ -218,9 +219,10 @@ def test_paired_draws_equal_the_plain_formula(lengths):
 def test_draws_do_not_depend_on_how_many_matrices_are_held_at_once(monkeypatch):
     rng = np.random.default_rng(0)
     left = [rng.standard_normal((4, 5)) for _ in range(12)]
-    whole = frechet.paired_draws(left, left[::-1], n_draws=7)
+    counts = draw_counts(rng.integers(12, size=(7, 12)))
+    whole = frechet.paired_distances(left, left[::-1], counts)
     monkeypatch.setattr(frechet, "_CHUNK", 3 * 25)
-    np.testing.assert_allclose(frechet.paired_draws(left, left[::-1], n_draws=7), whole, rtol=1e-9)
+    np.testing.assert_allclose(frechet.paired_distances(left, left[::-1], counts), whole, rtol=1e-9)
 
 
 def test_rank_of_full_and_deficient_sets():

@@ -8,6 +8,7 @@ from scipy.spatial.distance import cdist, pdist
 
 from m2l_bench.reconstruction.sets import kernel
 from m2l_bench.reconstruction.sets.kernel import kernel_distance
+from m2l_bench.statistics import draw_counts
 
 
 def oracle(x, y, bandwidth):
@@ -57,6 +58,10 @@ def test_the_mean_over_draws_of_one_distribution_is_zero():
     assert min(values) < 0  # unbiased means: sometimes negative, and printed so
 
 
+def drawn(n_files, n_draws):
+    return draw_counts(np.random.default_rng(0).integers(n_files, size=(n_draws, n_files)))
+
+
 def paired_files(rng, noise, n_files=12, dim=5):
     left = [rng.standard_normal((int(n), dim)) + rng.standard_normal(dim) for n in rng.integers(1, 6, n_files)]
     return left, [file + noise * rng.standard_normal(file.shape) for file in left]
@@ -66,9 +71,10 @@ def test_paired_equals_the_sum_over_pairs_of_different_files():
     left, right = paired_files(np.random.default_rng(0), 0.5)
     file = np.repeat(np.arange(len(left)), [len(x) for x in left])
     x, y = np.concatenate(left), np.concatenate(right)
-    k = lambda a, b: np.exp(-(cdist(a, b) ** 2) / (2 * 1.7**2))[file[:, None] != file]
+    s = kernel.median_distance(x)
+    k = lambda a, b: np.exp(-(cdist(a, b) ** 2) / (2 * s**2))[file[:, None] != file]
     expected = 100 * (k(x, x).mean() + k(y, y).mean() - 2 * k(x, y).mean())
-    assert kernel.paired_distance(*kernel.paired_sums(left, right, bandwidth=1.7)) == pytest.approx(expected, rel=1e-9)
+    assert kernel.paired_distance(*kernel.paired_sums(left, right)) == pytest.approx(expected, rel=1e-9)
 
 
 def test_blocks_do_not_show_in_the_sums_over_files(monkeypatch):
@@ -82,7 +88,7 @@ def test_a_paired_copy_is_exactly_zero_in_every_draw():
     left, _ = paired_files(np.random.default_rng(0), 0.0)
     sums = kernel.paired_sums(left, left)
     assert kernel.paired_distance(*sums) == pytest.approx(0, abs=1e-12)
-    np.testing.assert_allclose(kernel.paired_kernel_draws(*sums, n_draws=50), 0, atol=1e-12)
+    np.testing.assert_allclose(kernel.paired_distances(*sums, drawn(len(left), 50)), 0, atol=1e-12)
 
 
 def test_paired_is_unbiased_where_the_textbook_form_is_not():
@@ -102,9 +108,9 @@ def test_draws_spread_like_fresh_samples():
     values, spreads = [], []
     for seed in range(60):
         left, right = paired_files(np.random.default_rng(seed), 1.0, n_files=30)
-        sums = kernel.paired_sums(left, right, bandwidth=4.0)
+        sums = kernel.paired_sums(left, right)
         values.append(kernel.paired_distance(*sums))
-        spreads.append(kernel.paired_kernel_draws(*sums, n_draws=200).std())
+        spreads.append(kernel.paired_distances(*sums, drawn(len(left), 200)).std())
     assert np.mean(spreads) == pytest.approx(np.std(values), rel=0.5)
 
 

@@ -13,7 +13,7 @@ from m2l_bench.reconstruction import mel_distance, metrics, si_sdr, stft_distanc
 from m2l_bench.reconstruction.checks import Unscorable
 from m2l_bench.reconstruction.metrics import METRICS, PairMetric, card_of_rows, get_metric, score_pair
 
-PAIR_METRICS = [name for name, metric in METRICS.items() if isinstance(metric, PairMetric) and not metric.slow]
+PAIR_METRICS = [name for name, metric in METRICS.items() if isinstance(metric, PairMetric) and name != "visqol"]
 DISTANCES = ["mel_distance", "mel_distance:dac-train", "mel_distance:audiocodecbench", "stft_distance"]
 NEED_SOUND = ["si_sdr", "si_sdr_aligned", "stft_distance", "lag", "gain", "polarity"]
 RATE = 44_100

@@ -52,7 +52,7 @@ def test_the_package_gets_the_reference_first_at_48_khz_mono(music, noisy):
     [
         (lambda x, y: (x, 0 * y), "estimate is silent"),
         (lambda x, y: (0 * x, y), "reference is silent"),
-        (lambda x, y: (x, np.where(y > 0.1, np.inf, y)), "estimate is not finite"),
+        (lambda x, y: (x, np.where(y > 0.1, np.inf, y)), r"estimate has \d+ NaN or infinite samples"),
         (lambda x, y: (x[:, :9600], y[:, :9600]), "too short for ViSQOL: must last 1 s, lasts 0.20 s"),
     ],
 )
@@ -62,7 +62,7 @@ def test_what_has_no_score_is_refused_with_its_reason(music, noisy, spoil, reaso
 
 
 def test_shapes_must_agree(music):
-    with pytest.raises(ValueError, match="must have one shape"):
+    with pytest.raises(ValueError, match="must have the reference's shape"):
         visqol(music, music[:, :-1], RATE)
 
 

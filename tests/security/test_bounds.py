@@ -142,9 +142,9 @@ def test_outcomes_that_claim_more_than_their_segment_holds(place: str, tmp_path:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"blocks": [10**9] * 5}, "blocks must be whole and at most 64"),
-        ({"multipliers": [1] * 1000}, "multipliers must have at most 16 entries"),
-        ({"window": 2**40}, "window must be whole and at most 65536"),
+        ({"blocks": [10**9] * 5}, "blocks must be whole, at least 1 and at most 64"),
+        ({"multipliers": [1] * 1000}, "multipliers must be a list of at most 16 entries"),
+        ({"window": 2**40}, "window must be whole, at least 1 and at most 65536"),
         ({"width": "64"}, "width must be whole"),
         ({"width": True}, "width must be whole"),
         ({"blocks": 2}, "blocks must be a list"),

@@ -14,7 +14,8 @@ from m2l_bench.music2latent.config import Config
 from m2l_bench.music2latent.network import Music2LatentNetwork
 from m2l_bench.music2latent.representation import to_spectrogram
 from m2l_bench.systems.small.recipes import train
-from m2l_bench.training.music2latent.magnitudes import MagnitudeLoss, prepare, teach
+from m2l_bench.training.music2latent.initialisation import give_unit_variance
+from m2l_bench.training.music2latent.magnitudes import MagnitudeLoss, teach
 from m2l_bench.training.state import checkpoints, read_json
 
 
@@ -26,9 +27,7 @@ def _spectrograms() -> torch.Tensor:
 def _taught(steps: int) -> tuple[Music2LatentNetwork, MagnitudeLoss, torch.Tensor]:
     torch.manual_seed(0)
     network, x = Music2LatentNetwork(Config.from_dict(MODEL)), _spectrograms()
-    prepare(
-        network, lambda numbers: x, recipe=tiny_recipe(Path("music"), optimization={"unit_variance": True}).optimization
-    )
+    give_unit_variance(network, x)
     objective = MagnitudeLoss(network, x)
     teach(objective, lambda step: x, steps=steps, peak=3e-3)
     return network, objective, x

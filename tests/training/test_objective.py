@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from m2l_bench.music2latent.config import Config
+from m2l_bench.music2latent.consistency import sigma_grid
 from m2l_bench.music2latent.network import Music2LatentNetwork
 from m2l_bench.training.music2latent.loss import (
     ConsistencyLoss,
-    NoiseLevels,
-    grid,
+    cumulative_weights,
     positions,
     pseudo_huber,
     step_size,
@@ -84,9 +84,8 @@ def test_step_size_falls_from_a_tenth(end: float, last: float) -> None:
 
 def test_positions_follow_the_weight_in_u() -> None:
     """The histogram of many draws matches the weight over bins equal in u, not in ln sigma."""
-    levels = NoiseLevels()
     uniforms = torch.from_numpy(np.random.default_rng(1).random((200_000, 2)))
-    u = positions(uniforms, levels.cumulative(TINY))
+    u = positions(uniforms, cumulative_weights(TINY))
     counts, edges = np.histogram(u, bins=20, range=(0, 1))
     fine = (np.arange(20_000) + 0.5) / 20_000
     sigma = (0.002 ** (1 / 7) + fine * (80 ** (1 / 7) - 0.002 ** (1 / 7))) ** 7
@@ -94,7 +93,7 @@ def test_positions_follow_the_weight_in_u() -> None:
     expected = density.reshape(20, -1).sum(1) / density.sum()
     np.testing.assert_allclose(counts / len(u), expected, atol=0.003)
     # The mode of ln sigma lies std^2 / rho above the weight's mean, since du / d ln sigma grows as sigma^(1/7).
-    log_sigma = grid(u, TINY).log().numpy()
+    log_sigma = sigma_grid(u, TINY).log().numpy()
     histogram, edges = np.histogram(log_sigma, bins=25, range=(-5, 4))
     assert abs(edges[histogram.argmax()] + 0.18 - (-1.1 + 4 / 7)) < 0.5
 
@@ -118,7 +117,10 @@ def test_loss_is_a_plain_transcription() -> None:
     network = awake_network()
     with torch.no_grad():
         x, z, loss = _pair(0.6, 0.1, network)
-        upper, lower = float(grid(torch.tensor(0.6).double(), TINY)), float(grid(torch.tensor(0.5).double(), TINY))
+        upper, lower = (
+            float(sigma_grid(torch.tensor(0.6).double(), TINY)),
+            float(sigma_grid(torch.tensor(0.5).double(), TINY)),
+        )
         pyramid = network.pyramid(network.encode(x))
         first = network.denoise(x + upper * z, torch.tensor([upper]), pyramid)
         second = network.denoise(x + lower * z, torch.tensor([lower]), pyramid)
@@ -131,7 +133,7 @@ def test_teacher_at_the_bottom_is_the_clean_sample() -> None:
     network = awake_network()
     with torch.no_grad():
         x, z, loss = _pair(0.05, 0.1, network)
-        upper = float(grid(torch.tensor(0.05).double(), TINY))
+        upper = float(sigma_grid(torch.tensor(0.05).double(), TINY))
         pyramid = network.pyramid(network.encode(x))
         estimate = network.denoise(x + upper * z, torch.tensor([upper]), pyramid)
         expected = float(pseudo_huber(estimate, x + 0.002 * z)) / (upper - 0.002)
@@ -146,7 +148,7 @@ def test_no_gradient_flows_through_the_teacher() -> None:
     ConsistencyLoss(network)(x, z, u, 0.1).loss.sum().backward()
     actual = {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
     network.zero_grad()
-    upper, lower = grid(u.double(), TINY), grid(u.double() - 0.1, TINY)
+    upper, lower = sigma_grid(u.double(), TINY), sigma_grid(u.double() - 0.1, TINY)
     with torch.no_grad():
         target = network.denoise(
             x + lower.float()[:, None, None, None] * z, lower.float(), network.pyramid(network.encode(x))

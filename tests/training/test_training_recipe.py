@@ -27,7 +27,7 @@ def test_defaults_are_the_published_training(tmp_path: Path) -> None:
     optimization, noise = recipe.optimization, recipe.noise
     assert recipe.config == Config()
     assert recipe.crop_samples == 34_304
-    assert recipe.crop_frames == 64
+    assert recipe.noise_shape == (2, 1024, 64)
     assert (optimization.steps, optimization.batch, optimization.warm_up) == (800_000, 16, 10_000)
     assert (optimization.learning_rate, optimization.final_learning_rate, optimization.ema) == (1e-4, 1e-6, 0.9999)
     assert optimization.betas == (0.9, 0.999)
@@ -39,7 +39,7 @@ def test_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
     recipe = read_recipe(_write(tmp_path, text))
     assert recipe.data.folders[0].path == tmp_path / "music"
     assert recipe.validation is not None
-    assert recipe.validation.folders[0].folder().path == Path("/elsewhere")
+    assert recipe.validation.folders[0].path == Path("/elsewhere")
 
 
 def test_json_and_back_is_the_same(tmp_path: Path) -> None:

@@ -11,28 +11,33 @@ from tiny_training import RATE, tiny_recipe
 
 from m2l_bench import audio as audio_io
 from m2l_bench.systems.small.recipes import objective_of
-from m2l_bench.training.crops import MusicFolder
 from m2l_bench.training.optimization import AveragedWeights
+from m2l_bench.training.recipe import ValidationSection
 from m2l_bench.training.validation import Validation, held_out, picture, using
 
 
 def _validation(pieces: Path, **changes: object) -> Validation:
     section = {"folders": [{"path": str(pieces)}], "clips": 3, "seconds": 0.4, "samples": 0, **changes}
     recipe = tiny_recipe(pieces, validation=section)
-    return Validation.of(recipe, objective_of(recipe), None)
+    assert recipe.validation
+    return Validation(objective_of(recipe), recipe.validation, RATE, None)
+
+
+def _section(folder: Path, clips: int) -> ValidationSection:
+    return ValidationSection.model_validate({"folders": [{"path": folder}], "clips": clips, "seconds": 0.5})
 
 
 def test_excerpts_spread_over_all_files(tmp_path: Path) -> None:
     for name, value in (("a", 0.1), ("b", 0.2)):
         audio_io.write(tmp_path / f"{name}.wav", np.full((2, 2 * RATE), value, np.float32), RATE)
-    excerpts = held_out([MusicFolder(tmp_path)], clips=4, seconds=0.5, sample_rate=RATE)
+    excerpts = held_out(_section(tmp_path, clips=4), RATE)
     assert excerpts.shape == (4, RATE // 2)
     np.testing.assert_allclose(excerpts[:, 0], [0.1, 0.1, 0.2, 0.2], atol=1e-6)
 
 
 def test_excerpts_of_short_files_are_padded(tmp_path: Path) -> None:
     audio_io.write(tmp_path / "a.wav", np.full((1, 100), 0.5, np.float32), RATE)
-    excerpts = held_out([MusicFolder(tmp_path)], clips=1, seconds=0.5, sample_rate=RATE)
+    excerpts = held_out(_section(tmp_path, clips=1), RATE)
     assert excerpts.shape == (1, RATE // 2)
     assert float(excerpts[0, 200:].abs().max()) == 0
 

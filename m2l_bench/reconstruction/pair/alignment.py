@@ -51,7 +51,7 @@ def align(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) -> Alig
     Parameters
     ----------
     reference, estimate : np.ndarray of float, shape (channels, samples)
-        At least :func:`min_samples` long.
+        Just over 100 ms at least, for a lag of +-50 ms.
     sample_rate : int
         Hz.
 
@@ -97,7 +97,7 @@ def scores(
     Gain and polarity are not undone, because SI-SDR does not depend on them. An estimate that is silent or uncorrelated
     has no lag, gain or polarity; its SI-SDR is taken at lag 0.
     """
-    require_samples(reference, min_samples(sample_rate))
+    require_samples(reference, 2 * round(MAX_LAG * sample_rate) + 1)
     found: dict[str, float | Unscorable]
     lag = 0
     try:
@@ -112,11 +112,6 @@ def scores(
         except Unscorable as reason:
             found["si_sdr_aligned"] = reason
     return {name: found[name] for name in names}
-
-
-def min_samples(sample_rate: int) -> int:
-    """Smallest number of samples that allows a lag of +-50 ms: just over 100 ms."""
-    return 2 * round(MAX_LAG * sample_rate) + 1
 
 
 def undo_lag(reference: np.ndarray, estimate: np.ndarray, lag: int) -> tuple[np.ndarray, np.ndarray]:

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from m2l_bench.reconstruction.checks import Unscorable, by_channel, check_pair, check_sample_rate, require_samples
-from m2l_bench.reconstruction.pair.spectra import min_samples, power_spectra
+from m2l_bench.reconstruction.pair.spectra import power_spectra
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,8 @@ DEFINITIONS: dict[str, MelDefinition] = {
     ),
 }
 
-MIN_SAMPLES = min_samples(max(window for d in DEFINITIONS.values() for window in d.windows))
+# Can be reflected by window / 2.
+MIN_SAMPLES = max(window for d in DEFINITIONS.values() for window in d.windows) // 2 + 1
 
 
 def mel_distance(
@@ -147,16 +148,14 @@ def distances(
             for name, d in wanted.items():
                 n_mels = d.n_mels[d.windows.index(window)]
                 filters = _groups(sample_rate, window, n_mels, d.scale)
-                mel_reference, mel_estimate = (_apply(filters, x) for x in (magnitude if d.power == 1 else power))
+                spectra = magnitude if d.power == 1 else power
+                mel_reference, mel_estimate = (
+                    np.concatenate([x[:, bins] @ part for bins, part in filters], axis=1) for x in spectra
+                )
                 sums[name] += _summed_difference(mel_reference, mel_estimate, d) / n_mels
         for name in wanted:
             totals[name] += sums[name] / n_frames
     return totals
-
-
-def _apply(groups: list[tuple[slice, np.ndarray]], spectra: np.ndarray) -> np.ndarray:
-    """Mel spectra ``(frames, bands)`` of spectra ``(frames, bins)``."""
-    return np.concatenate([spectra[:, bins] @ filters for bins, filters in groups], axis=1)
 
 
 @lru_cache(maxsize=64)

@@ -19,11 +19,6 @@ import scipy.fft
 _BLOCK = 1 << 16  # samples per signal and block; 0.5 MB of float64
 
 
-def min_samples(n_fft: int) -> int:
-    """Smallest number of samples that can be reflected by n_fft / 2."""
-    return n_fft // 2 + 1
-
-
 def power_spectra(
     reference: np.ndarray, estimate: np.ndarray, *, n_fft: int, hop_length: int, window_length: int | None = None
 ) -> Iterator[list[np.ndarray]]:
@@ -45,7 +40,7 @@ def power_spectra(
         give bit-identical spectra.
     """
     width = window_length or n_fft
-    window = hann(width)
+    window = 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(width) / width)  # periodic Hann
     inset = (n_fft - width) // 2
     padded = [np.pad(signal, n_fft // 2, mode="reflect") for signal in (reference, estimate)]
     n_frames = 1 + reference.shape[-1] // hop_length
@@ -61,11 +56,6 @@ def power_spectra(
             block[: last - first] = signal[first:last]
         np.multiply(windows[:, :n], window, out=frames[:, :n, :width])
         yield [_squared_modulus(scipy.fft.rfft(frame[:n])) for frame in frames]
-
-
-def hann(length: int) -> np.ndarray:
-    """Periodic Hann window, float64, shape (length,)."""
-    return 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(length) / length)
 
 
 def _squared_modulus(spectrum: np.ndarray) -> np.ndarray:

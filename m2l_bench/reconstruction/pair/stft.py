@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from m2l_bench.reconstruction.checks import Unscorable, by_channel, check_pair, check_sample_rate, require_samples
-from m2l_bench.reconstruction.pair.spectra import min_samples, power_spectra
+from m2l_bench.reconstruction.pair.spectra import power_spectra
 
 RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))  # n_fft, hop, window
 MIN_POWER = 1e-8  # powers are raised to this
-MIN_SAMPLES = min_samples(max(n_fft for n_fft, _, _ in RESOLUTIONS))
+MIN_SAMPLES = max(n_fft for n_fft, _, _ in RESOLUTIONS) // 2 + 1  # can be reflected by n_fft / 2
 
 
 def stft_distance(reference: ArrayLike, estimate: ArrayLike, sample_rate: int) -> np.ndarray | float:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from m2l_bench.audio import resample
-from m2l_bench.reconstruction.checks import Unscorable
+from m2l_bench.reconstruction.checks import Unscorable, check_pair
 
 SAMPLE_RATE = 48000
 SHORTEST = 1.0  # seconds; ViSQOL compares several patches of 0.6 s
@@ -48,7 +48,7 @@ def visqol(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) -> flo
     Unscorable
         If either is silent or not finite, or the pair is shorter than 1 s.
     ValueError
-        If shapes differ.
+        If shapes differ, or a signal is not floating point.
     ImportError
         Without visqol-python: ``pip install 'm2l-bench[visqol]'``.
 
@@ -56,10 +56,7 @@ def visqol(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) -> flo
     ----------
     Chinen et al., 2020, section 3.
     """
-    reference, estimate = np.asarray(reference), np.asarray(estimate)
-    if reference.shape != estimate.shape or reference.ndim != 2:
-        shapes = f"{reference.shape} and {estimate.shape}"
-        raise ValueError(f"reference and estimate must have one shape (channels, samples), got {shapes}")
+    reference, estimate = check_pair(reference, estimate)
     if reference.shape[1] < SHORTEST * sample_rate:
         raise Unscorable(
             f"too short for ViSQOL: must last {SHORTEST:.0f} s, lasts {reference.shape[1] / sample_rate:.2f} s"
@@ -76,8 +73,6 @@ def visqol(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) -> flo
 
 
 def _prepared(name: str, audio: np.ndarray, sample_rate: int) -> np.ndarray:
-    if not np.isfinite(audio).all():
-        raise Unscorable(f"{name} is not finite")
     signal = audio.mean(axis=0)
     if not signal.any():
         raise Unscorable(f"{name} is silent")

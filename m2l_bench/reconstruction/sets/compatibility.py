@@ -2,8 +2,9 @@
 
 Conventions
 -----------
-Files are ``(windows, dim)``, reference side first. The tools differ in how they compute the statistics of a set; the
-distance itself is that of :mod:`.frechet` (on full-rank sets the tools differ from it by rounding only):
+Files are ``(windows, dim)``, reference side first; where a tool gives no number, :class:`Unscorable` is raised. The tools
+differ in how they compute the statistics of a set; the distance itself is that of :mod:`.frechet` (on full-rank sets the
+tools differ from it by rounding only):
 
 - fadtk (1.1.0) stores windows as float16 and takes each file's mean in float16. The statistics of a set are merged file
   by file; a file of one window makes those of the whole set NaN. Its FAD-inf pools the windows of the evaluation side
@@ -22,6 +23,7 @@ from functools import reduce
 
 import numpy as np
 
+from m2l_bench.reconstruction.checks import Unscorable
 from m2l_bench.reconstruction.sets.frechet import Gaussian, check_windows, covariance_factor, distance
 
 Files = Sequence[np.ndarray]
@@ -30,34 +32,22 @@ _Moments = tuple[int, np.ndarray, np.ndarray]  # number of windows, mean (dim,),
 INF_SIZES, INF_SMALLEST = 25, 500
 
 
-def fadtk(references: Files, estimates: Files) -> float:
-    """Fréchet distance as fadtk computes it; NaN where a file has a single window."""
-    if any(len(file) == 1 for file in (*references, *estimates)):
-        return float("nan")
+def fadtk(references: Files, estimates: Files, seed: int = 0) -> float:
+    """Fréchet distance as fadtk computes it; nothing is drawn."""
     return _distance(_merged(references), _merged(estimates))
 
 
-def frechet_audio_distance(references: Files, estimates: Files) -> float:
-    """Fréchet distance as frechet-audio-distance computes it."""
+def frechet_audio_distance(references: Files, estimates: Files, seed: int = 0) -> float:
+    """Fréchet distance as frechet-audio-distance computes it; nothing is drawn."""
     left, right = (_moments(np.concatenate(files).astype(np.float32)) for files in (references, estimates))
     return _distance(left, right)
 
 
-def fadtk_inf(references: Files, estimates: Files, *, seed: int = 0) -> float:
-    """FAD-inf as fadtk computes it after ``numpy.random.seed(seed)``; biased upwards, see :mod:`.frechet`.
-
-    NaN where a reference file has a single window.
-
-    Raises
-    ------
-    ValueError
-        If the estimates hold fewer than 500 windows in all, the tool's smallest subset.
-    """
+def fadtk_inf(references: Files, estimates: Files, seed: int = 0) -> float:
+    """FAD-inf as fadtk computes it after ``numpy.random.seed(seed)``; biased upwards, see :mod:`.frechet`."""
     windows = np.concatenate(estimates).astype(np.float16)
     if len(windows) < INF_SMALLEST:
-        raise ValueError(f"estimates must hold at least {INF_SMALLEST} windows for fadtk's FAD-inf, got {len(windows)}")
-    if any(len(file) == 1 for file in references):
-        return float("nan")
+        raise Unscorable(f"too few windows: fadtk's smallest subset has {INF_SMALLEST}, got {len(windows)}")
     reference = _merged(references)
     generator = np.random.RandomState(seed)  # the tool's own generator
     sizes = np.linspace(INF_SMALLEST, len(windows), INF_SIZES).astype(int)
@@ -73,6 +63,8 @@ def _moments(windows: np.ndarray) -> _Moments:
 
 
 def _merged(files: Files) -> _Moments:
+    if any(len(file) == 1 for file in files):
+        raise Unscorable("fadtk gives NaN: one of the files has a single window")
     return reduce(_merge, (_moments(file.astype(np.float16)) for file in files))
 
 

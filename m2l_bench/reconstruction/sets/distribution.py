@@ -9,20 +9,20 @@ sides. Intervals are 95 %, over files drawn on both sides together.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
 from m2l_bench.reconstruction.checks import Unscorable
-from m2l_bench.reconstruction.sets import compatibility, frechet, kernel
-from m2l_bench.statistics import centred_interval, contributions
+from m2l_bench.reconstruction.sets import frechet, kernel
+from m2l_bench.reconstruction.sets.compatibility import Files
+from m2l_bench.statistics import centred_interval, cluster_draws, contributions, draw_counts
 
 MINIMUM_FILES = 10
 MINIMUM_WINDOWS = 20
 MINIMUM_FILES_INF = 20
-
-Files = Sequence[np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +53,9 @@ def fad(references: Files, estimates: Files, seed: int) -> SetScore:
     """Fréchet distance of the pooled windows; the interval is a paired bootstrap over files, without its bias."""
     left, right = _usable(references, estimates)
     reference, estimate = (frechet.Gaussian.of(np.concatenate(side)) for side in (left, right))
-    value = frechet.distance(reference, estimate)
-    low, high = centred_interval(value, frechet.paired_draws(left, right, seed=seed), lowest=0.0)
-    added = _with_gaps(references, estimates, contributions(value, frechet.left_out(left, right)))
-    return SetScore(value=value, ci_low=low, ci_high=high, health=_health(reference), contributions=added)
+    score = SetScore(value=frechet.distance(reference, estimate), health=_health(reference))
+    has_windows = _has_windows(references, estimates)
+    return _over_files(score, has_windows, partial(frechet.paired_distances, left, right), seed=seed, lowest=0.0)
 
 
 def fad_inf(references: Files, estimates: Files, seed: int) -> SetScore:
@@ -73,35 +72,17 @@ def kad(references: Files, estimates: Files, seed: int) -> SetScore:
     """Unbiased kernel distance over pairs of different files; the interval is a bootstrap over files."""
     left, right = _usable(references, estimates)
     sums = kernel.paired_sums(left, right)
-    value = kernel.paired_distance(*sums)
-    low, high = centred_interval(value, kernel.paired_kernel_draws(*sums, seed=seed))
-    added = _with_gaps(references, estimates, contributions(value, kernel.paired_left_out(*sums)))
-    return SetScore(value=value, ci_low=low, ci_high=high, contributions=added)
+    score = SetScore(value=kernel.paired_distance(*sums))
+    return _over_files(score, _has_windows(references, estimates), partial(kernel.paired_distances, *sums), seed=seed)
 
 
-def fadtk(references: Files, estimates: Files, seed: int) -> SetScore:
-    """FAD as fadtk computes it."""
-    return _released("fadtk", compatibility.fadtk(*_usable(references, estimates, minimum_files=2)))
+def released(tool: Callable[[Files, Files, int], float]) -> Callable[[Files, Files, int], SetScore]:
+    """Make a score without an interval from a function of :mod:`.compatibility`."""
 
+    def score(references: Files, estimates: Files, seed: int) -> SetScore:
+        return SetScore(value=tool(*_usable(references, estimates, minimum_files=2), seed))
 
-def fadtk_inf(references: Files, estimates: Files, seed: int) -> SetScore:
-    """FAD-inf as fadtk computes it."""
-    left, right = _usable(references, estimates, minimum_files=2)
-    if sum(map(len, right)) < compatibility.INF_SMALLEST:
-        raise Unscorable(f"too few windows: fadtk's smallest subset has 500, got {sum(map(len, right))}")
-    return _released("fadtk", compatibility.fadtk_inf(left, right, seed=seed))
-
-
-def frechet_audio_distance(references: Files, estimates: Files, seed: int) -> SetScore:
-    """FAD as frechet-audio-distance computes it."""
-    value = compatibility.frechet_audio_distance(*_usable(references, estimates, minimum_files=2))
-    return _released("frechet-audio-distance", value)
-
-
-def _released(tool: str, value: float) -> SetScore:
-    if np.isnan(value):
-        raise Unscorable(f"{tool} gives NaN: one of the files has a single window")
-    return SetScore(value=value)
+    return score
 
 
 def _usable(
@@ -120,12 +101,25 @@ def _usable(
     return [r for r, _ in pairs], [e for _, e in pairs]
 
 
-def _with_gaps(references: Files, estimates: Files, values: np.ndarray) -> tuple[float, ...]:
-    """Values of the usable pairs, NaN for the others."""
-    of_pairs = iter(values)
-    return tuple(
-        float(next(of_pairs)) if len(r) and len(e) else np.nan for r, e in zip(references, estimates, strict=True)
-    )
+def _has_windows(references: Files, estimates: Files) -> list[bool]:
+    return [len(r) > 0 and len(e) > 0 for r, e in zip(references, estimates, strict=True)]
+
+
+def _over_files(
+    score: SetScore,
+    used: list[bool],
+    distances: Callable[[np.ndarray], np.ndarray],
+    *,
+    seed: int,
+    lowest: float = -np.inf,
+) -> SetScore:
+    """Add interval and contributions; `distances` gives those of sets from how often they hold each used file."""
+    n_files = sum(used)
+    draws = [distances(draw_counts(picks)) for picks in cluster_draws(n_files, seed=seed)]
+    low, high = centred_interval(score.value, np.concatenate(draws), lowest=lowest)
+    of_files = np.full(len(used), np.nan)
+    of_files[used] = contributions(score.value, distances(1.0 - np.eye(n_files)))
+    return replace(score, ci_low=low, ci_high=high, contributions=tuple(of_files.tolist()))
 
 
 def _health(reference: frechet.Gaussian) -> dict[str, float]:

@@ -28,8 +28,6 @@ import numpy as np
 import scipy.linalg
 import scipy.stats
 
-from m2l_bench.statistics import N_DRAWS, cluster_draws, draw_counts
-
 N_SIZES = 15  # of FAD-inf
 REPEATS = 4  # subsets drawn of each size
 SMALLEST_SHARE = 0.5  # the smallest subset, as a share of the set
@@ -188,33 +186,22 @@ def frechet_distance_inf(
     return Extrapolation(value, value - half, value + half, np.array(sizes), np.array(distances))
 
 
-def paired_draws(
-    references: Sequence[np.ndarray], estimates: Sequence[np.ndarray], *, n_draws: int = N_DRAWS, seed: int = 0
+def paired_distances(
+    references: Sequence[np.ndarray], estimates: Sequence[np.ndarray], counts: np.ndarray
 ) -> np.ndarray:
-    """Distances of bootstrap draws over files; file i of `estimates` is the reconstruction of file i of `references`.
+    """Distances of sets of files; file i of `estimates` is the reconstruction of file i of `references`.
 
     Parameters
     ----------
     references, estimates : sequence of np.ndarray, (windows, dim)
         float32 or float64; both sides of a file have the same number of windows.
-    n_draws : int
-    seed : int
+    counts : np.ndarray, (sets, files)
+        How often each set holds each file.
 
     Returns
     -------
-    np.ndarray, float64, (n_draws,)
+    np.ndarray, float64, (sets,)
     """
-    draws = cluster_draws(len(references), n_draws=n_draws, seed=seed)
-    return np.concatenate([_paired(references, estimates, draw_counts(picks)) for picks in draws])
-
-
-def left_out(references: Sequence[np.ndarray], estimates: Sequence[np.ndarray]) -> np.ndarray:
-    """Distances of the set without each of its files, float64 (files,), for :func:`m2l_bench.statistics.contributions`."""
-    return _paired(references, estimates, 1.0 - np.eye(len(references)))
-
-
-def _paired(references: Sequence[np.ndarray], estimates: Sequence[np.ndarray], counts: np.ndarray) -> np.ndarray:
-    """Distance of each draw, from how often it holds each file: (draws, files) -> (draws,)."""
     lengths = np.array([len(file) for file in references])
     left, right = (np.concatenate(side).astype(np.float64) for side in (references, estimates))
     if len(left) <= left.shape[1]:  # the windows need less memory than their covariances

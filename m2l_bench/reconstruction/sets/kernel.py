@@ -20,7 +20,6 @@ import numpy as np
 from scipy.spatial.distance import pdist
 
 from m2l_bench.reconstruction.sets.frechet import check_sets, check_windows
-from m2l_bench.statistics import N_DRAWS, cluster_draws, draw_counts
 
 SCALE = 100.0
 MEDIAN_WINDOWS = 4000  # beyond this the median distance is taken over evenly spaced windows
@@ -78,9 +77,7 @@ def median_distance(windows: np.ndarray) -> float:
     return float(np.median(pdist(windows)))
 
 
-def paired_sums(
-    references: Sequence[np.ndarray], estimates: Sequence[np.ndarray], *, bandwidth: float | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def paired_sums(references: Sequence[np.ndarray], estimates: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Kernel sums between different files, where file i of `estimates` reconstructs file i of `references`.
 
     A reconstruction depends on its reference, so pairs of windows within one file are left out of all three means: the
@@ -89,9 +86,7 @@ def paired_sums(
     Parameters
     ----------
     references, estimates : sequence of np.ndarray, (windows, dim)
-        As many windows on both sides of each file.
-    bandwidth : float, optional
-        :func:`median_distance` of all reference windows by default.
+        As many windows on both sides of each file. The kernel's s is :func:`median_distance` of all reference windows.
 
     Returns
     -------
@@ -102,7 +97,7 @@ def paired_sums(
     """
     lengths = np.array([len(file) for file in references])
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    x, y, bandwidth = _prepared(np.concatenate(references), np.concatenate(estimates), bandwidth)
+    x, y, bandwidth = _prepared(np.concatenate(references), np.concatenate(estimates))
     across = _file_sums(x, y, starts, bandwidth)
     sums = _file_sums(x, x, starts, bandwidth) + _file_sums(y, y, starts, bandwidth) - across - across.T
     counts = np.outer(lengths, lengths).astype(np.float64)
@@ -116,27 +111,16 @@ def paired_distance(sums: np.ndarray, counts: np.ndarray) -> float:
     return float(SCALE * sums.sum() / counts.sum())
 
 
-def paired_kernel_draws(sums: np.ndarray, counts: np.ndarray, *, n_draws: int = N_DRAWS, seed: int = 0) -> np.ndarray:
-    """Distances of bootstrap draws over files, from :func:`paired_sums`: (n_draws,).
+def paired_distances(sums: np.ndarray, counts: np.ndarray, held: np.ndarray) -> np.ndarray:
+    """Distances of sets of files, from :func:`paired_sums` and how often each holds each file: (sets, files) -> (sets,).
 
-    Copies of one file are not paired with each other, so that the draws stay unbiased.
+    Copies of one file are not paired with each other, so that draws of files stay unbiased.
     """
-    draws = cluster_draws(len(sums), n_draws=n_draws, seed=seed)
-    return np.concatenate([_weighted(sums, counts, draw_counts(picks)) for picks in draws])
-
-
-def paired_left_out(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Distances of the set without each of its files, from :func:`paired_sums`: (files,)."""
-    return _weighted(sums, counts, 1.0 - np.eye(len(sums)))
-
-
-def _weighted(sums: np.ndarray, counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Distance of each set, from how often it holds each file: (sets, files) -> (sets,)."""
-    return SCALE * np.sum(weights @ sums * weights, axis=1) / np.sum(weights @ counts * weights, axis=1)
+    return SCALE * np.sum(held @ sums * held, axis=1) / np.sum(held @ counts * held, axis=1)
 
 
 def _prepared(
-    reference: np.ndarray, estimate: np.ndarray, bandwidth: float | None
+    reference: np.ndarray, estimate: np.ndarray, bandwidth: float | None = None
 ) -> tuple[np.ndarray, np.ndarray, float]:
     x, y = check_sets(reference, estimate)
     bandwidth = median_distance(x) if bandwidth is None else float(bandwidth)

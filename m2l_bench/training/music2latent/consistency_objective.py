@@ -21,9 +21,12 @@ from m2l_bench.music2latent.network import Music2LatentNetwork
 from m2l_bench.music2latent.representation import from_spectrogram, to_spectrogram
 from m2l_bench.training.crops import Crops, Examples
 from m2l_bench.training.music2latent.consistency_recipe import ConsistencyRecipe, ValidationSection
-from m2l_bench.training.music2latent.loss import ConsistencyLoss, positions, pseudo_huber, step_size
-from m2l_bench.training.music2latent.magnitudes import prepare
+from m2l_bench.training.music2latent.initialisation import give_unit_variance
+from m2l_bench.training.music2latent.loss import ConsistencyLoss, cumulative_weights, positions, pseudo_huber, step_size
+from m2l_bench.training.music2latent.magnitudes import MagnitudeLoss, teach
 from m2l_bench.training.objective import fixed_noise
+
+INITIAL_CROPS = 16  # on whose spectrograms spreads are measured
 
 
 class ConsistencyObjective:
@@ -35,7 +38,8 @@ class ConsistencyObjective:
         self.recipe, self.config = recipe, recipe.config
         self.network = Music2LatentNetwork(recipe.config)
         self.loss = ConsistencyLoss(self.network)
-        self.cumulative = recipe.noise.levels().cumulative(recipe.config)
+        noise = recipe.noise
+        self.cumulative = cumulative_weights(recipe.config, mean=noise.mean, std=noise.std, bins=noise.bins)
         validation = recipe.validation
         self.sigmas = validation.sigmas if isinstance(validation, ValidationSection) else ()
 
@@ -45,15 +49,20 @@ class ConsistencyObjective:
         return next(self.network.parameters()).device
 
     def begin(self, crops: Crops) -> int:
-        """Prepare the weights as :mod:`m2l_bench.training.music2latent.magnitudes` says, if the recipe asks for it."""
+        """Prepare the weights by initialisation and by learning magnitudes first, where the recipe asks for it."""
 
-        def read(indices: range) -> Tensor:
-            audio = torch.stack([crops[index].audio for index in indices])
+        def read(first: int, count: int) -> Tensor:
+            audio = torch.stack([crops[first + index].audio for index in range(count)])
             return to_spectrogram(audio.to(self.device), self.config, padded=False)
 
         optimization = self.recipe.optimization
-        prepare(self.network, read, recipe=optimization)
-        return optimization.magnitude_steps * optimization.batch
+        batch, steps = optimization.batch, optimization.magnitude_steps
+        if optimization.unit_variance:
+            give_unit_variance(self.network, read(0, INITIAL_CROPS))
+        if steps:
+            loss = MagnitudeLoss(self.network, read(0, INITIAL_CROPS)).to(self.device)
+            teach(loss, lambda step: read(step * batch, batch), steps=steps, peak=optimization.learning_rate)
+        return steps * batch
 
     def inputs(self, examples: Examples, progress: float) -> tuple[Tensor, Tensor, Tensor, float]:
         """Spectrograms, noise, positions on the grid of noise levels, and the distance of the pairs there."""

@@ -13,7 +13,6 @@ from pydantic import Field, field_validator
 
 from m2l_bench.music2latent.config import Config
 from m2l_bench.training import recipe as base
-from m2l_bench.training.music2latent.loss import NoiseLevels
 
 
 class NoiseSection(base.Section):
@@ -24,10 +23,6 @@ class NoiseSection(base.Section):
     bins: int = Field(10_000, ge=1)
     start_exponent: float = Field(1.0, ge=0)
     end_exponent: float = Field(3.0, ge=0)
-
-    def levels(self) -> NoiseLevels:
-        """How positions are drawn."""
-        return NoiseLevels(self.mean, self.std, self.bins)
 
 
 class OptimizationSection(base.OptimizationSection):
@@ -93,15 +88,10 @@ class ConsistencyRecipe(base.Recipe):
         return self.config.sample_rate
 
     @property
-    def crop_frames(self) -> int:
-        """STFT frames of a crop."""
-        return self.data.crop_latents * self.config.time_downsampling
-
-    @property
     def crop_samples(self) -> int:
         """Samples of a crop: ``crop_latents * samples_per_latent + window - hop``."""
         return self.data.crop_latents * self.config.samples_per_latent + self.config.window - self.config.hop
 
     @property
     def noise_shape(self) -> tuple[int, ...]:
-        return (2, self.config.bins, self.crop_frames)
+        return (2, self.config.bins, self.data.crop_latents * self.config.time_downsampling)

@@ -16,8 +16,6 @@ Pasini, Lattner, Fazekas, "Music2Latent: Consistency Autoencoders for Latent Aud
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
@@ -29,35 +27,29 @@ from m2l_bench.training.objective import Losses
 HUBER = 0.00054  # c / sqrt(D) of the pseudo-Huber distance
 
 
-@dataclass(frozen=True)
-class NoiseLevels:
-    """How positions on the grid are drawn.
+def cumulative_weights(config: Config, *, mean: float = -1.1, std: float = 2.0, bins: int = 10_000) -> Tensor:
+    """Probability that a position lies in one of equal bins of [0, 1] or below it.
 
     Parameters
     ----------
+    config : Config
     mean, std : float
         Of the normal weight in ln sigma.
     bins : int
-        Equal bins of [0, 1]; a bin is drawn by its weight, a position in it uniformly.
-    """
 
-    mean: float = -1.1
-    std: float = 2.0
-    bins: int = 10_000
-
-    def cumulative(self, config: Config) -> Tensor:
-        """Probability that a position lies in a bin or below it: (bins,), float64, the last 1.
-
-        The weight of bin i is ``exp(-((ln sigma(i / bins) - mean) / std)^2 / 2)`` over bins that are equal in u. It is
+    Returns
+    -------
+    Tensor, float64, (bins,)
+        Cumulative sums, the last 1, of the weights ``exp(-((ln sigma(i / bins) - mean) / std)^2 / 2)``. A weight is
         *not* divided by the density of ln sigma on the grid, so ln sigma itself is not normal: as u ~ sigma^(1/rho),
         its mode lies std^2 / rho above `mean`.
-        """
-        u = torch.arange(self.bins, dtype=torch.float64) / self.bins
-        z = (grid(u, config).log() - self.mean) / self.std
-        weights = torch.exp(-(z**2) / 2)
-        cumulative = weights.cumsum(0) / weights.sum()
-        cumulative[-1] = 1.0
-        return cumulative
+    """
+    u = torch.arange(bins, dtype=torch.float64) / bins
+    z = (sigma_grid(u, config).log() - mean) / std
+    weights = torch.exp(-(z**2) / 2)
+    cumulative = weights.cumsum(0) / weights.sum()
+    cumulative[-1] = 1.0
+    return cumulative
 
 
 def positions(uniforms: Tensor, cumulative: Tensor) -> Tensor:
@@ -68,7 +60,7 @@ def positions(uniforms: Tensor, cumulative: Tensor) -> Tensor:
     uniforms : Tensor, (B, 2), in [0, 1)
         One number picks the bin, the other the position in it.
     cumulative : Tensor, (bins,)
-        See :meth:`NoiseLevels.cumulative`.
+        See :func:`cumulative_weights`.
 
     Returns
     -------
@@ -154,8 +146,8 @@ class ConsistencyLoss(nn.Module):
             student's latents, hence its pyramid.
         """
         config = self.network.config
-        upper = grid(u.double(), config)
-        lower = grid((u.double() - dt).clamp_min(0), config)
+        upper = sigma_grid(u.double(), config)
+        lower = sigma_grid((u.double() - dt).clamp_min(0), config)
         weight = (1 / (upper - lower)).to(x.dtype)
         sigma, sigma_lower = upper.to(x.dtype), lower.to(x.dtype)
         pyramid = self.network.pyramid(self.network.encode(x))
@@ -163,8 +155,3 @@ class ConsistencyLoss(nn.Module):
             target = self.network.denoise(x + sigma_lower[:, None, None, None] * noise, sigma_lower, pyramid)
         estimate = self.network.denoise(x + sigma[:, None, None, None] * noise, sigma, pyramid)
         return Losses(weight * pseudo_huber(estimate.float(), target.float()), sigma)
-
-
-def grid(u: Tensor, config: Config) -> Tensor:
-    """Noise levels at positions u, with a model's constants."""
-    return sigma_grid(u, sigma_min=config.sigma_min, sigma_max=config.sigma_max, rho=config.rho)

@@ -14,14 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from m2l_bench.music2latent.network import Music2LatentNetwork
-from m2l_bench.training.music2latent.consistency_recipe import OptimizationSection
-from m2l_bench.training.music2latent.initialisation import give_unit_variance
 from m2l_bench.training.optimization import learning_rate
 
 FLOOR = (
     1.3e-4  # STFT magnitude below which a bin counts as silent: 132 dB below a full-scale sinusoid under 2048 samples
 )
-INITIAL_CROPS = 16  # on whose spectrograms spreads are measured
 WARM_UP = 30
 NARROWEST = 0.1  # standard deviation of a bin's log magnitude below which it is not stretched
 
@@ -77,26 +74,3 @@ def teach(objective: MagnitudeLoss, read: Callable[[int], Tensor], *, steps: int
         objective(read(step)).backward()
         optimizer.step()
         optimizer.zero_grad()
-
-
-def prepare(network: Music2LatentNetwork, read: Callable[[range], Tensor], *, recipe: OptimizationSection) -> None:
-    """Prepare a network before the first step, as the recipe asks; by default nothing is done.
-
-    Parameters
-    ----------
-    network : Music2LatentNetwork
-        Changed in place.
-    read : callable
-        Numbers of training crops -> spectrograms (B, 2, F, T).
-    recipe : OptimizationSection
-    """
-    if recipe.unit_variance:
-        give_unit_variance(network, read(range(INITIAL_CROPS)))
-    if recipe.magnitude_steps:
-        x = read(range(INITIAL_CROPS))
-        teach(
-            MagnitudeLoss(network, x).to(x.device),
-            lambda step: read(range(step * recipe.batch, (step + 1) * recipe.batch)),
-            steps=recipe.magnitude_steps,
-            peak=recipe.learning_rate,
-        )
