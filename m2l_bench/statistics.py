@@ -130,10 +130,10 @@ def bootstrap_interval(
         return np.nan, np.nan
     draw = _drawer(tracks, statistic)
     block = max(_BLOCK // sum(len(track) for track in tracks), 1)
-    drawn = np.concatenate(
-        [draw(picks) for picks in cluster_draws(len(tracks), n_draws=n_draws, seed=seed, block=block)]
+    all_picks = cluster_draws(len(tracks), n_draws=n_draws, seed=seed, block=block)
+    low, high = np.quantile(
+        np.concatenate([draw(picks) for picks in all_picks]), [(1.0 - LEVEL) / 2.0, (1.0 + LEVEL) / 2.0]
     )
-    low, high = np.quantile(drawn, [(1.0 - LEVEL) / 2.0, (1.0 + LEVEL) / 2.0])
     return float(low), float(high)
 
 
@@ -283,10 +283,11 @@ def _split(values: ArrayLike, groups: ArrayLike | None, name: str) -> list[np.nd
     labels = np.asarray(groups)
     if labels.shape != values.shape:
         raise ValueError(f"groups must have one label a value, shape {values.shape}, got {labels.shape}")
-    _, first, inverse, counts = np.unique(labels, return_index=True, return_inverse=True, return_counts=True)
-    sorted_tracks = np.split(values[np.argsort(inverse, kind="stable")], np.cumsum(counts)[:-1])
-    # In order of appearance, so that renaming tracks does not change the draws.
-    return [sorted_tracks[i] for i in np.argsort(first)]
+    import pandas as pd
+
+    # Numbered in order of appearance, so that renaming tracks does not change the draws.
+    numbers, _ = pd.factorize(labels, use_na_sentinel=False)
+    return np.split(values[np.argsort(numbers, kind="stable")], np.cumsum(np.bincount(numbers))[:-1])
 
 
 def _drawer(tracks: list[np.ndarray], statistic: Callable[..., np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:

@@ -62,7 +62,7 @@ def build(
     results = read_runs([Path(folder) for folder in run_folders])
     figures = read_published(_published_folder()) if published else []
     folders = [run.folder / "audio" for run in results.runs]
-    clips = merge_clips([read_manifest(folder)[1] for folder in folders if (folder / MANIFEST).is_file()])
+    clips = merge_clips([read_manifest(folder) for folder in folders if (folder / MANIFEST).is_file()])
     target = Path(out) if out is not None else _target(results)
     target.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(dir=target, prefix=".report."))

@@ -45,8 +45,6 @@ class Clip:
     reference : np.ndarray, float32, (channels, samples)
     estimates : mapping of str to np.ndarray
         System -> its reconstruction, of the reference's shape.
-    start : float
-        Where the clip begins in its file, in seconds.
     """
 
     id: str
@@ -54,7 +52,6 @@ class Clip:
     sample_rate: int
     reference: np.ndarray
     estimates: Mapping[str, np.ndarray]
-    start: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +62,7 @@ class ClipFiles:
     dataset: str
     sample_rate: int
     n_samples: int
-    start: float
+    start: float  # in its file, in seconds
     reference: str
     systems: Mapping[str, str] = field(default_factory=dict)
 
@@ -128,34 +125,34 @@ def write_clips(folder: Path, clips: Iterable[Clip], *, systems: Sequence[str]) 
     ValueError
         If an estimate has another shape than its reference, a system is not among `systems`, or a clip comes twice.
     """
-    written: list[ClipFiles] = []
+    written: dict[str, ClipFiles] = {}
     for clip in clips:
-        _check(clip, systems, {(other.dataset, other.id) for other in written})
+        _check(clip, systems)
         name = hashlib.sha256(f"{clip.dataset}\n{clip.id}".encode()).hexdigest()[:16]
-        files = ClipFiles(
+        if name in written:
+            raise ValueError(f"{clip.dataset}: a clip must come once, got {clip.id!r} twice")
+        files = written[name] = ClipFiles(
             id=clip.id,
             dataset=clip.dataset,
             sample_rate=clip.sample_rate,
             n_samples=clip.reference.shape[-1],
-            start=clip.start,
+            start=0.0,
             reference=f"{name}/reference.flac",
             systems={system: f"{name}/{systems.index(system) + 1:02d}.flac" for system in clip.estimates},
         )
         _write_flac(folder / files.reference, clip.reference, clip.sample_rate)
         for system, path in files.systems.items():
             _write_flac(folder / path, clip.estimates[system], clip.sample_rate)
-        written.append(files)
-    content = {"version": 1, "systems": list(systems), "clips": [asdict(clip) for clip in written]}
+    content = {"version": 1, "systems": list(systems), "clips": [asdict(files) for files in written.values()]}
     write_atomic(folder / MANIFEST, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
 
 
-def read_manifest(folder: Path) -> tuple[list[str], list[ClipFiles]]:
+def read_manifest(folder: Path) -> list[ClipFiles]:
     """Read and check a manifest.
 
     Returns
     -------
-    systems : list of str
-    clips : list of ClipFiles
+    list of ClipFiles
         With absolute paths.
 
     Raises
@@ -175,7 +172,7 @@ def read_manifest(folder: Path) -> tuple[list[str], list[ClipFiles]]:
         unknown = sorted(set(clip.systems) - set(systems))
         if unknown:
             raise ValueError(f"{path}: clip {clip.id!r}: systems must be among {systems}, got {unknown}")
-    return systems, [_absolute(folder, clip) for clip in clips]
+    return [_absolute(folder, clip) for clip in clips]
 
 
 def _absolute(folder: Path, clip: ClipFiles) -> ClipFiles:
@@ -197,7 +194,7 @@ def _absolute(folder: Path, clip: ClipFiles) -> ClipFiles:
     return replace(clip, reference=checked(clip.reference), systems=systems)
 
 
-def _check(clip: Clip, systems: Sequence[str], written: set[tuple[str, str]]) -> None:
+def _check(clip: Clip, systems: Sequence[str]) -> None:
     if clip.reference.ndim != 2 or not clip.reference.size:
         raise ValueError(f"{clip.id}: reference must have shape (channels, samples), got {clip.reference.shape}")
     for system, estimate in clip.estimates.items():
@@ -207,8 +204,6 @@ def _check(clip: Clip, systems: Sequence[str], written: set[tuple[str, str]]) ->
             raise ValueError(
                 f"{clip.id}: {system} must have the reference's shape {clip.reference.shape}, got {estimate.shape}"
             )
-    if (clip.dataset, clip.id) in written:
-        raise ValueError(f"{clip.dataset}: a clip must come once, got {clip.id!r} twice")
 
 
 def _write_flac(path: Path, audio: np.ndarray, sample_rate: int) -> None:

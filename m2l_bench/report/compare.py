@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from m2l_bench.report.render import decimals, markdown_grid, markdown_text, number_text
-from m2l_bench.report.runs import read_runs
+from m2l_bench.report.runs import Measurement, read_runs
 from m2l_bench.report.significance import ALPHA, CONDITIONS, Pair, Pairs
-from m2l_bench.report.tables import Measurement, heading, measurement_of
+from m2l_bench.report.tables import heading
 from m2l_bench.statistics import bootstrap_interval, holm
 
 # A difference further from the median than this many (normal-consistent) median absolute deviations stands out.
@@ -44,7 +44,7 @@ class Difference:
     value: float
     low: float
     high: float
-    p_value: float = math.nan
+    p_value: float
 
     @property
     def better(self) -> str:
@@ -81,28 +81,19 @@ def compare(run: Path, a: str, b: str) -> list[Difference]:
     if a == b:
         raise ValueError(f"a and b must be two systems, got {a!r} twice")
     pairs = Pairs(item for item in results.items if item.system in (a, b))
-    cards = {measurement_of(row)._replace(statistic=""): results.cards[row.card] for row in results.rows}
-    differences = []
-    for measurement in pairs.measured():
-        pair = pairs.pair(measurement, a, b)
-        if pair is not None and measurement in cards:
-            gap = pair.a - pair.b
-            low, high = bootstrap_interval(gap, groups=pair.groups)
-            found = Difference(
-                measurement=measurement,
-                card=cards[measurement],
-                pair=pair,
-                value=float(np.mean(gap)),
-                low=low,
-                high=high,
-            )
-            differences.append(found)
-    if not differences:
+    cards = {measurement._replace(statistic=""): card for measurement, card in results.measured.items()}
+    paired = {m: pair for m in pairs.measured() if m in cards and (pair := pairs.pair(m, a, b))}
+    if not paired:
         raise ValueError(f"{a} and {b} must have scores on at least two common items, got none")
-    directed = [d.measurement for d in differences if d.card["higher_is_better"] is not None]
-    tested = [measurement for measurement in directed if measurement.metric not in CONDITIONS]
-    adjusted = dict(zip(tested, holm([pairs.p_value(m, a, b) for m in tested]), strict=True))
-    return [replace(d, p_value=float(adjusted.get(d.measurement, math.nan))) for d in differences]
+    tested = [m for m in paired if cards[m]["higher_is_better"] is not None and m.metric not in CONDITIONS]
+    adjusted = dict(zip(tested, holm([pairs.test(m, a, b)[1] for m in tested]).tolist(), strict=True))
+    differences = []
+    for m, pair in paired.items():
+        low, high = bootstrap_interval(pair.a - pair.b, groups=pair.groups)
+        value, p_value = float(np.mean(pair.a - pair.b)), adjusted.get(m, math.nan)
+        found = Difference(measurement=m, card=cards[m], pair=pair, value=value, low=low, high=high, p_value=p_value)
+        differences.append(found)
+    return differences
 
 
 def comparison_markdown(a: str, b: str, differences: Sequence[Difference]) -> str:

@@ -27,9 +27,8 @@ from m2l_bench.report.clips import SUFFIXES, ClipFiles
 from m2l_bench.report.figure_data import spectrogram
 from m2l_bench.report.loudness import loudness
 from m2l_bench.report.render import template
-from m2l_bench.report.runs import RunData, natural_key
+from m2l_bench.report.runs import Measurement, RunData, natural_key
 from m2l_bench.report.significance import Pairs
-from m2l_bench.report.tables import Measurement
 
 # Levels that a picture shows, in dB below full scale.
 TOP, BOTTOM = -10.0, -100.0
@@ -79,7 +78,7 @@ def page_data(results: RunData, clips: Sequence[ClipFiles], systems: Sequence[st
     datasets = {clip.dataset for clip in clips}
     names = dict.fromkeys(m.metric for m in pairs.measured() if m.dataset in datasets)
     # A clip's contribution to a number of the whole set is not a score of the clip.
-    cards = {row.metric: results.cards[row.card] for row in results.rows if not row.task and row.statistic == "mean"}
+    cards = {m.metric: card for m, card in results.measured.items() if not m.task and m.statistic == "mean"}
     first = [name for name in ("si_sdr", "mel_distance", "stft_distance") if name in names]
     metrics = [name for name in dict.fromkeys([*first, *sorted(names)]) if name in cards]
     fields = {"title": "title", "unit": "unit", "better": "higher_is_better"}

@@ -14,13 +14,35 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from m2l_bench.files.untrusted import parse_json
 from m2l_bench.results import ROW_KEY, Item, Row, read_items, read_rows
 
 Record = TypeVar("Record", Row, Item)
+
+
+class Measurement(NamedTuple):
+    """Identity of a column; an empty statistic stands for the scores of single items."""
+
+    dataset: str
+    task: str = ""
+    probe: str = ""
+    split: str = ""
+    metric: str = ""
+    statistic: str = ""
+
+    @property
+    def parts(self) -> list[str]:
+        """Dataset, task and probe, each named once."""
+        return [part for part in dict.fromkeys(self[:3]) if part]
+
+
+def measurement_of(row: Row) -> Measurement:
+    """Return the column that a row belongs to."""
+    return Measurement(row.dataset, row.task, row.probe, row.split, row.metric, row.statistic)
 
 
 @dataclass(frozen=True)
@@ -51,6 +73,12 @@ class RunData:
     cards: Mapping[str, Mapping[str, Any]]
     systems: tuple[str, ...]
     runs: tuple[Run, ...]
+
+    @cached_property
+    def measured(self) -> dict[Measurement, Mapping[str, Any]]:
+        """Every measurement in the rows, sorted -> the fields of its card."""
+        cards = {measurement_of(row): row.card for row in self.rows}
+        return {measurement: self.cards[cards[measurement]] for measurement in sorted(cards)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +167,7 @@ def refuse_mixtures(rows: Iterable[Row]) -> None:
     for name in ("card", "data_hash"):
         found: dict[tuple[str, ...], str] = {}
         for row in rows:
-            key = (row.dataset, row.task, row.probe, row.split, row.metric)
+            key = measurement_of(row)[:5]  # means and medians alike
             other = found.setdefault(key, getattr(row, name))
             if other != getattr(row, name):
                 where = " ".join(part for part in dict.fromkeys(key) if part)

@@ -18,31 +18,15 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import stdev
 from string import ascii_lowercase
-from typing import Any, NamedTuple
+from typing import Any
 
-from m2l_bench.report.runs import Published, refuse_mixtures
+from m2l_bench.report.runs import Measurement, Published, measurement_of, refuse_mixtures
 from m2l_bench.results import Row, joined_notes
 
 # Shown but never ranked: an exact copy is best in every reconstruction metric.
 ANCHORS = ("identity",)
 ARROWS = {True: "↑", False: "↓", None: ""}
 Counts = tuple[int, int, int]
-
-
-class Measurement(NamedTuple):
-    """Identity of a column; an empty statistic stands for the scores of single items."""
-
-    dataset: str
-    task: str = ""
-    probe: str = ""
-    split: str = ""
-    metric: str = ""
-    statistic: str = ""
-
-    @property
-    def parts(self) -> list[str]:
-        """Dataset, task and probe, each named once."""
-        return [part for part in dict.fromkeys(self[:3]) if part]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +60,6 @@ class Cell:
         Planned, scored and failed items.
     notes : tuple of str
         Caveats.
-    best : bool
-        Whether it is set in bold.
     """
 
     value: float
@@ -87,7 +69,6 @@ class Cell:
     n_seeds: int
     counts: Counts
     notes: tuple[str, ...] = ()
-    best: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +99,8 @@ class Table:
         Lines of one group follow each other.
     caption : tuple of str
         Sentences that say how to read it.
+    best : collection of (Measurement, str)
+        Column and system of the cells that are set in bold.
     published : tuple of Published
         Set apart below it.
     """
@@ -127,6 +110,7 @@ class Table:
     columns: tuple[Column, ...]
     lines: tuple[Line, ...]
     caption: tuple[str, ...] = ()
+    best: Collection[tuple[Measurement, str]] = ()
     published: tuple[Published, ...] = ()
 
     @property
@@ -234,17 +218,6 @@ def name_datasets(cells: Collection[list[Row]]) -> None:
         several[:] = [replace(row, note=joined_notes(*(named(row, note) for note in row.notes))) for row in several]
 
 
-def with_bold(table: Table, winners: Collection[tuple[Measurement, str]]) -> Table:
-    """Set the cells of `winners`, pairs of a column and a system, in bold."""
-
-    def bold(line: Line) -> Line:
-        cells = zip(table.columns, line.cells, strict=True)
-        best = ((cell, (column.measurement, line.system) in winners) for column, cell in cells)
-        return replace(line, cells=tuple(cell and replace(cell, best=won) for cell, won in best))
-
-    return replace(table, lines=tuple(map(bold, table.lines)))
-
-
 def heading(title: str, unit: str, higher_is_better: bool | None) -> str:
     """Title, unit and arrow.
 
@@ -252,11 +225,6 @@ def heading(title: str, unit: str, higher_is_better: bool | None) -> str:
     'SI-SDR (dB) ↑'
     """
     return " ".join(part for part in (title, f"({unit})" if unit else "", ARROWS[higher_is_better]) if part)
-
-
-def measurement_of(row: Row) -> Measurement:
-    """Return the column that a row belongs to."""
-    return Measurement(row.dataset, row.task, row.probe, row.split, row.metric, row.statistic)
 
 
 def bands(values: Mapping[str, float], edges: Sequence[float], unit: str) -> dict[str, list[str]]:

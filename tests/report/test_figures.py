@@ -10,10 +10,9 @@ import pytest
 
 from m2l_bench.report import figure_data, figures
 from m2l_bench.report.curves import draw_training, training_data
-from m2l_bench.report.runs import RunData, read_runs
+from m2l_bench.report.runs import Measurement, RunData, read_runs
 from m2l_bench.report.significance import Pairs, matrix
 from m2l_bench.report.style import COLOURS, MARKERS, Interval, Point, save
-from m2l_bench.report.tables import Measurement
 
 from .synthetic import CARDS_BY_HASH, DATASET, HOSTILE, SYSTEMS, make_run, row
 
@@ -37,7 +36,7 @@ def test_data_of_rate_quality() -> None:
 
 
 def test_data_of_tradeoff_and_bars(results: RunData) -> None:
-    main = figure_data.main_measurements(results.rows)
+    main = figure_data.main_measurements(results)
     assert [m[:5] for m in main] == [
         ("genre/noise", "genre/noise", "linear", "test", "accuracy"),
         ("key/noise", "key/noise", "linear", "test", "accuracy"),
@@ -73,7 +72,7 @@ def test_data_of_confusion(results: RunData) -> None:
 
 
 def test_data_of_learning_curves(results: RunData) -> None:
-    main = figure_data.main_measurements(results.rows)[0]
+    main = figure_data.main_measurements(results)[0]
     curves = figure_data.learning_curves(results, main)
     assert list(curves) == [system for system in SYSTEMS if system in curves] and "pca" in curves
     assert [n for n, _ in curves["pca"]] == [10, 20, 40]

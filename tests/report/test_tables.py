@@ -14,16 +14,14 @@ import pytest
 
 from m2l_bench.report import render
 from m2l_bench.report.render import terminal_table
-from m2l_bench.report.runs import Published, read_published, read_runs
+from m2l_bench.report.runs import Published, measurement_of, read_published, read_runs
 from m2l_bench.report.significance import Pairs, winners
 from m2l_bench.report.tables import (
     Table,
     bands,
     grouped,
     make_table,
-    measurement_of,
     name_datasets,
-    with_bold,
     with_published,
 )
 from m2l_bench.results import Item, Row, joined_notes
@@ -54,7 +52,8 @@ def small_table(systems: tuple[str, ...] = ("identity", "opus:12k", "pca")) -> T
     rows.append(row("opus:12k", "bit_rate", 13.31, half=0.1))
     columns = sorted({measurement_of(r) for r in rows})
     bold = {(measurement_of(rows[6]), systems[-1])}
-    return with_bold(make_table(rows, CARDS_BY_HASH, columns, systems=systems, name="small", title="A & B"), bold)
+    table = make_table(rows, CARDS_BY_HASH, columns, systems=systems, name="small", title="A & B")
+    return replace(table, best=bold)
 
 
 def texts(table: Table) -> dict[str, str]:
