@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -55,14 +56,7 @@ class Difference:
 
 
 def compare(run: Path, a: str, b: str) -> list[Difference]:
-    """Compare two systems of a finished run on the items that both have a score on.
-
-    Parameters
-    ----------
-    run : path-like
-        A run's folder.
-    a, b : str
-        Labels of two systems.
+    """Compare the systems labelled `a` and `b` of a finished run on the items that both have a score on.
 
     Returns
     -------
@@ -100,12 +94,9 @@ def comparison_markdown(a: str, b: str, differences: Sequence[Difference]) -> st
     """Format the comparison of systems `a` and `b` as Markdown: one table for each dataset, then the outliers."""
     a, b = markdown_text(a), markdown_text(b)
     blocks = [f"{a} minus {b}: mean paired difference [95% bootstrap interval]; p: sign-flip test, Holm-corrected"]
-    grids: dict[str, list[Sequence[str]]] = {}
-    for d in differences:
-        grid = grids.setdefault(" ".join(d.measurement.parts), [("metric", "n", a, b, "difference", "p", "better")])
-        grid.append(_line(d, a, b))
-    for name, grid in grids.items():
-        blocks += [f"{markdown_text(name)}:", markdown_grid(grid)]
+    for name, several in groupby(differences, key=lambda d: " ".join(d.measurement.parts)):
+        heads = ("metric", "n", a, b, "difference", "p", "better")
+        blocks += [f"{markdown_text(name)}:", markdown_grid([heads, *(_line(d, a, b) for d in several)])]
     for d in differences:
         for i in outliers(d.pair):
             of_a, of_b = d.pair.a[i], d.pair.b[i]

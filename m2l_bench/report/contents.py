@@ -142,18 +142,11 @@ def _table(
 
 def _different_files(results: RunData, pairs: Pairs, columns: Sequence[Measurement]) -> list[str]:
     """Name the metrics whose systems were scored on different items, and the number of items that tests rest on."""
-    found = {}
-    for column in columns:
-        common = pairs.uncommon(column, results.systems)
-        if common:
-            label = _label(results, column, arrow=False)
-            found[label] = " to ".join(map(str, dict.fromkeys(common)))
-    if not found:
-        return []
-    named = ", ".join(f"{label}: {count}" for label, count in found.items())
-    return [
-        f"Not all systems were scored on the same items; two systems are compared on those that both have ({named})"
-    ]
+    common = [(_label(results, m, arrow=False), pairs.uncommon(m, results.systems)) for m in columns]
+    found = {label: " to ".join(map(str, dict.fromkeys(numbers))) for label, numbers in common if numbers}
+    named = ", ".join(f"{label}: {numbers}" for label, numbers in found.items())
+    sentence = "Not all systems were scored on the same items; two systems are compared on those that both have"
+    return [f"{sentence} ({named})"] if found else []
 
 
 def _rate_figures(results: RunData, y: Measurement) -> Iterator[FigureSpec]:

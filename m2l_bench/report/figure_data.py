@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -84,11 +84,8 @@ def confusion_counts(items: Sequence[Item], measurement: Measurement, system: st
     # Keys in the order of the circle of fifths, each major key before its relative minor: related keys are adjacent.
     by_fifths = [KEYS[tonic] for step in range(12) for tonic in (7 * step % 12, (7 * step + 9) % 12 + 12)]
     labels = [key for key in by_fifths if key in found] if found <= set(by_fifths) else sorted(found, key=natural_key)
-    place = {label: index for index, label in enumerate(labels)}
-    counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
-    for target, prediction in pairs.values():
-        counts[place[target], place[prediction]] += 1
-    return counts, labels
+    counts = Counter(pairs.values())
+    return np.array([[counts[target, guess] for guess in labels] for target in labels], dtype=np.int64), labels
 
 
 def learning_curves(results: RunData, main: Measurement) -> dict[str, list[tuple[float, Interval]]]:

@@ -13,7 +13,6 @@ import math
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
@@ -30,18 +29,9 @@ PUBLISHED_HEADING = "Published figures, not measured here: other data, other con
 
 
 def to_markdown(table: Table, *, width: int = 80) -> str:
-    """Write GitHub-flavoured Markdown that reads well as plain text.
+    """Write GitHub-flavoured Markdown that reads well as plain text: the table, then caption, counts and notes.
 
-    Parameters
-    ----------
-    table : Table
-    width : int
-        Characters; columns that do not fit follow in further tables with the same lines.
-
-    Returns
-    -------
-    str
-        The tables, then the caption, counts and notes.
+    Columns beyond `width` characters follow in further tables with the same lines.
     """
     rows = _rows(table, _MARKDOWN)
     blocks = [markdown_grid(_chosen(rows, part)) for part in _parts(rows, width)]
@@ -101,7 +91,7 @@ def to_html(table: Table) -> str:
 def template(name: str) -> jinja2.Template:
     """Load a template of this package; it escapes everything and refuses unknown names."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates", encoding="utf-8"),
+        loader=jinja2.PackageLoader("m2l_bench.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -288,17 +278,8 @@ def _float(caption: str, name: str, body: str) -> str:
 
 def _published(table: Table) -> list[list[str]]:
     """Cells of the published figures, under the headings of ``_PUBLISHED``."""
-    return [
-        [
-            p.system,
-            p.task or p.dataset,
-            p.metric,
-            p.value,
-            ", ".join(filter(None, (p.source, p.table, p.date))),
-            p.conditions,
-        ]
-        for p in table.published
-    ]
+    sources = [(p, ", ".join(filter(None, (p.source, p.table, p.date)))) for p in table.published]
+    return [[p.system, p.task or p.dataset, p.metric, p.value, source, p.conditions] for p, source in sources]
 
 
 _TEX = {

@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -97,16 +97,7 @@ class Published:
 
 
 def read_runs(folders: Sequence[Path]) -> RunData:
-    """Read the runs in `folders` and merge them.
-
-    Parameters
-    ----------
-    folders : sequence of path-like
-        Folders of finished runs.
-
-    Returns
-    -------
-    RunData
+    """Read the finished runs in `folders` and merge them.
 
     Raises
     ------
@@ -186,15 +177,10 @@ def natural_key(text: str) -> list[tuple[int, int, str]]:
 
 def _distinct_labels(rows: Iterable[Row]) -> dict[tuple[str, str], str]:
     """(label, fingerprint) -> label, with the fingerprint's first digits where one label stands for several systems."""
-    prints: dict[str, set[str]] = defaultdict(set)
-    for row in rows:
-        prints[row.system].add(row.fingerprint)
-    return {
-        (label, fingerprint): f"{label} ({fingerprint[:6] or 'not loaded'})"
-        for label, several in prints.items()
-        if len(several) > 1
-        for fingerprint in several
-    }
+    systems = {(row.system, row.fingerprint) for row in rows}
+    n_systems = Counter(label for label, _ in systems)
+    several = [(label, fingerprint) for label, fingerprint in systems if n_systems[label] > 1]
+    return {system: f"{system[0]} ({system[1][:6] or 'not loaded'})" for system in several}
 
 
 def _relabelled(record: Record, labels: Mapping[tuple[str, str], str]) -> Record:

@@ -12,6 +12,7 @@ no such value either (FAD-inf), nothing is tested and nothing is set in bold.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
@@ -50,7 +51,7 @@ class Pairs:
     """
 
     def __init__(self, items: Iterable[Item]) -> None:
-        seeds: dict[Measurement, dict[str, dict[str, list[float]]]] = {}
+        seeds: dict[tuple[Measurement, str, str], list[float]] = defaultdict(list)
         self._groups: dict[tuple[str, str], str] = {}
         for item in items:
             value = item.value
@@ -58,15 +59,12 @@ class Pairs:
                 value = float(item.target == item.prediction)
             if math.isfinite(value):
                 measurement = Measurement(item.dataset, item.task, item.probe, item.split, item.metric)
-                seeds.setdefault(measurement, {}).setdefault(item.system, {}).setdefault(item.item, []).append(value)
+                seeds[measurement, item.system, item.item].append(value)
                 self._groups[item.dataset, item.item] = item.group or item.item
-        self._scores = {
-            measurement: {
-                system: {name: sum(values) / len(values) for name, values in sorted(scores.items())}
-                for system, scores in systems.items()
-            }
-            for measurement, systems in seeds.items()
-        }
+        self._scores: dict[Measurement, dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
+        for measurement, system, name in sorted(seeds):
+            values = seeds[measurement, system, name]
+            self._scores[measurement][system][name] = sum(values) / len(values)
         self._tests: dict[tuple[Measurement, str, str], tuple[float, float]] = {}
 
     def measured(self) -> list[Measurement]:

@@ -228,33 +228,17 @@ def heading(title: str, unit: str, higher_is_better: bool | None) -> str:
 
 
 def bands(values: Mapping[str, float], edges: Sequence[float], unit: str) -> dict[str, list[str]]:
-    """Sort systems into bands of a number such as the bit rate.
+    """Sort systems into bands of a number such as the bit rate: band -> systems, from the lowest band to the highest.
 
-    Parameters
-    ----------
-    values : mapping of str to float
-        Systems whose value is NaN are left out.
-    edges : sequence of float
-        Rising; a value equal to an edge belongs below it.
-    unit : str
+    A value equal to one of the rising `edges` belongs below it. Bands without a system and values of NaN are left out.
 
-    Returns
-    -------
-    dict of str to list of str
-        Band -> systems, rising; bands without a system are left out.
-
-    Examples
-    --------
     >>> bands({"a": 300.0, "b": 12.0}, [16, 64], "kbit/s")
     {'up to 16 kbit/s': ['b'], 'above 64 kbit/s': ['a']}
     """
     names = [f"up to {edges[0]:g} {unit}", *(f"{low:g} to {high:g} {unit}" for low, high in pairwise(edges))]
     names.append(f"above {edges[-1]:g} {unit}")
-    systems: dict[str, list[str]] = {name: [] for name in names}
-    for system, value in values.items():
-        if not math.isnan(value):
-            systems[names[sum(value > edge for edge in edges)]].append(system)
-    return {name: several for name, several in systems.items() if several}
+    places = {system: sum(value > edge for edge in edges) for system, value in values.items() if not math.isnan(value)}
+    return {names[n]: [system for system in places if places[system] == n] for n in sorted(set(places.values()))}
 
 
 def grouped(table: Table, groups: Mapping[str, Collection[str]]) -> Table:

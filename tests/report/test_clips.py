@@ -12,8 +12,7 @@ import pytest
 import soundfile
 
 from m2l_bench.report.clips import Clip, choose_clips, read_manifest, write_clips
-from m2l_bench.report.listening import matched_gains, merge_clips
-from m2l_bench.report.loudness import loudness
+from m2l_bench.report.listening import loudness, matched_gains, merge_clips
 from m2l_bench.results import Item
 
 from .synthetic import DATASET, HOSTILE, make_audio
@@ -123,7 +122,7 @@ def test_loudness_of_the_standard() -> None:
 
 
 def test_loudness_filter_is_the_standards_table_at_48_khz() -> None:
-    from m2l_bench.report.loudness import _k_weighting
+    from m2l_bench.report.listening import _k_weighting
 
     head = [1.53512485958697, -2.69169618940638, 1.19839281085285, 1, -1.69065929318241, 0.73248077421585]
     cut = [1, -2, 1, 1, -1.99004745483398, 0.99007225036621]
