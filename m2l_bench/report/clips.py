@@ -70,24 +70,17 @@ class ClipFiles:
 def choose_clips(items: Sequence[Item], *, dataset: str, metric: str, higher_is_better: bool, n: int = 9) -> list[str]:
     """Choose clips evenly from the worst to the best, among them the worst, the median and the best.
 
+    A clip's place is the mean over systems of its rank in the metric: a system with large numbers does not decide.
+
     Parameters
     ----------
-    items : sequence of Item
-    dataset, metric : str
-        A clip's place is the mean over systems of its rank in the metric: a system with large numbers does not decide.
-    higher_is_better : bool
     n : int
-        How many, odd and >= 3; all clips where there are no more.
+        How many, odd and >= 3 (else ValueError); all clips where there are no more.
 
     Returns
     -------
     list of str
         Ids, worst first.
-
-    Raises
-    ------
-    ValueError
-        If `n` is even or below 3.
     """
     if n < 3 or n % 2 == 0:
         raise ValueError(f"n must be odd and at least 3, got {n}")
@@ -110,15 +103,7 @@ def write_clips(folder: Path, clips: Iterable[Clip], *, systems: Sequence[str]) 
     """Write clips as 16-bit FLAC with their manifest (last, so that a folder with a manifest is complete).
 
     More than two channels are mixed to one. A signal that goes beyond full scale is scaled down as a whole and never
-    clipped: the page matches levels.
-
-    Parameters
-    ----------
-    folder : Path
-    clips : iterable of Clip
-        Taken one at a time.
-    systems : sequence of str
-        Order of the columns.
+    clipped: the page matches levels. Clips are taken one at a time; `systems` is the order of the columns.
 
     Raises
     ------
@@ -148,12 +133,7 @@ def write_clips(folder: Path, clips: Iterable[Clip], *, systems: Sequence[str]) 
 
 
 def read_manifest(folder: Path) -> list[ClipFiles]:
-    """Read and check a manifest.
-
-    Returns
-    -------
-    list of ClipFiles
-        With absolute paths.
+    """Read and check a manifest; the paths become absolute.
 
     Raises
     ------
@@ -169,8 +149,7 @@ def read_manifest(folder: Path) -> list[ClipFiles]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: must be a manifest of clips ({error})") from error
     for clip in clips:
-        unknown = sorted(set(clip.systems) - set(systems))
-        if unknown:
+        if unknown := sorted(set(clip.systems) - set(systems)):
             raise ValueError(f"{path}: clip {clip.id!r}: systems must be among {systems}, got {unknown}")
     return [_absolute(folder, clip) for clip in clips]
 

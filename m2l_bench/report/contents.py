@@ -6,7 +6,7 @@ Nothing is written to disk here: a table is data, and a figure is a function tha
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -88,7 +88,7 @@ def _reconstruction_datasets(results: RunData) -> list[str]:
 
 def _reconstruction_tables(results: RunData, pairs: Pairs, dataset: str) -> list[Table]:
     # Conditions first, then the metrics as the suites list them.
-    listed = [name for run in results.runs for name in run.record.get("suite", {}).get("metrics", [])]
+    listed = [name for run in results.runs.values() for name in run.get("suite", {}).get("metrics", [])]
     order = {name: index for index, name in enumerate(dict.fromkeys([*CONDITIONS, *listed]))}
     measured = [measurement for measurement in results.measured if measurement[:2] == (dataset, "")]
     found = sorted(measured, key=lambda m: order.get(m.metric, len(order)))
@@ -102,8 +102,7 @@ def _reconstruction_tables(results: RunData, pairs: Pairs, dataset: str) -> list
     groups = bands({system: rate.value for system, rate in rates.items()}, BIT_RATE_EDGES, "kbit/s")
     if len(groups) > 1:
         title = f"{dataset}: mean over files, by bit rate"
-        by_rate = _table(results, pairs, means, f"{name}-by-bit-rate", title, list(groups.values()))
-        tables.append(grouped(by_rate, groups))
+        tables.append(_table(results, pairs, means, f"{name}-by-bit-rate", title, groups))
     return tables
 
 
@@ -113,31 +112,24 @@ def _table(
     columns: Sequence[Measurement],
     name: str,
     title: str,
-    fields: Sequence[Sequence[str]] = (),
+    groups: Mapping[str, Sequence[str]] | None = None,
 ) -> Table:
-    """Make a table; bold marks the best of each of `fields` (bands of bit rates), or of all systems."""
+    """Make a table; bold marks the best of each of `groups` (band of bit rates -> systems), or of all systems."""
     ranked = [column for column in columns if column.statistic in RANKED]
     caption = ["In brackets: 95% bootstrap interval over tracks"]
     if any(column.probe for column in columns):
         caption[0] += "; after ±: standard deviation over seeds, where they differ"
     if ranked:
-        band = " of its band of bit rates" if fields else ""
+        band = " of its band of bit rates" if groups else ""
         anchors = "" if all(column.task for column in columns) else f"; {', '.join(ANCHORS)} is not ranked"
         caption.append(
             f"Bold: significantly better than every other system{band} "
             f"(p < 0.05, sign-flip test over tracks, Holm-corrected over this table{anchors})"
         )
     caption += _different_files(results, pairs, ranked)
-    table = make_table(
-        results.rows,
-        results.cards,
-        columns,
-        systems=results.systems,
-        name=name,
-        title=title,
-        caption=[f"{sentence}." for sentence in caption],
-    )
-    return replace(table, best=winners(table, pairs, fields or [results.systems]))
+    table = grouped(make_table(results.rows, results.cards, columns, systems=results.systems), groups or {})
+    sentences = tuple(f"{sentence}." for sentence in caption)
+    return replace(table, name=name, title=title, caption=sentences, best=winners(table, pairs))
 
 
 def _different_files(results: RunData, pairs: Pairs, columns: Sequence[Measurement]) -> list[str]:

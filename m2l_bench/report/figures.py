@@ -118,12 +118,9 @@ def spectrogram_grid(
     Parameters
     ----------
     spectrograms : mapping of str to np.ndarray, shape (bins, frames)
-        Levels in dB, lowest frequency first, bins evenly spaced up to `max_frequency`; the first is the original.
+        Levels in dB, lowest frequency first, bins evenly spaced up to `max_frequency` (Hz); the first is the original.
     duration : float
         Seconds.
-    max_frequency : float
-        Hz.
-    title : str
     """
     n = len(spectrograms)
     with style.panels(style.COLUMN, 1.1 + 0.6 * n, n, 2, sharex=True, sharey=True) as (figure, all_axes):
@@ -160,8 +157,6 @@ def significance(differences: np.ndarray, p_values: np.ndarray, systems: Sequenc
         Row minus column, signed so that positive means that the row is better.
     p_values : np.ndarray, shape (systems, systems)
         Corrected for the number of comparisons; NaN where two systems could not be compared.
-    systems : sequence of str
-    title : str
     """
     from matplotlib.colors import ListedColormap
 
@@ -188,10 +183,7 @@ def significance(differences: np.ndarray, p_values: np.ndarray, systems: Sequenc
 def training_curves(quantities: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]]) -> Figure:
     """One panel for each quantity over training steps, one line for each run; logarithmic where all values are > 0.
 
-    Parameters
-    ----------
-    quantities : mapping
-        Quantity -> run -> (steps, values).
+    `quantities` is quantity -> run -> (steps, values).
     """
     n = len(quantities)
     with style.panels(style.COLUMN, 0.5 + 1.05 * n, n, 1, sharex=True) as (figure, all_axes):

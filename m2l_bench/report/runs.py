@@ -46,14 +46,6 @@ def measurement_of(row: Row) -> Measurement:
 
 
 @dataclass(frozen=True)
-class Run:
-    """One finished run: its folder and what ``run.json`` says."""
-
-    folder: Path
-    record: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
 class RunData:
     """The merged results of the runs in a report.
 
@@ -65,14 +57,15 @@ class RunData:
         Card hash -> the card's fields.
     systems : tuple of str
         Labels in the order in which the suites name them.
-    runs : tuple of Run
+    runs : mapping of Path to mapping
+        Folder -> what its ``run.json`` says.
     """
 
     rows: tuple[Row, ...]
     items: tuple[Item, ...]
     cards: Mapping[str, Mapping[str, Any]]
     systems: tuple[str, ...]
-    runs: tuple[Run, ...]
+    runs: Mapping[Path, Mapping[str, Any]]
 
     @cached_property
     def measured(self) -> dict[Measurement, Mapping[str, Any]]:
@@ -107,12 +100,10 @@ def read_runs(folders: Sequence[Path]) -> RunData:
     """
     if not folders:
         raise ValueError("folders must hold at least one run, got none")
-    runs = tuple(Run(Path(folder), _read_json(Path(folder) / "run.json")) for folder in folders)
-    rows = [row for run in runs for row in read_rows(run.folder)]
-    items = [item for run in runs for item in read_items(run.folder)]
-    cards: dict[str, Mapping[str, Any]] = {}
-    for run in runs:
-        cards |= _read_json(run.folder / "cards.json")
+    runs = {Path(folder): _read_json(Path(folder) / "run.json") for folder in folders}
+    rows = [row for folder in runs for row in read_rows(folder)]
+    items = [item for folder in runs for item in read_items(folder)]
+    cards = {card: content for folder in runs for card, content in _read_json(folder / "cards.json").items()}
     refuse_mixtures(rows)
     labels = _distinct_labels(rows)
     rows = _once(_relabelled(row, labels) for row in rows)
@@ -122,7 +113,7 @@ def read_runs(folders: Sequence[Path]) -> RunData:
     missing = sorted({row.card for row in rows} - set(cards))
     if missing:
         raise ValueError(f"cards.json must hold the card of every row, got none of {', '.join(missing)}")
-    return RunData(tuple(rows), tuple(items), cards, _system_order(rows, runs), runs)
+    return RunData(tuple(rows), tuple(items), cards, _system_order(rows, runs.values()), runs)
 
 
 def read_published(folder: Path) -> list[Published]:
@@ -202,19 +193,16 @@ def _once(rows: Iterable[Row]) -> list[Row]:
     return list(kept.values())
 
 
-def _system_order(rows: Iterable[Row], runs: Iterable[Run]) -> tuple[str, ...]:
+def _system_order(rows: Iterable[Row], records: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """Labels in the order of the suites; labels that no suite names follow in natural order."""
-    listed: dict[str, int] = {}
-    for run in runs:
-        for entry in run.record.get("suite", {}).get("systems", []):
-            label = entry.get("label") or str(entry.get("system", "")).rpartition("/")[2]
-            listed.setdefault(label, len(listed))
-    labels = {row.system for row in rows}
+    entries = [entry for record in records for entry in record.get("suite", {}).get("systems", [])]
+    listed = [entry.get("label") or str(entry.get("system", "")).rpartition("/")[2] for entry in entries]
+    order = {label: index for index, label in enumerate(dict.fromkeys(listed))}
 
     def key(label: str) -> tuple[int, list[tuple[int, int, str]]]:
-        return listed.get(label, listed.get(label.rpartition(" (")[0], len(listed))), natural_key(label)
+        return order.get(label, order.get(label.rpartition(" (")[0], len(order))), natural_key(label)
 
-    return tuple(sorted(labels, key=key))
+    return tuple(sorted({row.system for row in rows}, key=key))
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -106,21 +106,13 @@ class Pairs:
         return difference if a == first else -difference, p_value
 
 
-def winners(table: Table, pairs: Pairs, fields: Sequence[Sequence[str]]) -> set[tuple[Measurement, str]]:
-    """Find systems significantly better than every other of their field, Holm-corrected over the whole table.
+def winners(table: Table, pairs: Pairs) -> set[tuple[Measurement, str]]:
+    """Find the cells whose system is significantly better than every other, Holm-corrected over the whole table.
 
-    Parameters
-    ----------
-    table : Table
-        Columns that only describe, and medians, have no winner.
-    pairs : Pairs
-    fields : sequence of sequence of str
-        Systems that compete with each other; anchors are left out.
-
-    Returns
-    -------
-    set of (Measurement, str)
+    Where the table has groups, the systems of one group compete with each other, and those without a group with none.
+    Anchors, columns that only describe, and medians have no winner.
     """
+    groups = dict.fromkeys(line.group for line in table.lines if line.group) or ("",)
     claims: list[tuple[Measurement, str]] = []
     p_values: list[float] = []
     for index, column in enumerate(table.columns):
@@ -128,12 +120,12 @@ def winners(table: Table, pairs: Pairs, fields: Sequence[Sequence[str]]) -> set[
         directed = column.higher_is_better is not None and measurement.metric not in CONDITIONS
         if directed and measurement.statistic in RANKED:
             sign = 1.0 if column.higher_is_better else -1.0
-            cells = ((line.system, line.cells[index]) for line in table.lines)
-            values = {system: sign * cell.value for system, cell in cells if cell and math.isfinite(cell.value)}
-            for field in fields:
-                ranked = [s for s in field if s in values and s.partition(" (")[0] not in ANCHORS]
-                best = max(ranked, key=values.__getitem__, default="")
-                for other in (system for system in ranked if system != best):
+            ranked = [line for line in table.lines if line.system.partition(" (")[0] not in ANCHORS]
+            for group in groups:
+                cells = ((line.system, line.cells[index]) for line in ranked if line.group == group)
+                values = {system: sign * cell.value for system, cell in cells if cell and math.isfinite(cell.value)}
+                best = max(values, key=values.__getitem__, default="")
+                for other in (system for system in values if system != best):
                     difference, p_value = pairs.test(measurement, best, other)
                     claims.append((measurement, best))
                     p_values.append(p_value if sign * difference > 0 else 1.0)  # also where they cannot be paired

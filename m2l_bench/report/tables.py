@@ -91,12 +91,12 @@ class Table:
 
     Attributes
     ----------
-    name : str
-        Of its files.
-    title : str
     columns : tuple of Column
     lines : tuple of Line
         Lines of one group follow each other.
+    name : str
+        Of its files.
+    title : str
     caption : tuple of str
         Sentences that say how to read it.
     best : collection of (Measurement, str)
@@ -105,10 +105,10 @@ class Table:
         Set apart below it.
     """
 
-    name: str
-    title: str
     columns: tuple[Column, ...]
     lines: tuple[Line, ...]
+    name: str = "table"
+    title: str = ""
     caption: tuple[str, ...] = ()
     best: Collection[tuple[Measurement, str]] = ()
     published: tuple[Published, ...] = ()
@@ -150,9 +150,6 @@ def make_table(
     measurements: Sequence[Measurement],
     *,
     systems: Sequence[str],
-    name: str = "table",
-    title: str = "",
-    caption: Sequence[str] = (),
 ) -> Table:
     """Arrange rows in lines and columns.
 
@@ -165,12 +162,6 @@ def make_table(
         Columns, in order; those without any row are left out.
     systems : sequence of str
         Lines, in order; those without any row are left out.
-    name, title : str
-    caption : sequence of str
-
-    Returns
-    -------
-    Table
 
     Raises
     ------
@@ -193,7 +184,7 @@ def make_table(
         if any((m, system) in cells for m in kept)
     ]
     columns = tuple(_column(m, cards_of[m], cards, kept) for m in kept)
-    return Table(name=name, title=title, columns=columns, lines=tuple(lines), caption=tuple(caption))
+    return Table(columns=columns, lines=tuple(lines))
 
 
 def name_datasets(cells: Collection[list[Row]]) -> None:

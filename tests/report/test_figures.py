@@ -29,7 +29,7 @@ def test_data_of_rate_quality() -> None:
         row("pca", "si_sdr", 4.0),
         row("opus:12k", "si_sdr", 99.0, statistic="median"),
     ]
-    made = RunData(tuple(rows), (), CARDS_BY_HASH, ("pca", "opus:12k"), ())
+    made = RunData(tuple(rows), (), CARDS_BY_HASH, ("pca", "opus:12k"), {})
     x, y = (figure_data.whole(made, DATASET, metric) for metric in ("bit_rate", "si_sdr"))
     points = figure_data.points(made, x, y)
     assert points == [Point("opus:12k", "opus", Interval(13.0, 12.5, 13.5), Interval(3.0, 2.0, 4.0))]
