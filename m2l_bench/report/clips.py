@@ -151,26 +151,28 @@ def read_manifest(folder: Path) -> list[ClipFiles]:
     for clip in clips:
         if unknown := sorted(set(clip.systems) - set(systems)):
             raise ValueError(f"{path}: clip {clip.id!r}: systems must be among {systems}, got {unknown}")
-    return [_absolute(folder, clip) for clip in clips]
+    return [
+        replace(
+            clip,
+            reference=_checked(folder, clip, clip.reference),
+            systems={system: _checked(folder, clip, name) for system, name in clip.systems.items()},
+        )
+        for clip in clips
+    ]
 
 
-def _absolute(folder: Path, clip: ClipFiles) -> ClipFiles:
-    def checked(name: str) -> str:
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or path.suffix.lower() not in SUFFIXES:
-            raise ValueError(f"{folder}: clip files must be {', '.join(SUFFIXES)} inside the folder, got {name!r}")
-        inside(folder, name, source=folder / MANIFEST)
-        found = audio_io.info(folder / path)
-        if found.sample_rate != clip.sample_rate:
-            raise ValueError(
-                f"{folder / path}: must have {clip.sample_rate} Hz as its manifest says, got {found.sample_rate}"
-            )
-        if path.suffix.lower() != ".mp3" and found.n_samples != clip.n_samples:
-            raise ValueError(f"{folder / path}: must hold {clip.n_samples} samples, got {found.n_samples}")
-        return str(folder / path)
-
-    systems = {system: checked(name) for system, name in clip.systems.items()}
-    return replace(clip, reference=checked(clip.reference), systems=systems)
+def _checked(folder: Path, clip: ClipFiles, name: str) -> str:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or path.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"{folder}: clip files must be {', '.join(SUFFIXES)} inside the folder, got {name!r}")
+    found = audio_io.info(inside(folder, name, source=folder / MANIFEST))
+    if found.sample_rate != clip.sample_rate:
+        raise ValueError(
+            f"{folder / path}: must have {clip.sample_rate} Hz as its manifest says, got {found.sample_rate}"
+        )
+    if path.suffix.lower() != ".mp3" and found.n_samples != clip.n_samples:
+        raise ValueError(f"{folder / path}: must hold {clip.n_samples} samples, got {found.n_samples}")
+    return str(folder / path)
 
 
 def _check(clip: Clip, systems: Sequence[str]) -> None:
