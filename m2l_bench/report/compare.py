@@ -124,6 +124,5 @@ def _line(d: Difference, a: str, b: str) -> Sequence[str]:
     numbers = (float(np.mean(d.pair.a)), float(np.mean(d.pair.b)), d.value, d.low, d.high)
     of_a, of_b, *interval = (number_text(number, digits) for number in numbers)
     p_value = "" if math.isnan(d.p_value) else "<0.001" if d.p_value < 0.001 else f"{d.p_value:.3f}"
-    title = heading(d.card["title"], d.card["unit"], d.card["higher_is_better"])
     better = {"a": a, "b": b, "": ""}[d.better]
-    return title, str(len(d.pair.items)), of_a, of_b, "{} [{}, {}]".format(*interval), p_value, better
+    return heading(d.card), str(len(d.pair.items)), of_a, of_b, "{} [{}, {}]".format(*interval), p_value, better

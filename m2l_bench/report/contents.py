@@ -134,7 +134,7 @@ def _table(
 
 def _different_files(results: RunData, pairs: Pairs, columns: Sequence[Measurement]) -> list[str]:
     """Name the metrics whose systems were scored on different items, and the number of items that tests rest on."""
-    common = [(_label(results, m, arrow=False), pairs.uncommon(m, results.systems)) for m in columns]
+    common = [(heading(results.measured[m], arrow=False), pairs.uncommon(m, results.systems)) for m in columns]
     found = {label: " to ".join(map(str, dict.fromkeys(numbers))) for label, numbers in common if numbers}
     named = ", ".join(f"{label}: {numbers}" for label, numbers in found.items())
     sentence = "Not all systems were scored on the same items; two systems are compared on those that both have"
@@ -145,7 +145,7 @@ def _rate_figures(results: RunData, y: Measurement) -> Iterator[FigureSpec]:
     for x in (figure_data.whole(results, y.dataset, condition) for condition in CONDITIONS):
         points = figure_data.points(results, x, y)
         if len(points) > 1:
-            x_label, y_label = _label(results, x, arrow=False), _label(results, y)
+            x_label, y_label = heading(results.measured[x], arrow=False), heading(results.measured[y])
             yield FigureSpec(
                 slug(y.dataset, y.metric, f"against-{x.metric.replace('_', '-')}"),
                 f"{y.dataset}: {y_label} against {x_label}, with 95% intervals",
@@ -179,7 +179,7 @@ def _probe_figures(results: RunData, pairs: Pairs) -> Iterator[FigureSpec]:
         yield from _confusion_figure(results, measurement)
         curves = figure_data.learning_curves(results, measurement)
         if curves:
-            task, probe, label = measurement.task, measurement.probe, _label(results, measurement)
+            task, probe, label = measurement.task, measurement.probe, heading(results.measured[measurement])
             yield FigureSpec(
                 slug(task, probe, "learning"),
                 f"{task}, {probe} probe: {label} against training items",
@@ -192,8 +192,8 @@ def _tradeoff_figures(results: RunData, probing: Measurement) -> Iterator[Figure
     for reconstruction in (m for m in against if m.statistic in ("mean", "pooled")):
         points = figure_data.points(results, reconstruction, probing)
         if len(points) > 1:
-            x_label = f"{_label(results, reconstruction)}, {reconstruction.dataset}"
-            y_label = f"{_label(results, probing)}, {probing.task}"
+            x_label = f"{heading(results.measured[reconstruction])}, {reconstruction.dataset}"
+            y_label = f"{heading(results.measured[probing])}, {probing.task}"
             yield FigureSpec(
                 slug("tradeoff", reconstruction.dataset, reconstruction.metric, probing.task, probing.probe),
                 f"Reconstruction against probing ({probing.probe}): {x_label} against {y_label}",
@@ -234,9 +234,3 @@ def _spectrogram_figure(results: RunData, clips: Sequence[ClipFiles]) -> Iterato
         return figures.spectrogram_grid(grids, duration=duration, max_frequency=clip.sample_rate / 2, title=clip.id)
 
     yield FigureSpec("spectrograms", f"{clip.dataset}, {clip.id}: spectrograms and differences from the original", draw)
-
-
-def _label(results: RunData, measurement: Measurement, *, arrow: bool = True) -> str:
-    """Title, unit and, by default, the arrow of a metric."""
-    card = results.measured[measurement]
-    return heading(card["title"], card["unit"], card["higher_is_better"] if arrow else None)

@@ -109,8 +109,8 @@ def records(table: Table) -> list[dict[str, Any]]:
             "system": line.system,
             "group": line.group,
             **column.measurement._asdict(),
-            "unit": column.unit,
-            "better": {True: "higher", False: "lower", None: ""}[column.higher_is_better],
+            "unit": column.card["unit"],
+            "better": {True: "higher", False: "lower", None: ""}[column.card["higher_is_better"]],
             "value": cell.value,
             "ci_low": cell.low,
             "ci_high": cell.high,
@@ -118,7 +118,7 @@ def records(table: Table) -> list[dict[str, Any]]:
             "seed_deviation": cell.spread,
             "best": (column.measurement, line.system) in table.best,
             **dict(zip(("n_planned", "n_scored", "n_failed"), cell.counts, strict=True)),
-            "card": column.card,
+            "card": column.hash,
             "note": "; ".join(cell.notes),
         }
         for line in table.lines

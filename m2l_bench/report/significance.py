@@ -116,10 +116,10 @@ def winners(table: Table, pairs: Pairs) -> set[tuple[Measurement, str]]:
     claims: list[tuple[Measurement, str]] = []
     p_values: list[float] = []
     for index, column in enumerate(table.columns):
-        measurement = column.measurement
-        directed = column.higher_is_better is not None and measurement.metric not in CONDITIONS
+        measurement, higher_is_better = column.measurement, column.card["higher_is_better"]
+        directed = higher_is_better is not None and measurement.metric not in CONDITIONS
         if directed and measurement.statistic in RANKED:
-            sign = 1.0 if column.higher_is_better else -1.0
+            sign = 1.0 if higher_is_better else -1.0
             ranked = [line for line in table.lines if line.system.partition(" (")[0] not in ANCHORS]
             for group in groups:
                 cells = ((line.system, line.cells[index]) for line in ranked if line.group == group)

@@ -57,28 +57,20 @@ class Point(NamedTuple):
 
 def save(figure: Figure, stem: Path) -> None:
     """Write ``STEM.pdf`` (vectors) and ``STEM.png`` (300 dots an inch), without dates."""
+    from PIL import Image
+
+    pdf, png, small = io.BytesIO(), io.BytesIO(), io.BytesIO()
     with _style():
         figure.draw_without_rendering()
         figure.set_layout_engine(None)  # laid out once, not once a format
-        for suffix, dates in (("pdf", ("CreationDate", "Creator", "Producer")), ("png", ("Software",))):
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=suffix, dpi=300, metadata=dict.fromkeys(dates))
-            content = buffer.getvalue()
-            write_atomic(
-                stem.with_name(f"{stem.name}.{suffix}"), _fewer_colours(content) if suffix == "png" else content
-            )
-
-
-def _fewer_colours(png: bytes) -> bytes:
-    """Reduce a picture of lines and letters to 256 colours, a third of the size. Photographic pictures stay as they are."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    picture = Image.open(io.BytesIO(png)).convert("RGB")
-    if picture.getcolors(_FEW_COLOURS) is not None:
+        figure.savefig(pdf, format="pdf", dpi=300, metadata=dict.fromkeys(("CreationDate", "Creator", "Producer")))
+        figure.savefig(png, format="png", dpi=300)
+    picture = Image.open(png).convert("RGB")
+    if picture.getcolors(_FEW_COLOURS) is not None:  # lines and letters, not a photograph: a third of the size
         picture = picture.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    picture.save(buffer, "PNG", dpi=(300, 300), compress_level=9)
-    return buffer.getvalue()
+    picture.save(small, "PNG", dpi=(300, 300), compress_level=9)
+    for suffix, content in (("pdf", pdf), ("png", small)):
+        write_atomic(stem.with_name(f"{stem.name}.{suffix}"), content.getvalue())
 
 
 @contextmanager

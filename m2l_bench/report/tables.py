@@ -31,18 +31,17 @@ Counts = tuple[int, int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column's heading: what was measured, its unit and direction, and the hash of its card."""
+    """A measurement, its title, and the hash and fields of its card."""
 
     measurement: Measurement
     title: str
-    unit: str
-    higher_is_better: bool | None
-    card: str
+    hash: str
+    card: Mapping[str, Any]
 
     @property
     def heading(self) -> str:
         """Title, unit and arrow, such as ``"SI-SDR (dB) ↑"``."""
-        return heading(self.title, self.unit, self.higher_is_better)
+        return heading({**self.card, "title": self.title})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,13 +208,14 @@ def name_datasets(cells: Collection[list[Row]]) -> None:
         several[:] = [replace(row, note=joined_notes(*(named(row, note) for note in row.notes))) for row in several]
 
 
-def heading(title: str, unit: str, higher_is_better: bool | None) -> str:
-    """Title, unit and arrow.
+def heading(card: Mapping[str, Any], *, arrow: bool = True) -> str:
+    """Title, unit and arrow of a metric.
 
-    >>> heading("SI-SDR", "dB", True)
+    >>> heading({"title": "SI-SDR", "unit": "dB", "higher_is_better": True})
     'SI-SDR (dB) ↑'
     """
-    return " ".join(part for part in (title, f"({unit})" if unit else "", ARROWS[higher_is_better]) if part)
+    unit = f"({card['unit']})" if card["unit"] else ""
+    return " ".join(filter(None, (card["title"], unit, ARROWS[card["higher_is_better"]] if arrow else "")))
 
 
 def bands(values: Mapping[str, float], edges: Sequence[float], unit: str) -> dict[str, list[str]]:
@@ -259,8 +259,7 @@ def _column(
     for field in ("split", "probe", "task" if measurement.task else "dataset"):
         if len({getattr(other, field) for other in beside}) > 1:
             title = f"{getattr(measurement, field)} {title}" if field != "probe" else f"{title}, {measurement.probe}"
-    better = card["higher_is_better"]
-    return Column(measurement=measurement, title=title, unit=card["unit"], higher_is_better=better, card=card_hash)
+    return Column(measurement=measurement, title=title, hash=card_hash, card=card)
 
 
 def _cell(rows: Sequence[Row]) -> Cell | None:
