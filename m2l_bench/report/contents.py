@@ -220,10 +220,10 @@ def _confusion_figure(results: RunData, measurement: Measurement) -> Iterator[Fi
 def _spectrogram_figure(results: RunData, clips: Sequence[ClipFiles]) -> Iterator[FigureSpec]:
     """Yield the spectrograms of the middle clip among those that most systems have (clips run from worst to best)."""
     most = max((len(clip.systems) for clip in clips), default=0)
-    clips = [clip for clip in clips if len(clip.systems) == most]
-    if not clips:
+    fullest = [clip for clip in clips if len(clip.systems) == most]
+    if not fullest:
         return
-    clip = clips[len(clips) // 2]
+    clip = fullest[len(fullest) // 2]
     systems = [system for system in results.systems if system in clip.systems and system not in ANCHORS]
     step = max(1, -(-len(systems) // MOST_SPECTROGRAMS))
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
+from itertools import groupby
 
 import numpy as np
 
@@ -54,12 +55,9 @@ def probe_groups(results: RunData, probe: str) -> dict[str, dict[str, Interval]]
 
 def main_measurements(results: RunData) -> list[Measurement]:
     """The main metric of every task, probe and whole (no learning-curve) split, sorted."""
-    found: dict[tuple[str, ...], list[Measurement]] = defaultdict(list)
-    for measurement in results.measured:
-        if measurement.task and not is_learning_curve(measurement):
-            found[measurement[:4]].append(measurement)
     order = {metric: index for index, metric in enumerate(MAIN_METRICS)}
-    return sorted(min(several, key=lambda m: (order.get(m.metric, len(order)), m.metric)) for several in found.values())
+    found = groupby((m for m in results.measured if m.task and not is_learning_curve(m)), key=lambda m: m[:4])
+    return [min(several, key=lambda m: (order.get(m.metric, len(order)), m.metric)) for _, several in found]
 
 
 def is_learning_curve(measurement: Measurement) -> bool:

@@ -145,15 +145,14 @@ def read_published(folder: Path) -> list[Published]:
 
 def refuse_mixtures(rows: Iterable[Row]) -> None:
     """Raise ValueError where one measurement appears with two card hashes or two data hashes, naming both."""
-    rows = list(rows)
-    for name in ("card", "data_hash"):
-        found: dict[tuple[str, ...], str] = {}
-        for row in rows:
-            key = measurement_of(row)[:5]  # means and medians alike
-            other = found.setdefault(key, getattr(row, name))
-            if other != getattr(row, name):
+    found: dict[tuple[str, ...], Row] = {}
+    for row in rows:
+        key = measurement_of(row)[:5]  # means and medians alike
+        other = found.setdefault(key, row)
+        for name in ("card", "data_hash"):
+            if getattr(other, name) != getattr(row, name):
                 where = " ".join(part for part in dict.fromkeys(key) if part)
-                raise ValueError(f"{where}: must have one {name}, got {other} and {getattr(row, name)}")
+                raise ValueError(f"{where}: must have one {name}, got {getattr(other, name)} and {getattr(row, name)}")
 
 
 def natural_key(text: str) -> list[tuple[int, int, str]]:
