@@ -28,13 +28,13 @@ def coverage(intervals: list[tuple[float, float]], truth: float) -> float:
 
 def test_mean_is_covered_in_95_percent_of_trials() -> None:
     rng = np.random.default_rng(0)
-    intervals = [bootstrap_interval(rng.normal(3.0, 2.0, 60), n_draws=1000) for _ in range(400)]
+    intervals = [bootstrap_interval(rng.normal(3.0, 2.0, 60)) for _ in range(400)]
     assert coverage(intervals, 3.0) == pytest.approx(0.95, abs=0.045)  # 3 standard errors of 400 trials, and bias
 
 
 def test_median_is_covered_too() -> None:
     rng = np.random.default_rng(1)
-    intervals = [bootstrap_interval(rng.exponential(size=61), statistic=np.median, n_draws=1000) for _ in range(200)]
+    intervals = [bootstrap_interval(rng.exponential(size=61), statistic=np.median) for _ in range(200)]
     assert coverage(intervals, np.log(2.0)) == pytest.approx(0.95, abs=0.05)
 
 
@@ -45,15 +45,15 @@ def test_frames_of_a_track_are_drawn_together_or_the_interval_is_far_too_narrow(
         sizes = rng.integers(5, 16, 40)
         tracks = np.repeat(np.arange(40), sizes)
         values = rng.normal(size=40)[tracks] + 0.3 * rng.normal(size=len(tracks))
-        grouped.append(bootstrap_interval(values, groups=tracks, n_draws=1000))
-        naive.append(bootstrap_interval(values, n_draws=1000))
+        grouped.append(bootstrap_interval(values, groups=tracks))
+        naive.append(bootstrap_interval(values))
     assert coverage(grouped, 0.0) > 0.9
     assert coverage(naive, 0.0) < 0.6
 
 
 def test_width_is_that_of_the_normal_approximation() -> None:
     values = np.random.default_rng(3).normal(size=2000)
-    low, high = bootstrap_interval(values, n_draws=5000)
+    low, high = bootstrap_interval(values)
     assert high - low == pytest.approx(2 * 1.96 * values.std() / np.sqrt(2000), rel=0.05)
     assert (low + high) / 2 == pytest.approx(values.mean(), abs=0.003)
 
@@ -91,7 +91,7 @@ def test_names_of_tracks_and_interleaving_change_nothing() -> None:
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=20), st.integers(0, 1000))
 def test_interval_lies_within_the_values(values: list[float], seed: int) -> None:
-    low, high = bootstrap_interval(values, seed=seed, n_draws=1000)
+    low, high = bootstrap_interval(values, seed=seed)
     slack = 1e-9 * max(map(abs, values))
     assert min(values) - slack <= low <= high <= max(values) + slack
 
@@ -108,7 +108,6 @@ def test_one_track_has_no_interval_however_many_frames() -> None:
         ([[1.0, 2.0]], {}, r"got \(1, 2\)"),
         ([1.0, np.nan], {}, "finite, got 1"),
         ([1.0, 2.0], {"groups": [1]}, "one label a value"),
-        ([1.0, 2.0], {"n_draws": 999}, "at least 1000, got 999"),
     ],
 )
 def test_bad_input_to_the_bootstrap(values: list[float], options: dict, message: str) -> None:
@@ -124,7 +123,7 @@ def test_sign_flip_is_exact_for_few_tracks(n: int) -> None:
     patterns = list(itertools.product([-1, 1], repeat=n))
     extreme = sum(abs(sum(s * d for s, d in zip(p, a - b, strict=True))) >= seen - 1e-9 for p in patterns)
     assert sign_flip_test(a, b) == extreme / 2**n
-    assert sign_flip_test(a, b, seed=1) == sign_flip_test(b, a)
+    assert sign_flip_test(a, b) == sign_flip_test(b, a)
 
 
 def test_sign_flip_equals_scipy() -> None:
@@ -135,7 +134,7 @@ def test_sign_flip_equals_scipy() -> None:
 
 def test_all_tracks_better_by_as_much_is_the_smallest_p_value() -> None:
     assert sign_flip_test(np.ones(6), np.zeros(6)) == 2 / 64
-    assert sign_flip_test(np.ones(200), np.zeros(200), n_draws=2000) == 1 / 2001  # never 0
+    assert sign_flip_test(np.ones(200), np.zeros(200)) == 1 / 10_001  # never 0
 
 
 def test_equal_systems_have_p_value_one() -> None:
@@ -146,12 +145,12 @@ def test_equal_systems_have_p_value_one() -> None:
 def test_drawn_p_value_approaches_the_t_test() -> None:
     a, b = np.random.default_rng(9).normal(size=(2, 80))
     a += 0.25
-    assert sign_flip_test(a, b, n_draws=50_000) == pytest.approx(scipy.stats.ttest_rel(a, b).pvalue, abs=0.01)
+    assert sign_flip_test(a, b) == pytest.approx(scipy.stats.ttest_rel(a, b).pvalue, abs=0.01)
 
 
 def test_false_alarms_are_as_rare_as_promised() -> None:
     rng = np.random.default_rng(10)
-    p = [sign_flip_test(*rng.normal(size=(2, 20)), n_draws=1000) for _ in range(400)]
+    p = [sign_flip_test(*rng.normal(size=(2, 20))) for _ in range(400)]
     assert np.mean(np.array(p) <= 0.05) == pytest.approx(0.05, abs=0.033)
 
 
@@ -174,8 +173,6 @@ def test_bad_input_to_the_sign_flip_test() -> None:
         sign_flip_test([1.0, 2.0], [1.0])
     with pytest.raises(ValueError, match="a - b must be finite"):
         sign_flip_test([1.0, np.inf], [1.0, 2.0])
-    with pytest.raises(ValueError, match="at least 1000, got 10"):
-        sign_flip_test([1.0], [2.0], n_draws=10)
 
 
 def test_holm_by_hand() -> None:

@@ -59,10 +59,10 @@ def build(
         If a folder holds no readable run, or the runs cannot be merged: one metric with two cards or on different data
         (both hashes are named), or two values for one measurement.
     """
-    results = read_runs([Path(folder) for folder in run_folders])
+    results = read_runs(run_folders)
     figures = read_published(_published_folder()) if published else []
-    folders = [run.folder / "audio" for run in results.runs]
-    clips = merge_clips([read_manifest(folder)[1] for folder in folders if (folder / MANIFEST).is_file()])
+    folders = [folder / "audio" for folder in results.runs]
+    clips = merge_clips([read_manifest(folder) for folder in folders if (folder / MANIFEST).is_file()])
     target = Path(out) if out is not None else _target(results)
     target.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(dir=target, prefix=".report."))
@@ -80,7 +80,7 @@ def build(
         _replace(target / "report", fresh)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-    own = target.resolve() in [run.folder.resolve() for run in results.runs]
+    own = target.resolve() in [folder.resolve() for folder in results.runs]
     if not own:
         write_rows(target, results.rows)
         write_atomic(target / "cards.json", (json.dumps(results.cards, indent=2, sort_keys=True) + "\n").encode())
@@ -100,23 +100,22 @@ def _distinct(named: Sequence[Named]) -> list[Named]:
 
 
 def _write_table(folder: Path, table: Table) -> None:
-    texts = {
-        "md": f"# {render.markdown_text(table.title)}\n\n{render.to_markdown(table)}",
-        "tex": render.to_latex(table),
-        "csv": render.to_csv(table),
-        "html": render.to_html(table),
+    contents = {
+        "md": f"# {render.markdown_text(table.title)}\n\n{render.to_markdown(table)}".encode(),
+        "tex": render.to_latex(table).encode(),
+        "csv": render.to_csv(table).encode(),
+        "html": render.to_html(table).encode(),
+        "parquet": render.to_parquet(table),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    for suffix, text in texts.items():
-        (folder / f"{table.name}.{suffix}").write_text(text, encoding="utf-8")
-    (folder / f"{table.name}.parquet").write_bytes(render.to_parquet(table))
+    for suffix, content in contents.items():
+        write_atomic(folder / f"{table.name}.{suffix}", content)
 
 
 def _target(results: RunData) -> Path:
-    first = results.runs[0].folder
+    first = next(iter(results.runs))
     if len(results.runs) == 1:
         return first
-    plans = "\n".join(sorted(str(run.record.get("plan", run.folder.name)) for run in results.runs))
+    plans = "\n".join(sorted(str(record.get("plan", folder.name)) for folder, record in results.runs.items()))
     return first.parent / f"merged-{hashlib.sha256(plans.encode()).hexdigest()[:8]}"
 
 
@@ -130,14 +129,12 @@ def _replace(old: Path, fresh: Path) -> None:
 
 
 def _name(results: RunData) -> str:
-    return " + ".join(
-        dict.fromkeys(str(run.record.get("suite", {}).get("name", run.folder.name)) for run in results.runs)
-    )
+    names = [str(record.get("suite", {}).get("name", folder.name)) for folder, record in results.runs.items()]
+    return " + ".join(dict.fromkeys(names))
 
 
 def _index(results: RunData, tables: Sequence[Table], drawn: Sequence[FigureSpec], *, n_clips: int, own: bool) -> str:
     fingerprints = {row.system: row.fingerprint for row in results.rows}
-    used = dict.fromkeys(row.card for row in results.rows)
     return render.template("index.md.j2").render(
         name=_name(results),
         tables=[(table, render.to_markdown(table)) for table in tables],
@@ -145,8 +142,8 @@ def _index(results: RunData, tables: Sequence[Table], drawn: Sequence[FigureSpec
         n_clips=n_clips,
         own=own,
         systems=[(system, fingerprints[system]) for system in results.systems],
-        cards=[(card, results.cards[card]) for card in used],
-        runs=[run.record for run in results.runs],
+        cards=[(card, results.cards[card]) for card in dict.fromkeys(row.card for row in results.rows)],
+        runs=list(results.runs.values()),
         escape=render.markdown_text,
     )
 

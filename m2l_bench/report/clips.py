@@ -45,8 +45,6 @@ class Clip:
     reference : np.ndarray, float32, (channels, samples)
     estimates : mapping of str to np.ndarray
         System -> its reconstruction, of the reference's shape.
-    start : float
-        Where the clip begins in its file, in seconds.
     """
 
     id: str
@@ -54,7 +52,6 @@ class Clip:
     sample_rate: int
     reference: np.ndarray
     estimates: Mapping[str, np.ndarray]
-    start: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +62,7 @@ class ClipFiles:
     dataset: str
     sample_rate: int
     n_samples: int
-    start: float
+    start: float  # in its file, in seconds
     reference: str
     systems: Mapping[str, str] = field(default_factory=dict)
 
@@ -73,24 +70,17 @@ class ClipFiles:
 def choose_clips(items: Sequence[Item], *, dataset: str, metric: str, higher_is_better: bool, n: int = 9) -> list[str]:
     """Choose clips evenly from the worst to the best, among them the worst, the median and the best.
 
+    A clip's place is the mean over systems of its rank in the metric: a system with large numbers does not decide.
+
     Parameters
     ----------
-    items : sequence of Item
-    dataset, metric : str
-        A clip's place is the mean over systems of its rank in the metric: a system with large numbers does not decide.
-    higher_is_better : bool
     n : int
-        How many, odd and >= 3; all clips where there are no more.
+        How many, odd and >= 3 (else ValueError); all clips where there are no more.
 
     Returns
     -------
     list of str
         Ids, worst first.
-
-    Raises
-    ------
-    ValueError
-        If `n` is even or below 3.
     """
     if n < 3 or n % 2 == 0:
         raise ValueError(f"n must be odd and at least 3, got {n}")
@@ -113,50 +103,37 @@ def write_clips(folder: Path, clips: Iterable[Clip], *, systems: Sequence[str]) 
     """Write clips as 16-bit FLAC with their manifest (last, so that a folder with a manifest is complete).
 
     More than two channels are mixed to one. A signal that goes beyond full scale is scaled down as a whole and never
-    clipped: the page matches levels.
-
-    Parameters
-    ----------
-    folder : Path
-    clips : iterable of Clip
-        Taken one at a time.
-    systems : sequence of str
-        Order of the columns.
+    clipped: the page matches levels. Clips are taken one at a time; `systems` is the order of the columns.
 
     Raises
     ------
     ValueError
         If an estimate has another shape than its reference, a system is not among `systems`, or a clip comes twice.
     """
-    written: list[ClipFiles] = []
+    written: dict[str, ClipFiles] = {}
     for clip in clips:
-        _check(clip, systems, {(other.dataset, other.id) for other in written})
+        _check(clip, systems)
         name = hashlib.sha256(f"{clip.dataset}\n{clip.id}".encode()).hexdigest()[:16]
-        files = ClipFiles(
+        if name in written:
+            raise ValueError(f"{clip.dataset}: a clip must come once, got {clip.id!r} twice")
+        files = written[name] = ClipFiles(
             id=clip.id,
             dataset=clip.dataset,
             sample_rate=clip.sample_rate,
             n_samples=clip.reference.shape[-1],
-            start=clip.start,
+            start=0.0,
             reference=f"{name}/reference.flac",
             systems={system: f"{name}/{systems.index(system) + 1:02d}.flac" for system in clip.estimates},
         )
         _write_flac(folder / files.reference, clip.reference, clip.sample_rate)
         for system, path in files.systems.items():
             _write_flac(folder / path, clip.estimates[system], clip.sample_rate)
-        written.append(files)
-    content = {"version": 1, "systems": list(systems), "clips": [asdict(clip) for clip in written]}
+    content = {"version": 1, "systems": list(systems), "clips": [asdict(files) for files in written.values()]}
     write_atomic(folder / MANIFEST, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
 
 
-def read_manifest(folder: Path) -> tuple[list[str], list[ClipFiles]]:
-    """Read and check a manifest.
-
-    Returns
-    -------
-    systems : list of str
-    clips : list of ClipFiles
-        With absolute paths.
+def read_manifest(folder: Path) -> list[ClipFiles]:
+    """Read and check a manifest; the paths become absolute.
 
     Raises
     ------
@@ -172,32 +149,33 @@ def read_manifest(folder: Path) -> tuple[list[str], list[ClipFiles]]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: must be a manifest of clips ({error})") from error
     for clip in clips:
-        unknown = sorted(set(clip.systems) - set(systems))
-        if unknown:
+        if unknown := sorted(set(clip.systems) - set(systems)):
             raise ValueError(f"{path}: clip {clip.id!r}: systems must be among {systems}, got {unknown}")
-    return systems, [_absolute(folder, clip) for clip in clips]
+    return [
+        replace(
+            clip,
+            reference=_checked(folder, clip, clip.reference),
+            systems={system: _checked(folder, clip, name) for system, name in clip.systems.items()},
+        )
+        for clip in clips
+    ]
 
 
-def _absolute(folder: Path, clip: ClipFiles) -> ClipFiles:
-    def checked(name: str) -> str:
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or path.suffix.lower() not in SUFFIXES:
-            raise ValueError(f"{folder}: clip files must be {', '.join(SUFFIXES)} inside the folder, got {name!r}")
-        inside(folder, name, source=folder / MANIFEST)
-        found = audio_io.info(folder / path)
-        if found.sample_rate != clip.sample_rate:
-            raise ValueError(
-                f"{folder / path}: must have {clip.sample_rate} Hz as its manifest says, got {found.sample_rate}"
-            )
-        if path.suffix.lower() != ".mp3" and found.n_samples != clip.n_samples:
-            raise ValueError(f"{folder / path}: must hold {clip.n_samples} samples, got {found.n_samples}")
-        return str(folder / path)
-
-    systems = {system: checked(name) for system, name in clip.systems.items()}
-    return replace(clip, reference=checked(clip.reference), systems=systems)
+def _checked(folder: Path, clip: ClipFiles, name: str) -> str:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or path.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"{folder}: clip files must be {', '.join(SUFFIXES)} inside the folder, got {name!r}")
+    found = audio_io.info(inside(folder, name, source=folder / MANIFEST))
+    if found.sample_rate != clip.sample_rate:
+        raise ValueError(
+            f"{folder / path}: must have {clip.sample_rate} Hz as its manifest says, got {found.sample_rate}"
+        )
+    if path.suffix.lower() != ".mp3" and found.n_samples != clip.n_samples:
+        raise ValueError(f"{folder / path}: must hold {clip.n_samples} samples, got {found.n_samples}")
+    return str(folder / path)
 
 
-def _check(clip: Clip, systems: Sequence[str], written: set[tuple[str, str]]) -> None:
+def _check(clip: Clip, systems: Sequence[str]) -> None:
     if clip.reference.ndim != 2 or not clip.reference.size:
         raise ValueError(f"{clip.id}: reference must have shape (channels, samples), got {clip.reference.shape}")
     for system, estimate in clip.estimates.items():
@@ -207,8 +185,6 @@ def _check(clip: Clip, systems: Sequence[str], written: set[tuple[str, str]]) ->
             raise ValueError(
                 f"{clip.id}: {system} must have the reference's shape {clip.reference.shape}, got {estimate.shape}"
             )
-    if (clip.dataset, clip.id) in written:
-        raise ValueError(f"{clip.dataset}: a clip must come once, got {clip.id!r} twice")
 
 
 def _write_flac(path: Path, audio: np.ndarray, sample_rate: int) -> None:

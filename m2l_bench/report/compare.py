@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from m2l_bench.report.render import decimals, markdown_grid, markdown_text, number_text
-from m2l_bench.report.runs import read_runs
+from m2l_bench.report.runs import Measurement, read_runs
 from m2l_bench.report.significance import ALPHA, CONDITIONS, Pair, Pairs
-from m2l_bench.report.tables import Measurement, heading, measurement_of
+from m2l_bench.report.tables import heading
 from m2l_bench.statistics import bootstrap_interval, holm
 
 # A difference further from the median than this many (normal-consistent) median absolute deviations stands out.
@@ -44,7 +45,7 @@ class Difference:
     value: float
     low: float
     high: float
-    p_value: float = math.nan
+    p_value: float
 
     @property
     def better(self) -> str:
@@ -55,14 +56,7 @@ class Difference:
 
 
 def compare(run: Path, a: str, b: str) -> list[Difference]:
-    """Compare two systems of a finished run on the items that both have a score on.
-
-    Parameters
-    ----------
-    run : path-like
-        A run's folder.
-    a, b : str
-        Labels of two systems.
+    """Compare the systems labelled `a` and `b` of a finished run on the items that both have a score on.
 
     Returns
     -------
@@ -81,40 +75,28 @@ def compare(run: Path, a: str, b: str) -> list[Difference]:
     if a == b:
         raise ValueError(f"a and b must be two systems, got {a!r} twice")
     pairs = Pairs(item for item in results.items if item.system in (a, b))
-    cards = {measurement_of(row)._replace(statistic=""): results.cards[row.card] for row in results.rows}
-    differences = []
-    for measurement in pairs.measured():
-        pair = pairs.pair(measurement, a, b)
-        if pair is not None and measurement in cards:
-            gap = pair.a - pair.b
-            low, high = bootstrap_interval(gap, groups=pair.groups)
-            found = Difference(
-                measurement=measurement,
-                card=cards[measurement],
-                pair=pair,
-                value=float(np.mean(gap)),
-                low=low,
-                high=high,
-            )
-            differences.append(found)
-    if not differences:
+    cards = {measurement._replace(statistic=""): card for measurement, card in results.measured.items()}
+    paired = {m: pair for m in pairs.measured() if m in cards and (pair := pairs.pair(m, a, b))}
+    if not paired:
         raise ValueError(f"{a} and {b} must have scores on at least two common items, got none")
-    directed = [d.measurement for d in differences if d.card["higher_is_better"] is not None]
-    tested = [measurement for measurement in directed if measurement.metric not in CONDITIONS]
-    adjusted = dict(zip(tested, holm([pairs.p_value(m, a, b) for m in tested]), strict=True))
-    return [replace(d, p_value=float(adjusted.get(d.measurement, math.nan))) for d in differences]
+    tested = [m for m in paired if cards[m]["higher_is_better"] is not None and m.metric not in CONDITIONS]
+    adjusted = dict(zip(tested, holm([pairs.test(m, a, b)[1] for m in tested]).tolist(), strict=True))
+    differences = []
+    for m, pair in paired.items():
+        low, high = bootstrap_interval(pair.a - pair.b, groups=pair.groups)
+        value, p_value = float(np.mean(pair.a - pair.b)), adjusted.get(m, math.nan)
+        found = Difference(measurement=m, card=cards[m], pair=pair, value=value, low=low, high=high, p_value=p_value)
+        differences.append(found)
+    return differences
 
 
 def comparison_markdown(a: str, b: str, differences: Sequence[Difference]) -> str:
     """Format the comparison of systems `a` and `b` as Markdown: one table for each dataset, then the outliers."""
     a, b = markdown_text(a), markdown_text(b)
     blocks = [f"{a} minus {b}: mean paired difference [95% bootstrap interval]; p: sign-flip test, Holm-corrected"]
-    grids: dict[str, list[Sequence[str]]] = {}
-    for d in differences:
-        grid = grids.setdefault(" ".join(d.measurement.parts), [("metric", "n", a, b, "difference", "p", "better")])
-        grid.append(_line(d, a, b))
-    for name, grid in grids.items():
-        blocks += [f"{markdown_text(name)}:", markdown_grid(grid)]
+    for name, several in groupby(differences, key=lambda d: " ".join(d.measurement.parts)):
+        heads = ("metric", "n", a, b, "difference", "p", "better")
+        blocks += [f"{markdown_text(name)}:", markdown_grid([heads, *(_line(d, a, b) for d in several)])]
     for d in differences:
         for i in outliers(d.pair):
             of_a, of_b = d.pair.a[i], d.pair.b[i]
@@ -142,6 +124,5 @@ def _line(d: Difference, a: str, b: str) -> Sequence[str]:
     numbers = (float(np.mean(d.pair.a)), float(np.mean(d.pair.b)), d.value, d.low, d.high)
     of_a, of_b, *interval = (number_text(number, digits) for number in numbers)
     p_value = "" if math.isnan(d.p_value) else "<0.001" if d.p_value < 0.001 else f"{d.p_value:.3f}"
-    title = heading(d.card["title"], d.card["unit"], d.card["higher_is_better"])
     better = {"a": a, "b": b, "": ""}[d.better]
-    return title, str(len(d.pair.items)), of_a, of_b, "{} [{}, {}]".format(*interval), p_value, better
+    return heading(d.card), str(len(d.pair.items)), of_a, of_b, "{} [{}, {}]".format(*interval), p_value, better

@@ -6,17 +6,17 @@ Nothing is written to disk here: a table is data, and a figure is a function tha
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from m2l_bench.report import figure_data
+from m2l_bench import audio
+from m2l_bench.report import figure_data, figures
 from m2l_bench.report.clips import ClipFiles
-from m2l_bench.report.runs import RunData
+from m2l_bench.report.runs import Measurement, RunData
 from m2l_bench.report.significance import CONDITIONS, RANKED, Pairs, matrix, winners
-from m2l_bench.report.tables import ANCHORS, Measurement, Table, bands, grouped, make_table, measurement_of, with_bold
-from m2l_bench.report.tables import heading as heading_of
+from m2l_bench.report.tables import ANCHORS, Table, bands, grouped, heading, make_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,15 +44,14 @@ def all_tables(results: RunData, pairs: Pairs) -> list[Table]:
     tables: list[Table] = []
     for dataset in _reconstruction_datasets(results):
         tables += _reconstruction_tables(results, pairs, dataset)
-    main = figure_data.main_measurements(results.rows)
+    main = figure_data.main_measurements(results)
     if len({measurement.task for measurement in main}) > 1:
         for probe in sorted({measurement.probe for measurement in main}):
             columns = [measurement for measurement in main if measurement.probe == probe]
             title = f"Probes: the main score of each task, {probe} probe"
             tables.append(_table(results, pairs, columns, f"probes-{slug(probe)}", title))
-    for task in sorted({row.task for row in results.rows if row.task}):
-        found = {measurement_of(row) for row in results.rows if row.task == task}
-        columns = sorted(m for m in found if not figure_data.is_learning_curve(m))
+    for task in sorted({measurement.task for measurement in results.measured if measurement.task}):
+        columns = [m for m in results.measured if m.task == task and not figure_data.is_learning_curve(m)]
         tables.append(_table(results, pairs, columns, f"probes-{slug(task)}", f"Probes: {task}"))
     return tables
 
@@ -60,10 +59,10 @@ def all_tables(results: RunData, pairs: Pairs) -> list[Table]:
 def all_figures(results: RunData, pairs: Pairs, clips: Sequence[ClipFiles]) -> Iterator[FigureSpec]:
     """Yield every figure that the rows, items and clips allow."""
     for dataset in _reconstruction_datasets(results):
-        metrics = {row.metric for row in results.rows if row.dataset == dataset and not row.task}
-        for metric in (name for name in FIGURE_METRICS if name in metrics):
-            yield from _rate_figures(results, dataset, metric)
-            yield from _matrix_figure(results, pairs, Measurement(dataset, metric=metric))
+        for measurement in (figure_data.whole(results, dataset, metric) for metric in FIGURE_METRICS):
+            if measurement in results.measured:
+                yield from _rate_figures(results, measurement)
+                yield from _matrix_figure(results, pairs, measurement)
     yield from _probe_figures(results, pairs)
     yield from _spectrogram_figure(results, clips)
 
@@ -84,27 +83,26 @@ def slug(*parts: str) -> str:
 
 
 def _reconstruction_datasets(results: RunData) -> list[str]:
-    return sorted({row.dataset for row in results.rows if not row.task})
+    return sorted({measurement.dataset for measurement in results.measured if not measurement.task})
 
 
 def _reconstruction_tables(results: RunData, pairs: Pairs, dataset: str) -> list[Table]:
-    rows = [row for row in results.rows if row.dataset == dataset and not row.task]
     # Conditions first, then the metrics as the suites list them.
-    listed = [name for run in results.runs for name in run.record.get("suite", {}).get("metrics", [])]
+    listed = [name for run in results.runs.values() for name in run.get("suite", {}).get("metrics", [])]
     order = {name: index for index, name in enumerate(dict.fromkeys([*CONDITIONS, *listed]))}
-    found = sorted({measurement_of(row) for row in rows}, key=lambda m: (order.get(m.metric, len(order)), m))
+    measured = [measurement for measurement in results.measured if measurement[:2] == (dataset, "")]
+    found = sorted(measured, key=lambda m: order.get(m.metric, len(order)))
     name = slug(dataset)
     means = [m for m in found if m.statistic != "median"]
     tables = [_table(results, pairs, means, name, f"{dataset}: mean over files")]
     medians = [m for m in found if m.statistic == "median"]
     if medians:
         tables.append(_table(results, pairs, medians, f"{name}-median", f"{dataset}: median over files"))
-    rates = {row.system: row.value for row in rows if row.metric == "bit_rate" and row.statistic == "mean"}
-    groups = bands({system: rates[system] for system in results.systems if system in rates}, BIT_RATE_EDGES, "kbit/s")
+    rates = figure_data.intervals(results, Measurement(dataset, metric="bit_rate", statistic="mean"))
+    groups = bands({system: rate.value for system, rate in rates.items()}, BIT_RATE_EDGES, "kbit/s")
     if len(groups) > 1:
         title = f"{dataset}: mean over files, by bit rate"
-        by_rate = _table(results, pairs, means, f"{name}-by-bit-rate", title, list(groups.values()))
-        tables.append(grouped(by_rate, groups))
+        tables.append(_table(results, pairs, means, f"{name}-by-bit-rate", title, groups))
     return tables
 
 
@@ -114,85 +112,63 @@ def _table(
     columns: Sequence[Measurement],
     name: str,
     title: str,
-    fields: Sequence[Sequence[str]] = (),
+    groups: Mapping[str, Sequence[str]] | None = None,
 ) -> Table:
-    """Make a table; bold marks the best of each of `fields` (bands of bit rates), or of all systems."""
+    """Make a table; bold marks the best of each of `groups` (band of bit rates -> systems), or of all systems."""
     ranked = [column for column in columns if column.statistic in RANKED]
     caption = ["In brackets: 95% bootstrap interval over tracks"]
     if any(column.probe for column in columns):
         caption[0] += "; after ±: standard deviation over seeds, where they differ"
     if ranked:
-        band = " of its band of bit rates" if fields else ""
+        band = " of its band of bit rates" if groups else ""
         anchors = "" if all(column.task for column in columns) else f"; {', '.join(ANCHORS)} is not ranked"
         caption.append(
             f"Bold: significantly better than every other system{band} "
             f"(p < 0.05, sign-flip test over tracks, Holm-corrected over this table{anchors})"
         )
     caption += _different_files(results, pairs, ranked)
-    table = make_table(
-        results.rows,
-        results.cards,
-        columns,
-        systems=results.systems,
-        name=name,
-        title=title,
-        caption=[f"{sentence}." for sentence in caption],
-    )
-    return with_bold(table, winners(table, pairs, fields or [results.systems]))
+    table = grouped(make_table(results.rows, results.cards, columns, systems=results.systems), groups or {})
+    sentences = tuple(f"{sentence}." for sentence in caption)
+    return replace(table, name=name, title=title, caption=sentences, best=winners(table, pairs))
 
 
 def _different_files(results: RunData, pairs: Pairs, columns: Sequence[Measurement]) -> list[str]:
     """Name the metrics whose systems were scored on different items, and the number of items that tests rest on."""
-    found = {}
-    for column in columns:
-        common = pairs.uncommon(column, results.systems)
-        if common:
-            label = _label(results, column.metric, column.task, arrow=False)
-            found[label] = " to ".join(map(str, dict.fromkeys(common)))
-    if not found:
-        return []
-    named = ", ".join(f"{label}: {count}" for label, count in found.items())
-    return [
-        f"Not all systems were scored on the same items; two systems are compared on those that both have ({named})"
-    ]
+    common = [(heading(results.measured[m], arrow=False), pairs.uncommon(m, results.systems)) for m in columns]
+    found = {label: " to ".join(map(str, dict.fromkeys(numbers))) for label, numbers in common if numbers}
+    named = ", ".join(f"{label}: {numbers}" for label, numbers in found.items())
+    sentence = "Not all systems were scored on the same items; two systems are compared on those that both have"
+    return [f"{sentence} ({named})"] if found else []
 
 
-def _rate_figures(results: RunData, dataset: str, metric: str) -> Iterator[FigureSpec]:
-    from m2l_bench.report.figures import rate_quality
-
-    y = figure_data.whole(results, dataset, metric)
-    for against in CONDITIONS:
-        points = figure_data.points(results, figure_data.whole(results, dataset, against), y)
+def _rate_figures(results: RunData, y: Measurement) -> Iterator[FigureSpec]:
+    for x in (figure_data.whole(results, y.dataset, condition) for condition in CONDITIONS):
+        points = figure_data.points(results, x, y)
         if len(points) > 1:
-            x_label, y_label = _label(results, against, arrow=False), _label(results, metric)
+            x_label, y_label = heading(results.measured[x], arrow=False), heading(results.measured[y])
             yield FigureSpec(
-                slug(dataset, metric, f"against-{against.replace('_', '-')}"),
-                f"{dataset}: {y_label} against {x_label}, with 95% intervals",
-                partial(rate_quality, points, x_label=x_label, y_label=y_label),
+                slug(y.dataset, y.metric, f"against-{x.metric.replace('_', '-')}"),
+                f"{y.dataset}: {y_label} against {x_label}, with 95% intervals",
+                partial(figures.rate_quality, points, x_label=x_label, y_label=y_label),
             )
 
 
 def _matrix_figure(results: RunData, pairs: Pairs, measurement: Measurement) -> Iterator[FigureSpec]:
-    from m2l_bench.report.figures import significance
-
     systems = [system for system in results.systems if system in pairs.scores(measurement)]
-    dataset, task, metric = measurement.dataset, measurement.task, measurement.metric
-    card = next(results.cards[r.card] for r in results.rows if (r.dataset, r.task, r.metric) == (dataset, task, metric))
+    card = results.measured[measurement]
     if len(systems) < 3 or card["higher_is_better"] is None:
         return
     differences, p_values = matrix(pairs, measurement, systems, higher_is_better=card["higher_is_better"])
     title = f"{card['title']}, {' '.join(measurement.parts)}"
     yield FigureSpec(
-        slug("/".join(measurement.parts), metric, "pairs"),
+        slug("/".join(measurement.parts), measurement.metric, "pairs"),
         f"{title}: every system against every other (sign-flip test over tracks, Holm-corrected, 5%)",
-        partial(significance, differences, p_values, systems, title=title),
+        partial(figures.significance, differences, p_values, systems, title=title),
     )
 
 
 def _probe_figures(results: RunData, pairs: Pairs) -> Iterator[FigureSpec]:
-    from m2l_bench.report import figures
-
-    main = figure_data.main_measurements(results.rows)
+    main = figure_data.main_measurements(results)
     for probe in sorted({measurement.probe for measurement in main}):
         caption = f"{probe} probe: the main score of each task with 95% intervals"
         groups = figure_data.probe_groups(results, probe)
@@ -201,9 +177,9 @@ def _probe_figures(results: RunData, pairs: Pairs) -> Iterator[FigureSpec]:
         yield from _tradeoff_figures(results, measurement)
         yield from _matrix_figure(results, pairs, measurement)
         yield from _confusion_figure(results, measurement)
-        task, probe, label = measurement.task, measurement.probe, _label(results, measurement.metric, measurement.task)
         curves = figure_data.learning_curves(results, measurement)
         if curves:
+            task, probe, label = measurement.task, measurement.probe, heading(results.measured[measurement])
             yield FigureSpec(
                 slug(task, probe, "learning"),
                 f"{task}, {probe} probe: {label} against training items",
@@ -212,25 +188,21 @@ def _probe_figures(results: RunData, pairs: Pairs) -> Iterator[FigureSpec]:
 
 
 def _tradeoff_figures(results: RunData, probing: Measurement) -> Iterator[FigureSpec]:
-    from m2l_bench.report.figures import tradeoff
-
-    found = {measurement_of(row) for row in results.rows if not row.task and row.statistic in ("mean", "pooled")}
-    for reconstruction in sorted(m for m in found if m.metric in ("mel_distance", "fad:musicnn")):
+    against = [m for m in results.measured if not m.task and m.metric in ("mel_distance", "fad:musicnn")]
+    for reconstruction in (m for m in against if m.statistic in ("mean", "pooled")):
         points = figure_data.points(results, reconstruction, probing)
         if len(points) > 1:
-            x_label = f"{_label(results, reconstruction.metric)}, {reconstruction.dataset}"
-            y_label = f"{_label(results, probing.metric, probing.task)}, {probing.task}"
+            x_label = f"{heading(results.measured[reconstruction])}, {reconstruction.dataset}"
+            y_label = f"{heading(results.measured[probing])}, {probing.task}"
             yield FigureSpec(
                 slug("tradeoff", reconstruction.dataset, reconstruction.metric, probing.task, probing.probe),
                 f"Reconstruction against probing ({probing.probe}): {x_label} against {y_label}",
-                partial(tradeoff, points, x_label=x_label, y_label=y_label),
+                partial(figures.tradeoff, points, x_label=x_label, y_label=y_label),
             )
 
 
 def _confusion_figure(results: RunData, measurement: Measurement) -> Iterator[FigureSpec]:
     """Yield the confusion matrix of the system with the best main score."""
-    from m2l_bench.report.figures import confusion
-
     scores = figure_data.intervals(results, measurement)
     if not scores:
         return
@@ -241,20 +213,17 @@ def _confusion_figure(results: RunData, measurement: Measurement) -> Iterator[Fi
         yield FigureSpec(
             slug(measurement.task, measurement.probe, "confusion"),
             f"{title} (the best score): targets in rows, predictions in columns, all seeds together",
-            partial(confusion, counts, labels, title=title),
+            partial(figures.confusion, counts, labels, title=title),
         )
 
 
 def _spectrogram_figure(results: RunData, clips: Sequence[ClipFiles]) -> Iterator[FigureSpec]:
     """Yield the spectrograms of the middle clip among those that most systems have (clips run from worst to best)."""
     most = max((len(clip.systems) for clip in clips), default=0)
-    clips = [clip for clip in clips if len(clip.systems) == most]
-    if not clips:
+    fullest = [clip for clip in clips if len(clip.systems) == most]
+    if not fullest:
         return
-    from m2l_bench import audio
-    from m2l_bench.report.figures import spectrogram_grid
-
-    clip = clips[len(clips) // 2]
+    clip = fullest[len(fullest) // 2]
     systems = [system for system in results.systems if system in clip.systems and system not in ANCHORS]
     step = max(1, -(-len(systems) // MOST_SPECTROGRAMS))
 
@@ -262,12 +231,6 @@ def _spectrogram_figure(results: RunData, clips: Sequence[ClipFiles]) -> Iterato
         paths = {"original": clip.reference, **{system: clip.systems[system] for system in systems[::step]}}
         grids = {name: figure_data.spectrogram(audio.load(path)[0]) for name, path in paths.items()}
         duration = clip.n_samples / clip.sample_rate
-        return spectrogram_grid(grids, duration=duration, max_frequency=clip.sample_rate / 2, title=clip.id)
+        return figures.spectrogram_grid(grids, duration=duration, max_frequency=clip.sample_rate / 2, title=clip.id)
 
     yield FigureSpec("spectrograms", f"{clip.dataset}, {clip.id}: spectrograms and differences from the original", draw)
-
-
-def _label(results: RunData, metric: str, task: str = "", *, arrow: bool = True) -> str:
-    """Title, unit and, by default, the arrow of a metric."""
-    card = next(results.cards[row.card] for row in results.rows if (row.metric, row.task) == (metric, task))
-    return heading_of(card["title"], card["unit"], card["higher_is_better"] if arrow else None)

@@ -14,6 +14,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from m2l_bench.report.figures import training_curves
+from m2l_bench.report.style import save
+
 Curve = tuple[list[float], list[float]]
 
 # From log.csv only the loss is drawn; from validation.csv every column.
@@ -27,29 +30,15 @@ TITLES = {
 
 
 def draw_training(folders: Sequence[Path]) -> Path:
-    """Write ``training-curves.pdf`` and ``.png`` into the first folder.
-
-    Parameters
-    ----------
-    folders : sequence of path-like
-        Folders of trainings.
-
-    Returns
-    -------
-    Path
-        Of the PNG.
+    """Write ``training-curves.pdf`` and ``.png`` of one or several trainings into the first folder; return the PNG's path.
 
     Raises
     ------
     ValueError
         If a folder holds no readable ``log.csv``.
     """
-    from m2l_bench.report.figures import training_curves
-    from m2l_bench.report.style import save
-
-    figure = training_curves(training_data(folders))
     stem = Path(folders[0]) / "training-curves"
-    save(figure, stem)
+    save(training_curves(training_data(folders)), stem)
     return stem.with_suffix(".png")
 
 

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
+from itertools import groupby
 
 import numpy as np
 
-from m2l_bench.report.runs import RunData, natural_key
+from m2l_bench.report.runs import Measurement, RunData, natural_key
 from m2l_bench.report.style import Interval, Point
-from m2l_bench.report.tables import Measurement, make_table, measurement_of
-from m2l_bench.results import Item, Row
+from m2l_bench.report.tables import make_table
+from m2l_bench.results import Item
 from m2l_bench.tasks.tonality import KEYS
 
 # The metric that figures show for a task: the first of these that has rows.
@@ -41,25 +43,21 @@ def points(results: RunData, x: Measurement, y: Measurement) -> list[Point]:
 
 def whole(results: RunData, dataset: str, metric: str) -> Measurement:
     """Return the number of the whole set, or the mean over files where the metric has no other."""
-    found = {row.statistic for row in results.rows if (row.dataset, row.task, row.metric) == (dataset, "", metric)}
-    return Measurement(dataset, metric=metric, statistic="pooled" if "pooled" in found else "mean")
+    pooled = Measurement(dataset, metric=metric, statistic="pooled")
+    return pooled if pooled in results.measured else pooled._replace(statistic="mean")
 
 
 def probe_groups(results: RunData, probe: str) -> dict[str, dict[str, Interval]]:
     """Task -> system -> main score of one probe on the test split."""
-    titles = {measurement_of(row): results.cards[row.card]["title"] for row in results.rows if row.probe == probe}
-    main = [measurement for measurement in main_measurements(results.rows) if measurement.probe == probe]
-    return {f"{measurement.task}\n{titles[measurement]}": intervals(results, measurement) for measurement in main}
+    main = [measurement for measurement in main_measurements(results) if measurement.probe == probe]
+    return {f"{m.task}\n{results.measured[m]['title']}": intervals(results, m) for m in main}
 
 
-def main_measurements(rows: Sequence[Row]) -> list[Measurement]:
+def main_measurements(results: RunData) -> list[Measurement]:
     """The main metric of every task, probe and whole (no learning-curve) split, sorted."""
-    found: dict[tuple[str, ...], list[Measurement]] = {}
-    for measurement in dict.fromkeys(measurement_of(row) for row in rows if row.task):
-        if not is_learning_curve(measurement):
-            found.setdefault(measurement[:4], []).append(measurement)
     order = {metric: index for index, metric in enumerate(MAIN_METRICS)}
-    return sorted(min(several, key=lambda m: (order.get(m.metric, len(order)), m.metric)) for several in found.values())
+    found = groupby((m for m in results.measured if m.task and not is_learning_curve(m)), key=lambda m: m[:4])
+    return [min(several, key=lambda m: (order.get(m.metric, len(order)), m.metric)) for _, several in found]
 
 
 def is_learning_curve(measurement: Measurement) -> bool:
@@ -84,17 +82,14 @@ def confusion_counts(items: Sequence[Item], measurement: Measurement, system: st
     # Keys in the order of the circle of fifths, each major key before its relative minor: related keys are adjacent.
     by_fifths = [KEYS[tonic] for step in range(12) for tonic in (7 * step % 12, (7 * step + 9) % 12 + 12)]
     labels = [key for key in by_fifths if key in found] if found <= set(by_fifths) else sorted(found, key=natural_key)
-    place = {label: index for index, label in enumerate(labels)}
-    counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
-    for target, prediction in pairs.values():
-        counts[place[target], place[prediction]] += 1
-    return counts, labels
+    counts = Counter(pairs.values())
+    return np.array([[counts[target, guess] for guess in labels] for target in labels], dtype=np.int64), labels
 
 
 def learning_curves(results: RunData, main: Measurement) -> dict[str, list[tuple[float, Interval]]]:
     """System -> (training items, score) from the rows of splits such as ``test@200`` beside `main`'s split."""
     curves: dict[str, list[tuple[float, Interval]]] = {system: [] for system in results.systems}
-    for measurement in sorted({measurement_of(row) for row in results.rows}):
+    for measurement in results.measured:
         found = _CURVE.search(measurement.split)
         if found and measurement._replace(split=measurement.split[: found.start()]) == main:
             for system, interval in intervals(results, measurement).items():

@@ -20,22 +20,11 @@ if TYPE_CHECKING:
 
 
 def rate_quality(points: Sequence[Point], *, x_label: str, y_label: str) -> Figure:
-    """Quality against bit rate or compression ratio (logarithmic), with intervals; one line for each family.
-
-    Parameters
-    ----------
-    points : sequence of Point
-    x_label, y_label : str
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
-    families: dict[str, list[Point]] = {}
+    """Quality against bit rate or compression ratio (logarithmic), with intervals; one line for each family."""
+    families: dict[str, list[Point]] = {point.family: [] for point in points}
     for point in sorted(points, key=lambda point: point.x.value):
-        families.setdefault(point.family, []).append(point)
-    order = dict.fromkeys(point.family for point in points)
-    return _curves({family: families[family] for family in order}, x_label, y_label, line="-")
+        families[point.family].append(point)
+    return _curves(families, x_label, y_label, line="-")
 
 
 def tradeoff(points: Sequence[Point], *, x_label: str, y_label: str) -> Figure:
@@ -72,27 +61,16 @@ def probe_bars(groups: Mapping[str, Mapping[str, Interval]], *, y_label: str) ->
 
 
 def confusion(counts: np.ndarray, labels: Sequence[str], *, title: str = "") -> Figure:
-    """Confusion matrix: share of each true class (row) by predicted class (column); counts where they fit.
-
-    Parameters
-    ----------
-    counts : np.ndarray of int, shape (classes, classes)
-        Rows are targets.
-    labels : sequence of str
-    title : str
-    """
+    """Confusion matrix: share of each true class (row) by predicted class (column); counts where they fit."""
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     size = 5.2 if len(labels) <= 12 else 4.2
     with style.panels(style.COLUMN, 3.1) as (figure, [[axes]]):
         image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         style.square_labels(axes, labels, size)
         axes.set(xlabel="predicted", ylabel="true", title=style.short(title, 52))
-        for row, column in np.argwhere(counts > 0):
-            if len(labels) <= 24:  # smaller digits could not be read
-                colour = "white" if shares[row, column] > 0.5 else "#222222"
-                axes.text(
-                    column, row, str(int(counts[row, column])), ha="center", va="center", fontsize=size, color=colour
-                )
+        for row, column in np.argwhere((counts > 0) & (len(labels) <= 24)):  # smaller digits could not be read
+            colour = "white" if shares[row, column] > 0.5 else "#222222"
+            axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=size, color=colour)
         style.colour_bar(figure, image, axes, "share of the true class")
     return figure
 
@@ -110,7 +88,19 @@ def _curves(lines: Mapping[str, Sequence[Point]], x_label: str, y_label: str, *,
     """Points with intervals; those of one name share colour and marker, and a line over a logarithmic axis if it has a style."""
     with style.panels(style.COLUMN, 2.5) as (figure, [[axes]]):
         for index, (name, points) in enumerate(lines.items()):
-            style.error_bars(axes, points, index, label=name, line=line)
+            axes.errorbar(
+                [point.x.value for point in points],
+                [point.y.value for point in points],
+                xerr=style.error_lengths([point.x for point in points]),
+                yerr=style.error_lengths([point.y for point in points]),
+                color=style.COLOURS[index % len(style.COLOURS)],
+                marker=style.MARKERS[(index + index // len(style.COLOURS)) % len(style.MARKERS)],
+                linestyle=line,
+                elinewidth=0.7,
+                capsize=1.5,
+                capthick=0.7,
+                label=name,
+            )
         if line:
             axes.set_xscale("log")
             style.plain_log_ticks(axes.xaxis)
@@ -128,25 +118,16 @@ def spectrogram_grid(
     Parameters
     ----------
     spectrograms : mapping of str to np.ndarray, shape (bins, frames)
-        Levels in dB, lowest frequency first, bins evenly spaced up to `max_frequency`; the first is the original.
+        Levels in dB, lowest frequency first, bins evenly spaced up to `max_frequency` (Hz); the first is the original.
     duration : float
         Seconds.
-    max_frequency : float
-        Hz.
-    title : str
     """
     n = len(spectrograms)
     with style.panels(style.COLUMN, 1.1 + 0.6 * n, n, 2, sharex=True, sharey=True) as (figure, all_axes):
         original = next(iter(spectrograms.values()))
         top = float(original.max())
-        extent = (0.0, duration, 0.0, max_frequency / 1000)
-        options = {
-            "origin": "lower",
-            "aspect": "auto",
-            "interpolation": "nearest",
-            "rasterized": True,
-            "extent": extent,
-        }
+        options = {"origin": "lower", "aspect": "auto", "interpolation": "nearest", "rasterized": True}
+        options["extent"] = (0.0, duration, 0.0, max_frequency / 1000)
         images = {}
         for (left, right), (name, levels) in zip(all_axes, spectrograms.items(), strict=True):
             images["level (dB)"] = left.imshow(levels, cmap="magma", vmin=top - 80, vmax=top, **options)
@@ -176,8 +157,6 @@ def significance(differences: np.ndarray, p_values: np.ndarray, systems: Sequenc
         Row minus column, signed so that positive means that the row is better.
     p_values : np.ndarray, shape (systems, systems)
         Corrected for the number of comparisons; NaN where two systems could not be compared.
-    systems : sequence of str
-    title : str
     """
     from matplotlib.colors import ListedColormap
 
@@ -204,27 +183,16 @@ def significance(differences: np.ndarray, p_values: np.ndarray, systems: Sequenc
 def training_curves(quantities: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]]) -> Figure:
     """One panel for each quantity over training steps, one line for each run; logarithmic where all values are > 0.
 
-    Parameters
-    ----------
-    quantities : mapping
-        Quantity -> run -> (steps, values).
+    `quantities` is quantity -> run -> (steps, values).
     """
-    with style.panels(style.COLUMN, 0.5 + 1.05 * len(quantities), len(quantities), 1, sharex=True) as (
-        figure,
-        all_axes,
-    ):
+    n = len(quantities)
+    with style.panels(style.COLUMN, 0.5 + 1.05 * n, n, 1, sharex=True) as (figure, all_axes):
         for row, (quantity, runs) in enumerate(quantities.items()):
             axes = all_axes[row][0]
             for index, (name, (steps, values)) in enumerate(runs.items()):
-                marker = style.MARKERS[index % len(style.MARKERS)] if len(steps) <= 30 else ""
-                axes.plot(
-                    steps,
-                    values,
-                    color=style.COLOURS[index % len(style.COLOURS)],
-                    marker=marker,
-                    markersize=2.6,
-                    label=name,
-                )
+                colour, marker = style.COLOURS[index % len(style.COLOURS)], style.MARKERS[index % len(style.MARKERS)]
+                marker = marker if len(steps) <= 30 else ""
+                axes.plot(steps, values, color=colour, marker=marker, markersize=2.6, label=name)
             if all(min(values) > 0 and max(values) > 10 * min(values) for _, values in runs.values()):
                 axes.set_yscale("log")
                 style.plain_log_ticks(axes.yaxis)
@@ -232,7 +200,7 @@ def training_curves(quantities: Mapping[str, Mapping[str, tuple[Sequence[float],
             style.grid_below(axes)
         figure.align_ylabels()
         all_axes[-1][0].set_xlabel("training step")
-        most = max(range(len(quantities)), key=lambda row: len(list(quantities.values())[row]))
-        if len(list(quantities.values())[most]) > 1:
-            style.legend(figure, all_axes[most][0])
+        n_runs = [len(runs) for runs in quantities.values()]
+        if max(n_runs) > 1:
+            style.legend(figure, all_axes[int(np.argmax(n_runs))][0])
     return figure

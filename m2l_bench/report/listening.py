@@ -25,37 +25,30 @@ import numpy as np
 from m2l_bench import audio as audio_io
 from m2l_bench.report.clips import SUFFIXES, ClipFiles
 from m2l_bench.report.figure_data import spectrogram
-from m2l_bench.report.loudness import loudness
 from m2l_bench.report.render import template
-from m2l_bench.report.runs import RunData, natural_key
+from m2l_bench.report.runs import Measurement, RunData, natural_key
 from m2l_bench.report.significance import Pairs
-from m2l_bench.report.tables import Measurement
 
 # Levels that a picture shows, in dB below full scale.
 TOP, BOTTOM = -10.0, -100.0
 MOST_GAIN = 20.0  # dB; a larger difference is not corrected
+# Of the loudness: seconds (a clip that is shorter than a block is one block) and LUFS.
+BLOCK, STEP = 0.4, 0.1
+ABSOLUTE_GATE, RELATIVE_GATE = -70.0, -10.0
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_page(folder: Path, results: RunData, clips: Sequence[ClipFiles], *, title: str) -> None:
-    """Write the page of `clips` with the scores in `results`.
-
-    Parameters
-    ----------
-    folder : Path
-        Of the page.
-    results : RunData
-    clips : sequence of ClipFiles
-    title : str
+    """Write the page of `clips` into `folder`, with the scores in `results`.
 
     Raises
     ------
     ValueError
         If a clip's files differ in their number of channels.
     """
-    systems = [system for system in results.systems if any(system in clip.systems for clip in clips)]
-    extra = {system for clip in clips for system in clip.systems} - set(systems)
-    systems += sorted(extra, key=natural_key)
+    found = {system for clip in clips for system in clip.systems}
+    systems = [system for system in results.systems if system in found]
+    systems += sorted(found - set(systems), key=natural_key)
     for name in ("clips", "spectrograms"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor() as pool:  # decoding and transforms release the GIL
@@ -68,18 +61,15 @@ def write_page(folder: Path, results: RunData, clips: Sequence[ClipFiles], *, ti
 
 
 def page_data(results: RunData, clips: Sequence[ClipFiles], systems: Sequence[str]) -> dict[str, Any]:
-    """Collect the page's data: systems, metrics, and every clip's scores, as JSON-serialisable values.
+    """Collect the page's data as JSON-serialisable values.
 
-    Returns
-    -------
-    dict
-        ``clips[i]["scores"][m][s]`` is the score of system s in metric m, or None.
+    ``clips[i]["scores"][m][s]`` is the score of system s in metric m, or None.
     """
     pairs = Pairs(item for item in results.items if not item.task)
     datasets = {clip.dataset for clip in clips}
     names = dict.fromkeys(m.metric for m in pairs.measured() if m.dataset in datasets)
     # A clip's contribution to a number of the whole set is not a score of the clip.
-    cards = {row.metric: results.cards[row.card] for row in results.rows if not row.task and row.statistic == "mean"}
+    cards = {m.metric: card for m, card in results.measured.items() if not m.task and m.statistic == "mean"}
     first = [name for name in ("si_sdr", "mel_distance", "stft_distance") if name in names]
     metrics = [name for name in dict.fromkeys([*first, *sorted(names)]) if name in cards]
     fields = {"title": "title", "unit": "unit", "better": "higher_is_better"}
@@ -127,13 +117,9 @@ def matched_gains(levels: Sequence[float], peaks: Sequence[float]) -> list[float
     >>> matched_gains([-20.0, -26.0], [0.1, 0.05])
     [1.0, 1.995262]
     """
-    gains = []
-    for level in levels:
-        wanted = levels[0] - level if math.isfinite(level) and math.isfinite(levels[0]) else 0.0
-        gains.append(10 ** (min(MOST_GAIN, max(-MOST_GAIN, wanted)) / 20))
-    highest = max((gain * peak for gain, peak in zip(gains, peaks, strict=True)), default=0.0)
-    common = min(1.0, 1.0 / highest) if highest > 0 else 1.0
-    return [round(gain * common, 6) for gain in gains]
+    wanted = [levels[0] - level if math.isfinite(level) and math.isfinite(levels[0]) else 0.0 for level in levels]
+    gains = 10 ** (np.clip(wanted, -MOST_GAIN, MOST_GAIN) / 20)
+    return (gains / max(1.0, np.max(gains * peaks))).round(6).tolist()
 
 
 def _scores(pairs: Pairs, clip: ClipFiles, metric: str, systems: Sequence[str]) -> list[float | None]:
@@ -151,14 +137,14 @@ def _write_clip(folder: Path, index: int, clip: ClipFiles, systems: Sequence[str
         channels.add(len(samples))
         levels[place], peaks[place] = loudness(samples, rate), float(np.max(np.abs(samples)))
         encoded[place] = f"data:{SUFFIXES[path.suffix.lower()]};base64,{base64.b64encode(path.read_bytes()).decode()}"
-        (folder / "spectrograms" / f"{index}-{place}.png").write_bytes(picture(samples))
+        (folder / "spectrograms" / f"{index}-{place}.png").write_bytes(_picture(samples))
     if len(channels) > 1:
         raise ValueError(f"{clip.id}: all files of a clip must have one number of channels, got {sorted(channels)}")
     content = {"audio": encoded, "gain": matched_gains(levels, peaks)}
     (folder / "clips" / f"{index}.js").write_text(f"m2lClip({index},{json.dumps(content)});\n", encoding="utf-8")
 
 
-def picture(samples: np.ndarray) -> bytes:
+def _picture(samples: np.ndarray) -> bytes:
     """Draw a spectrogram as a small PNG, as large as the page shows it and with at most one column for 256 samples."""
     import matplotlib
     from PIL import Image
@@ -171,3 +157,68 @@ def picture(samples: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", compress_level=3)
     return buffer.getvalue()
+
+
+def loudness(audio: np.ndarray, sample_rate: int) -> float:
+    """Gated integrated loudness (ITU-R BS.1770-5), all channels weighing 1 (front channels).
+
+    Parameters
+    ----------
+    audio : np.ndarray of float, shape (channels, samples)
+    sample_rate : int
+        Hz.
+
+    Returns
+    -------
+    float
+        LUFS, ``-0.691 + 10 log10(sum over channels of the mean square after K-weighting)`` over the blocks that pass
+        both gates; minus infinity where none does (silence).
+
+    Raises
+    ------
+    ValueError
+        If the audio is not (channels, samples) with at least one sample.
+
+    References
+    ----------
+    ITU-R BS.1770-5, "Algorithms to measure audio programme loudness and true-peak audio level", 2023.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> sine = np.sin(2 * np.pi * 997 * np.arange(96000) / 48000)[None]
+    >>> round(loudness(sine, 48000), 2)  # the standard's own check
+    -3.01
+    """
+    from scipy.signal import sosfilt
+
+    if audio.ndim != 2 or audio.shape[-1] < 1:
+        raise ValueError(f"audio must have shape (channels, samples), got {audio.shape}")
+    weighted = sosfilt(_k_weighting(sample_rate), audio.astype(np.float64), axis=-1)
+    block = min(round(BLOCK * sample_rate), audio.shape[-1])
+    starts = np.arange(0, audio.shape[-1] - block + 1, max(1, round(STEP * sample_rate)))
+    sums = np.concatenate([[0.0], np.cumsum(np.sum(weighted**2, axis=0))])
+    power = np.maximum((sums[starts + block] - sums[starts]) / block, 0.0)  # (blocks,)
+    power = power[power > 10 ** ((ABSOLUTE_GATE + 0.691) / 10)]
+    if not power.size:
+        return -math.inf
+    power = power[power > power.mean() * 10 ** (RELATIVE_GATE / 10)]
+    return float(-0.691 + 10 * np.log10(power.mean()))
+
+
+def _k_weighting(sample_rate: int) -> np.ndarray:
+    """The two filters of the standard (head, then high-pass), carried from 48 kHz to any rate; shape (2, 6).
+
+    The analogue prototypes behind the standard's 48 kHz table: a high shelf of 4 dB at 1682 Hz and a high-pass at 38 Hz.
+    """
+    from scipy.signal import bilinear
+
+    def digital(numerator: list[float], frequency: float, q: float) -> list[float]:
+        warped = math.tan(math.pi * frequency / sample_rate)
+        b, a = bilinear(numerator, [1, 1 / q, 1], fs=1 / (2 * warped))
+        return [*b, *a]
+
+    high, q = 10 ** (3.999843853973347 / 20), 0.7071752369554196
+    head = digital([high, high**0.4996667741545416 / q, 1], 1681.974450955533, q)
+    cut = digital([1, 0, 0], 38.13547087602444, 0.5003270373238773)
+    return np.array([head, [1, -2, 1, *cut[3:]]])  # the standard leaves the gain of the second filter out

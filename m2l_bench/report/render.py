@@ -12,13 +12,14 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import jinja2
 
 from m2l_bench.files.untrusted import printable
-from m2l_bench.report.tables import Cell, Table, make_table, measurement_of
+from m2l_bench.report.runs import measurement_of
+from m2l_bench.report.tables import Cell, Table, make_table
 from m2l_bench.results import Row
 
 # A LaTeX column is as wide as a page allows with about this many characters at \footnotesize.
@@ -28,20 +29,11 @@ PUBLISHED_HEADING = "Published figures, not measured here: other data, other con
 
 
 def to_markdown(table: Table, *, width: int = 80) -> str:
-    """Write GitHub-flavoured Markdown that reads well as plain text.
+    """Write GitHub-flavoured Markdown that reads well as plain text: the table, then caption, counts and notes.
 
-    Parameters
-    ----------
-    table : Table
-    width : int
-        Characters; columns that do not fit follow in further tables with the same lines.
-
-    Returns
-    -------
-    str
-        The tables, then the caption, counts and notes.
+    Columns beyond `width` characters follow in further tables with the same lines.
     """
-    rows = _markdown_rows(table)
+    rows = _rows(table, _MARKDOWN)
     blocks = [markdown_grid(_chosen(rows, part)) for part in _parts(rows, width)]
     blocks.append("\n".join(f"- {markdown_text(sentence)}" for sentence in sentences(table)))
     if table.published:
@@ -58,30 +50,10 @@ def terminal_table(
     systems: Sequence[str],
     width: int = 80,
 ) -> str:
-    """Format the rows of one dataset as a Markdown table for a terminal.
+    """Format the rows of one dataset, medians left out, as a Markdown table for a terminal.
 
-    Parameters
-    ----------
-    rows : sequence of Row
-        Of one dataset; medians are left out.
-    cards : mapping of str to mapping
-        Card hash -> the card's fields.
-    metrics : sequence of str
-        Columns, in order; those without any row are left out.
-    systems : sequence of str
-        Lines, in order.
-    width : int
-        Characters; a table that is wider is cut into several with the same lines.
-
-    Returns
-    -------
-    str
-        The table, then planned / scored / failed files (by metric where they differ) and notes.
-
-    Raises
-    ------
-    ValueError
-        If one column would mix cards or data.
+    The parameters are those of :func:`~m2l_bench.report.tables.make_table` and :func:`to_markdown`; `metrics` are the
+    columns, in order.
     """
     place = {metric: index for index, metric in enumerate(metrics)}
     found = {measurement_of(row) for row in rows if row.metric in place and row.statistic != "median"}
@@ -94,7 +66,7 @@ def to_latex(table: Table) -> str:
 
     Needs ``\usepackage{booktabs}``; without siunitx ``\num`` sets its argument in math mode.
     """
-    rows, parts = _rows(table, _tex, _tex_cell, r"\textsuperscript{{{}}}"), _parts(_markdown_rows(table), LATEX_WIDTH)
+    rows, parts = _rows(table, _LATEX), _parts(_rows(table, _MARKDOWN), LATEX_WIDTH)
     rows[0][0] = "System"
     body = "\n\\par\\medskip\n".join(_tabular(_chosen(rows, part)) for part in parts)
     notes = " ".join(_tex_sentence(sentence) for sentence in sentences(table))
@@ -110,17 +82,16 @@ def to_latex(table: Table) -> str:
 
 def to_html(table: Table) -> str:
     """Write a self-contained HTML page without scripts."""
-    digits = _digits(table)
-    shown = [[_texts(cell, n) for cell, n in zip(line.cells, digits, strict=True)] for line in table.lines]
+    cells = [row[1:] for row in _rows(table, _HTML)[1:] if len(row) > 1]
     return template("table.html.j2").render(
-        table=table, cells=shown, sentences=sentences(table), published=_published(table), heading=PUBLISHED_HEADING
+        table=table, cells=cells, sentences=sentences(table), published=_published(table), heading=PUBLISHED_HEADING
     )
 
 
 def template(name: str) -> jinja2.Template:
     """Load a template of this package; it escapes everything and refuses unknown names."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates", encoding="utf-8"),
+        loader=jinja2.PackageLoader("m2l_bench.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -138,16 +109,16 @@ def records(table: Table) -> list[dict[str, Any]]:
             "system": line.system,
             "group": line.group,
             **column.measurement._asdict(),
-            "unit": column.unit,
-            "better": {True: "higher", False: "lower", None: ""}[column.higher_is_better],
-            "value": repr(cell.value),
-            "ci_low": repr(cell.low),
-            "ci_high": repr(cell.high),
+            "unit": column.card["unit"],
+            "better": {True: "higher", False: "lower", None: ""}[column.card["higher_is_better"]],
+            "value": cell.value,
+            "ci_low": cell.low,
+            "ci_high": cell.high,
             "seeds": cell.n_seeds,
-            "seed_deviation": repr(cell.spread),
-            "best": cell.best,
+            "seed_deviation": cell.spread,
+            "best": (column.measurement, line.system) in table.best,
             **dict(zip(("n_planned", "n_scored", "n_failed"), cell.counts, strict=True)),
-            "card": column.card,
+            "card": column.hash,
             "note": "; ".join(cell.notes),
         }
         for line in table.lines
@@ -167,28 +138,20 @@ def to_csv(table: Table) -> str:
     """Write :func:`records` as CSV."""
     import pandas as pd
 
-    return str(pd.DataFrame(records(table)).to_csv(index=False, lineterminator="\n"))
+    return str(pd.DataFrame(records(table)).to_csv(index=False, na_rep="nan", lineterminator="\n"))
 
 
 def to_parquet(table: Table) -> bytes:
     """Write the measured :func:`records` as Parquet, numbers as numbers."""
     import pandas as pd
 
-    frame = pd.DataFrame([record for record in records(table) if record["origin"] == "measured"])
-    numbers = ["value", "ci_low", "ci_high", "seed_deviation"]
-    return bytes(frame.astype(dict.fromkeys(numbers, "float64")).to_parquet(index=False))
+    return bytes(pd.DataFrame(records(replace(table, published=()))).to_parquet(index=False))
 
 
 def sentences(table: Table) -> list[str]:
     """Sentences under a table: how to read it, counts of items, caveats."""
     notes = [f"{mark}: {note}" for note, mark in table.footnotes.items()]
     return [*table.caption, *table.counts, *table.common_notes, *notes]
-
-
-def _digits(table: Table) -> list[int]:
-    """Decimals of each column."""
-    columns = zip(*(line.cells for line in table.lines), strict=True)
-    return [decimals([(cell.value, cell.low, cell.high) for cell in column if cell]) for column in columns]
 
 
 def decimals(intervals: Sequence[tuple[float, float, float]]) -> int:
@@ -201,47 +164,57 @@ def decimals(intervals: Sequence[tuple[float, float, float]]) -> int:
     return min(4, max(0, 2 - math.floor(math.log10(largest))))
 
 
-def _texts(cell: Cell | None, digits: int) -> tuple[str, str, str]:
-    """Value, interval and spread over seeds as text; a minus is a hyphen."""
-    if cell is None:
-        return "-", "", ""
-    if cell.counts[1] == 0 or math.isnan(cell.value):
-        return "failed", "", ""
-    value, low, high = (number_text(number, digits) for number in (cell.value, cell.low, cell.high))
-    interval = "" if math.isnan(cell.low) or math.isnan(cell.high) else f"[{low}, {high}]"
-    # The linear probe has one solution: its seeds differ in rounding alone.
-    spread = f"±{number_text(cell.spread, max(digits, 1))}" if cell.spread > 1e-9 else ""
-    return value, interval, spread
-
-
 def number_text(value: float, digits: int) -> str:
     """Format a number with so many decimals; never a negative zero."""
     text = f"{value:.{digits}f}"
     return text.removeprefix("-") if float(text) == 0 else text
 
 
-def _rows(
-    table: Table, escape: Callable[[str], str], cell_text: Callable[[Cell | None, int], str], mark: str
-) -> list[list[str]]:
-    """Heading, then the texts of each line: the system with its footnotes (format `mark`), and its cells.
+class _Format(NamedTuple):
+    """How one markup writes the parts of a table."""
+
+    escape: Callable[[str], str]
+    missing: str = "-"
+    marks: str = " ({})"
+    number: str = "{}"
+    bold: str = "**{}**"
+    interval: str = "[{}, {}]"
+    spread: str = "±{}"
+
+
+def _rows(table: Table, form: _Format) -> list[list[str]]:
+    """Heading, then the texts of each line: the system with its footnotes, and its cells.
 
     The name of a group stands alone in its list.
     """
-    digits = _digits(table)
-    rows = [["system", *(escape(column.heading) for column in table.columns)]]
+    columns = zip(*(line.cells for line in table.lines), strict=True)
+    digits = [decimals([(cell.value, cell.low, cell.high) for cell in column if cell]) for column in columns]
+    rows = [["system", *(form.escape(column.heading) for column in table.columns)]]
     group = ""
     for line in table.lines:
         if line.group != group:
             group = line.group
-            rows.append([escape(group or "others")])
+            rows.append([form.escape(group or "others")])
         marks = ",".join(table.footnotes[note] for note in line.notes if note in table.footnotes)
-        system = escape(line.system) + (mark.format(marks) if marks else "")
-        rows.append([system, *(cell_text(cell, n) for cell, n in zip(line.cells, digits, strict=True))])
+        best = [(column.measurement, line.system) in table.best for column in table.columns]
+        cells = [_cell(*cell, form) for cell in zip(line.cells, digits, best, strict=True)]
+        rows.append([form.escape(line.system) + (form.marks.format(marks) if marks else ""), *cells])
     return rows
 
 
-def _markdown_rows(table: Table) -> list[list[str]]:
-    return _rows(table, markdown_text, _markdown_cell, " ({})")
+def _cell(cell: Cell | None, digits: int, best: bool, form: _Format) -> str:
+    """Value, interval and spread over seeds; a minus is a hyphen."""
+    if cell is None:
+        return form.missing
+    if cell.counts[1] == 0 or math.isnan(cell.value):
+        return "failed"
+    value, low, high = (form.number.format(number_text(x, digits)) for x in (cell.value, cell.low, cell.high))
+    parts = [form.bold.format(value) if best else value]
+    if not (math.isnan(cell.low) or math.isnan(cell.high)):
+        parts.append(form.interval.format(low, high))
+    if cell.spread > 1e-9:  # the linear probe has one solution: its seeds differ in rounding alone
+        parts.append(form.spread.format(form.number.format(number_text(cell.spread, max(digits, 1)))))
+    return " ".join(parts)
 
 
 def _parts(rows: Sequence[Sequence[str]], width: int) -> list[list[int]]:
@@ -279,13 +252,6 @@ def markdown_grid(rows: Sequence[Sequence[str]], *, numeric: bool = True) -> str
     return "\n".join([head, f"|{rule}|", *body])
 
 
-def _markdown_cell(cell: Cell | None, digits: int) -> str:
-    value, interval, spread = _texts(cell, digits)
-    if cell is not None and cell.best:
-        value = f"**{value}**"
-    return " ".join(part for part in (value, interval, spread) if part)
-
-
 def markdown_text(text: str) -> str:
     """Escape Markdown and HTML syntax, and keep the text on one line."""
     text = " ".join(printable(text).split())
@@ -310,34 +276,10 @@ def _float(caption: str, name: str, body: str) -> str:
     return "\n".join([*head, body, r"\end{table*}", ""])
 
 
-def _tex_cell(cell: Cell | None, digits: int) -> str:
-    value, interval, spread = _texts(cell, digits)
-    if value == "-":
-        return "--"
-    if value == "failed":
-        return value
-    text = rf"\num{{{value}}}"
-    if cell is not None and cell.best:
-        text = rf"\textbf{{\boldmath{text}}}"
-    if interval:
-        low, high = interval[1:-1].split(", ")
-        text += rf" [\num{{{low}}}, \num{{{high}}}]"
-    return text + (rf" $\pm$\num{{{spread[1:]}}}" if spread else "")
-
-
 def _published(table: Table) -> list[list[str]]:
     """Cells of the published figures, under the headings of ``_PUBLISHED``."""
-    return [
-        [
-            p.system,
-            p.task or p.dataset,
-            p.metric,
-            p.value,
-            ", ".join(filter(None, (p.source, p.table, p.date))),
-            p.conditions,
-        ]
-        for p in table.published
-    ]
+    sources = [(p, ", ".join(filter(None, (p.source, p.table, p.date)))) for p in table.published]
+    return [[p.system, p.task or p.dataset, p.metric, p.value, source, p.conditions] for p, source in sources]
 
 
 _TEX = {
@@ -384,3 +326,20 @@ def _plain(sign: str) -> str:
         return rf"\{_ACCENTS[marks[0]]}{{{letter}}}"
     plain = unicodedata.normalize("NFKD", sign).encode("ascii", "ignore").decode()
     return plain or f"{{[}}U+{ord(sign):04X}]"
+
+
+_MARKDOWN = _Format(markdown_text)
+_LATEX = _Format(
+    _tex,
+    missing="--",
+    marks=r"\textsuperscript{{{}}}",
+    number=r"\num{{{}}}",
+    bold=r"\textbf{{\boldmath{}}}",
+    spread=r"$\pm${}",
+)
+_HTML = _Format(
+    str,  # the template escapes
+    bold="<strong>{}</strong>",
+    interval='<span class="interval">[{}, {}]</span>',
+    spread='<span class="spread">±{}</span>',
+)

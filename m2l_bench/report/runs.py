@@ -11,11 +11,12 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from m2l_bench.files.untrusted import parse_json
 from m2l_bench.results import ROW_KEY, Item, Row, read_items, read_rows
@@ -23,12 +24,25 @@ from m2l_bench.results import ROW_KEY, Item, Row, read_items, read_rows
 Record = TypeVar("Record", Row, Item)
 
 
-@dataclass(frozen=True)
-class Run:
-    """One finished run: its folder and what ``run.json`` says."""
+class Measurement(NamedTuple):
+    """Identity of a column; an empty statistic stands for the scores of single items."""
 
-    folder: Path
-    record: Mapping[str, Any]
+    dataset: str
+    task: str = ""
+    probe: str = ""
+    split: str = ""
+    metric: str = ""
+    statistic: str = ""
+
+    @property
+    def parts(self) -> list[str]:
+        """Dataset, task and probe, each named once."""
+        return [part for part in dict.fromkeys(self[:3]) if part]
+
+
+def measurement_of(row: Row) -> Measurement:
+    """Return the column that a row belongs to."""
+    return Measurement(row.dataset, row.task, row.probe, row.split, row.metric, row.statistic)
 
 
 @dataclass(frozen=True)
@@ -43,14 +57,21 @@ class RunData:
         Card hash -> the card's fields.
     systems : tuple of str
         Labels in the order in which the suites name them.
-    runs : tuple of Run
+    runs : mapping of Path to mapping
+        Folder -> what its ``run.json`` says.
     """
 
     rows: tuple[Row, ...]
     items: tuple[Item, ...]
     cards: Mapping[str, Mapping[str, Any]]
     systems: tuple[str, ...]
-    runs: tuple[Run, ...]
+    runs: Mapping[Path, Mapping[str, Any]]
+
+    @cached_property
+    def measured(self) -> dict[Measurement, Mapping[str, Any]]:
+        """Every measurement in the rows, sorted -> the fields of its card."""
+        cards = {measurement_of(row): row.card for row in self.rows}
+        return {measurement: self.cards[cards[measurement]] for measurement in sorted(cards)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,16 +90,7 @@ class Published:
 
 
 def read_runs(folders: Sequence[Path]) -> RunData:
-    """Read the runs in `folders` and merge them.
-
-    Parameters
-    ----------
-    folders : sequence of path-like
-        Folders of finished runs.
-
-    Returns
-    -------
-    RunData
+    """Read the finished runs in `folders` and merge them.
 
     Raises
     ------
@@ -88,12 +100,10 @@ def read_runs(folders: Sequence[Path]) -> RunData:
     """
     if not folders:
         raise ValueError("folders must hold at least one run, got none")
-    runs = tuple(Run(Path(folder), _read_json(Path(folder) / "run.json")) for folder in folders)
-    rows = [row for run in runs for row in read_rows(run.folder)]
-    items = [item for run in runs for item in read_items(run.folder)]
-    cards: dict[str, Mapping[str, Any]] = {}
-    for run in runs:
-        cards |= _read_json(run.folder / "cards.json")
+    runs = {Path(folder): _read_json(Path(folder) / "run.json") for folder in folders}
+    rows = [row for folder in runs for row in read_rows(folder)]
+    items = [item for folder in runs for item in read_items(folder)]
+    cards = {card: content for folder in runs for card, content in _read_json(folder / "cards.json").items()}
     refuse_mixtures(rows)
     labels = _distinct_labels(rows)
     rows = _once(_relabelled(row, labels) for row in rows)
@@ -103,7 +113,7 @@ def read_runs(folders: Sequence[Path]) -> RunData:
     missing = sorted({row.card for row in rows} - set(cards))
     if missing:
         raise ValueError(f"cards.json must hold the card of every row, got none of {', '.join(missing)}")
-    return RunData(tuple(rows), tuple(items), cards, _system_order(rows, runs), runs)
+    return RunData(tuple(rows), tuple(items), cards, _system_order(rows, runs.values()), runs)
 
 
 def read_published(folder: Path) -> list[Published]:
@@ -135,15 +145,14 @@ def read_published(folder: Path) -> list[Published]:
 
 def refuse_mixtures(rows: Iterable[Row]) -> None:
     """Raise ValueError where one measurement appears with two card hashes or two data hashes, naming both."""
-    rows = list(rows)
-    for name in ("card", "data_hash"):
-        found: dict[tuple[str, ...], str] = {}
-        for row in rows:
-            key = (row.dataset, row.task, row.probe, row.split, row.metric)
-            other = found.setdefault(key, getattr(row, name))
-            if other != getattr(row, name):
+    found: dict[tuple[str, ...], Row] = {}
+    for row in rows:
+        key = measurement_of(row)[:5]  # means and medians alike
+        other = found.setdefault(key, row)
+        for name in ("card", "data_hash"):
+            if getattr(other, name) != getattr(row, name):
                 where = " ".join(part for part in dict.fromkeys(key) if part)
-                raise ValueError(f"{where}: must have one {name}, got {other} and {getattr(row, name)}")
+                raise ValueError(f"{where}: must have one {name}, got {getattr(other, name)} and {getattr(row, name)}")
 
 
 def natural_key(text: str) -> list[tuple[int, int, str]]:
@@ -158,15 +167,10 @@ def natural_key(text: str) -> list[tuple[int, int, str]]:
 
 def _distinct_labels(rows: Iterable[Row]) -> dict[tuple[str, str], str]:
     """(label, fingerprint) -> label, with the fingerprint's first digits where one label stands for several systems."""
-    prints: dict[str, set[str]] = defaultdict(set)
-    for row in rows:
-        prints[row.system].add(row.fingerprint)
-    return {
-        (label, fingerprint): f"{label} ({fingerprint[:6] or 'not loaded'})"
-        for label, several in prints.items()
-        if len(several) > 1
-        for fingerprint in several
-    }
+    systems = {(row.system, row.fingerprint) for row in rows}
+    n_systems = Counter(label for label, _ in systems)
+    several = [(label, fingerprint) for label, fingerprint in systems if n_systems[label] > 1]
+    return {system: f"{system[0]} ({system[1][:6] or 'not loaded'})" for system in several}
 
 
 def _relabelled(record: Record, labels: Mapping[tuple[str, str], str]) -> Record:
@@ -188,19 +192,16 @@ def _once(rows: Iterable[Row]) -> list[Row]:
     return list(kept.values())
 
 
-def _system_order(rows: Iterable[Row], runs: Iterable[Run]) -> tuple[str, ...]:
+def _system_order(rows: Iterable[Row], records: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """Labels in the order of the suites; labels that no suite names follow in natural order."""
-    listed: dict[str, int] = {}
-    for run in runs:
-        for entry in run.record.get("suite", {}).get("systems", []):
-            label = entry.get("label") or str(entry.get("system", "")).rpartition("/")[2]
-            listed.setdefault(label, len(listed))
-    labels = {row.system for row in rows}
+    entries = [entry for record in records for entry in record.get("suite", {}).get("systems", [])]
+    listed = [entry.get("label") or str(entry.get("system", "")).rpartition("/")[2] for entry in entries]
+    order = {label: index for index, label in enumerate(dict.fromkeys(listed))}
 
     def key(label: str) -> tuple[int, list[tuple[int, int, str]]]:
-        return listed.get(label, listed.get(label.rpartition(" (")[0], len(listed))), natural_key(label)
+        return order.get(label, order.get(label.rpartition(" (")[0], len(order))), natural_key(label)
 
-    return tuple(sorted(labels, key=key))
+    return tuple(sorted({row.system for row in rows}, key=key))
 
 
 def _read_json(path: Path) -> dict[str, Any]:

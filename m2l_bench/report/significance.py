@@ -12,13 +12,15 @@ no such value either (FAD-inf), nothing is tested and nothing is set in bold.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
 
-from m2l_bench.report.tables import ANCHORS, Measurement, Table
+from m2l_bench.report.runs import Measurement
+from m2l_bench.report.tables import ANCHORS, Table
 from m2l_bench.results import Item
 from m2l_bench.statistics import holm, sign_flip_test
 
@@ -49,7 +51,7 @@ class Pairs:
     """
 
     def __init__(self, items: Iterable[Item]) -> None:
-        seeds: dict[Measurement, dict[str, dict[str, list[float]]]] = {}
+        seeds: dict[tuple[Measurement, str, str], list[float]] = defaultdict(list)
         self._groups: dict[tuple[str, str], str] = {}
         for item in items:
             value = item.value
@@ -57,16 +59,13 @@ class Pairs:
                 value = float(item.target == item.prediction)
             if math.isfinite(value):
                 measurement = Measurement(item.dataset, item.task, item.probe, item.split, item.metric)
-                seeds.setdefault(measurement, {}).setdefault(item.system, {}).setdefault(item.item, []).append(value)
+                seeds[measurement, item.system, item.item].append(value)
                 self._groups[item.dataset, item.item] = item.group or item.item
-        self._scores = {
-            measurement: {
-                system: {name: sum(values) / len(values) for name, values in sorted(scores.items())}
-                for system, scores in systems.items()
-            }
-            for measurement, systems in seeds.items()
-        }
-        self._p_values: dict[tuple[Measurement, str, str], float] = {}
+        self._scores: dict[Measurement, dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
+        for measurement, system, name in sorted(seeds):
+            values = seeds[measurement, system, name]
+            self._scores[measurement][system][name] = sum(values) / len(values)
+        self._tests: dict[tuple[Measurement, str, str], tuple[float, float]] = {}
 
     def measured(self) -> list[Measurement]:
         """List the measurements with scores of single items; their statistic is empty."""
@@ -94,47 +93,43 @@ class Pairs:
         common = [len(one & other) for one, other in combinations(found, 2)]
         return min(common), max(common)
 
-    def p_value(self, measurement: Measurement, a: str, b: str) -> float:
-        """Two-sided sign-flip test, uncorrected; NaN where the two cannot be paired."""
+    def test(self, measurement: Measurement, a: str, b: str) -> tuple[float, float]:
+        """Mean of ``a - b`` and its p-value (two-sided sign-flip test, uncorrected); NaN where the two cannot be paired."""
         first, second = sorted((a, b))
         key = (measurement._replace(statistic=""), first, second)
-        if key not in self._p_values:
-            pair = self.pair(measurement, first, second)
-            self._p_values[key] = sign_flip_test(pair.a, pair.b, groups=pair.groups) if pair else math.nan
-        return self._p_values[key]
+        if key not in self._tests:
+            pair, found = self.pair(measurement, first, second), (math.nan, math.nan)
+            if pair is not None:
+                found = float(np.mean(pair.a - pair.b)), sign_flip_test(pair.a, pair.b, groups=pair.groups)
+            self._tests[key] = found
+        difference, p_value = self._tests[key]
+        return difference if a == first else -difference, p_value
 
 
-def winners(table: Table, pairs: Pairs, fields: Sequence[Sequence[str]]) -> set[tuple[Measurement, str]]:
-    """Find systems significantly better than every other of their field, Holm-corrected over the whole table.
+def winners(table: Table, pairs: Pairs) -> set[tuple[Measurement, str]]:
+    """Find the cells whose system is significantly better than every other, Holm-corrected over the whole table.
 
-    Parameters
-    ----------
-    table : Table
-        Columns that only describe, and medians, have no winner.
-    pairs : Pairs
-    fields : sequence of sequence of str
-        Systems that compete with each other; anchors are left out.
-
-    Returns
-    -------
-    set of (Measurement, str)
+    Where the table has groups, the systems of one group compete with each other, and those without a group with none.
+    Anchors, columns that only describe, and medians have no winner.
     """
-    tests: list[tuple[tuple[Measurement, str], float]] = []
+    groups = dict.fromkeys(line.group for line in table.lines if line.group) or ("",)
+    claims: list[tuple[Measurement, str]] = []
+    p_values: list[float] = []
     for index, column in enumerate(table.columns):
-        measurement = column.measurement
-        directed = column.higher_is_better is not None and measurement.metric not in CONDITIONS
+        measurement, higher_is_better = column.measurement, column.card["higher_is_better"]
+        directed = higher_is_better is not None and measurement.metric not in CONDITIONS
         if directed and measurement.statistic in RANKED:
-            sign = 1.0 if column.higher_is_better else -1.0
-            cells = ((line.system, line.cells[index]) for line in table.lines)
-            values = {system: sign * cell.value for system, cell in cells if cell and math.isfinite(cell.value)}
-            for field in fields:
-                ranked = [s for s in field if s in values and s.partition(" (")[0] not in ANCHORS]
-                tests += _tests(pairs, measurement, {system: values[system] for system in ranked}, sign)
-    if not tests:
-        return set()
-    claims = [claim for claim, _ in tests]
-    adjusted = holm([p_value for _, p_value in tests])
-    return set(claims) - {claim for claim, p_value in zip(claims, adjusted, strict=True) if p_value >= ALPHA}
+            sign = 1.0 if higher_is_better else -1.0
+            ranked = [line for line in table.lines if line.system.partition(" (")[0] not in ANCHORS]
+            for group in groups:
+                cells = ((line.system, line.cells[index]) for line in ranked if line.group == group)
+                values = {system: sign * cell.value for system, cell in cells if cell and math.isfinite(cell.value)}
+                best = max(values, key=values.__getitem__, default="")
+                for other in (system for system in values if system != best):
+                    difference, p_value = pairs.test(measurement, best, other)
+                    claims.append((measurement, best))
+                    p_values.append(p_value if sign * difference > 0 else 1.0)  # also where they cannot be paired
+    return set(claims) - {claim for claim, p_value in zip(claims, holm(p_values), strict=True) if p_value >= ALPHA}
 
 
 def matrix(
@@ -152,24 +147,9 @@ def matrix(
     n = len(systems)
     differences, p_values = np.full((n, n), np.nan), np.full((n, n), np.nan)
     for i, j in combinations(range(n), 2):
-        pair = pairs.pair(measurement, systems[i], systems[j])
-        if pair is not None:
-            difference = float(np.mean(pair.a - pair.b)) * (1 if higher_is_better else -1)
-            differences[i, j], differences[j, i] = difference, -difference
-            p_values[i, j] = pairs.p_value(measurement, systems[i], systems[j])
+        difference, p_values[i, j] = pairs.test(measurement, systems[i], systems[j])
+        differences[i, j] = difference if higher_is_better else -difference
+        differences[j, i] = -differences[i, j]
     known = np.isfinite(p_values)
-    if known.any():
-        p_values[known] = holm(p_values[known])
+    p_values[known] = holm(p_values[known])
     return differences, np.where(known, p_values, p_values.T)
-
-
-def _tests(
-    pairs: Pairs, measurement: Measurement, values: Mapping[str, float], sign: float
-) -> Iterator[tuple[tuple[Measurement, str], float]]:
-    """For the best of `values`, yield the p-value against each other system (1 if it cannot be tested)."""
-    best = max(values, key=lambda system: values[system], default="")
-    for other in values:
-        if other != best:
-            pair = pairs.pair(measurement, best, other)
-            ahead = pair is not None and sign * float(np.mean(pair.a - pair.b)) > 0
-            yield (measurement, best), pairs.p_value(measurement, best, other) if ahead else 1.0

@@ -35,23 +35,7 @@ _FEW_COLOURS = 1024
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A8A8A")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 HATCHES = ("", "////", "....", "xxxx")
-_STYLE: dict[str, Any] = {
-    "font.family": "DejaVu Sans",
-    **dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), 7),
-    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 6.5),
-    **dict.fromkeys(("axes.linewidth", "xtick.major.width", "ytick.major.width"), 0.6),
-    **dict.fromkeys(("xtick.minor.width", "ytick.minor.width"), 0.4),
-    "lines.linewidth": 1.1,
-    "lines.markersize": 3.6,
-    "hatch.linewidth": 0.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    "pdf.fonttype": 42,
-    "text.usetex": False,
-    "text.parse_math": False,  # a system's name may hold a dollar sign
-    "axes.unicode_minus": True,
-}
+_SETTINGS = Path(__file__).parent / "templates" / "paper.mplstyle"
 
 
 class Interval(NamedTuple):
@@ -73,28 +57,20 @@ class Point(NamedTuple):
 
 def save(figure: Figure, stem: Path) -> None:
     """Write ``STEM.pdf`` (vectors) and ``STEM.png`` (300 dots an inch), without dates."""
+    from PIL import Image
+
+    pdf, png, small = io.BytesIO(), io.BytesIO(), io.BytesIO()
     with _style():
         figure.draw_without_rendering()
         figure.set_layout_engine(None)  # laid out once, not once a format
-        for suffix, dates in (("pdf", ("CreationDate", "Creator", "Producer")), ("png", ("Software",))):
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=suffix, dpi=300, metadata=dict.fromkeys(dates))
-            content = buffer.getvalue()
-            write_atomic(
-                stem.with_name(f"{stem.name}.{suffix}"), _fewer_colours(content) if suffix == "png" else content
-            )
-
-
-def _fewer_colours(png: bytes) -> bytes:
-    """Reduce a picture of lines and letters to 256 colours, a third of the size. Photographic pictures stay as they are."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    picture = Image.open(io.BytesIO(png)).convert("RGB")
-    if picture.getcolors(_FEW_COLOURS) is not None:
+        figure.savefig(pdf, format="pdf", dpi=300, metadata=dict.fromkeys(("CreationDate", "Creator", "Producer")))
+        figure.savefig(png, format="png", dpi=300)
+    picture = Image.open(png).convert("RGB")
+    if picture.getcolors(_FEW_COLOURS) is not None:  # lines and letters, not a photograph: a third of the size
         picture = picture.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    picture.save(buffer, "PNG", dpi=(300, 300), compress_level=9)
-    return buffer.getvalue()
+    picture.save(small, "PNG", dpi=(300, 300), compress_level=9)
+    for suffix, content in (("pdf", pdf), ("png", small)):
+        write_atomic(stem.with_name(f"{stem.name}.{suffix}"), content.getvalue())
 
 
 @contextmanager
@@ -102,11 +78,9 @@ def _style() -> Iterator[None]:
     """Apply our settings over matplotlib's defaults, independent of the user's."""
     import matplotlib
 
-    with matplotlib.rc_context(), warnings.catch_warnings():
+    with matplotlib.rc_context(fname=_SETTINGS), warnings.catch_warnings():
         # A character that the font lacks is drawn as a box; a file name may hold one.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_STYLE)
         yield
 
 
@@ -128,23 +102,6 @@ def error_lengths(intervals: Sequence[Interval]) -> np.ndarray:
     """Lengths below and above each value, as matplotlib wants them; 0 where there is no interval."""
     lengths = [(interval.value - interval.low, interval.high - interval.value) for interval in intervals]
     return np.maximum(np.nan_to_num(np.array(lengths, dtype=np.float64).reshape(-1, 2).T), 0.0)
-
-
-def error_bars(axes: Axes, points: Sequence[Point], index: int, *, label: str, line: str) -> None:
-    """Draw points with error bars in the colour and marker of number `index`."""
-    axes.errorbar(
-        [point.x.value for point in points],
-        [point.y.value for point in points],
-        xerr=error_lengths([point.x for point in points]),
-        yerr=error_lengths([point.y for point in points]),
-        color=COLOURS[index % len(COLOURS)],
-        marker=MARKERS[(index + index // len(COLOURS)) % len(MARKERS)],
-        linestyle=line,
-        elinewidth=0.7,
-        capsize=1.5,
-        capthick=0.7,
-        label=label,
-    )
 
 
 def grid_below(axes: Axes, axis: Literal["both", "y"] = "both") -> None:
@@ -186,10 +143,8 @@ def colour_bar(
     figure: Figure, image: Any, axes: Any, label: str, *, location: Literal["right", "bottom"] = "right"
 ) -> None:
     """Add a labelled colour bar beside the axes, or below a list of axes."""
-    size: dict[str, Any] = (
-        {"fraction": 0.045, "pad": 0.02} if location == "right" else {"fraction": 0.12, "pad": 0.01, "aspect": 30}
-    )
-    bar = figure.colorbar(image, ax=axes, location=location, **size)
+    fraction, pad, aspect = (0.045, 0.02, 20) if location == "right" else (0.12, 0.01, 30)
+    bar = figure.colorbar(image, ax=axes, location=location, fraction=fraction, pad=pad, aspect=aspect)
     bar.set_label(label)
     bar.outline.set_linewidth(0.4)
 

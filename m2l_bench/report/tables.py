@@ -18,9 +18,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import stdev
 from string import ascii_lowercase
-from typing import Any, NamedTuple
+from typing import Any
 
-from m2l_bench.report.runs import Published, refuse_mixtures
+from m2l_bench.report.runs import Measurement, Published, measurement_of, refuse_mixtures
 from m2l_bench.results import Row, joined_notes
 
 # Shown but never ranked: an exact copy is best in every reconstruction metric.
@@ -29,36 +29,19 @@ ARROWS = {True: "↑", False: "↓", None: ""}
 Counts = tuple[int, int, int]
 
 
-class Measurement(NamedTuple):
-    """Identity of a column; an empty statistic stands for the scores of single items."""
-
-    dataset: str
-    task: str = ""
-    probe: str = ""
-    split: str = ""
-    metric: str = ""
-    statistic: str = ""
-
-    @property
-    def parts(self) -> list[str]:
-        """Dataset, task and probe, each named once."""
-        return [part for part in dict.fromkeys(self[:3]) if part]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column's heading: what was measured, its unit and direction, and the hash of its card."""
+    """A measurement, its title, and the hash and fields of its card."""
 
     measurement: Measurement
     title: str
-    unit: str
-    higher_is_better: bool | None
-    card: str
+    hash: str
+    card: Mapping[str, Any]
 
     @property
     def heading(self) -> str:
         """Title, unit and arrow, such as ``"SI-SDR (dB) ↑"``."""
-        return heading(self.title, self.unit, self.higher_is_better)
+        return heading({**self.card, "title": self.title})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +59,6 @@ class Cell:
         Planned, scored and failed items.
     notes : tuple of str
         Caveats.
-    best : bool
-        Whether it is set in bold.
     """
 
     value: float
@@ -87,7 +68,6 @@ class Cell:
     n_seeds: int
     counts: Counts
     notes: tuple[str, ...] = ()
-    best: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,23 +90,26 @@ class Table:
 
     Attributes
     ----------
-    name : str
-        Of its files.
-    title : str
     columns : tuple of Column
     lines : tuple of Line
         Lines of one group follow each other.
+    name : str
+        Of its files.
+    title : str
     caption : tuple of str
         Sentences that say how to read it.
+    best : collection of (Measurement, str)
+        Column and system of the cells that are set in bold.
     published : tuple of Published
         Set apart below it.
     """
 
-    name: str
-    title: str
     columns: tuple[Column, ...]
     lines: tuple[Line, ...]
+    name: str = "table"
+    title: str = ""
     caption: tuple[str, ...] = ()
+    best: Collection[tuple[Measurement, str]] = ()
     published: tuple[Published, ...] = ()
 
     @property
@@ -166,9 +149,6 @@ def make_table(
     measurements: Sequence[Measurement],
     *,
     systems: Sequence[str],
-    name: str = "table",
-    title: str = "",
-    caption: Sequence[str] = (),
 ) -> Table:
     """Arrange rows in lines and columns.
 
@@ -181,12 +161,6 @@ def make_table(
         Columns, in order; those without any row are left out.
     systems : sequence of str
         Lines, in order; those without any row are left out.
-    name, title : str
-    caption : sequence of str
-
-    Returns
-    -------
-    Table
 
     Raises
     ------
@@ -209,7 +183,7 @@ def make_table(
         if any((m, system) in cells for m in kept)
     ]
     columns = tuple(_column(m, cards_of[m], cards, kept) for m in kept)
-    return Table(name=name, title=title, columns=columns, lines=tuple(lines), caption=tuple(caption))
+    return Table(columns=columns, lines=tuple(lines))
 
 
 def name_datasets(cells: Collection[list[Row]]) -> None:
@@ -234,59 +208,28 @@ def name_datasets(cells: Collection[list[Row]]) -> None:
         several[:] = [replace(row, note=joined_notes(*(named(row, note) for note in row.notes))) for row in several]
 
 
-def with_bold(table: Table, winners: Collection[tuple[Measurement, str]]) -> Table:
-    """Set the cells of `winners`, pairs of a column and a system, in bold."""
+def heading(card: Mapping[str, Any], *, arrow: bool = True) -> str:
+    """Title, unit and arrow of a metric.
 
-    def bold(line: Line) -> Line:
-        cells = zip(table.columns, line.cells, strict=True)
-        best = ((cell, (column.measurement, line.system) in winners) for column, cell in cells)
-        return replace(line, cells=tuple(cell and replace(cell, best=won) for cell, won in best))
-
-    return replace(table, lines=tuple(map(bold, table.lines)))
-
-
-def heading(title: str, unit: str, higher_is_better: bool | None) -> str:
-    """Title, unit and arrow.
-
-    >>> heading("SI-SDR", "dB", True)
+    >>> heading({"title": "SI-SDR", "unit": "dB", "higher_is_better": True})
     'SI-SDR (dB) ↑'
     """
-    return " ".join(part for part in (title, f"({unit})" if unit else "", ARROWS[higher_is_better]) if part)
-
-
-def measurement_of(row: Row) -> Measurement:
-    """Return the column that a row belongs to."""
-    return Measurement(row.dataset, row.task, row.probe, row.split, row.metric, row.statistic)
+    unit = f"({card['unit']})" if card["unit"] else ""
+    return " ".join(filter(None, (card["title"], unit, ARROWS[card["higher_is_better"]] if arrow else "")))
 
 
 def bands(values: Mapping[str, float], edges: Sequence[float], unit: str) -> dict[str, list[str]]:
-    """Sort systems into bands of a number such as the bit rate.
+    """Sort systems into bands of a number such as the bit rate: band -> systems, from the lowest band to the highest.
 
-    Parameters
-    ----------
-    values : mapping of str to float
-        Systems whose value is NaN are left out.
-    edges : sequence of float
-        Rising; a value equal to an edge belongs below it.
-    unit : str
+    A value equal to one of the rising `edges` belongs below it. Bands without a system and values of NaN are left out.
 
-    Returns
-    -------
-    dict of str to list of str
-        Band -> systems, rising; bands without a system are left out.
-
-    Examples
-    --------
     >>> bands({"a": 300.0, "b": 12.0}, [16, 64], "kbit/s")
     {'up to 16 kbit/s': ['b'], 'above 64 kbit/s': ['a']}
     """
     names = [f"up to {edges[0]:g} {unit}", *(f"{low:g} to {high:g} {unit}" for low, high in pairwise(edges))]
     names.append(f"above {edges[-1]:g} {unit}")
-    systems: dict[str, list[str]] = {name: [] for name in names}
-    for system, value in values.items():
-        if not math.isnan(value):
-            systems[names[sum(value > edge for edge in edges)]].append(system)
-    return {name: several for name, several in systems.items() if several}
+    places = {system: sum(value > edge for edge in edges) for system, value in values.items() if not math.isnan(value)}
+    return {names[n]: [system for system in places if places[system] == n] for n in sorted(set(places.values()))}
 
 
 def grouped(table: Table, groups: Mapping[str, Collection[str]]) -> Table:
@@ -316,8 +259,7 @@ def _column(
     for field in ("split", "probe", "task" if measurement.task else "dataset"):
         if len({getattr(other, field) for other in beside}) > 1:
             title = f"{getattr(measurement, field)} {title}" if field != "probe" else f"{title}, {measurement.probe}"
-    better = card["higher_is_better"]
-    return Column(measurement=measurement, title=title, unit=card["unit"], higher_is_better=better, card=card_hash)
+    return Column(measurement=measurement, title=title, hash=card_hash, card=card)
 
 
 def _cell(rows: Sequence[Row]) -> Cell | None:

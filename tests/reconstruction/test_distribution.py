@@ -222,7 +222,7 @@ def test_two_equal_systems_are_rarely_told_apart_and_a_worse_one_is():
         references = [rng.normal(size=(1, 8)) + rng.normal(size=(5, 8)) for _ in range(20)]
         sides = [[file + noise * rng.normal(size=file.shape) for file in references] for noise in (0.3, 0.3 * worse)]
         a, b = (frechet_contributions(references, side) for side in sides)
-        return sign_flip_test(a, b, n_draws=1000)
+        return sign_flip_test(a, b)
 
     assert sum(p_value(seed, 1.0) < 0.05 for seed in range(60)) <= 7  # 3 expected
     assert all(p_value(seed, 3.0) < 0.05 for seed in range(5))

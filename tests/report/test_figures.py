@@ -10,10 +10,9 @@ import pytest
 
 from m2l_bench.report import figure_data, figures
 from m2l_bench.report.curves import draw_training, training_data
-from m2l_bench.report.runs import RunData, read_runs
+from m2l_bench.report.runs import Measurement, RunData, read_runs
 from m2l_bench.report.significance import Pairs, matrix
 from m2l_bench.report.style import COLOURS, MARKERS, Interval, Point, save
-from m2l_bench.report.tables import Measurement
 
 from .synthetic import CARDS_BY_HASH, DATASET, HOSTILE, SYSTEMS, make_run, row
 
@@ -30,14 +29,14 @@ def test_data_of_rate_quality() -> None:
         row("pca", "si_sdr", 4.0),
         row("opus:12k", "si_sdr", 99.0, statistic="median"),
     ]
-    made = RunData(tuple(rows), (), CARDS_BY_HASH, ("pca", "opus:12k"), ())
+    made = RunData(tuple(rows), (), CARDS_BY_HASH, ("pca", "opus:12k"), {})
     x, y = (figure_data.whole(made, DATASET, metric) for metric in ("bit_rate", "si_sdr"))
     points = figure_data.points(made, x, y)
     assert points == [Point("opus:12k", "opus", Interval(13.0, 12.5, 13.5), Interval(3.0, 2.0, 4.0))]
 
 
 def test_data_of_tradeoff_and_bars(results: RunData) -> None:
-    main = figure_data.main_measurements(results.rows)
+    main = figure_data.main_measurements(results)
     assert [m[:5] for m in main] == [
         ("genre/noise", "genre/noise", "linear", "test", "accuracy"),
         ("key/noise", "key/noise", "linear", "test", "accuracy"),
@@ -73,7 +72,7 @@ def test_data_of_confusion(results: RunData) -> None:
 
 
 def test_data_of_learning_curves(results: RunData) -> None:
-    main = figure_data.main_measurements(results.rows)[0]
+    main = figure_data.main_measurements(results)[0]
     curves = figure_data.learning_curves(results, main)
     assert list(curves) == [system for system in SYSTEMS if system in curves] and "pca" in curves
     assert [n for n, _ in curves["pca"]] == [10, 20, 40]

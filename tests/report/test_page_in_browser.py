@@ -53,7 +53,7 @@ setTimeout(() => { recorder.disconnect(); done(blocks.flat()); }, seconds * 1000
 
 def build_page(run: Path) -> Path:
     """The page alone: tables and figures have tests of their own."""
-    write_page(run / "page", read_runs([run]), read_manifest(run / "audio")[1], title="Listen")
+    write_page(run / "page", read_runs([run]), read_manifest(run / "audio"), title="Listen")
     return run / "page" / "index.html"
 
 

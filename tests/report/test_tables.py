@@ -14,16 +14,14 @@ import pytest
 
 from m2l_bench.report import render
 from m2l_bench.report.render import terminal_table
-from m2l_bench.report.runs import Published, read_published, read_runs
+from m2l_bench.report.runs import Published, measurement_of, read_published, read_runs
 from m2l_bench.report.significance import Pairs, winners
 from m2l_bench.report.tables import (
     Table,
     bands,
     grouped,
     make_table,
-    measurement_of,
     name_datasets,
-    with_bold,
     with_published,
 )
 from m2l_bench.results import Item, Row, joined_notes
@@ -54,7 +52,8 @@ def small_table(systems: tuple[str, ...] = ("identity", "opus:12k", "pca")) -> T
     rows.append(row("opus:12k", "bit_rate", 13.31, half=0.1))
     columns = sorted({measurement_of(r) for r in rows})
     bold = {(measurement_of(rows[6]), systems[-1])}
-    return with_bold(make_table(rows, CARDS_BY_HASH, columns, systems=systems, name="small", title="A & B"), bold)
+    table = make_table(rows, CARDS_BY_HASH, columns, systems=systems)
+    return replace(table, name="small", title="A & B", best=bold)
 
 
 def texts(table: Table) -> dict[str, str]:
@@ -169,7 +168,7 @@ def test_bold_only_what_survives() -> None:
         rows = [row(system, "si_sdr", shift) for system, shift in shifts.items()]
         pairs = Pairs(item for system, shift in shifts.items() for item in items(system, shift, n))
         table = make_table(rows, CARDS_BY_HASH, [measurement_of(rows[0])], systems=list(shifts))
-        return {system for _, system in winners(table, pairs, [list(shifts)])}
+        return {system for _, system in winners(table, pairs)}
 
     assert won(20, 1.0) == {"c"}
     assert won(20, 0.0) == set()  # a tie at the top
@@ -179,7 +178,7 @@ def test_bold_only_what_survives() -> None:
 def test_nothing_is_bold_without_scores_of_single_files() -> None:
     rows = [row(s, "fad:musicnn", v, statistic="pooled") for s, v in (("a", 1.0), ("b", 5.0))]
     table = make_table(rows, CARDS_BY_HASH, [measurement_of(rows[0])], systems=["a", "b"])
-    assert winners(table, Pairs([]), [["a", "b"]]) == set()
+    assert winners(table, Pairs([])) == set()
 
 
 def test_bands_and_groups() -> None:
@@ -243,7 +242,8 @@ class _Tags(HTMLParser):
 def test_hostile_names_are_escaped_everywhere() -> None:
     hostile = HOSTILE + " $x^2_i$ \\input{/etc/passwd} #~ {|} `code` \u202e\x07"
     rows = [row(hostile, "si_sdr", 1.0, note=hostile), row("b", "si_sdr", 2.0)]
-    table = make_table(rows, CARDS_BY_HASH, [measurement_of(rows[0])], systems=[hostile, "b"], title=hostile)
+    table = make_table(rows, CARDS_BY_HASH, [measurement_of(rows[0])], systems=[hostile, "b"])
+    table = replace(table, title=hostile)
     parser = _Tags()
     parser.feed(render.to_html(table))
     assert "table" in parser.tags and not {"img", "script"} & set(parser.tags)
@@ -302,8 +302,8 @@ def test_latex_keeps_accents_and_says_the_code_point_of_what_it_lacks() -> None:
 def test_latex_of_a_whole_run_parses(tmp_path: Path) -> None:
     results = read_runs([make_run(tmp_path / "run")])
     columns = sorted({measurement_of(r) for r in results.rows})
-    table = make_table(results.rows, results.cards, columns, systems=results.systems, title=HOSTILE)
-    check_latex(render.to_latex(with_published(table, [FIGURE])))
+    table = make_table(results.rows, results.cards, columns, systems=results.systems)
+    check_latex(render.to_latex(with_published(replace(table, title=HOSTILE), [FIGURE])))
 
 
 def test_parquet_holds_numbers() -> None:
@@ -338,7 +338,7 @@ def test_one_label_for_two_systems_is_told_apart(tmp_path: Path) -> None:
     first = read_runs([one])
     rows = [replace(r, fingerprint="f" * 16) for r in first.rows]
     items = [replace(i, fingerprint="f" * 16) for i in first.items]
-    write_run(two, rows, items, dict(first.runs[0].record))
+    write_run(two, rows, items, dict(first.runs[one]))
     (two / "cards.json").write_text((one / "cards.json").read_text())
     assert read_runs([one, two]).systems == ("pca (04dda9)", "pca (ffffff)")
 
@@ -350,7 +350,7 @@ def test_two_runs_must_agree(tmp_path: Path) -> None:
     first = read_runs([one])
     changed: list[Row] = [replace(r, value=r.value + 1) for r in first.rows]
     two = tmp_path / "two"
-    write_run(two, changed, list(first.items), dict(first.runs[0].record))
+    write_run(two, changed, list(first.items), dict(first.runs[one]))
     (two / "cards.json").write_text((one / "cards.json").read_text())
     with pytest.raises(ValueError, match="two runs must agree about one measurement"):
         read_runs([one, two])
