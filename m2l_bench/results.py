@@ -163,7 +163,7 @@ def write_run(
         Written as they come, and never held at once.
     run : dict
         Provenance (see :func:`provenance`) and whatever depends on time or place; JSON-serialisable. Written last, and
-        taken away first: a folder with it is whole. Gets the number of failed items under ``"failed"``.
+        deleted first: a folder with it is whole. Gets the number of failed items under ``"failed"``.
     others : iterable of Path
         Other files of the run to be listed in ``SHA256SUMS``.
     """

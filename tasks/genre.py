@@ -14,7 +14,7 @@ TASKS = (
         source=Tunes(column="genre"),
         group="tune",
         summary="type of rendered fiddle tunes: reel, hornpipe, jig, strathspey, ...",
-        caveat="Rendered with a synthesizer: types differ in rhythm and metre alone, not in sound as genres do.",
+        caveat="Rendered by a synthesizer: tune types differ in rhythm and metre only, not in timbre or production.",
     ),
     Task(
         name="genre/gtzan",

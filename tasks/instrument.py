@@ -8,7 +8,7 @@ from m2l_bench.tasks.sources.mirdata import Irmas, MedleySolos, TinySol, TinySol
 from m2l_bench.tasks.sources.nsynth import FAMILIES, NSynth
 
 _IRMAS = ("cel", "cla", "flu", "gac", "gel", "org", "pia", "sax", "tru", "vio", "voi")
-_FOLDS = "One of five folds: report the mean over tinysol:0 to tinysol:4, as its authors ask."
+_FOLDS = "One of five folds: report the mean over tinysol:0 to tinysol:4, as its authors request."
 
 TASKS = (
     Task(
@@ -17,7 +17,7 @@ TASKS = (
         source=ToneJs(column="instrument"),
         group="recording",
         summary="which of 20 instruments plays a recorded note",
-        caveat="One recorded source an instrument: it asks which recording set a note is from.",
+        caveat="One recording set per instrument: a probe can recognise the recording set instead of the instrument.",
     ),
     Task(
         name="pitch/tonejs",
@@ -25,7 +25,7 @@ TASKS = (
         source=ToneJs(column="pitch_class"),
         group="recording",
         summary="pitch class of a recorded note of 20 instruments",
-        caveat="A few hundred notes of one recorded source an instrument.",
+        caveat="A few hundred notes, one recording set per instrument.",
     ),
     Task(
         name="instrument/medley-solos-db",
@@ -40,7 +40,7 @@ TASKS = (
         source=Irmas(),
         labels=_IRMAS,
         group="song",
-        summary="predominant instruments: trained on one a clip, tested on any number",
+        summary="predominant instruments: trained on one per clip, tested on any number",
     ),
     Task(
         name="instrument/nsynth",
@@ -49,7 +49,7 @@ TASKS = (
         labels=FAMILIES,
         group="instrument",
         may_share=(("test", "valid"),),
-        summary="which of 11 instrument families a note is of",
+        summary="instrument family of a note (11 families)",
         caveat="Validation and test share their instruments in this dataset's own split.",
     ),
     *(

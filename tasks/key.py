@@ -16,8 +16,8 @@ TASKS = (
         source=Tunes(column="key"),
         labels=KEYS,
         group="tune",
-        summary="key of rendered fiddle tunes, transposed so that every tonic is as frequent",
-        caveat="Rendered with a synthesizer, accompanied within the key: easier than recorded music.",
+        summary="key of rendered fiddle tunes, transposed so that all tonics are equally frequent",
+        caveat="Rendered by a synthesizer with chords of the labelled key: easier than recorded music.",
     ),
     Task(
         name="key/giantsteps",
@@ -34,6 +34,6 @@ TASKS = (
         labels=KEYS,
         group="artist",
         summary="key of electronic dance music, tracks with a single key",
-        caveat="The split is ours (by artist, hashed): no other paper's figures are on it.",
+        caveat="The split is our own (by artist, hashed): published figures use other splits.",
     ),
 )

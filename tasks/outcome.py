@@ -78,7 +78,7 @@ class Result:
         return float(np.mean([seed.scores[metric] for seed in self.seeds]))
 
     def spread(self, metric: str) -> float:
-        """Standard deviation over seeds (n - 1), NaN of one seed; the intervals over items know nothing of it."""
+        """Standard deviation over seeds (n - 1), NaN of one seed; the intervals over items do not include it."""
         scores = [seed.scores[metric] for seed in self.seeds]
         return float(np.std(scores, ddof=1)) if len(scores) > 1 else float("nan")
 

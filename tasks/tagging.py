@@ -14,7 +14,7 @@ TASKS = (
         source=Tunes(column="tags"),
         group="tune",
         summary="which 2 to 4 instruments of a fixed list play, in rendered fiddle tunes",
-        caveat="Rendered with a synthesizer: asks which General MIDI programs play, not what listeners would tag.",
+        caveat="Rendered by a synthesizer: the tags are General MIDI programs, not tags given by listeners.",
     ),
     Task(
         name="tagging/magnatagatune",

@@ -134,5 +134,5 @@ def _trusted() -> dict[str, dict[str, str]]:
         return {}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"{_record()}: must be JSON, got {error}; repair it, or delete it to trust anew"
+            f"{_record()}: must be JSON, got {error}; repair it, or delete it to trust the next download"
         ) from error

@@ -149,7 +149,7 @@ def _load_path(path: Path, name: str) -> Checkpoint:
         raise CheckpointError(f"{path}: checkpoint must be a .pt or .safetensors file, got {suffix or 'no suffix'}")
     digest = sha256(path)
     converted = platformdirs.user_cache_path("m2l-bench") / "checkpoints" / f"{digest}.safetensors"
-    with suppress(CheckpointError, FileNotFoundError):  # a damaged copy is simply made anew
+    with suppress(CheckpointError, FileNotFoundError):  # a damaged copy is replaced
         config, state = _read_safetensors(converted)
         return Checkpoint(name, config, state, digest)
     published = read_published(path)

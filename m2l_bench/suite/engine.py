@@ -225,7 +225,7 @@ def failure_reason(error: Exception) -> str:
     Raises
     ------
     OSError
-        The error itself where the storage failed: that says nothing of the file at hand.
+        The error itself where the storage failed: the file is not to blame.
     """
     if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
         raise error

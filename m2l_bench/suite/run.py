@@ -103,7 +103,7 @@ def run_suite(
     engine : Engine, optional
         Where jobs run; one process of this machine by default.
     retry_failed : bool
-        Run those jobs again that left a number out, and write the results anew.
+        Run failed jobs again, and write the results again.
     mirror : str, optional
         URL of a copy of the finished jobs, for machines that share no file system: any that fsspec can open.
     on_plan, on_finished : callable

@@ -57,7 +57,7 @@ class Entry:
 
 def _family(name: str, summary: str, parameters: str, *, original: str, trained: str, bit_rate: str = "-") -> Entry:
     """A family at the scale that this package trains; `trained` is the training time."""
-    caveat = f"{name}:small has {parameters} million parameters and was trained for {trained} of CPU time: it says nothing of"
+    size = f"{parameters} million parameters and was trained for {trained} of CPU time"
     return Entry(
         place=f"systems.small.system:{'DacFamilySystem' if name == 'dac-style' else 'FamilySystem'}",
         summary=summary,
@@ -67,7 +67,7 @@ def _family(name: str, summary: str, parameters: str, *, original: str, trained:
         latents="10.77 Hz x 64, 64x",
         parameters=parameters,
         bit_rate=bit_rate,
-        caveats={"small": f"{caveat} {original}."},
+        caveats={"small": f"{name}:small has {size}: its scores do not represent {original}."},
     )
 
 
@@ -167,8 +167,8 @@ SYSTEMS: dict[str, Entry] = {
         latents="10.77 Hz x 64, 64x",
         parameters="2.30; published: 58.19",
         caveats={
-            "small": "music2latent:small has 2.3 million parameters and was trained for 226 minutes of CPU time: it says"
-            " nothing of the published model."
+            "small": "music2latent:small has 2.3 million parameters and was trained for 226 minutes of CPU time: its"
+            " scores do not represent the published model."
         },
     ),
     "music2latent-features": Entry(
@@ -180,7 +180,9 @@ SYSTEMS: dict[str, Entry] = {
         audio="44.1 kHz, per channel",
         latents="10.77 Hz x 1024; published: x 8192",
         parameters="0.77; published: 16.26",
-        caveats={"small": "music2latent-features:small: of a model trained for 226 minutes of CPU time."},
+        caveats={
+            "small": "music2latent-features:small: features of a model that was trained for 226 minutes of CPU time."
+        },
         licence="MIT / small MIT, published CC BY-NC 4.0",
     ),
     "musika": Entry(

@@ -138,7 +138,7 @@ class Trainer:
         self.recent: list[tuple[float, float]] = []  # loss and norm of the steps since the last row of the log
 
     def start(self, *, resume: bool) -> None:
-        """Read the last checkpoint, or begin anew; check that the folder holds this training."""
+        """Read the last checkpoint, or start from the beginning; check that the folder holds this training."""
         saved = checkpoints(self.out / "checkpoints")
         if saved and not resume:
             raise ValueError(f"{self.out}: must hold no checkpoints unless resuming, got {saved[-1].name}")

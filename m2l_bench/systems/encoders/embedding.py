@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-TAIL_RULE = "whole windows only; the rest of the file is not heard"
+TAIL_RULE = "whole windows only; the rest of the file is ignored"
 
 
 @runtime_checkable

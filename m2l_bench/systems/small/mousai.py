@@ -12,7 +12,7 @@ Conventions
 -----------
 As :mod:`~m2l_bench.systems.small.family` says. ``sigma`` in [0, 1] is the noise level; the noisy signal is
 ``cos(pi sigma / 2) audio + sin(pi sigma / 2) noise``, where the audio is made 5 times louder first: about the noise's level.
-The original does without; a short training would learn little but the noise. The lesson's one step is the sampler's from
+The original does without; a short training would learn little but the noise. The warm-up's one step is the sampler's from
 ``sigma = 1`` to 0: ``audio = -velocity``.
 
 References
@@ -45,7 +45,7 @@ class MousaiStyleConfig(FamilyConfig):
     Attributes
     ----------
     num_steps : int
-        Steps of the sampler. One is what the lesson teaches; of more, a short training leaves noise in what should be silent.
+        Steps of the sampler. The warm-up trains one; with more, a briefly trained model leaves noise in silent bands.
     """
 
     filters: int = 64
@@ -105,26 +105,26 @@ class MousaiStyle(FamilyNetwork):
 
 
 class MousaiLoss(FamilyLoss):
-    """The lesson in one-step decoding, then that and diffusion, each for half of the crops."""
+    """A warm-up of one-step decoding, then that and diffusion, each for half of the crops."""
 
     network: MousaiStyle
-    stages = {"lesson": 0.0, "velocity": 1.0}  # noqa: RUF012 (a constant)
+    stages = {"warm_up": 0.0, "velocity": 1.0}  # noqa: RUF012 (a constant)
 
     def forward(self, audio: Tensor, uniforms: Tensor, noise: Tensor, progress: float) -> Losses:
-        """Of the lesson: mel distances of what one step makes of noise, at the highest noise level. Of diffusion: mean squared
+        """Of the warm-up: mel distances of one-step decoding from noise, at the highest noise level. Of diffusion: mean squared
         error of the velocity, ``cos(pi sigma / 2) noise - sin(pi sigma / 2) audio``; sigma is uniform. At the end of a
         training, where it is measured, diffusion alone."""
         share = 1.0 if progress < self.first_stage else 0.5 if progress < 1 else 0.0
-        lesson = uniforms[:, 1] < share
-        sigma = torch.where(lesson, 1.0, uniforms[:, 0]).to(audio.dtype)
+        warm_up = uniforms[:, 1] < share
+        sigma = torch.where(warm_up, 1.0, uniforms[:, 0]).to(audio.dtype)
         loud = GAIN * audio
         alpha, beta = (sigma[:, None] * (math.pi / 2)).cos(), (sigma[:, None] * (math.pi / 2)).sin()
         noisy = (alpha * loud + beta * noise)[:, None]
         estimate = self.network.net.unet(noisy, sigma, self.network.encode(audio))[:, 0].float()
         loss = (estimate - (alpha * noise - beta * loud)).square().mean(-1)
-        if lesson.any():
-            distance = mel_distance(-estimate[lesson] / GAIN, audio[lesson], self.network.config.sample_rate)
-            loss = loss.masked_scatter(lesson, distance)
+        if warm_up.any():
+            distance = mel_distance(-estimate[warm_up] / GAIN, audio[warm_up], self.network.config.sample_rate)
+            loss = loss.masked_scatter(warm_up, distance)
         return Losses(loss, sigma)
 
 
