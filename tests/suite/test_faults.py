@@ -87,15 +87,20 @@ def test_a_system_that_hangs_is_counted_and_the_rest_equals_an_undisturbed_run(
     music, expected = undisturbed
     (tmp_path / "slow.py").write_text(
         "import time\n"
+        "from pathlib import Path\n"
         "class Slow:\n"
-        "    name, sample_rate, seed, fingerprint = 'slow', None, 0, 'f' * 16\n"
-        "    def __init__(self, *, seed=0): pass\n"
-        "    def reconstruct(self, audio): time.sleep(3600)\n"
+        "    name, sample_rate = 'slow', None\n"
+        "    def reconstruct(self, audio):\n"
+        f"        once = Path('{tmp_path}/once')\n"
+        "        if once.exists():\n"
+        "            raise ValueError('hung before')\n"
+        "        once.touch()\n"
+        "        time.sleep(3600)\n"
     )
     slow = ["--system", f"slow={tmp_path}/slow.py:Slow", "--timeout", "20"]
     result = _run(*faults.command(music, tmp_path / "run"), *slow)
     assert result.returncode == 2
-    assert "killed after 20 s, the time limit of a job" in result.stderr
+    assert "killed after 20 s, the time limit of a job" in result.stderr and "hung before" in result.stderr
     found = (tmp_path / "run" / "rows.csv").read_text().splitlines()
     rows = [line for line in found if ",slow," not in line and not line.startswith("slow,")]
     assert rows == (expected / "rows.csv").read_text().splitlines()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from m2l_bench import audio
 from m2l_bench.probes import LinearProbe
 from m2l_bench.results import read_items
+from m2l_bench.suite.local import LocalEngine
 from m2l_bench.suite.run import run_suite
 from m2l_bench.suite.suite import make_suite
 
@@ -111,7 +113,8 @@ def test_lost_outcomes_are_made_again_and_rows_are_equal(pitches: Path, tmp_path
     run_suite(_suite(pitches), out=tmp_path / "run")
     expected = (tmp_path / "run" / "rows.csv").read_bytes()
     shutil.rmtree(tmp_path / "run" / "store")
-    run_suite(_suite(pitches), out=tmp_path / "run")
+    with closing(LocalEngine()) as engine:  # a process that has not the deleted files open
+        run_suite(_suite(pitches), out=tmp_path / "run", engine=engine)
     assert (tmp_path / "run" / "rows.csv").read_bytes() == expected
     assert (pitches / "bands.calls").read_text() == "x" * 72
 

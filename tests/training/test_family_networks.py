@@ -172,8 +172,8 @@ def test_mousais_latents_reach_the_output_from_the_start() -> None:
 # Steps, crops a step, and what is reached: relative loss, and mel distance of the decoded clip, where silence is 7.
 HEART = {
     "latmusic-style": (100, 1, 0.4, 3.5),
-    "musika-style": (160, 1, 0.5, 3.0),
-    "mousai-style": (160, 8, 0.35, 6.0),
+    "musika-style": (80, 1, 0.5, 3.0),
+    "mousai-style": (110, 8, 0.35, 6.0),
     "dac-style": (60, 1, 0.45, 3.5),
 }
 

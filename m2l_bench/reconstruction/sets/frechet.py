@@ -26,7 +26,6 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg
-import scipy.stats
 
 N_SIZES = 15  # of FAD-inf
 REPEATS = 4  # subsets drawn of each size
@@ -180,8 +179,10 @@ def frechet_distance_inf(
             side = Gaussian.of(reference[drawn]) if whole is None else whole
             sizes.append(int(drawn.sum()))
             distances.append(distance(side, Gaussian.of(estimate[drawn])))
-    fit = scipy.stats.linregress(1.0 / np.array(sizes), distances)
-    half = float(scipy.stats.t.ppf(0.975, len(sizes) - 2) * fit.intercept_stderr)
+    from scipy import stats  # imported here: it takes a second
+
+    fit = stats.linregress(1.0 / np.array(sizes), distances)
+    half = float(stats.t.ppf(0.975, len(sizes) - 2) * fit.intercept_stderr)
     value = float(fit.intercept)
     return Extrapolation(value, value - half, value + half, np.array(sizes), np.array(distances))
 

@@ -1,0 +1,25 @@
+"""Runs that name no engine share one worker process: starting one takes seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from m2l_bench.suite import local
+
+
+class Shared(local.LocalEngine):
+    """Stays open when a run closes it."""
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_worker() -> Iterator[None]:
+    engine = Shared()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local, "LocalEngine", lambda: engine)
+        yield
+    super(Shared, engine).close()
