@@ -95,16 +95,16 @@ def score_table(rule: str) -> np.ndarray:
     Returns
     -------
     np.ndarray, (24, 24)
-        Reference by estimate, in the order of :data:`KEYS`.
+        Reference by estimate, in the order of :data:`KEYS`; under ``"mirex"`` the scores of ``mir_eval.key``.
     """
     if rule not in RULES:
         raise ValueError(f"rule must be one of {', '.join(RULES)}, got {rule!r}")
-    index = np.arange(24)
-    interval = (index[None, :] - index[:, None]) % 12  # semitones from the reference's tonic up to the estimate's
-    minor = index >= 12
-    same_mode = minor[:, None] == minor[None, :]
-    relative = ~same_mode & (interval == np.where(minor[:, None], 3, 9))
-    fifth = same_mode & ((interval == 7) | ((interval == 5) & (rule == "mirex-2017")))
-    table = 0.5 * fifth + 0.3 * relative + 0.2 * (~same_mode & (interval == 0)) + 1.0 * (same_mode & (interval == 0))
+    from mir_eval.key import weighted_score
+
+    table = np.array([[weighted_score(reference, estimate) for estimate in KEYS] for reference in KEYS])
+    if rule == "mirex-2017":  # mir_eval credits the fifth above alone
+        index = np.arange(24)
+        same_mode = (index[:, None] >= 12) == (index >= 12)
+        table[same_mode & ((index - index[:, None]) % 12 == 5)] = 0.5
     table.setflags(write=False)
     return table
