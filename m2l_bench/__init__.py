@@ -11,9 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["load", "probe"]
+__all__ = ["load", "probe", "read_results"]
 
 if TYPE_CHECKING:
+    from m2l_bench.report.frames import read_results
     from m2l_bench.suite.jobs.probe import probe
     from m2l_bench.systems.registry import load
 
@@ -28,4 +29,8 @@ def __getattr__(name: str) -> Any:
         from m2l_bench.suite.jobs.probe import probe
 
         return probe
+    if name == "read_results":
+        from m2l_bench.report.frames import read_results
+
+        return read_results
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

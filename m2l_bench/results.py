@@ -129,7 +129,12 @@ class Item:
 
 
 CHECKSUMS = "SHA256SUMS"  # as sha256sum --check reads it
-ROW_COLUMNS = tuple(field.name for field in fields(Row))
+
+
+def column_names(kind: type) -> list[str]:
+    """Names of the columns of rows (``Row``) or items (``Item``), or of the fields of another dataclass."""
+    return [field.name for field in fields(kind)]
+
 
 # Two rows that agree in these are the same measurement.
 ROW_KEY = (
@@ -207,7 +212,7 @@ def write_rows(folder: Path, rows: Sequence[Row]) -> None:
     """Write ``rows.parquet`` and ``rows.csv``, in a fixed order."""
     rows = sorted(rows, key=lambda row: [getattr(row, name) for name in ROW_KEY])
     write_atomic(folder / "rows.parquet", to_parquet(rows, Row))
-    write_atomic(folder / "rows.csv", _csv(rows, ROW_COLUMNS))
+    write_atomic(folder / "rows.csv", _csv(rows, column_names(Row)))
 
 
 def add_checksums(folder: Path, names: Iterable[str]) -> None:
@@ -277,7 +282,7 @@ def from_parquet(path: Path, kind: type) -> list[Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    expected = [field.name for field in fields(kind)]
+    expected = column_names(kind)
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             modest_parquet(path, file.metadata)

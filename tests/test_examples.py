@@ -1,9 +1,14 @@
-"""The examples of README and CONTRIBUTING do what they say."""
+"""The examples of README, CONTRIBUTING and the docs do what they say."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from m2l_bench import audio
 from m2l_bench.suite.run import run_suite
 from m2l_bench.suite.suite import make_suite
 
@@ -30,3 +35,23 @@ def test_contributing_shows_the_example_that_is_tested() -> None:
     block = shown.split("```python\n")[1].split("```")[0]
     plain = [line.split("  #")[0].strip() for line in block.splitlines() if line.strip()]
     assert all(line in code for line in plain)
+
+
+def test_the_notebook_page_runs(tmp_path: Path, music: Callable[..., np.ndarray]) -> None:
+    for seed in range(10):
+        audio.write(tmp_path / "music" / f"{seed}.wav", music(4 * 44100, seed=seed), 44100)
+    suite = make_suite(
+        {
+            "systems": ["opus:24k", "mp3:64k"],
+            "audio": [str(tmp_path / "music")],
+            "metrics": ["si_sdr", "mel_distance", "fad:musicnn"],
+        }
+    )
+    run_suite(suite, out=tmp_path / "run")
+    page = (EXAMPLES.parent.parent / "docs" / "notebook.md").read_text(encoding="utf-8")
+    code = "\n".join(block.partition("```")[0] for block in page.split("```python\n")[1:])
+    names: dict[str, Any] = {}
+    exec(code.replace('"RUN"', repr(str(tmp_path / "run"))), names)
+    assert names["scores"].shape == (10, 2)
+    assert set(names["means"].system) == {"opus:24k", "mp3:64k"}
+    assert names["axes"].get_xlabel() == "opus:24k"

@@ -13,7 +13,7 @@ import math
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jinja2
 
@@ -21,6 +21,9 @@ from m2l_bench.files.untrusted import printable
 from m2l_bench.report.runs import measurement_of
 from m2l_bench.report.tables import Cell, Table, make_table
 from m2l_bench.results import Row
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # A LaTeX column is as wide as a page allows with about this many characters at \footnotesize.
 LATEX_WIDTH = 104
@@ -78,6 +81,14 @@ def to_latex(table: Table) -> str:
         body = _tabular([heading, *published], r"lllrp{0.25\linewidth}p{0.25\linewidth}")
         text += _float(_tex_sentence(PUBLISHED_HEADING), f"{table.name}-published", body)
     return text
+
+
+def to_frame(table: Table) -> pd.DataFrame:
+    """Give a DataFrame of the texts: index system, one column for each metric."""
+    import pandas as pd
+
+    heads, *lines = [row for row in _rows(table, _PLAIN) if len(row) > 1]
+    return pd.DataFrame(lines, columns=heads).set_index("system")
 
 
 def to_html(table: Table) -> str:
@@ -329,6 +340,7 @@ def _plain(sign: str) -> str:
 
 
 _MARKDOWN = _Format(markdown_text)
+_PLAIN = _Format(str, marks="", bold="{}")
 _LATEX = _Format(
     _tex,
     missing="--",
