@@ -91,7 +91,9 @@ def run(
     ] = None,
     task: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Task (m2l-bench list tasks), or TASK=FOLDER of its data; repeatable."),
+        typer.Option(
+            metavar="NAME", help="Task (m2l-bench list tasks), labels.csv, or TASK=FOLDER of its data; repeatable."
+        ),
     ] = None,
     probe: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Probe: linear or mlp; by default both.")

@@ -68,7 +68,8 @@ def _known() -> dict[str, Task]:
 def _own_folder(table: Path) -> Task:
     source = LabelTable(table=table)
     labels = KEYS if source.kind == "key" else source.tags
-    return Task(name=f"own/{table.stem}", kind=source.kind, source=source, labels=labels, group="group")
+    name = f"own/{table.stem}"
+    return Task(name=name, kind=source.kind, source=source, labels=labels, group="group", caveat=source.caveat)
 
 
 def _from_file(name: str) -> Task:

@@ -92,7 +92,7 @@ def evaluate(
             for seed, values, model in zip(seeds, logits, fitted, strict=True)
         ),
         failures=test.failures,
-        note=joined_notes(*_notes(task, targets, unseen, fitted, train, valid)),
+        note=joined_notes(*_notes(task, table, targets, unseen, fitted, train, valid)),
         data_hash=planned_hash(task, test_labels),
         n_train=len(train.items),
     )
@@ -221,7 +221,13 @@ def _score(
 
 
 def _notes(
-    task: Task, targets: np.ndarray, unseen: list[str], fitted: list[Probe], train: _Part, valid: _Part
+    task: Task,
+    table: tuple[str, ...],
+    targets: np.ndarray,
+    unseen: list[str],
+    fitted: list[Probe],
+    train: _Part,
+    valid: _Part,
 ) -> list[str]:
     notes = [task.caveat] if task.caveat else []
     if task.kind == "multi-label" and (absent := int((targets == targets[0]).all(axis=0).sum())):
@@ -229,6 +235,11 @@ def _notes(
         notes.append(f"{absent} of {n_tags} tags are absent from (or on all of) the test split and left out.")
     if unseen:
         notes.append(f"{len(unseen)} labels of the test split do not occur in training: {', '.join(unseen)}.")
+    if len(targets) < 10:
+        notes.append(f"{len(targets)} test items: scores and intervals are rough.")
+    n_items = np.bincount(targets, minlength=len(table)) if targets.ndim == 1 else targets.sum(axis=0)
+    if rare := [label for label, n in zip(table, n_items, strict=True) if n == 1]:
+        notes.append(f"Labels with a single test item: {', '.join(rare)}.")
     if not all(model.converged_ for model in fitted):
         notes.append("The probe's training was stopped before it converged.")
     for split, part in (("training", train), ("validation", valid)):

@@ -11,6 +11,7 @@ import numpy as np
 from m2l_bench import audio
 from m2l_bench.suite.run import run_suite
 from m2l_bench.suite.suite import make_suite
+from m2l_bench.tasks import load_task
 
 EXAMPLES = Path(__file__).parent / "examples"
 
@@ -55,3 +56,18 @@ def test_the_notebook_page_runs(tmp_path: Path, music: Callable[..., np.ndarray]
     assert names["scores"].shape == (10, 2)
     assert set(names["means"].system) == {"opus:24k", "mp3:64k"}
     assert names["axes"].get_xlabel() == "opus:24k"
+
+
+def test_the_tables_of_the_docs_are_tasks(tmp_path: Path, music: Callable[..., np.ndarray]) -> None:
+    page = (EXAMPLES.parent.parent / "docs" / "data.md").read_text(encoding="utf-8")
+    kinds = []
+    for number, block in enumerate(page.split("```csv\n")[1:]):
+        table = tmp_path / str(number) / "labels.csv"
+        lines = block.partition("```")[0].splitlines()
+        for line in lines[1:]:
+            audio.write(table.parent / line.split(",")[0], music(4410), 44100)
+        table.write_text("\n".join(lines) + "\n")
+        task = load_task(str(table))
+        assert len(task.source.items()) == len(lines) - 1
+        kinds.append((task.kind, "notes" in task.caveat))
+    assert kinds == [("single-label", True), ("key", False), ("multi-label", False)]

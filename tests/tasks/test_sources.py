@@ -16,6 +16,7 @@ from layouts import LAYOUTS, features, gtzan, magnatagatune, table, text, tone
 from m2l_bench.probes import LinearProbe
 from m2l_bench.tasks import evaluate, load_task, task_names
 from m2l_bench.tasks.base import Task
+from m2l_bench.tasks.sources.folder import deal
 from m2l_bench.tasks.sources.gtzan import fault_filtered
 from m2l_bench.tasks.sources.magnatagatune import ids_checksum
 from m2l_bench.tasks.sources.mirdata import Irmas, beatport_id, linked_groups, one_key
@@ -158,7 +159,11 @@ class TestOwnFolder:
             ("path,label\nnothing.wav,a\n", "path must be a file beside it, got 'nothing.wav'"),
             ("path,label\n", "must have items, got none"),
             ("file,label\nx,a\n", "must have the columns path, got file, label"),
-            ("path,label,calm\nmusic/0.wav,a,1\n", "must have a column label or key, or columns of tags"),
+            (
+                "path,label,key\nmusic/0.wav,a,C\n",
+                "must have a column label or key, or columns of tags .*'label', 'key'",
+            ),
+            ("path,mood\nmusic/0.wav,sad\n", "must have a column label or key, or columns of tags .*'mood'"),
             ("path\nmusic/0.wav\n", "must have a column label or key, or columns of tags"),
             ("path,label\nmusic/0.wav\n", "line 2: must have 2 fields"),
             ("path,label\nmusic/0.wav,a\nmusic/0.wav,b\n", "each path must occur once, got 1 repetitions"),
@@ -173,6 +178,29 @@ class TestOwnFolder:
                 load_task(str(path)).split_labels("train")
         with pytest.raises(ValueError, match="must be a CSV with the column path, no such file"):
             load_task(str(tmp_path / "none.csv"))
+
+    def test_other_columns_are_ignored_and_named(self, tmp_path: Path) -> None:
+        path = self.make(tmp_path, ["calm", "artist", "notes"], lambda k: [k % 2, f"artist {k}", ""], n=10)
+        task = load_task(str(path))
+        assert task.labels == ("calm",)
+        assert "Ignored columns of labels.csv: artist, notes." in task.caveat
+        assert "7 train, 1 valid, 2 test" in task.caveat
+
+    def test_given_splits_are_kept(self, tmp_path: Path) -> None:
+        path = self.make(tmp_path, ["label", "split"], lambda k: ["ab"[k % 2], SPLITS[k % 3]], n=12)
+        task = load_task(str(path))
+        assert Counter(item.split for item in task.items()) == dict.fromkeys(SPLITS, 4) and task.caveat == ""
+
+
+@pytest.mark.parametrize("n", [10, 57, 200])
+def test_splits_are_dealt_in_the_proportions_of_the_labels(n: int) -> None:
+    labels = {f"group {k}": "aaab"[k % 4] for k in range(n)}
+    splits = deal(labels)
+    assert deal(dict(reversed(labels.items()))) == splits
+    for share, split in ((0.7, "train"), (0.1, "valid"), (0.2, "test")):
+        of_split = [group for group in labels if splits[group] == split]
+        assert abs(len(of_split) - share * n) <= 1
+        assert abs(sum(labels[group] == "b" for group in of_split) - share * n / 4) <= 1
 
 
 def test_small_rules() -> None:
