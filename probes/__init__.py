@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from m2l_bench.plugins import unknown
+
 __all__ = ["LinearProbe", "MLPProbe", "fit_seeds", "load_probe"]
 
 PROBES = ("linear", "mlp")
@@ -27,7 +29,7 @@ def load_probe(name: str) -> Probe:
     from m2l_bench.probes.mlp import MLPProbe
 
     if name not in PROBES:
-        raise ValueError(f"probe must be one of {', '.join(PROBES)}, got {name!r}")
+        raise unknown("probe", name, PROBES)
     return LinearProbe() if name == "linear" else MLPProbe()
 
 

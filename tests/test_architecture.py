@@ -15,7 +15,7 @@ LAYERS = [
     {"suite", "report"},
     {"tasks", "probes", "reconstruction", "systems"},
     {"music2latent", "training"},
-    {"results", "statistics", "cards", "assets"},
+    {"results", "statistics", "cards", "plugins", "assets"},
     {"audio", "files"},
 ]
 FORBIDDEN = [

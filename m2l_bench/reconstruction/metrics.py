@@ -22,6 +22,7 @@ import numpy as np
 
 from m2l_bench.cards import Card
 from m2l_bench.files.hub import CheckpointError, offline
+from m2l_bench.plugins import unknown
 from m2l_bench.reconstruction.checks import Unscorable, check_pair, check_sample_rate
 from m2l_bench.reconstruction.pair import alignment, mel, si_sdr, stft, visqol
 from m2l_bench.reconstruction.sets import compatibility, distribution, frechet, kernel
@@ -75,9 +76,9 @@ class SetMetric:
 
 
 def get_metric(name: str) -> PairMetric | SetMetric:
-    """Return the metric of a name, or raise ValueError with the known names."""
+    """Return the metric of a name, or raise ValueError with the nearest known one."""
     if name not in METRICS:
-        raise ValueError(f"unknown metric {name!r}; known: {', '.join(METRICS)}")
+        raise unknown("metric", name, METRICS)
     return METRICS[name]
 
 

@@ -7,16 +7,15 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from m2l_bench.cards import Card
+from m2l_bench.plugins import unknown
 from m2l_bench.report.render import to_frame
 from m2l_bench.report.runs import Measurement, RunData, read_runs
 from m2l_bench.report.tables import heading, make_table
@@ -174,6 +173,4 @@ def read_results(*runs: str | os.PathLike[str]) -> Results:
 
 def _require(kind: str, name: str, known: list[str]) -> None:
     if name not in known:
-        nearest = difflib.get_close_matches(name, known, 1)
-        hint: Any = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(known)}"
-        raise ValueError(f"{kind}: nothing was measured under {name!r}; {hint}")
+        raise unknown(kind, name, known)

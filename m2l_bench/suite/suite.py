@@ -25,6 +25,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from m2l_bench.files.untrusted import ALLOW_OUTSIDE, OutsideError, faults, outside_allowed, read_toml
+from m2l_bench.plugins import unknown
 from m2l_bench.probes import PROBES
 from m2l_bench.suite.data import TaskSpec
 from m2l_bench.systems import encoders
@@ -179,7 +180,7 @@ class Suite(BaseModel):
     def _probes_known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
             if name not in PROBES:
-                raise ValueError(f"probe must be one of {', '.join(PROBES)}, got {name!r}")
+                raise unknown("probe", name, PROBES)
         return value
 
     def system_specs(self) -> list[SystemSpec]:

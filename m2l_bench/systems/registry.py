@@ -6,18 +6,15 @@ sets its name in the tables. A system's module is imported when the system is lo
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from m2l_bench import plugins
 from m2l_bench.systems.base import System
 from m2l_bench.systems.catalogue import SYSTEMS, Entry
-from m2l_bench.systems.user_files import construct, import_class
-
-ENTRY_POINT_GROUP = "m2l_bench.systems"
+from m2l_bench.systems.construct import construct
 
 
 def load(
@@ -92,7 +89,7 @@ def known_names() -> list[str]:
     names = []
     for name, entry in SYSTEMS.items():
         names += [f"{name}:{variant}" for variant in (*entry.variants, *entry.shown)] or [name]
-    return names + sorted(entry_points(group=ENTRY_POINT_GROUP).names)
+    return names + plugins.names("system")
 
 
 def caveat(name: str) -> str:
@@ -118,13 +115,12 @@ def _listed(name: str) -> tuple[Entry | None, str]:
 
 def _resolve(name: str, *, has_checkpoint: bool) -> tuple[Any, dict[str, Any], dict[str, str] | None]:
     """A class, the options that its variant sets, and the sources of a user's class."""
-    if ".py:" in name:
-        path, _, attribute = name.rpartition(":")
-        cls, sources = import_class(Path(path), attribute)
-        return cls, {}, sources
     entry, variant = _listed(name)
     if entry is None:
-        return _from_entry_point(name)
+        found, sources = plugins.find("system", name, SYSTEMS)
+        if not inspect.isclass(found):
+            raise ValueError(f"{name}: must be a class, got {type(found).__name__}")
+        return found, {}, dict(sources)
     base, _, given = name.partition(":")
     if has_checkpoint and not given and not entry.variants:
         variant = ""  # a user's checkpoint replaces the default variant
@@ -135,19 +131,3 @@ def _resolve(name: str, *, has_checkpoint: bool) -> tuple[Any, dict[str, Any], d
         options[entry.variant_option] = variant
     module, _, cls = entry.place.partition(":")
     return getattr(importlib.import_module(f"m2l_bench.{module}"), options.pop("class", cls)), options, None
-
-
-def _from_entry_point(name: str) -> tuple[Any, dict[str, Any], dict[str, str]]:
-    plugins = entry_points(group=ENTRY_POINT_GROUP)
-    if name not in plugins.names:
-        known = [*SYSTEMS, *sorted(plugins.names)]
-        nearest = difflib.get_close_matches(name.partition(":")[0], known, 1)
-        hint = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(known)}"
-        raise ValueError(f"unknown system {name!r}; {hint}")
-    plugin = plugins[name]
-    try:
-        cls = plugin.load()
-    except Exception as error:  # a user's code may raise anything
-        raise ValueError(f"{name}: importing {plugin.value} raised {type(error).__name__}: {error}") from error
-    distribution = f"{plugin.dist.name} {plugin.dist.version}" if plugin.dist else "unknown"
-    return cls, {}, {"entry point": plugin.value, "distribution": distribution}

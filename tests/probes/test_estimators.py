@@ -139,7 +139,7 @@ def test_held_out_items_are_the_same_share_of_each_class() -> None:
 
 def test_names() -> None:
     assert isinstance(load_probe("linear"), LinearProbe) and isinstance(load_probe("mlp"), MLPProbe)
-    with pytest.raises(ValueError, match="probe must be one of linear, mlp, got 'svm'"):
+    with pytest.raises(ValueError, match="unknown probe 'svm'; known are linear, mlp"):
         load_probe("svm")
 
 

@@ -34,7 +34,7 @@ def test_names() -> None:
 
 
 def test_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="unknown metric 'sisdr'; known: si_sdr, si_sdr_aligned, mel_distance, "):
+    with pytest.raises(ValueError, match="unknown metric 'sisdr'; did you mean si_sdr"):
         get_metric("sisdr")
 
 

@@ -155,5 +155,5 @@ def test_a_missing_dataset_is_named_and_the_rest_goes_on(pitches: Path, tmp_path
 
 
 def test_an_unknown_task_is_an_error(pitches: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="task must be a name"):
+    with pytest.raises(ValueError, match="unknown task 'key/nothing'"):
         run_suite(_suite(pitches, tasks=["key/nothing"]), out=tmp_path / "run")

@@ -62,7 +62,7 @@ def test_a_users_own_file(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(HALVES)
     system = load(f"{tmp_path}/mine.py:Halves", gain=0.25)
     assert np.array_equal(system.reconstruct(np.ones((1, 3), np.float32)), np.full((1, 3), 0.25, np.float32))
-    with pytest.raises(ValueError, match=r"mine\.py: must define the class Other, got Halves"):
+    with pytest.raises(ValueError, match=r"mine\.py: must define Other, got Halves"):
         load(f"{tmp_path}/mine.py:Other")
 
 
