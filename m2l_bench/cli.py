@@ -96,7 +96,11 @@ def run(
         ),
     ] = None,
     probe: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Probe: linear or mlp; by default both.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Probe: linear, mlp (default: both), or FILE.py:NAME, a scikit-learn classifier.",
+        ),
     ] = None,
     metric: Metrics = None,
     audio: Annotated[

@@ -17,6 +17,7 @@ import ast
 import difflib
 import hashlib
 import importlib.util
+import inspect
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -105,7 +106,13 @@ def _from_file(kind: str, name: str) -> Plugin:
     module_name = f"m2l_bench_user_{hashlib.sha256(content.encode()).hexdigest()[:12]}"
     module = sys.modules.get(module_name) or _import(module_name, path, set(local))
     if not hasattr(module, attribute):
-        defined = [key for key, value in vars(module).items() if getattr(value, "__module__", "") == module_name]
+        code = (inspect.isclass, inspect.isfunction, inspect.ismodule)
+        defined = [
+            key
+            for key, value in vars(module).items()
+            if not key.startswith("_")
+            and (getattr(value, "__module__", "") == module_name or not any(is_code(value) for is_code in code))
+        ]
         raise ValueError(f"{path}: must define {attribute}, got {', '.join(defined) or 'nothing'}")
     return Plugin(getattr(module, attribute), sources)
 

@@ -13,7 +13,7 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
@@ -23,14 +23,11 @@ from m2l_bench.tasks.outcome import Result, SeedResult
 from m2l_bench.tasks.scoring import METRICS, group_bootstrap
 from m2l_bench.tasks.sources.source import Label, Labels, TaskItem
 
-if TYPE_CHECKING:
-    from m2l_bench.probes.selection import Probe
-
 
 def evaluate(
     task: Task,
     features: Mapping[str, np.ndarray],
-    probe: Probe,
+    probe: Any,
     *,
     seeds: Sequence[int] = (0, 1, 2),
     train_items: int | None = None,
@@ -43,8 +40,9 @@ def evaluate(
     features : mapping of str to np.ndarray
         Item id -> (dim, clips), as returned by :meth:`Task.pool`. An item without features is left out of training, or
         counted as failed in the test.
-    probe : Probe
-        Not modified; its scoring is replaced by the task's main metric.
+    probe : Probe or scikit-learn classifier
+        Not modified. The grid of a probe of this package is selected by the task's main metric on validation items;
+        another classifier is fitted on the training items (see :mod:`m2l_bench.probes.estimator`).
     seeds : sequence of int
     train_items : int, optional
         Number of training items, chosen with the labels in the same proportions; a larger choice contains every smaller
@@ -183,13 +181,14 @@ def _widen(logits: np.ndarray, classes: np.ndarray, n: int) -> np.ndarray:
 
 
 def _fit(
-    task: Task, probe: Probe, table: tuple[str, ...], train: _Part, valid: _Part, seeds: Sequence[int]
-) -> list[Probe]:
-    """Fit the probe for each seed, its grid selected by the main metric on validation items."""
+    task: Task, probe: Any, table: tuple[str, ...], train: _Part, valid: _Part, seeds: Sequence[int]
+) -> Sequence[Any]:
+    """Fit the probe for each seed; the grid of a probe of this package is selected by the main metric on validation items."""
     from sklearn.base import clone
     from sklearn.exceptions import ConvergenceWarning
 
-    from m2l_bench.probes.selection import fit_seeds
+    from m2l_bench.probes.estimator import FittedEstimator
+    from m2l_bench.probes.selection import Probe, fit_seeds
 
     targets, valid_targets = _targets(task, table, train.labels), _targets(task, table, valid.labels)
 
@@ -200,6 +199,18 @@ def _fit(
         return METRICS[task.main_metric].prepare(valid_targets, wide)(np.ones(len(wide)))
 
     held = (valid.clips, valid_targets[valid.item_of])
+    if not isinstance(probe, Probe):
+        train_targets = targets[train.item_of]
+        return [
+            FittedEstimator(
+                probe,
+                train.clips,
+                train_targets,
+                seed,
+                lambda fitted: scoring(held[1], fitted.logits(valid.clips), fitted.classes_),
+            )
+            for seed in seeds
+        ]
     probes = clone(probe).set_params(scoring=scoring)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # reported in the result's note
@@ -225,7 +236,7 @@ def _notes(
     table: tuple[str, ...],
     targets: np.ndarray,
     unseen: list[str],
-    fitted: list[Probe],
+    fitted: Sequence[Any],
     train: _Part,
     valid: _Part,
 ) -> list[str]:

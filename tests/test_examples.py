@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+import m2l_bench
 from m2l_bench import audio
 from m2l_bench.suite.run import run_suite
 from m2l_bench.suite.suite import make_suite
@@ -28,6 +29,14 @@ def test_a_users_codec_gets_its_row(music_folder: Path, tmp_path: Path) -> None:
     values = {row.system: row.value for row in result.rows if row.statistic == "mean"}
     assert values["identity"] == 100.0
     assert 0 < values["my_codec.py:Downsampled"] < 60
+
+
+def test_a_users_probe_scores() -> None:
+    result = m2l_bench.probe("majority", "instrument/tonejs", f"{EXAMPLES}/my_probe.py:knn", seeds=(0,))
+    assert result.probe == "Pipeline" and 0 < result.mean("accuracy") < 0.3
+    assert (
+        "make_pipeline(StandardScaler(), KNeighborsClassifier(n_neighbors=5))" in (EXAMPLES / "my_probe.py").read_text()
+    )
 
 
 def test_contributing_shows_the_example_that_is_tested() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from m2l_bench.results import Item, Row, joined_notes
 from m2l_bench.statistics import bootstrap_interval, cluster_draws
 from m2l_bench.suite.data import AudioItem, AudioSet, TaskSpec
-from m2l_bench.suite.jobs.probe import failed_task
+from m2l_bench.suite.jobs.probe import failed_task, probe_label
 from m2l_bench.suite.jobs.reconstruct import BIT_RATE
 from m2l_bench.suite.plan import Plan, distance_job, probe_jobs, shared_windows
 from m2l_bench.suite.store import Outcome, Store, require
@@ -207,7 +207,7 @@ def _of_task(plan: Plan, store: Store, task_spec: TaskSpec, probe: str, spec: Sy
         "fingerprint": system.fingerprint if system else "",
         "dataset": task.name,
         "task": task.name,
-        "probe": probe,
+        "probe": probe_label(probe),
     }
     cards = {name: TASK_METRICS[name].card.hash for name in task.metrics}
     rows = []

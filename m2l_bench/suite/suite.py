@@ -24,8 +24,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
+from m2l_bench import plugins
 from m2l_bench.files.untrusted import ALLOW_OUTSIDE, OutsideError, faults, outside_allowed, read_toml
-from m2l_bench.plugins import unknown
 from m2l_bench.probes import PROBES
 from m2l_bench.suite.data import TaskSpec
 from m2l_bench.systems import encoders
@@ -178,10 +178,14 @@ class Suite(BaseModel):
     @field_validator("probes")
     @classmethod
     def _probes_known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        known = (*PROBES, *plugins.names("probe"))
         for name in value:
-            if name not in PROBES:
-                raise unknown("probe", name, PROBES)
-        return value
+            if name not in known and ".py:" not in name:
+                raise plugins.unknown("probe", name, known)
+        labels = [Path(name).name for name in value]
+        if len(set(labels)) < len(labels):
+            raise ValueError(f"names of probes must differ, got {', '.join(labels)}")
+        return tuple(_absolute(name) for name in value)
 
     def system_specs(self) -> list[SystemSpec]:
         """The systems, each on the suite's device unless it names one of its own.
@@ -218,7 +222,7 @@ def read_suite(path: str | Path) -> Suite:
 
 def _refuse_code(suite: Suite, path: Path) -> None:
     """A suite file may come from anybody: it names no code to be run."""
-    code = [name for name in (*(spec.system for spec in suite.systems), *suite.tasks) if ".py:" in name]
+    code = [name for name in (*(spec.system for spec in suite.systems), *suite.tasks, *suite.probes) if ".py:" in name]
     if code and not outside_allowed():
         raise OutsideError(f"{path}: {code[0]!r} would run that file's code; set {ALLOW_OUTSIDE}=1 if you trust it")
 

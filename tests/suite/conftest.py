@@ -18,8 +18,8 @@ class Shared(local.LocalEngine):
 
 @pytest.fixture(scope="session", autouse=True)
 def shared_worker() -> Iterator[None]:
-    engine = Shared()
+    engine, make = Shared(), local.LocalEngine
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local, "LocalEngine", lambda: engine)
+        patch.setattr(local, "LocalEngine", lambda **options: make(**options) if options else engine)
         yield
     super(Shared, engine).close()

@@ -157,3 +157,18 @@ def test_a_missing_dataset_is_named_and_the_rest_goes_on(pitches: Path, tmp_path
 def test_an_unknown_task_is_an_error(pitches: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="unknown task 'key/nothing'"):
         run_suite(_suite(pitches, tasks=["key/nothing"]), out=tmp_path / "run")
+
+
+def test_a_classifier_in_a_file_is_a_probe_like_any_other(pitches: Path, tmp_path: Path) -> None:
+    (pitches / "mine.py").write_text(
+        "from sklearn.neighbors import KNeighborsClassifier\nknn = KNeighborsClassifier(3)\n"
+    )
+    probes = [f"{pitches}/mine.py:knn", "linear"]
+    result = run_suite(_suite(pitches, probes=probes), out=tmp_path / "run")
+    scores = {row.probe: row.value for row in result.rows if row.metric == "accuracy" and row.system == "bands"}
+    assert scores.keys() == {"mine.py:knn", "linear"} and scores["mine.py:knn"] > 0.9
+    (pitches / "mine.py").write_text("from sklearn.dummy import DummyClassifier\nknn = DummyClassifier()\n")
+    with pytest.raises(ValueError, match="holds the run of another plan"):
+        run_suite(_suite(pitches, probes=probes), out=tmp_path / "run")
+    with pytest.raises(ValueError, match=r"probes: unknown probe 'liner'; did you mean linear\?"):
+        _suite(pitches, probes=["liner"])

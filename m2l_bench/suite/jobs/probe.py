@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
 from m2l_bench import audio as audio_io
-from m2l_bench.probes import load_probe
+from m2l_bench import plugins
+from m2l_bench.probes import PROBES, load_probe
 from m2l_bench.suite.data import TaskSpec
 from m2l_bench.suite.engine import Read
 from m2l_bench.suite.jobs import identity
@@ -69,7 +71,7 @@ class ProbeJob:
             latents=self.latents,
             missing=self.missing,
             cards=[METRICS[name].card.hash for name in task.metrics],
-            probe=self.probe,
+            probe=probe_label(self.probe),
             settings=probe_settings(self.probe),
             seeds=self.seeds,
             train_items=self.train_items,
@@ -156,7 +158,12 @@ def _items(result: Result) -> list[list[Any]]:
     ]
 
 
-def probe(system: System | str, task: Task | str, probe: str = "linear", *, seeds: Sequence[int] = (0, 1, 2)) -> Result:
+def probe_label(name: str) -> str:
+    """The name of a probe in rows: of one in a file, without the folders."""
+    return Path(name).name if ".py:" in name else name
+
+
+def probe(system: System | str, task: Task | str, probe: Any = "linear", *, seeds: Sequence[int] = (0, 1, 2)) -> Result:
     """Probe a system's latents on a task, in this process; :func:`m2l_bench.suite.run.run_suite` keeps its results.
 
     Parameters
@@ -165,7 +172,8 @@ def probe(system: System | str, task: Task | str, probe: str = "linear", *, seed
         An encoder or autoencoder, or its registry name.
     task : Task or str
         Such as ``"key/tunes"``.
-    probe : {"linear", "mlp"}
+    probe : {"linear", "mlp"} or scikit-learn classifier
+        Or ``"path/to/file.py:NAME"``, a classifier in a file.
     seeds : sequence of int
 
     Returns
@@ -197,4 +205,6 @@ def probe(system: System | str, task: Task | str, probe: str = "linear", *, seed
 def probe_settings(name: str) -> dict[str, Any]:
     """All that a probe of this name is made with, for identities: other settings are other results."""
     settings: dict[str, Any] = load_probe(name).get_params()
-    return settings
+    if name in PROBES:
+        return settings
+    return {"parameters": repr(sorted(settings.items(), key=str)), **plugins.find("probe", name, PROBES).sources}

@@ -1,0 +1,89 @@
+"""Any scikit-learn classifier as a probe.
+
+Conventions
+-----------
+The classifier gets the features as they are (put a scaler into a pipeline) and is fitted on the training items; validation
+items are scored, but nothing is selected on them. It needs ``fit`` and one of ``predict_proba``, ``decision_function`` and
+``predict``. With ``predict`` alone the clips of an item vote, and tags cannot be ranked: tasks of tags are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+
+from m2l_bench.probes.selection import single_thread
+
+_SMALLEST = 1e-12  # probabilities are kept this far from 0 and 1
+
+
+class FittedEstimator:
+    """A fitted classifier that gives logits, as the probes of this package do.
+
+    Parameters
+    ----------
+    estimator : classifier
+        Not changed: a clone is fitted.
+    x : np.ndarray, (items, dim)
+    y : np.ndarray of int, (items,) or (items, tags)
+    seed : int
+        For every ``random_state`` among the parameters, nested ones included.
+    score : callable
+        ``(FittedEstimator) -> float``: the score on the validation items.
+
+    Attributes
+    ----------
+    classes_ : np.ndarray
+        Labels (or tags) of the logits' columns.
+    scores_ : np.ndarray, (1,)
+    converged_ : bool
+
+    Raises
+    ------
+    ValueError
+        If the classifier cannot be fitted, or has only ``predict`` and the targets are tags.
+    """
+
+    converged_ = True
+
+    def __init__(
+        self, estimator: Any, x: np.ndarray, y: np.ndarray, seed: int, score: Callable[[FittedEstimator], float]
+    ) -> None:
+        name = type(estimator).__name__
+        self.multilabel = y.ndim == 2
+        self.model = clone(estimator)
+        seeded = [key for key in self.model.get_params() if key.rpartition("__")[2] == "random_state"]
+        self.model.set_params(**dict.fromkeys(seeded, seed))
+        methods = ("predict_proba", "decision_function", *(() if self.multilabel else ("predict",)))
+        self.method = next((method for method in methods if hasattr(self.model, method)), "")
+        if not self.method:
+            raise ValueError(f"{name}: must have {' or '.join(methods)}, got none of them")
+        with single_thread():
+            try:
+                self.model.fit(x, y)
+            except Exception as error:  # anybody's code
+                raise ValueError(f"{name}: fit raised {type(error).__name__}: {error}") from error
+        self.classes_ = np.arange(y.shape[1]) if self.multilabel else np.unique(y)
+        self.scores_ = np.array([score(self)])
+
+    def logits(self, x: np.ndarray) -> np.ndarray:
+        """(clips, dim) -> (clips, classes or tags): log probabilities, decisions, or 1 for the predicted class and 0."""
+        with single_thread():
+            found = getattr(self.model, self.method)(x)
+        if self.method == "predict":
+            return (np.asarray(found)[:, None] == self.classes_).astype(np.float64)
+        if isinstance(found, list):  # of tags: one array (clips, 2) for each
+            found = np.stack([p[:, 1] if p.shape[1] == 2 else np.zeros(len(p)) for p in found], axis=1)
+        found = np.asarray(found, dtype=np.float64)
+        if self.method == "predict_proba":
+            found = np.clip(found, _SMALLEST, 1 - _SMALLEST)
+            return np.log(found) - np.log1p(-found) if self.multilabel else np.log(found)
+        return np.stack([np.zeros(len(found)), found], axis=1) if found.ndim == 1 else found
+
+
+def is_classifier(thing: Any) -> bool:
+    """Whether an object can be cloned, fitted and asked as a scikit-learn classifier."""
+    return all(hasattr(thing, name) for name in ("fit", "predict", "get_params", "set_params"))
