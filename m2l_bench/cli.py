@@ -71,7 +71,8 @@ Device = Annotated[str | None, typer.Option("--device", help="Device: cpu, cuda 
 Seed = Annotated[int, typer.Option("--seed", help="Random seed.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Metrics = Annotated[
-    list[str] | None, typer.Option("--metric", metavar="NAME", help="Metric; repeatable (m2l-bench list metrics).")
+    list[str] | None,
+    typer.Option("--metric", metavar="NAME", help="Metric (m2l-bench list metrics), or FILE.py:FUNCTION; repeatable."),
 ]
 
 

@@ -152,7 +152,8 @@ def print_result(result: RunResult) -> None:
     cards = {card.hash: asdict(card) for card in result.cards.values()}
     systems = [spec.label for spec in result.plan.suite.systems]
     tasks = {task.name: task for task in (spec.load() for spec in result.plan.tasks)}
-    headline = [name for name in ("bit_rate", *HEADLINE_METRICS) if name in result.cards]
+    own = [name for name in result.cards if ".py:" in name]
+    headline = [name for name in ("bit_rate", *HEADLINE_METRICS, *own) if name in result.cards]
     for dataset in sorted({row.dataset for row in result.rows}, key=lambda name: (name in tasks, name)):
         rows = [row for row in result.rows if row.dataset == dataset]
         metrics = headline or list(result.plan.suite.metrics)

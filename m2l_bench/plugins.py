@@ -77,6 +77,11 @@ def names(kind: str) -> list[str]:
     return sorted(entry_points(group=f"m2l_bench.{kind}s").names)
 
 
+def label(name: str) -> str:
+    """Name in tables and rows: of a thing in a file, ``file.py:Name`` without the folders."""
+    return Path(name).name if ".py:" in name else name
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> ValueError:
     """Make the error of a name that is not known: with the nearest one, else with all."""
     known = list(known)

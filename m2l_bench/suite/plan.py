@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from m2l_bench import plugins
 from m2l_bench.cards import Card
-from m2l_bench.reconstruction.metrics import METRICS, PairMetric, SetMetric
+from m2l_bench.reconstruction.metrics import PairMetric, SetMetric, get_metric
 from m2l_bench.suite.data import AudioItem, AudioSet, TaskSpec, find_audio
 from m2l_bench.suite.engine import Done, Engine, Job, run_jobs
 from m2l_bench.suite.jobs.describe import DescribeEncoder, DescribeSystem
@@ -96,13 +97,13 @@ class Plan:
     @cached_property
     def set_metrics(self) -> dict[str, str]:
         """Each set metric asked for and its encoder."""
-        metrics = ((name, METRICS[name]) for name in self.suite.metrics)
+        metrics = ((name, get_metric(name)) for name in self.suite.metrics)
         return {name: metric.embedding for name, metric in metrics if isinstance(metric, SetMetric)}
 
     @cached_property
     def pair_metrics(self) -> tuple[str, ...]:
         """The pair metrics asked for."""
-        return tuple(name for name in self.suite.metrics if isinstance(METRICS[name], PairMetric))
+        return tuple(name for name in self.suite.metrics if isinstance(get_metric(name), PairMetric))
 
     @cached_property
     def references(self) -> Scoring:
@@ -214,7 +215,7 @@ def make_plan(suite: Suite, engine: Engine, *, offline: bool = False) -> Plan:
     tasks, no_tasks = _find_tasks(suite)
     set_metrics: dict[str, list[str]] = {}
     for name in suite.metrics:
-        metric = METRICS[name]
+        metric = get_metric(name)
         if isinstance(metric, SetMetric):
             set_metrics.setdefault(metric.embedding, []).append(name)
     wanted = dict(sorted(set_metrics.items())) if suite.audio and (data or offline) else {}
@@ -225,7 +226,7 @@ def make_plan(suite: Suite, engine: Engine, *, offline: bool = False) -> Plan:
     jobs += [DescribeSystem(spec=spec, offline=offline) for spec in suite.system_specs()]
     described = _describe(jobs, engine)
 
-    cards = {name: METRICS[name].card for name in suite.metrics} | {BIT_RATE.name: BIT_RATE}
+    cards = {plugins.label(name): get_metric(name).card for name in suite.metrics} | {BIT_RATE.name: BIT_RATE}
     encoders, missing_encoders = {}, {}
     systems, unusable = {}, {}
     downloads: dict[tuple[str, str, str, bool], None] = {}

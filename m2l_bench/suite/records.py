@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from m2l_bench import plugins
 from m2l_bench.results import Item, Row, joined_notes
 from m2l_bench.statistics import bootstrap_interval, cluster_draws
 from m2l_bench.suite.data import AudioItem, AudioSet, TaskSpec
-from m2l_bench.suite.jobs.probe import failed_task, probe_label
+from m2l_bench.suite.jobs.probe import failed_task
 from m2l_bench.suite.jobs.reconstruct import BIT_RATE
 from m2l_bench.suite.plan import Plan, distance_job, probe_jobs, shared_windows
 from m2l_bench.suite.store import Outcome, Store, require
@@ -94,10 +95,10 @@ def _of_audio(plan: Plan, store: Store, audio_set: AudioSet, spec: SystemSpec) -
     builder = _Builder(plan, audio_set, spec, system.fingerprint if system else "", _note(plan, spec))
     n = len(audio_set.items)
     if system is None:
-        for metric in sorted(plan.suite.metrics):
+        for metric in sorted(map(plugins.label, plan.suite.metrics)):
             builder.summarise(metric, _Scores.lost(n, plan.unusable[spec.label]))
         return builder.records
-    columns = {name: _Scores.empty(n) for name in plan.pair_metrics}
+    columns = {plugins.label(name): _Scores.empty(n) for name in plan.pair_metrics}
     without: dict[str, dict[int, str]] = {name: {} for name in plan.encoders}
     seconds = np.zeros(n)
     for number, item in enumerate(audio_set.items):
@@ -207,7 +208,7 @@ def _of_task(plan: Plan, store: Store, task_spec: TaskSpec, probe: str, spec: Sy
         "fingerprint": system.fingerprint if system else "",
         "dataset": task.name,
         "task": task.name,
-        "probe": probe_label(probe),
+        "probe": plugins.label(probe),
     }
     cards = {name: TASK_METRICS[name].card.hash for name in task.metrics}
     rows = []

@@ -173,7 +173,7 @@ class Suite(BaseModel):
 
         for name in value:
             get_metric(name)
-        return value
+        return _differing("metrics", value)
 
     @field_validator("probes")
     @classmethod
@@ -182,10 +182,7 @@ class Suite(BaseModel):
         for name in value:
             if name not in known and ".py:" not in name:
                 raise plugins.unknown("probe", name, known)
-        labels = [Path(name).name for name in value]
-        if len(set(labels)) < len(labels):
-            raise ValueError(f"names of probes must differ, got {', '.join(labels)}")
-        return tuple(_absolute(name) for name in value)
+        return _differing("probes", value)
 
     def system_specs(self) -> list[SystemSpec]:
         """The systems, each on the suite's device unless it names one of its own.
@@ -222,7 +219,11 @@ def read_suite(path: str | Path) -> Suite:
 
 def _refuse_code(suite: Suite, path: Path) -> None:
     """A suite file may come from anybody: it names no code to be run."""
-    code = [name for name in (*(spec.system for spec in suite.systems), *suite.tasks, *suite.probes) if ".py:" in name]
+    code = [
+        name
+        for name in (*(spec.system for spec in suite.systems), *suite.tasks, *suite.probes, *suite.metrics)
+        if ".py:" in name
+    ]
     if code and not outside_allowed():
         raise OutsideError(f"{path}: {code[0]!r} would run that file's code; set {ALLOW_OUTSIDE}=1 if you trust it")
 
@@ -257,6 +258,14 @@ def folder_entry(text: str) -> dict[str, Any]:
     if not Path(directory).is_dir():
         raise ValueError(f"{directory}: must be a folder of reconstructions, got no such folder")
     return {"system": "folder", "label": label, "options": {"directory": str(Path(directory).resolve())}}
+
+
+def _differing(kind: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Absolute spellings; ValueError where two have one name in the tables."""
+    labels = [plugins.label(name) for name in dict.fromkeys(names)]
+    if len(set(labels)) < len(labels):
+        raise ValueError(f"names of {kind} must differ, got {', '.join(labels)}")
+    return tuple(_absolute(name) for name in names)
 
 
 def _absolute(text: str) -> str:

@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from m2l_bench import plugins
 from m2l_bench.files.disk import sha256
 from m2l_bench.results import ROW_KEY, VERSION, Row, read_checksums, read_rows
 from m2l_bench.suite.engine import Engine, Job, Workspace, run_jobs
 from m2l_bench.suite.jobs.distance import DistanceJob
-from m2l_bench.suite.jobs.probe import ProbeJob, probe_label
+from m2l_bench.suite.jobs.probe import ProbeJob
 from m2l_bench.suite.local import local_unless
 from m2l_bench.suite.plan import Plan, make_plan, second_jobs
 from m2l_bench.suite.records import all_records
@@ -167,7 +168,7 @@ def _job_behind(row: Row, plan: Plan, second: Sequence[Job], rng: np.random.Gene
     """The job that gives a row of a set or a probe, or one of those whose files a mean is over; None where there is none."""
     if row.task:
         for job in second:
-            if isinstance(job, ProbeJob) and (job.task.load().name, probe_label(job.probe)) == (row.task, row.probe):
+            if isinstance(job, ProbeJob) and (job.task.load().name, plugins.label(job.probe)) == (row.task, row.probe):
                 system = plan.probed.get(row.system)
                 if system and plan.probed[job.label].fingerprint == system.fingerprint:
                     return job

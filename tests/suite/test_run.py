@@ -309,3 +309,15 @@ def test_the_next_file_is_decoded_ahead_and_no_further(music_folder: Path, monke
         assert len(asked) <= position + 2
     assert next(reader, None) is None
     assert list(read_ahead([])) == []
+
+
+def test_a_users_metric_gets_rows_like_any_other(music_folder: Path, tmp_path: Path) -> None:
+    metric = f"{Path(__file__).parents[1]}/examples/my_metric.py:crest"
+    result = run_suite(
+        _suite(music_folder, ["identity", "lowpass-3.5k"], metrics=["si_sdr", metric]), out=tmp_path / "run"
+    )
+    rows = {row.system: row for row in result.rows if row.metric == "my_metric.py:crest" and row.statistic == "mean"}
+    assert rows["identity"].value == 0.0 and rows["lowpass-3.5k"].value != 0.0
+    assert rows["lowpass-3.5k"].ci_low <= rows["lowpass-3.5k"].value <= rows["lowpass-3.5k"].ci_high
+    assert {row.card for row in rows.values()} == {result.cards["my_metric.py:crest"].hash}
+    assert len([item for item in result.items if item.metric == "my_metric.py:crest"]) == 6

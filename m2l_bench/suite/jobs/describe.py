@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from m2l_bench.files import hub
-from m2l_bench.reconstruction.metrics import METRICS, SetMetric, with_encoder
+from m2l_bench.reconstruction.metrics import SetMetric, get_metric, with_encoder
 from m2l_bench.suite.engine import Read
 from m2l_bench.suite.store import Outcome, Store
 from m2l_bench.suite.suite import SystemSpec, load_encoder
@@ -92,6 +92,6 @@ class DescribeEncoder(_Describe):
     def facts(self) -> dict[str, Any]:
         """Its fingerprint, and the cards with it."""
         encoder = load_encoder(self.name, self.device)
-        metrics = ((name, METRICS[name]) for name in self.metrics)
+        metrics = ((name, get_metric(name)) for name in self.metrics)
         cards = {name: asdict(with_encoder(m, encoder).card) for name, m in metrics if isinstance(m, SetMetric)}
         return {"fingerprint": encoder.fingerprint, "cards": cards}

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import ClassVar
 
 from m2l_bench.reconstruction.checks import Unscorable
-from m2l_bench.reconstruction.metrics import METRICS, SetMetric
+from m2l_bench.reconstruction.metrics import SetMetric, get_metric
 from m2l_bench.suite.engine import Read
 from m2l_bench.suite.jobs import identity
 from m2l_bench.suite.store import Outcome, Store, require
@@ -59,7 +59,7 @@ class DistanceJob:
 
     def run(self, store: Store, read: Read | None) -> Outcome:
         """The number, its interval and what each file adds to it."""
-        metric = METRICS[self.metric]
+        metric = get_metric(self.metric)
         assert isinstance(metric, SetMetric)
         references, estimates = (
             [require(store, name).arrays[self.encoder].T for name in names]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, ClassVar
 
 from m2l_bench import audio as audio_io
@@ -71,7 +70,7 @@ class ProbeJob:
             latents=self.latents,
             missing=self.missing,
             cards=[METRICS[name].card.hash for name in task.metrics],
-            probe=probe_label(self.probe),
+            probe=plugins.label(self.probe),
             settings=probe_settings(self.probe),
             seeds=self.seeds,
             train_items=self.train_items,
@@ -156,11 +155,6 @@ def _items(result: Result) -> list[list[Any]]:
             result.items, result.item_values(metric, seed), result.targets, seed.logits, strict=True
         )
     ]
-
-
-def probe_label(name: str) -> str:
-    """The name of a probe in rows: of one in a file, without the folders."""
-    return Path(name).name if ".py:" in name else name
 
 
 def probe(system: System | str, task: Task | str, probe: Any = "linear", *, seeds: Sequence[int] = (0, 1, 2)) -> Result:

@@ -11,9 +11,10 @@ from typing import ClassVar
 import numpy as np
 
 from m2l_bench import audio as audio_io
+from m2l_bench import plugins
 from m2l_bench.cards import Card
 from m2l_bench.reconstruction.checks import Unscorable
-from m2l_bench.reconstruction.metrics import METRICS, score_pair
+from m2l_bench.reconstruction.metrics import get_metric, score_pair
 from m2l_bench.suite.data import AudioItem
 from m2l_bench.suite.engine import Read
 from m2l_bench.suite.jobs import identity
@@ -71,7 +72,7 @@ class Scoring:
         return identity(
             "reconstruct",
             fingerprint=self.fingerprint,
-            cards={name: METRICS[name].card.hash for name in self.metrics} | {BIT_RATE.name: BIT_RATE.hash},
+            cards={card.name: card.hash for card in (*(get_metric(name).card for name in self.metrics), BIT_RATE)},
             encoders=self.encoders,
             max_length_difference=self.max_length_difference,
         )
@@ -112,7 +113,7 @@ class ReconstructJob:
 
     def failed(self, reason: str) -> Outcome:
         """Every metric, with the reason."""
-        scores = dict.fromkeys(self.scoring.metrics, reason)
+        scores = {plugins.label(name): reason for name in self.scoring.metrics}
         windows = {name: reason for name, _ in self.scoring.encoders}
         return Outcome({"scores": scores, "windows": windows, "seconds": 0.0}, reason=reason)
 
@@ -126,7 +127,7 @@ class ReconstructJob:
             system, allowed = scoring.spec.load(), scoring.max_length_difference
             estimate, kbps = reconstruct(system, reference, rate, item.stem, max_length_difference=allowed)
         found = score_pair(reference[:, : estimate.shape[-1]], estimate, rate, scoring.metrics)
-        scores: dict[str, float | str] = {name: _plain(score) for name, score in found.items()}
+        scores: dict[str, float | str] = {plugins.label(name): _plain(score) for name, score in found.items()}
         if kbps is not None:
             scores[BIT_RATE.name] = kbps
         arrays: dict[str, np.ndarray] = {}
