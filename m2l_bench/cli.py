@@ -88,7 +88,11 @@ def common(version: Annotated[bool, typer.Option("--version", help="Print the ve
 def run(
     suite: Annotated[Path | None, typer.Argument(help="Suite file (TOML); by default the embedded suite.")] = None,
     system: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="NAME, NAME:VARIANT, FILE.py:CLASS, or LABEL=one of these.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="NAME, NAME:VARIANT or FILE.py:CLASS, also CLASS(keep=64); LABEL= before it names it.",
+        ),
     ] = None,
     task: Annotated[
         list[str] | None,

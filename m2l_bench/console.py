@@ -219,20 +219,23 @@ def list_tasks() -> Listing:
 
 
 def list_probes() -> Listing:
+    from m2l_bench.plugins import names
     from m2l_bench.probes import PROBES, load_probe
 
-    return _listing({"name": name, "what": str(load_probe(name).__doc__).partition("\n")[0]} for name in PROBES)
+    known = (*PROBES, *names("probe"))
+    return _listing({"name": name, "what": str(load_probe(name).__doc__).partition("\n")[0]} for name in known)
 
 
 def list_metrics() -> Listing:
     """List the metrics, each with the hash that its rows have."""
-    from m2l_bench.reconstruction.metrics import METRICS, card_of_rows
+    from m2l_bench.plugins import names
+    from m2l_bench.reconstruction.metrics import METRICS, card_of_rows, get_metric
     from m2l_bench.suite.jobs.reconstruct import BIT_RATE
     from m2l_bench.tasks.scoring import METRICS as TASK_METRICS
 
     better = {True: "higher", False: "lower", None: "-"}
     table, blocks = [], []
-    pairs = [(metric.card, card_of_rows(name)) for name, metric in METRICS.items()]
+    pairs = [(get_metric(name).card, card_of_rows(name)) for name in (*METRICS, *names("metric"))]
     for card, final in [*pairs, *((card, card) for card in (BIT_RATE, *(m.card for m in TASK_METRICS.values())))]:
         line = {"name": card.name, "unit": card.unit, "better": better[card.higher_is_better]}
         line |= {"card": final.hash if final else "after the download", "source": card.source}

@@ -82,6 +82,34 @@ def label(name: str) -> str:
     return Path(name).name if ".py:" in name else name
 
 
+def split_options(text: str) -> tuple[str, dict[str, Any]]:
+    """Split a spelling with options: strings, numbers and truth values, as in Python.
+
+    Raises
+    ------
+    ValueError
+        If the options are not ``name=value`` pairs of such values.
+
+    Examples
+    --------
+    >>> split_options("ae.py:MyAE(keep=64, mode='fast')")
+    ('ae.py:MyAE', {'keep': 64, 'mode': 'fast'})
+    """
+    name, sign, rest = text.partition("(")
+    if not sign:
+        return text, {}
+    try:
+        call = ast.parse(f"f({rest}", mode="eval").body
+        if not isinstance(call, ast.Call) or call.args:
+            raise ValueError("options need names")
+        options = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(f"options must be NAME(option=value, ...), got {text!r}") from error
+    if not all(isinstance(value, (str, int, float, bool)) for value in options.values()):
+        raise ValueError(f"options must be strings, numbers or truth values, got {text!r}")
+    return name, options
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> ValueError:
     """Make the error of a name that is not known: with the nearest one, else with all."""
     known = list(known)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from m2l_bench.tasks.base import Task
 from m2l_bench.tasks.scoring import METRICS, group_contributions
 from m2l_bench.tasks.sources.source import TaskItem
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +40,7 @@ class SeedResult:
     validation_score: float
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Result:
     """The result of a probe on a task, for every seed.
 
@@ -72,6 +76,28 @@ class Result:
     note: str
     data_hash: str
     n_train: int
+
+    def __repr__(self) -> str:
+        scores = ", ".join(f"{metric} {self.mean(metric):.3f}" for metric in self.task.metrics)
+        counts = f"{len(self.items)} test items, {len(self.failures)} failed, {len(self.seeds)} seeds"
+        return f"Result({self.task.name}, {self.probe}: {scores}; {counts})"
+
+    def to_frame(self) -> pd.DataFrame:
+        """Give a DataFrame with one row for each metric and seed.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``metric`` (text), ``seed`` (int64), and ``value``, ``ci_low``, ``ci_high`` (float64).
+        """
+        import pandas as pd
+
+        rows = [
+            (metric, seed.seed, seed.scores[metric], *seed.intervals[metric])
+            for metric in self.task.metrics
+            for seed in self.seeds
+        ]
+        return pd.DataFrame(rows, columns=["metric", "seed", "value", "ci_low", "ci_high"])
 
     def mean(self, metric: str) -> float:
         """Mean over seeds."""

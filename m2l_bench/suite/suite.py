@@ -146,7 +146,7 @@ class Suite(BaseModel):
     @field_validator("systems", mode="before")
     @classmethod
     def _spelled(cls, value: Any) -> Any:
-        """A plain string is a system; ``LABEL=SYSTEM`` names it."""
+        """A plain string is a system."""
         if not isinstance(value, (list, tuple)):
             return value
         return [_from_spelling(entry) if isinstance(entry, str) else entry for entry in value]
@@ -280,5 +280,7 @@ def _absolute(text: str) -> str:
 
 
 def _from_spelling(text: str) -> SystemSpec:
-    label, _, system = text.rpartition("=")
-    return SystemSpec(system=system, label=label)
+    """A system from ``SYSTEM``, ``LABEL=SYSTEM``, or either with options: ``ae.py:MyAE(keep=64)``."""
+    spelling, options = plugins.split_options(text)
+    label, _, system = spelling.rpartition("=")
+    return SystemSpec(system=system, label=label or text.rpartition("/")[2] if options else label, options=options)

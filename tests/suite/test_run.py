@@ -278,6 +278,8 @@ def test_embedded_audio_is_found_and_unknown_audio_is_named() -> None:
     [
         ({"systems": ["identity", "identity"]}, "systems: labels must differ, got identity more than once"),
         ({"metrics": ["si_sdrr"]}, "metrics: unknown metric 'si_sdrr'"),
+        ({"systems": ["opus(8)"]}, r"systems: options must be NAME\(option=value, ...\), got 'opus\(8\)'"),
+        ({"systems": ["a.py:A(keep=[1])"]}, "systems: options must be strings, numbers or truth values"),
         ({"seed": -1}, "seed: .*greater than or equal to 0.*got -1"),
         ({"sytems": []}, "sytems: Extra inputs are not permitted"),
         ({"systems": [{"system": "opus", "sede": 1}]}, r"systems\.0\.sede: Extra inputs"),
@@ -321,3 +323,11 @@ def test_a_users_metric_gets_rows_like_any_other(music_folder: Path, tmp_path: P
     assert rows["lowpass-3.5k"].ci_low <= rows["lowpass-3.5k"].value <= rows["lowpass-3.5k"].ci_high
     assert {row.card for row in rows.values()} == {result.cards["my_metric.py:crest"].hash}
     assert len([item for item in result.items if item.metric == "my_metric.py:crest"]) == 6
+
+
+def test_a_system_is_spelled_with_options() -> None:
+    given = ["mine=/x/ae.py:MyAE(keep=64, mode='a=b')", "/x/ae.py:MyAE(keep=2)", "opus:24k"]
+    specs = make_suite({"systems": given}).systems
+    assert [spec.label for spec in specs] == ["mine", "ae.py:MyAE(keep=2)", "opus:24k"]
+    assert [spec.options for spec in specs] == [{"keep": 64, "mode": "a=b"}, {"keep": 2}, {}]
+    assert {spec.system for spec in specs} == {"/x/ae.py:MyAE", "opus:24k"}

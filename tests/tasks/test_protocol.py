@@ -303,3 +303,12 @@ def test_bad_input() -> None:
         evaluate(task(source), {**source.features(), "i001": np.full((8, 1), np.nan)}, PROBE)
     with pytest.raises(ValueError, match=r"label of 'i\d+' must be one of a, b, got \['c'\]"):
         evaluate(task(source, labels=("a", "b")), source.features(), PROBE)
+
+
+def test_a_result_is_short_in_print_and_long_as_a_frame() -> None:
+    source = MadeUp()
+    result = evaluate(task(source), source.features(), PROBE, seeds=(0, 1))
+    assert repr(result).startswith("Result(made/up, LinearProbe: accuracy ") and len(repr(result)) < 150
+    frame = result.to_frame()
+    assert list(frame.columns) == ["metric", "seed", "value", "ci_low", "ci_high"] and len(frame) == 4
+    assert frame[frame.metric == "accuracy"].value.mean() == result.mean("accuracy")
