@@ -131,7 +131,7 @@ def full_disk(folder: Path) -> str:
     """
     disk = folder / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(disk)], capture_output=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=60k", "tmpfs", str(disk)], capture_output=True)
     if mounted.returncode:
         print("full disk: not tried, this user may not mount one")
         return ""
