@@ -65,7 +65,10 @@ Workers = Annotated[
 Timeout = Annotated[float | None, typer.Option("--timeout", help="Time limit of a job in seconds.")]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Run failed jobs again.")]
 Clips = Annotated[int, typer.Option("--clips", min=0, help="Clips on the listening page: an odd number from 3, or 0.")]
-SystemName = Annotated[str, typer.Option("--system", help="Name of the autoencoder.")]
+SystemName = Annotated[
+    str,
+    typer.Option("--system", help="Autoencoder: NAME, NAME:VARIANT or FILE.py:CLASS, also CLASS(keep=64)."),
+]
 Checkpoint = Annotated[str | None, typer.Option("--checkpoint", help="File with the system's weights.")]
 Device = Annotated[str | None, typer.Option("--device", help="Device: cpu, cuda or cuda:N.")]
 Seed = Annotated[int, typer.Option("--seed", help="Random seed.")]
@@ -393,9 +396,10 @@ def _report(result: RunResult, n_clips: int, engine: Engine) -> None:
 
 
 def _loaded(system: str, checkpoint: str | None, seed: int, device: str | None) -> Any:
-    from m2l_bench.suite.suite import SystemSpec
+    from m2l_bench.suite.suite import SystemSpec, parse_system
 
-    return SystemSpec(system=system, checkpoint=checkpoint, device=device, seed=seed).load()
+    given = {"checkpoint": checkpoint, "device": device, "seed": seed}
+    return SystemSpec.model_validate(parse_system(system).model_dump() | given).load()
 
 
 def _convert(source: Path, target: Path, suffixes: tuple[str, ...], convert: Callable[[Path, Path], None]) -> None:

@@ -249,8 +249,9 @@ def _notes(
     if len(targets) < 10:
         notes.append(f"{len(targets)} test items: scores and intervals are rough.")
     n_items = np.bincount(targets, minlength=len(table)) if targets.ndim == 1 else targets.sum(axis=0)
-    if rare := [label for label, n in zip(table, n_items, strict=True) if n == 1]:
-        notes.append(f"Labels with a single test item: {', '.join(rare)}.")
+    fewest = 0 if targets.ndim == 1 else 1  # absent tags are named above
+    if rare := [label for label, n in zip(table, n_items, strict=True) if fewest <= n < 2]:
+        notes.append(f"Labels with fewer than 2 test items: {', '.join(rare)}.")
     if not all(model.converged_ for model in fitted):
         notes.append("The probe's training was stopped before it converged.")
     for split, part in (("training", train), ("validation", valid)):

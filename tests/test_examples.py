@@ -31,6 +31,17 @@ def test_a_users_codec_gets_its_row(music_folder: Path, tmp_path: Path) -> None:
     assert 0 < values["my_codec.py:Downsampled"] < 60
 
 
+def test_a_users_task_is_evaluated(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(60):
+        name, pitch = (("low", 300.0), ("high", 3000.0))[number % 2]
+        tone = 0.1 * np.sin(2 * np.pi * pitch * rng.uniform(0.9, 1.1) * np.arange(11025) / 22050)
+        audio.write(tmp_path / name / f"{number}.wav", tone[None].astype(np.float32), 22050)
+    task = load_task(f"{EXAMPLES}/my_task.py:FOLDERS", data_home=tmp_path)
+    result = m2l_bench.probe("mfcc-chroma", task, "linear", seeds=(0,))
+    assert result.mean("accuracy") > 0.9 and set(result.labels) == {"low", "high"}
+
+
 def test_a_users_probe_scores() -> None:
     result = m2l_bench.probe("majority", "instrument/tonejs", f"{EXAMPLES}/my_probe.py:knn", seeds=(0,))
     assert result.probe == "Pipeline" and 0 < result.mean("accuracy") < 0.3

@@ -149,7 +149,7 @@ class Suite(BaseModel):
         """A plain string is a system."""
         if not isinstance(value, (list, tuple)):
             return value
-        return [_from_spelling(entry) if isinstance(entry, str) else entry for entry in value]
+        return [parse_system(entry) if isinstance(entry, str) else entry for entry in value]
 
     @field_validator("systems")
     @classmethod
@@ -273,13 +273,13 @@ def _absolute(text: str) -> str:
     name, sign, place = text.partition("=")
     file, colon, attribute = text.rpartition(":")
     if sign:
-        return f"{name}={Path(place).absolute()}"
+        return f"{_absolute(name)}={Path(place).absolute()}"
     if file.endswith(".py"):
         return f"{Path(file).absolute()}{colon}{attribute}"
     return str(Path(text).absolute()) if Path(text).exists() else text
 
 
-def _from_spelling(text: str) -> SystemSpec:
+def parse_system(text: str) -> SystemSpec:
     """A system from ``SYSTEM``, ``LABEL=SYSTEM``, or either with options: ``ae.py:MyAE(keep=64)``."""
     spelling, options = plugins.split_options(text)
     label, _, system = spelling.rpartition("=")
