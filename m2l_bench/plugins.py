@@ -95,8 +95,8 @@ def split_options(text: str) -> tuple[str, dict[str, Any]]:
     >>> split_options("ae.py:MyAE(keep=64, mode='fast')")
     ('ae.py:MyAE', {'keep': 64, 'mode': 'fast'})
     """
-    name, sign, rest = text.partition("(")
-    if not sign:
+    name, _, rest = text.partition("(")
+    if not text.endswith(")"):  # a folder's name may hold a parenthesis
         return text, {}
     try:
         call = ast.parse(f"f({rest}", mode="eval").body

@@ -14,10 +14,8 @@ To add a pair metric, write its function in a module of :mod:`m2l_bench.reconstr
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,6 +24,7 @@ from m2l_bench import plugins
 from m2l_bench.cards import Card
 from m2l_bench.files.hub import CheckpointError, offline
 from m2l_bench.reconstruction.checks import Unscorable, check_pair, check_sample_rate
+from m2l_bench.reconstruction.own import own_metric
 from m2l_bench.reconstruction.pair import alignment, mel, si_sdr, stft, visqol
 from m2l_bench.reconstruction.sets import compatibility, distribution, frechet, kernel
 from m2l_bench.reconstruction.sets.compatibility import Files
@@ -83,9 +82,8 @@ def get_metric(name: str) -> PairMetric | SetMetric:
     Parameters
     ----------
     name : str
-        A key of :data:`METRICS`; ``"path/to/file.py:NAME"`` or the name of an entry point (``m2l_bench.metrics``): a function
-        ``(reference, estimate, sample_rate) -> float or (channels,)`` with a docstring. Its attributes ``unit``,
-        ``higher_is_better`` and ``title``, or ``card``, a :class:`~m2l_bench.cards.Card`, are used where it has them.
+        A key of :data:`METRICS`; or ``"path/to/file.py:NAME"`` or the name of an entry point, see
+        :mod:`m2l_bench.reconstruction.own`.
 
     Raises
     ------
@@ -94,37 +92,8 @@ def get_metric(name: str) -> PairMetric | SetMetric:
     """
     if name in METRICS:
         return METRICS[name]
-    function, sources = plugins.find("metric", name, METRICS)
-    summary = " ".join((inspect.getdoc(function) or "").partition("\n\n")[0].split())
-    if not callable(function) or isinstance(function, type) or not summary:
-        raise ValueError(f"{name}: must be a function (reference, estimate, sample_rate) with a docstring")
-    try:
-        inspect.signature(function).bind(None, None, 1)
-    except TypeError as error:
-        raise ValueError(f"{name}: must take (reference, estimate, sample_rate), got {error}") from error
-    card = getattr(function, "card", None) or Card(
-        name=name,
-        title=getattr(function, "title", function.__name__),
-        unit=getattr(function, "unit", ""),
-        higher_is_better=getattr(function, "higher_is_better", None),
-        formula=summary,
-        source=plugins.label(name),
-    )
-    constants = {**card.constants, "sources": dict(sorted(sources.items()))}
-    return PairMetric(
-        card=replace(card, name=plugins.label(name), constants=constants), score=partial(_own, name, function)
-    )
-
-
-def _own(name: str, function: Callable[..., Any], reference: np.ndarray, estimate: np.ndarray, rate: int) -> float:
-    """Score a pair with a user's function; whatever it raises is the reason why there is no score."""
-    try:
-        values = np.asarray(function(reference, estimate, rate), dtype=np.float64)
-    except Exception as error:  # a user's code may raise anything
-        raise Unscorable(f"{plugins.label(name)} raised {plugins.one_line(error)}") from error
-    if values.shape not in ((), (1,), (len(reference),)) or not np.isfinite(values).all():
-        raise Unscorable(f"{plugins.label(name)} must give a finite number, or one for each channel, got {values}")
-    return float(values.mean())
+    card, score = own_metric(name, METRICS)
+    return PairMetric(card=card, score=score)
 
 
 def with_encoder(metric: SetMetric, encoder: Embedding) -> SetMetric:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -89,9 +89,8 @@ class SystemSpec(BaseModel):
         if not isinstance(values, dict) or not isinstance(values.get("system"), str):
             return values
         system, checkpoint = values["system"], values.get("checkpoint")
-        path, sign, name = system.rpartition(":")
-        if path.endswith(".py"):
-            system = f"{Path(path).absolute()}{sign}{name}"
+        if ".py:" in system:
+            system = _absolute(system)
         if checkpoint and Path(checkpoint).exists():
             checkpoint = str(Path(checkpoint).absolute())
         label = values.get("label") or system.rpartition("/")[2]
@@ -160,11 +159,17 @@ class Suite(BaseModel):
             raise ValueError(f"labels must differ, got {', '.join(twice)} more than once (LABEL=SYSTEM names one)")
         return value
 
-    @field_validator("audio", "tasks")
+    @field_validator("audio")
     @classmethod
-    def _absolute(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        """Folders and files by their absolute paths."""
-        return tuple(_absolute(text) for text in value)
+    def _folders(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """Folders by their absolute paths."""
+        return tuple(str(Path(text).absolute()) if Path(text).exists() else text for text in value)
+
+    @field_validator("tasks")
+    @classmethod
+    def _files(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """Files and folders of tasks by their absolute paths."""
+        return tuple(map(_absolute, value))
 
     @field_validator("metrics")
     @classmethod
@@ -212,20 +217,21 @@ def read_suite(path: str | Path) -> Suite:
         If the file is missing, not TOML, or breaks a constraint; the message names file, key, constraint and value.
     """
     path = Path(path)
-    suite = make_suite({"name": path.stem, **read_toml(path)}, source=str(path))
-    _refuse_code(suite, path)
-    return suite
-
-
-def _refuse_code(suite: Suite, path: Path) -> None:
-    """A suite file may come from anybody: it names no code to be run."""
-    code = [
-        name
-        for name in (*(spec.system for spec in suite.systems), *suite.tasks, *suite.probes, *suite.metrics)
-        if ".py:" in name
-    ]
+    content = read_toml(path)
+    # Before it is validated, which imports what it names: a suite file may come from anybody.
+    code = [text for text in _texts(content) if ".py:" in text]
     if code and not outside_allowed():
         raise OutsideError(f"{path}: {code[0]!r} would run that file's code; set {ALLOW_OUTSIDE}=1 if you trust it")
+    return make_suite({"name": path.stem, **content}, source=str(path))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every string in a TOML value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (dict, list)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts(part)
 
 
 def make_suite(content: dict[str, Any], *, source: str = "suite") -> Suite:
@@ -265,18 +271,15 @@ def _differing(kind: str, names: tuple[str, ...]) -> tuple[str, ...]:
     labels = [plugins.label(name) for name in dict.fromkeys(names)]
     if len(set(labels)) < len(labels):
         raise ValueError(f"names of {kind} must differ, got {', '.join(labels)}")
-    return tuple(_absolute(name) for name in names)
+    return tuple(map(_absolute, names))
 
 
 def _absolute(text: str) -> str:
-    """``NAME``, ``FOLDER``, ``NAME=FOLDER``, ``labels.csv`` or ``file.py:NAME`` with an absolute path where it has one."""
+    """``labels.csv``, ``file.py:NAME``, or ``NAME=FOLDER`` with absolute paths; other names stay, whatever lies in the folder."""
     name, sign, place = text.partition("=")
-    file, colon, attribute = text.rpartition(":")
     if sign:
         return f"{_absolute(name)}={Path(place).absolute()}"
-    if file.endswith(".py"):
-        return f"{Path(file).absolute()}{colon}{attribute}"
-    return str(Path(text).absolute()) if Path(text).exists() else text
+    return str(Path(text).absolute()) if ".py:" in text or text.endswith(".csv") else text
 
 
 def parse_system(text: str) -> SystemSpec:

@@ -17,7 +17,7 @@ from m2l_bench.suite.engine import read_ahead
 from m2l_bench.suite.local import LocalEngine
 from m2l_bench.suite.plan import Plan, make_plan
 from m2l_bench.suite.run import run_suite
-from m2l_bench.suite.suite import Suite, make_suite
+from m2l_bench.suite.suite import Suite, make_suite, read_suite
 
 METRICS = ["si_sdr", "mel_distance"]
 
@@ -331,3 +331,32 @@ def test_a_system_is_spelled_with_options() -> None:
     assert [spec.label for spec in specs] == ["mine", "ae.py:MyAE(keep=2)", "opus:24k"]
     assert [spec.options for spec in specs] == [{"keep": 64, "mode": "a=b"}, {"keep": 2}, {}]
     assert {spec.system for spec in specs} == {"/x/ae.py:MyAE", "opus:24k"}
+
+
+def test_folders_beside_the_user_do_not_change_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("linear", "si_sdr", "key/tunes", "opus:24k"):
+        (tmp_path / name).mkdir(parents=True)
+    suite = make_suite(
+        {
+            "systems": ["opus:24k", "a (old)/ae.py:A"],
+            "metrics": ["si_sdr"],
+            "tasks": ["key/tunes"],
+            "probes": ["linear"],
+        }
+    )
+    assert (suite.metrics, suite.tasks, suite.probes) == (("si_sdr",), ("key/tunes",), ("linear",))
+    assert [spec.system for spec in suite.systems] == ["opus:24k", f"{tmp_path}/a (old)/ae.py:A"]
+    assert make_suite({"tasks": ["my.py:T=data"]}).tasks == (f"{tmp_path}/my.py:T={tmp_path}/data",)
+
+
+@pytest.mark.parametrize(
+    "line", ['metrics = ["x.py:f"]', 'probes = ["x.py:knn"]', 'tasks = ["x.py:T"]', 'systems = ["x.py:A"]']
+)
+def test_a_suite_file_names_no_code(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.py").write_text("open('ran', 'w')\n")
+    (tmp_path / "suite.toml").write_text(line + "\n")
+    with pytest.raises(ValueError, match=r"x.py:\w+' would run that file's code"):
+        read_suite(tmp_path / "suite.toml")
+    assert not (tmp_path / "ran").exists()
