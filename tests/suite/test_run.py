@@ -11,6 +11,9 @@ import pytest
 import soundfile
 
 from m2l_bench import audio
+from m2l_bench.report.contents import all_figures
+from m2l_bench.report.runs import read_runs
+from m2l_bench.report.significance import Pairs
 from m2l_bench.results import read_items, read_rows
 from m2l_bench.suite.data import find_audio, from_folder
 from m2l_bench.suite.engine import read_ahead
@@ -323,6 +326,14 @@ def test_a_users_metric_gets_rows_like_any_other(music_folder: Path, tmp_path: P
     assert rows["lowpass-3.5k"].ci_low <= rows["lowpass-3.5k"].value <= rows["lowpass-3.5k"].ci_high
     assert {row.card for row in rows.values()} == {result.cards["my_metric.py:crest"].hash}
     assert len([item for item in result.items if item.metric == "my_metric.py:crest"]) == 6
+
+
+def test_a_users_metric_has_its_figures(music_folder: Path, tmp_path: Path) -> None:
+    metric = f"{Path(__file__).parents[1]}/examples/my_metric.py:crest"
+    run_suite(_suite(music_folder, ["opus:24k", "opus:64k", "mp3:64k"], metrics=[metric]), out=tmp_path / "run")
+    results = read_runs([tmp_path / "run"])
+    drawn = [figure.name for figure in all_figures(results, Pairs(results.items), [])]
+    assert any("crest" in name and "against-bit-rate" in name for name in drawn), drawn
 
 
 def test_a_system_is_spelled_with_options() -> None:
