@@ -75,7 +75,11 @@ Seed = Annotated[int, typer.Option("--seed", help="Random seed.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Metrics = Annotated[
     list[str] | None,
-    typer.Option("--metric", metavar="NAME", help="Metric (m2l-bench list metrics), or FILE.py:FUNCTION; repeatable."),
+    typer.Option(
+        "--metric",
+        metavar="NAME",
+        help="Metric (m2l-bench list metrics), fad:ENCODER, or FILE.py:FUNCTION; repeatable.",
+    ),
 ]
 
 

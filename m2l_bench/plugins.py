@@ -19,6 +19,7 @@ import hashlib
 import importlib.util
 import inspect
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.machinery import SOURCE_SUFFIXES, FileFinder, ModuleSpec, SourceFileLoader
@@ -78,8 +79,27 @@ def names(kind: str) -> list[str]:
 
 
 def label(name: str) -> str:
-    """Name in tables and rows: of a thing in a file, ``file.py:Name`` without the folders."""
-    return Path(name).name if ".py:" in name else name
+    """Name in tables and rows: without the folders of a file.
+
+    Examples
+    --------
+    >>> label("my/codec.py:Codec"), label("fad:my/encoder.py:Encoder(layer=3)"), label("fad:musicnn")
+    ('codec.py:Codec', 'fad:encoder.py:Encoder(layer=3)', 'fad:musicnn')
+    """
+    kind, path, rest = _parts(name)
+    return kind + Path(path).name + rest
+
+
+def absolute(name: str) -> str:
+    """The same spelling with the absolute path of a file."""
+    kind, path, rest = _parts(name)
+    return kind + str(Path(path).absolute()) + rest if path else name
+
+
+def _parts(name: str) -> tuple[str, str, str]:
+    """``fad:``, the path of a file, and the rest; without a file all is the rest."""
+    found = re.fullmatch(r"((?:fad|fad_inf|kad):)?(.*?\.py)(:.*)", name)
+    return (found[1] or "", found[2], found[3]) if found else ("", "", name)
 
 
 def split_options(text: str) -> tuple[str, dict[str, Any]]:

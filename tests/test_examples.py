@@ -50,12 +50,29 @@ def test_a_users_probe_scores() -> None:
     )
 
 
-def test_contributing_shows_the_example_that_is_tested() -> None:
+def test_a_users_encoder_is_heard_and_probed(music: Callable[..., np.ndarray], tmp_path: Path) -> None:
+    for seed in range(10):
+        audio.write(tmp_path / "music" / f"{seed}.wav", music(2 * 44100, seed=seed), 44100)
+    encoder = f"{EXAMPLES}/my_encoder.py:BandEnergies"
+    metrics = [f"fad:{encoder}", f"kad:{encoder}(bands=8)"]
+    suite = {"systems": ["identity", "opus:24k"], "audio": [str(tmp_path / "music")], "metrics": metrics}
+    rows = run_suite(make_suite(suite), out=tmp_path / "run").rows
+    values = {(row.system, row.metric): row.value for row in rows}
+    for metric in ("fad:my_encoder.py:BandEnergies", "kad:my_encoder.py:BandEnergies(bands=8)"):
+        assert abs(values["identity", metric]) < 1e-6 < values["opus:24k", metric]
+    result = m2l_bench.probe(m2l_bench.load(encoder), "instrument/tonejs", "linear", seeds=(0,))
+    assert result.mean("accuracy") > 0.4
+
+
+def test_contributing_shows_the_examples_that_are_tested() -> None:
     shown = (EXAMPLES.parent.parent / "CONTRIBUTING.md").read_text()
-    code = (EXAMPLES / "my_codec.py").read_text()
-    block = shown.split("```python\n")[1].split("```")[0]
-    plain = [line.split("  #")[0].strip() for line in block.splitlines() if line.strip()]
-    assert all(line in code for line in plain)
+    blocks = [block.split("```")[0] for block in shown.split("```python\n")[1:]]
+    files = ("my_codec.py", "my_encoder.py", "my_task.py", "my_probe.py", "my_metric.py")
+    for name, block in zip(files, blocks, strict=True):
+        code = (EXAMPLES / name).read_text()
+        plain = [line.split("  #")[0].strip() for line in block.splitlines() if line.strip() not in ("", "...")]
+        assert all(line in code for line in plain), name
+        assert f"tests/examples/{name}" in shown and len(code.splitlines()) <= 40
 
 
 def test_the_notebook_page_runs(tmp_path: Path, music: Callable[..., np.ndarray]) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
 
 import pytest
 
 from m2l_bench import plugins
 from m2l_bench.probes import load_probe
 from m2l_bench.reconstruction.metrics import get_metric
+from m2l_bench.reconstruction.sets.vectors import load_encoder
 from m2l_bench.suite.suite import make_suite
 from m2l_bench.tasks import load_task, task_names
 
@@ -21,6 +23,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
         for kind, name, value in (
             ("metric", "their-metric", "m2l_bench.reconstruction.pair.si_sdr:si_sdr"),
             ("metric", "broken", "m2l_bench.no_such_module:x"),
+            ("system", "their-encoder", "m2l_bench.systems.encoders.features:MfccChroma"),
             ("probe", "their-probe", "sklearn.neighbors:KNeighborsClassifier"),
             ("task", "their/task", "m2l_bench.tasks.genre:TASKS"),
         )
@@ -32,6 +35,10 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_entry_points_of_every_kind() -> None:
     metric = get_metric("their-metric")
     assert metric.card.name == "their-metric" and metric.card.constants["sources"]["entry point"].endswith(":si_sdr")
+    assert get_metric("fad:their-encoder").card.title == "FAD-their-encoder"
+    assert load_encoder("their-encoder").latent_dim == 32
+    with pytest.raises(ValueError, match=r"unknown encoder 'their-encodr'; did you mean their-encoder\?"):
+        get_metric("kad:their-encodr")
     assert type(load_probe("their-probe")).__name__ == "KNeighborsClassifier"
     assert task_names()[-1] == "their/task"
     with pytest.raises(ValueError, match="their/task: must be a Task, got tuple"):
@@ -55,6 +62,15 @@ def test_entry_points_of_every_kind() -> None:
 def test_a_name_that_is_nearly_right_gets_the_nearest(load, name: str, nearest: str) -> None:
     with pytest.raises(ValueError, match=rf"{name}'; did you mean {nearest}\?"):
         load(name)
+
+
+def test_spellings_with_a_file_lose_their_folders_and_keep_their_options() -> None:
+    spelling = "fad_inf:my/encoder.py:Encoder(layer=3, mode='a/b')"
+    assert plugins.label(spelling) == "fad_inf:encoder.py:Encoder(layer=3, mode='a/b')"
+    assert plugins.absolute(spelling) == f"fad_inf:{Path.cwd()}/my/encoder.py:Encoder(layer=3, mode='a/b')"
+    assert plugins.absolute("/a/x.py:f") == "/a/x.py:f" and plugins.absolute("x.py:f") == f"{Path.cwd()}/x.py:f"
+    for name in ("fad:musicnn", "music2latent:small", "genre/tunes"):
+        assert plugins.label(name) == plugins.absolute(name) == name
 
 
 def test_names_of_metrics_and_probes_differ() -> None:

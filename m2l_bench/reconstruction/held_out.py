@@ -10,12 +10,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from m2l_bench.audio import resample
+from m2l_bench.reconstruction.checks import Unscorable
 from m2l_bench.reconstruction.pair.mel import mel_distance
 from m2l_bench.reconstruction.pair.si_sdr import si_sdr
 from m2l_bench.reconstruction.sets.frechet import frechet_distance
-from m2l_bench.systems.encoders import load
-from m2l_bench.systems.encoders.embedding import embed_files
+from m2l_bench.reconstruction.sets.vectors import load_encoder, vectors
 
 MINIMUM_WINDOWS = 10
 
@@ -47,9 +46,12 @@ def held_out_scores(
 
 
 def _fad(references: Sequence[np.ndarray], estimates: Sequence[np.ndarray], sample_rate: int) -> float:
-    embedding = load("musicnn")
-    sides = []
-    for side in (references, estimates):
-        resampled = [resample(audio[None], sample_rate, embedding.sample_rate) for audio in side]
-        sides.append(np.concatenate(embed_files(embedding, resampled)[0]))
-    return frechet_distance(*sides) if min(map(len, sides)) >= MINIMUM_WINDOWS else float("nan")
+    sides = [[x for audio in side for x in _vectors(audio, sample_rate)] for side in (references, estimates)]
+    return frechet_distance(*map(np.stack, sides)) if min(map(len, sides)) >= MINIMUM_WINDOWS else float("nan")
+
+
+def _vectors(audio: np.ndarray, sample_rate: int) -> Sequence[np.ndarray]:
+    try:
+        return list(vectors(load_encoder("musicnn"), audio[None], sample_rate))
+    except Unscorable:
+        return []

@@ -29,10 +29,9 @@ from m2l_bench.reconstruction.pair import alignment, mel, si_sdr, stft, visqol
 from m2l_bench.reconstruction.sets import compatibility, distribution, frechet, kernel
 from m2l_bench.reconstruction.sets.compatibility import Files
 from m2l_bench.reconstruction.sets.distribution import SetScore
+from m2l_bench.reconstruction.sets.vectors import load_encoder, with_encoder
 from m2l_bench.statistics import N_DRAWS
-from m2l_bench.systems import encoders
-from m2l_bench.systems.encoders import EMBEDDINGS
-from m2l_bench.systems.encoders.embedding import TAIL_RULE, Embedding
+from m2l_bench.systems.registry import check_encoder
 
 Scores = dict[str, "float | Unscorable"]
 
@@ -64,42 +63,47 @@ class SetMetric:
     Attributes
     ----------
     card : Card
-    embedding : str
-        Name in :mod:`m2l_bench.systems.encoders`; the windows of a file are computed once for all set metrics.
+    encoder : str
+        As :mod:`m2l_bench.reconstruction.sets.vectors` spells it; the vectors of a file are computed once for all set
+        metrics.
     score : callable
-        ``(references, estimates, seed) -> SetScore``; both are sequences with one float32 array (windows, dim) a file,
+        ``(references, estimates, seed) -> SetScore``; both are sequences with one float32 array (vectors, dim) a file,
         in the same file order; raises :class:`Unscorable` (too few files or windows).
     """
 
     card: Card
-    embedding: str
+    encoder: str
     score: Callable[[Files, Files, int], SetScore]
 
 
 def get_metric(name: str) -> PairMetric | SetMetric:
-    """Return a metric by its name, or a user's own pair metric.
+    """Return a metric by its name, a set metric of any encoder, or a user's own pair metric.
 
     Parameters
     ----------
     name : str
-        A key of :data:`METRICS`; or ``"path/to/file.py:NAME"`` or the name of an entry point, see
+        A key of :data:`METRICS`; ``"fad:ENCODER"``, ``"fad_inf:ENCODER"`` or ``"kad:ENCODER"``, see
+        :mod:`m2l_bench.reconstruction.sets.vectors`; or ``"path/to/file.py:NAME"`` or the name of an entry point, see
         :mod:`m2l_bench.reconstruction.own`.
 
     Raises
     ------
     ValueError
-        If there is no such metric, or the function cannot be used.
+        If there is no such metric or encoder, or the function cannot be used.
+
+    Examples
+    --------
+    >>> get_metric("kad:music2latent:small").card.title
+    'KAD-music2latent:small'
     """
     if name in METRICS:
         return METRICS[name]
+    kind, _, encoder = name.partition(":")
+    if kind in _KINDS and encoder:
+        check_encoder(plugins.split_options(encoder)[0])
+        return _set_metric(kind, encoder)
     card, score = own_metric(name, METRICS)
     return PairMetric(card=card, score=score)
-
-
-def with_encoder(metric: SetMetric, encoder: Embedding) -> SetMetric:
-    """Return the metric with the fingerprint of its loaded encoder in its card, as in the rows of a run."""
-    model = f"{metric.card.model}; {encoder.name} {encoder.fingerprint}"
-    return replace(metric, card=replace(metric.card, model=model))
 
 
 def card_of_rows(name: str) -> Card | None:
@@ -115,7 +119,7 @@ def card_of_rows(name: str) -> Card | None:
         return metric.card
     try:
         with offline():
-            return with_encoder(metric, encoders.load(metric.embedding)).card
+            return with_encoder(metric.card, load_encoder(metric.encoder))
     except (CheckpointError, ImportError, OSError):
         return None
 
@@ -333,40 +337,52 @@ _KINDS: dict[str, tuple[str, str, dict[str, Any], str, Callable[[Files, Files, i
 }
 
 
-def _set_metric(kind: str, embedding: str) -> SetMetric:
+_VGGISH = "torchvggish v0.1, SHA-256 10086976..., no PCA, last ReLU"
+# name -> (checkpoint and layer in words, source) of the encoders that the field measures with
+_ENCODERS = {
+    "musicnn": ("musicnn 0.1.0 MTT_musicnn, SHA-256 c278acc460e4..., penultimate layer", "Pons and Serra, 2019"),
+    "vggish": (f"{_VGGISH} off", "Hershey et al., 2017"),
+    "vggish:relu": (f"{_VGGISH} on", "Hershey et al., 2017"),
+    "clap": ("laion/larger_clap_music, projected, unit length", "Wu et al., 2023"),
+    "clap:htsat-unfused": ("laion/clap-htsat-unfused, projected, unit length", "Wu et al., 2023"),
+}
+
+
+def _set_metric(kind: str, encoder: str) -> SetMetric:
     title, formula, constants, source, score, version = _KINDS[kind]
-    entry = EMBEDDINGS[embedding]
+    label = plugins.label(encoder)
+    listed = encoder in _ENCODERS
+    model, encoder_source = _ENCODERS[encoder] if listed else (label, label)
     card = Card(
-        name=f"{kind}:{embedding}",
-        title=f"{title}-{embedding}",
+        name=f"{kind}:{label}",
+        title=f"{title}-{label}",
         higher_is_better=False,
         formula=formula,
-        rate_rule=f"both resampled to {entry.sample_rate} Hz (soxr VHQ)",
-        channel_rule="mean of the channels",
-        constants=constants | {"window": entry.window, "hop": entry.hop, "tail": TAIL_RULE},
-        model=entry.model,
-        source=f"{source}; {entry.source}",
+        channel_rule="mean of the channels" if listed else "as the encoder takes them; each of its streams has vectors",
+        constants=constants if listed else constants | {"encoder": label},
+        model=model,
+        source=f"{source}; {encoder_source}",
         version=version,
     )
-    return SetMetric(card=card, embedding=embedding, score=score)
+    return SetMetric(card=card, encoder=encoder, score=score)
 
 
 def _as_released(kind: str, mode: str, rule: str, tool: Callable[[Files, Files, int], float]) -> SetMetric:
-    plain, entry = _set_metric(kind, "vggish").card, EMBEDDINGS["vggish"]
+    plain = _set_metric(kind, "vggish").card
     card = replace(
         plain,
         name=f"{plain.name}:{mode}",
         title=f"{plain.title} ({mode})",
-        constants={"window": entry.window, "hop": entry.hop, "tail": TAIL_RULE, "mode": mode, "rule": rule},
-        source=f"{mode} as released; {entry.source}",
+        constants={"mode": mode, "rule": rule},
+        source=f"{mode} as released; {_ENCODERS['vggish'][1]}",
         version=1,
     )
-    return SetMetric(card=card, embedding="vggish", score=distribution.released(tool))
+    return SetMetric(card=card, encoder="vggish", score=distribution.released(tool))
 
 
 _METRICS: tuple[PairMetric | SetMetric, ...] = (
     *_PAIR_METRICS,
-    *(_set_metric(kind, embedding) for embedding in EMBEDDINGS for kind in _KINDS),
+    *(_set_metric(kind, encoder) for encoder in _ENCODERS for kind in _KINDS),
     _as_released("fad", "fadtk", "float16 windows and file means, statistics merged by file", compatibility.fadtk),
     _as_released(
         "fad_inf", "fadtk", "float16; 25 sizes from 500 windows, drawn with replacement", compatibility.fadtk_inf

@@ -21,7 +21,7 @@ from m2l_bench.report.tables import ANCHORS, Table, bands, grouped, heading, mak
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Metrics that get figures of their own, in this order, and users' metrics after them; every metric is in the tables.
+# Metrics that get figures of their own, in this order, and what users bring after them; every metric is in the tables.
 FIGURE_METRICS = (
     *("si_sdr", "mel_distance", "stft_distance"),
     *("fad:musicnn", "fad:vggish", "fad:clap", "kad:musicnn", "visqol"),
@@ -58,7 +58,11 @@ def all_tables(results: RunData, pairs: Pairs) -> list[Table]:
 
 def all_figures(results: RunData, pairs: Pairs, clips: Sequence[ClipFiles]) -> Iterator[FigureSpec]:
     """Yield every figure that the rows, items and clips allow."""
-    own = {m.metric: None for m, card in results.measured.items() if "sources" in card.get("constants", {})}
+    brought = {
+        "sources",
+        "encoder",
+    }  # constants of the cards of users' metrics, and of distances through other encoders
+    own = {m.metric: None for m, card in results.measured.items() if brought & set(card.get("constants", {}))}
     for dataset in _reconstruction_datasets(results):
         for measurement in (figure_data.whole(results, dataset, metric) for metric in (*FIGURE_METRICS, *own)):
             if measurement in results.measured:

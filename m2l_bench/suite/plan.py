@@ -60,7 +60,7 @@ class Plan:
     systems : mapping of str to PlannedSystem
         By label, those that can be used.
     encoders : mapping of str to str
-        Name and fingerprint of each encoder that set metrics compare windows of.
+        Spelling and fingerprint of each encoder that set metrics compare vectors of.
     cards : mapping of str to Card
         Of everything that is measured, by metric name.
     unusable : mapping of str to str
@@ -96,9 +96,14 @@ class Plan:
 
     @cached_property
     def set_metrics(self) -> dict[str, str]:
-        """Each set metric asked for and its encoder."""
-        metrics = ((name, get_metric(name)) for name in self.suite.metrics)
-        return {name: metric.embedding for name, metric in metrics if isinstance(metric, SetMetric)}
+        """Each set metric asked for, by its name in tables, and its encoder."""
+        metrics = map(get_metric, self.suite.metrics)
+        return {metric.card.name: metric.encoder for metric in metrics if isinstance(metric, SetMetric)}
+
+    @cached_property
+    def spellings(self) -> dict[str, str]:
+        """Each metric asked for, by its name in tables."""
+        return {plugins.label(name): name for name in self.suite.metrics}
 
     @cached_property
     def pair_metrics(self) -> tuple[str, ...]:
@@ -106,11 +111,14 @@ class Plan:
         return tuple(name for name in self.suite.metrics if isinstance(get_metric(name), PairMetric))
 
     @cached_property
+    def listeners(self) -> tuple[tuple[str, str], ...]:
+        """Spelling and fingerprint of each encoder, two spellings of one encoder once."""
+        return tuple({fingerprint: (name, fingerprint) for name, fingerprint in self.encoders.items()}.values())
+
+    @cached_property
     def references(self) -> Scoring:
         """How the references' own windows are kept."""
-        return Scoring(
-            spec=None, fingerprint="", encoders=tuple(self.encoders.items()), device=self.suite.encoder_device
-        )
+        return Scoring(spec=None, fingerprint="", encoders=self.listeners, device=self.suite.encoder_device)
 
     @cached_property
     def scorings(self) -> dict[str, Scoring]:
@@ -120,7 +128,7 @@ class Plan:
                 spec=system.spec,
                 fingerprint=system.fingerprint,
                 metrics=self.pair_metrics,
-                encoders=tuple(self.encoders.items()),
+                encoders=self.listeners,
                 max_length_difference=self.suite.max_length_difference,
                 device=self.suite.encoder_device,
             )
@@ -217,7 +225,7 @@ def make_plan(suite: Suite, engine: Engine, *, offline: bool = False) -> Plan:
     for name in suite.metrics:
         metric = get_metric(name)
         if isinstance(metric, SetMetric):
-            set_metrics.setdefault(metric.embedding, []).append(name)
+            set_metrics.setdefault(metric.encoder, []).append(name)
     wanted = dict(sorted(set_metrics.items())) if suite.audio and (data or offline) else {}
     jobs: list[DescribeEncoder | DescribeSystem] = [
         DescribeEncoder(name=name, metrics=tuple(metrics), device=suite.encoder_device, offline=offline)
@@ -279,9 +287,9 @@ def distance_job(plan: Plan, label: str, metric: str, items: Sequence[AudioItem]
     """One set metric of one system over the files that have windows on both sides."""
     return DistanceJob(
         label=label,
-        metric=metric,
+        metric=plan.spellings[metric],
         card=plan.cards[metric].hash,
-        encoder=plan.set_metrics[metric],
+        encoder=plan.encoders[plan.set_metrics[metric]],
         references=tuple(plan.references.job(item).id for item in items),
         estimates=tuple(plan.scorings[label].job(item).id for item in items),
         seed=plan.suite.seed,
@@ -318,7 +326,7 @@ def shared_windows(plan: Plan, label: str, audio_set: AudioSet, store: Store) ->
             for scoring in (plan.references, plan.scorings[label])
         ]
         for name, items in kept.items():
-            if not any(isinstance(side[name], str) for side in sides):
+            if not any(isinstance(side[plan.encoders[name]], str) for side in sides):
                 items.append(item)
     return kept
 

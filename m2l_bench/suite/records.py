@@ -127,8 +127,8 @@ def _without_windows(
     """Encoders for which a file or its reference has no windows, and why."""
     if plan.encoders:
         reference = require(store, plan.references.job(item).id, arrays=False).value["windows"]
-        for name in plan.encoders:
-            reasons = [reason for side in (own, reference) if isinstance(reason := side[name], str)]
+        for name, fingerprint in plan.encoders.items():
+            reasons = [reason for side in (own, reference) if isinstance(reason := side[fingerprint], str)]
             if reasons:
                 yield name, reasons[0]
 

@@ -28,9 +28,7 @@ from m2l_bench import plugins
 from m2l_bench.files.untrusted import ALLOW_OUTSIDE, OutsideError, faults, outside_allowed, read_toml
 from m2l_bench.probes import PROBES
 from m2l_bench.suite.data import TaskSpec
-from m2l_bench.systems import encoders
 from m2l_bench.systems.base import System
-from m2l_bench.systems.encoders.embedding import Embedding
 from m2l_bench.systems.registry import load, needs_download
 
 EMBEDDED_SYSTEMS = (
@@ -90,7 +88,7 @@ class SystemSpec(BaseModel):
             return values
         system, checkpoint = values["system"], values.get("checkpoint")
         if ".py:" in system:
-            system = _absolute(system)
+            system = plugins.absolute(system)
         if checkpoint and Path(checkpoint).exists():
             checkpoint = str(Path(checkpoint).absolute())
         label = values.get("label") or system.rpartition("/")[2]
@@ -109,12 +107,6 @@ class SystemSpec(BaseModel):
 def _load_cached(spec: str) -> System:
     given = json.loads(spec)
     return load(given["system"], given["checkpoint"], device=given["device"], seed=given["seed"], **given["options"])
-
-
-@lru_cache(maxsize=4)
-def load_encoder(name: str, device: str | None) -> Embedding:
-    """Load an encoder of set metrics, once a worker."""
-    return encoders.load(name, device=device)
 
 
 class Suite(BaseModel):
@@ -271,7 +263,7 @@ def _differing(kind: str, names: tuple[str, ...]) -> tuple[str, ...]:
     labels = [plugins.label(name) for name in dict.fromkeys(names)]
     if len(set(labels)) < len(labels):
         raise ValueError(f"names of {kind} must differ, got {', '.join(labels)}")
-    return tuple(map(_absolute, names))
+    return tuple(map(plugins.absolute, names))
 
 
 def _absolute(text: str) -> str:
@@ -279,7 +271,7 @@ def _absolute(text: str) -> str:
     name, sign, place = text.partition("=")
     if sign:
         return f"{_absolute(name)}={Path(place).absolute()}"
-    return str(Path(text).absolute()) if ".py:" in text or text.endswith(".csv") else text
+    return str(Path(text).absolute()) if text.endswith(".csv") else plugins.absolute(text)
 
 
 def parse_system(text: str) -> SystemSpec:

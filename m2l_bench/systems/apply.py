@@ -6,7 +6,7 @@ import numpy as np
 
 from m2l_bench import audio as audio_io
 from m2l_bench.audio import AudioError
-from m2l_bench.systems.base import BitstreamCodec, Codec, Encoder, ReadyMade, System
+from m2l_bench.systems.base import BitstreamCodec, Codec, Encoder, ReadyMade, System, WindowedEncoder
 
 
 def reconstruct(
@@ -66,7 +66,7 @@ def reconstruct(
     return estimate, kbps
 
 
-def encode(system: System, audio: np.ndarray, rate: int) -> tuple[np.ndarray, float]:
+def encode(system: System, audio: np.ndarray, rate: int, *, whole_windows: bool = False) -> tuple[np.ndarray, float]:
     """Latents of one file, resampled to the system's rate first.
 
     Parameters
@@ -76,6 +76,8 @@ def encode(system: System, audio: np.ndarray, rate: int) -> tuple[np.ndarray, fl
     audio : np.ndarray, float32, (channels, samples)
     rate : int
         Hz.
+    whole_windows : bool
+        Leave out windows that an encoder fills up with silence.
 
     Returns
     -------
@@ -90,7 +92,11 @@ def encode(system: System, audio: np.ndarray, rate: int) -> tuple[np.ndarray, fl
     """
     if not isinstance(system, Encoder):
         raise TypeError(f"{system.name} has no encode(): it cannot be probed")
-    latents = np.asarray(system.encode(audio_io.resample(audio, rate, system.sample_rate or rate)))
+    given = audio_io.resample(audio, rate, system.sample_rate or rate)
+    if whole_windows and isinstance(system, WindowedEncoder):
+        latents = np.asarray(system.whole_windows(given))
+    else:
+        latents = np.asarray(system.encode(given))
     if latents.ndim != 3 or latents.shape[1] != system.latent_dim or 0 in latents.shape:
         raise AudioError(f"latents must have shape (streams, {system.latent_dim}, frames), got {latents.shape}")
     if not np.isfinite(latents).all():

@@ -70,6 +70,20 @@ class Encoder(Protocol):
 
 
 @runtime_checkable
+class WindowedEncoder(Encoder, Protocol):
+    """An encoder whose frames are long windows of the audio, the last of which it fills up with silence.
+
+    ``window`` and ``hop`` are in samples. Fréchet and kernel distances use the whole windows alone.
+    """
+
+    window: int
+    hop: int
+
+    def whole_windows(self, audio: np.ndarray) -> np.ndarray:
+        """(channels, samples) -> (1, latent_dim, windows): as ``encode``, without the window that is filled up."""
+
+
+@runtime_checkable
 class Autoencoder(Codec, Encoder, Protocol):
     """A codec and encoder that also decodes latents."""
 

@@ -92,6 +92,17 @@ def known_names() -> list[str]:
     return names + plugins.names("system")
 
 
+def check_encoder(name: str) -> None:
+    """Raise ValueError if no system of that name has latents, before anything is imported."""
+    entry, variant = _listed(name)
+    if entry is None and ".py:" not in name and name not in plugins.names("system"):
+        raise plugins.unknown("encoder", name, [known for known in known_names() if _has_latents(known)])
+    if entry is not None:
+        _options(name, entry, variant)
+        if not _has_latents(name):
+            raise ValueError(f"{name} has no latents, and cannot be an encoder")
+
+
 def caveat(name: str) -> str:
     """Note that is printed under every table with a system of this registry name; empty for most."""
     entry, variant = _listed(name)
@@ -113,6 +124,22 @@ def _listed(name: str) -> tuple[Entry | None, str]:
     return entry, variant
 
 
+def _has_latents(name: str) -> bool:
+    entry, _ = _listed(name)
+    return entry is None or entry.latents != "-"
+
+
+def _options(name: str, entry: Entry, variant: str) -> dict[str, Any]:
+    """The options that a variant sets."""
+    options = {**entry.options, **entry.variants.get(variant, {})}
+    if variant and variant not in entry.variants:
+        base = name.partition(":")[0]
+        if not entry.variant_option:
+            raise ValueError(f"{base} has the variants {', '.join(entry.variants) or 'none'}, got {variant!r}")
+        options[entry.variant_option] = variant
+    return options
+
+
 def _resolve(name: str, *, has_checkpoint: bool) -> tuple[Any, dict[str, Any], dict[str, str] | None]:
     """A class, the options that its variant sets, and the sources of a user's class."""
     entry, variant = _listed(name)
@@ -121,13 +148,8 @@ def _resolve(name: str, *, has_checkpoint: bool) -> tuple[Any, dict[str, Any], d
         if not inspect.isclass(found):
             raise ValueError(f"{name}: must be a class, got {type(found).__name__}")
         return found, {}, dict(sources)
-    base, _, given = name.partition(":")
-    if has_checkpoint and not given and not entry.variants:
+    if has_checkpoint and ":" not in name and not entry.variants:
         variant = ""  # a user's checkpoint replaces the default variant
-    options = {**entry.options, **entry.variants.get(variant, {})}
-    if variant and variant not in entry.variants:
-        if not entry.variant_option:
-            raise ValueError(f"{base} has the variants {', '.join(entry.variants) or 'none'}, got {variant!r}")
-        options[entry.variant_option] = variant
+    options = _options(name, entry, variant)
     module, _, cls = entry.place.partition(":")
     return getattr(importlib.import_module(f"m2l_bench.{module}"), options.pop("class", cls)), options, None

@@ -23,10 +23,10 @@ import m2l_bench
 from m2l_bench import audio as audio_io
 from m2l_bench.reconstruction.pair.visqol import visqol
 from m2l_bench.reconstruction.sets.distribution import fad, fad_inf, kad
+from m2l_bench.reconstruction.sets.vectors import load_encoder, vectors
 from m2l_bench.report.figures import rate_quality
 from m2l_bench.report.style import Interval, Point, save
 from m2l_bench.statistics import bootstrap_interval
-from m2l_bench.systems.encoders import load
 
 EXCERPTS = Path(m2l_bench.__file__).parent / "assets" / "reconstruction" / "wesnoth"
 # codec -> (libsndfile format, subtype, rate in Hz, compression levels)
@@ -68,12 +68,10 @@ class Line(NamedTuple):
 
 def main(*, short: bool, folder: Path | None) -> None:
     excerpts = [audio_io.load(path) for path in sorted(EXCERPTS.glob("*.ogg"))]
-    encoder = load("musicnn")
+    encoder = load_encoder("musicnn")
 
     def embed(audios: list[np.ndarray]) -> list[np.ndarray]:
-        rates = [rate for _, rate in excerpts]
-        resampled = [audio_io.resample(a, r, encoder.sample_rate) for a, r in zip(audios, rates, strict=True)]
-        return encoder.embed(resampled)
+        return [vectors(encoder, audio, rate) for audio, (_, rate) in zip(audios, excerpts, strict=True)]
 
     references = embed([audio for audio, _ in excerpts])
     print(f"{len(excerpts)} excerpts, {sum(map(len, references))} windows")

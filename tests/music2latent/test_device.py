@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from m2l_bench.music2latent.device import pick_device
-from m2l_bench.systems.encoders import load as load_encoder
 from m2l_bench.systems.registry import load
 
 
@@ -24,7 +23,7 @@ def test_the_default_is_cuda_where_there_is_one(monkeypatch: pytest.MonkeyPatch)
 def test_a_device_that_is_not_there_is_one_clear_error(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     message = rf"device must be one that is available here \(cpu\), got '{device}'"
-    for make in (pick_device, lambda d: load("music2latent", device=d), lambda d: load_encoder("musicnn", device=d)):
+    for make in (pick_device, lambda d: load("music2latent", device=d), lambda d: load("musicnn", device=d)):
         with pytest.raises(ValueError, match=message) as caught:
             make(device)
         assert "\n" not in str(caught.value)

@@ -11,28 +11,41 @@ import numpy as np
 import pytest
 
 from m2l_bench.reconstruction.checks import Unscorable
-from m2l_bench.reconstruction.metrics import METRICS, SetMetric, with_encoder
+from m2l_bench.reconstruction.metrics import METRICS, SetMetric, get_metric
 from m2l_bench.reconstruction.sets.distribution import fad, fad_inf, kad
 from m2l_bench.reconstruction.sets.frechet import frechet_distance
-from m2l_bench.systems.encoders import EMBEDDINGS, load
-from m2l_bench.systems.encoders.embedding import embed_files
+from m2l_bench.reconstruction.sets.vectors import load_encoder, vectors, with_encoder
 
 SCORES = [fad, fad_inf, kad]
 SET_METRICS = {name: metric for name, metric in METRICS.items() if isinstance(metric, SetMetric)}
 
 
 class Bands:
-    """A quick listener: log energies of eight bands, a tenth of a second a window."""
+    """A quick encoder: log energies of eight bands, half a second a window."""
 
-    name, sample_rate, window, hop, dim, fingerprint = "bands", 8000, 4000, 2000, 8, "beef"
+    name, sample_rate, window, hop, seed, fingerprint = "bands", 8000, 4000, 2000, 0, "beef"
+    latent_dim, latent_rate = 8, 4.0
 
-    def embed(self, audios):
-        return [self._embed(audio.mean(axis=0)) for audio in audios]
+    def encode(self, audio):
+        return self.whole_windows(np.pad(audio, [(0, 0), (0, self.window)]))
 
-    def _embed(self, signal):
-        windows = np.lib.stride_tricks.sliding_window_view(signal, self.window)[:: self.hop]
+    def whole_windows(self, audio):
+        windows = np.lib.stride_tricks.sliding_window_view(audio.mean(axis=0), self.window)[:: self.hop]
         power = np.abs(np.fft.rfft(windows)[:, 1:]) ** 2
-        return np.log(power.reshape(len(windows), 8, -1).mean(axis=2) + 1e-6).astype(np.float32)
+        return np.log(power.reshape(len(windows), 8, -1).mean(axis=2) + 1e-6).astype(np.float32).T[None]
+
+
+def heard(audios):
+    """Vectors of each file, and why it has none."""
+    found, reasons = [], []
+    for audio in audios:
+        try:
+            found.append(vectors(Bands(), audio, 8000))
+            reasons.append("")
+        except Unscorable as reason:
+            found.append(np.empty((0, 8), np.float32))
+            reasons.append(str(reason))
+    return found, reasons
 
 
 def song(rng):
@@ -49,7 +62,7 @@ def dataset(n_files=50, noise=0.05):
 
 
 def embedded(n_files=50, noise=0.05):
-    return [Bands().embed(side) for side in dataset(n_files, noise)]
+    return [heard(side)[0] for side in dataset(n_files, noise)]
 
 
 def test_broken_silent_and_short_files_are_counted_and_change_no_other():
@@ -59,7 +72,7 @@ def test_broken_silent_and_short_files_are_counted_and_change_no_other():
     references[7], estimates[7] = np.full_like(references[7], np.nan), np.full_like(estimates[7], np.nan)
     estimates[20] = references[20] = np.zeros_like(references[20])
     references[33], estimates[33] = references[33][:, :1600], estimates[33][:, :1600]  # 0.2 s
-    (left, reasons), (right, _) = embed_files(Bands(), references), embed_files(Bands(), estimates)
+    (left, reasons), (right, _) = heard(references), heard(estimates)
     assert {i: reason.split(":")[0] for i, reason in enumerate(reasons) if reason} == {
         7: "not finite",
         20: "silent",
@@ -67,7 +80,7 @@ def test_broken_silent_and_short_files_are_counted_and_change_no_other():
     }
     for score in SCORES:
         with_faults = score(left, right, 3)
-        without = score(Bands().embed(whole), Bands().embed(whole_estimates), 3)
+        without = score(heard(whole)[0], heard(whole_estimates)[0], 3)
         assert (with_faults.value, with_faults.ci_low, with_faults.ci_high) == (
             without.value,
             without.ci_low,
@@ -162,26 +175,55 @@ def test_every_card_is_complete_and_of_its_own():
         assert metric.card.model
         json.dumps(asdict(metric.card))
         hashes.add(metric.card.hash)
-        assert metric.embedding in EMBEDDINGS
+        assert metric.encoder in {"musicnn", "vggish", "vggish:relu", "clap", "clap:htsat-unfused"}
         assert not metric.card.higher_is_better
     assert len(hashes) == len(SET_METRICS)
     assert {"fad:musicnn", "fad:vggish", "fad:clap", "fad_inf:musicnn", "kad:musicnn"} <= set(SET_METRICS)
 
 
-def test_the_card_carries_the_loaded_embeddings_fingerprint():
-    metric = with_encoder(SET_METRICS["fad:musicnn"], Bands())
-    assert metric.card.model.endswith("; bands beef")
-    assert metric.card.hash != SET_METRICS["fad:musicnn"].card.hash
+def test_the_card_of_rows_says_what_the_loaded_encoder_is():
+    plain = SET_METRICS["fad:musicnn"].card
+    card = with_encoder(plain, Bands())
+    assert card.model == f"{plain.model}; bands beef"
+    assert card.rate_rule == "both resampled to 8000 Hz (soxr VHQ)"
+    assert {**plain.constants, "window": 4000, "hop": 2000, "tail": card.constants["tail"]} == card.constants
+    assert card.hash != plain.hash
 
 
-def test_registry_entries_tell_the_truth_about_musicnn():
-    entry, listener = EMBEDDINGS["musicnn"], load("musicnn")
-    assert (entry.sample_rate, entry.window, entry.hop) == (listener.sample_rate, listener.window, listener.hop)
-    from m2l_bench.systems.encoders import clap, vggish
+@pytest.mark.parametrize("kind", ["fad", "fad_inf", "kad"])
+@pytest.mark.parametrize("encoder", ["music2latent:small", "mfcc-chroma", "random-init:small"])
+def test_any_encoder_gives_a_metric(kind, encoder):
+    metric = get_metric(f"{kind}:{encoder}")
+    assert (metric.card.name, metric.encoder) == (f"{kind}:{encoder}", encoder)
+    card = with_encoder(metric.card, load_encoder(encoder))
+    assert "window" not in card.constants and card.model.endswith(load_encoder(encoder).fingerprint)
+    noise = 0.1 * np.random.default_rng(0).standard_normal((20, 2, 44100)).astype(np.float32)
+    sides = [[vectors(load_encoder(encoder), scale * x, 44100) for x in noise] for scale in (1.0, 0.1)]
+    same, other = metric.score(sides[0], sides[0], 0), metric.score(*sides, 0)
+    assert same.value == pytest.approx(0, abs=1e-5) and other.value > 10 * abs(same.value)
 
-    for name, model in (("vggish", vggish.Vggish), ("vggish:relu", vggish.Vggish), ("clap", clap.Clap)):
-        entry = EMBEDDINGS[name]
-        assert (entry.sample_rate, entry.window, entry.hop) == (model.sample_rate, model.window, model.hop)
+
+def test_streams_and_frames_are_vectors_frame_by_frame():
+    encoder, audio = load_encoder("music2latent:small"), np.random.default_rng(0).standard_normal((2, 44100))
+    latents = encoder.encode(audio.astype(np.float32))
+    found = vectors(encoder, audio.astype(np.float32), 44100)
+    assert found.shape == (2 * latents.shape[2], latents.shape[1]) and found.dtype == np.float32
+    np.testing.assert_array_equal(found[:4], [latents[0, :, 0], latents[1, :, 0], latents[0, :, 1], latents[1, :, 1]])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("fad:musicn", "unknown encoder 'musicn'; did you mean musicnn?"),
+        ("fda:musicnn", "unknown metric 'fda:musicnn'; did you mean fad:musicnn?"),
+        ("kad:opus:32k", "opus:32k has no latents, and cannot be an encoder"),
+        ("fad_inf:vggish:x", "vggish has the variants linear, relu, got 'x'"),
+    ],
+)
+def test_a_wrong_encoder_is_one_clear_error(name, message):
+    with pytest.raises(ValueError) as caught:
+        get_metric(name)
+    assert str(caught.value) == message
 
 
 def test_listing_the_metrics_imports_neither_torch_nor_transformers():

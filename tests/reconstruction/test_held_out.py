@@ -7,10 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from m2l_bench.audio import resample
 from m2l_bench.reconstruction import frechet_distance, mel_distance, si_sdr
 from m2l_bench.reconstruction.held_out import held_out_scores
-from m2l_bench.systems import encoders
+from m2l_bench.reconstruction.sets.vectors import load_encoder, vectors
 
 RATE = 22050
 
@@ -25,9 +24,8 @@ def test_scores_are_those_of_the_metrics() -> None:
     )
     expected = np.mean([mel_distance(*pair, RATE) for pair in zip(references, estimates, strict=True)])
     assert scores["mel_distance"] == pytest.approx(expected)
-    listener = encoders.load("musicnn")
     left, right = (
-        np.concatenate([listener.embed([resample(x[None], RATE, listener.sample_rate)])[0] for x in side])
+        np.concatenate([vectors(load_encoder("musicnn"), x[None], RATE) for x in side])
         for side in (references, estimates)
     )
     assert scores["fad:musicnn"] == pytest.approx(frechet_distance(left, right), rel=1e-5)

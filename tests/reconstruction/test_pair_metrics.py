@@ -204,7 +204,7 @@ def test_a_pair_is_checked_once(music: np.ndarray, coded: np.ndarray, monkeypatc
 
 
 def test_the_card_of_rows_names_the_loaded_encoder() -> None:
-    from m2l_bench.systems.encoders import load
+    from m2l_bench.systems.registry import load
 
     card = card_of_rows("fad:musicnn")
     assert card is not None and card.model.endswith(load("musicnn").fingerprint)
@@ -212,8 +212,8 @@ def test_the_card_of_rows_names_the_loaded_encoder() -> None:
 
 
 def test_the_card_of_rows_of_an_encoder_that_is_not_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent(name: str) -> None:
+    def absent(name: str) -> object:
         raise OSError("not in the cache")
 
-    monkeypatch.setattr(metrics.encoders, "load", absent)
+    monkeypatch.setattr(metrics, "load_encoder", absent)
     assert card_of_rows("fad:vggish") is None

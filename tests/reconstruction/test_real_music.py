@@ -13,7 +13,7 @@ import m2l_bench
 from m2l_bench import audio as audio_io
 from m2l_bench.reconstruction.pair.visqol import visqol
 from m2l_bench.reconstruction.sets.distribution import fad, kad
-from m2l_bench.systems.encoders import load
+from m2l_bench.reconstruction.sets.vectors import load_encoder, vectors
 
 EXCERPTS = Path(m2l_bench.__file__).parent / "assets" / "reconstruction" / "wesnoth"
 LEVELS = (0.6, 0.9, 0.99)  # of libsndfile: about 160, 56 and 32 kbit/s
@@ -36,10 +36,9 @@ def excerpts():
 
 
 def test_fad_and_kad_rise_as_bit_rates_fall(excerpts):
-    listener = load("musicnn")
-    embed = lambda audios: listener.embed([audio_io.resample(audio, 44100, 16000) for audio in audios])
-    references = embed(excerpts)
-    estimates = [embed([coded(audio, level) for audio in excerpts]) for level in LEVELS]
+    encoder = load_encoder("musicnn")
+    references = [vectors(encoder, audio, 44100) for audio in excerpts]
+    estimates = [[vectors(encoder, coded(audio, level), 44100) for audio in excerpts] for level in LEVELS]
     for score in (fad, kad):
         values = [score(references, files, 0).value for files in estimates]
         assert 0 < values[0] < values[1] < values[2]

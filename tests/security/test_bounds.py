@@ -24,7 +24,7 @@ from m2l_bench.music2latent.config import PUBLISHED, Config
 from m2l_bench.results import Item, from_parquet, to_parquet
 from m2l_bench.suite.store import Outcome, Store
 from m2l_bench.suite.suite import read_suite
-from m2l_bench.systems.features import MfccChroma
+from m2l_bench.systems.encoders.features import MfccChroma
 from m2l_bench.systems.files import file_decoder
 from m2l_bench.systems.musika.keras_weights import read_layers
 from m2l_bench.systems.pca import Pca

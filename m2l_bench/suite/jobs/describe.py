@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from m2l_bench.files import hub
-from m2l_bench.reconstruction.metrics import SetMetric, get_metric, with_encoder
+from m2l_bench.reconstruction.metrics import get_metric
+from m2l_bench.reconstruction.sets.vectors import load_encoder, with_encoder
 from m2l_bench.suite.engine import Read
 from m2l_bench.suite.store import Outcome, Store
-from m2l_bench.suite.suite import SystemSpec, load_encoder
+from m2l_bench.suite.suite import SystemSpec
 from m2l_bench.systems.base import Codec, Encoder, ReadyMade
 
 
@@ -70,7 +71,7 @@ class DescribeSystem(_Describe):
 
 @dataclass(frozen=True, kw_only=True)
 class DescribeEncoder(_Describe):
-    """Load an encoder of set metrics; the outcome has ``fingerprint`` and ``cards``, those of its metrics.
+    """Load an encoder of set metrics; the outcome has ``fingerprint`` and ``cards``, those of its metrics by name.
 
     Attributes
     ----------
@@ -92,6 +93,8 @@ class DescribeEncoder(_Describe):
     def facts(self) -> dict[str, Any]:
         """Its fingerprint, and the cards with it."""
         encoder = load_encoder(self.name, self.device)
-        metrics = ((name, get_metric(name)) for name in self.metrics)
-        cards = {name: asdict(with_encoder(m, encoder).card) for name, m in metrics if isinstance(m, SetMetric)}
-        return {"fingerprint": encoder.fingerprint, "cards": cards}
+        cards = [get_metric(name).card for name in self.metrics]
+        return {
+            "fingerprint": encoder.fingerprint,
+            "cards": {card.name: asdict(with_encoder(card, encoder)) for card in cards},
+        }

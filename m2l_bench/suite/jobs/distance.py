@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
+from m2l_bench import plugins
 from m2l_bench.reconstruction.checks import Unscorable
 from m2l_bench.reconstruction.metrics import SetMetric, get_metric
 from m2l_bench.suite.engine import Read
@@ -30,6 +31,7 @@ class DistanceJob:
     card : str
         Hash of its card.
     encoder : str
+        Its fingerprint.
     references, estimates : tuple of str
         Identities of the jobs that kept the windows, of files that have windows on both sides.
     seed : int
@@ -55,7 +57,7 @@ class DistanceJob:
 
     def failed(self, reason: str) -> Outcome:
         """No number."""
-        return Outcome({"note": f"{self.metric}: {reason}."}, reason=reason)
+        return Outcome({"note": f"{plugins.label(self.metric)}: {reason}."}, reason=reason)
 
     def run(self, store: Store, read: Read | None) -> Outcome:
         """The number, its interval and what each file adds to it."""

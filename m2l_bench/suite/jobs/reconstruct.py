@@ -10,18 +10,17 @@ from typing import ClassVar
 
 import numpy as np
 
-from m2l_bench import audio as audio_io
 from m2l_bench import plugins
 from m2l_bench.cards import Card
 from m2l_bench.reconstruction.checks import Unscorable
 from m2l_bench.reconstruction.metrics import get_metric, score_pair
+from m2l_bench.reconstruction.sets.vectors import load_encoder, vectors
 from m2l_bench.suite.data import AudioItem
 from m2l_bench.suite.engine import Read
 from m2l_bench.suite.jobs import identity
 from m2l_bench.suite.store import Outcome, Store
-from m2l_bench.suite.suite import SystemSpec, load_encoder
+from m2l_bench.suite.suite import SystemSpec
 from m2l_bench.systems.apply import reconstruct
-from m2l_bench.systems.encoders.embedding import Embedding, refusal
 
 REFERENCE = "reference"
 
@@ -52,7 +51,7 @@ class Scoring:
     metrics : tuple of str
         Names of pair metrics.
     encoders : tuple of (str, str)
-        Name and fingerprint of each encoder whose windows are kept for set metrics.
+        Spelling and fingerprint of each encoder whose vectors are kept for set metrics.
     max_length_difference : float
         Seconds by which ready-made reconstructions may differ in length (both are then cut to the shorter); 0 refuses.
     device : str, optional
@@ -73,7 +72,7 @@ class Scoring:
             "reconstruct",
             fingerprint=self.fingerprint,
             cards={card.name: card.hash for card in (*(get_metric(name).card for name in self.metrics), BIT_RATE)},
-            encoders=self.encoders,
+            encoders=[fingerprint for _, fingerprint in self.encoders],
             max_length_difference=self.max_length_difference,
         )
 
@@ -86,8 +85,9 @@ class Scoring:
 class ReconstructJob:
     """Reconstruct one file with one system and score the pair.
 
-    Its outcome has ``scores``: metric -> number, or the reason why there is none; ``windows``: encoder -> how many, or the
-    reason; and ``seconds``, the duration. Its arrays are the windows, ``(dim, windows)`` float32 by encoder.
+    Its outcome has ``scores``: metric -> number, or the reason why there is none; ``windows``: fingerprint of an
+    encoder -> how many vectors, or the reason; and ``seconds``, the duration. Its arrays are the vectors, ``(dim, vectors)``
+    float32 by fingerprint.
     """
 
     scoring: Scoring
@@ -114,7 +114,7 @@ class ReconstructJob:
     def failed(self, reason: str) -> Outcome:
         """Every metric, with the reason."""
         scores = {plugins.label(name): reason for name in self.scoring.metrics}
-        windows = {name: reason for name, _ in self.scoring.encoders}
+        windows = {fingerprint: reason for _, fingerprint in self.scoring.encoders}
         return Outcome({"scores": scores, "windows": windows, "seconds": 0.0}, reason=reason)
 
     def run(self, store: Store, read: Read | None) -> Outcome:
@@ -131,22 +131,16 @@ class ReconstructJob:
         if kbps is not None:
             scores[BIT_RATE.name] = kbps
         arrays: dict[str, np.ndarray] = {}
-        windows = {
-            name: _windows(load_encoder(name, scoring.device), estimate, rate, arrays) for name, _ in scoring.encoders
-        }
+        windows: dict[str, int | str] = {}
+        for name, fingerprint in scoring.encoders:
+            try:
+                arrays[fingerprint] = vectors(load_encoder(name, scoring.device), estimate, rate).T
+                windows[fingerprint] = arrays[fingerprint].shape[1]
+            except Unscorable as reason:
+                windows[fingerprint] = str(reason)
         reasons: Iterator[str] = (v for v in (*scores.values(), *windows.values()) if isinstance(v, str))
         value = {"scores": scores, "windows": windows, "seconds": reference.shape[-1] / rate}
         return Outcome(value, arrays, next(reasons, ""))
-
-
-def _windows(encoder: Embedding, audio: np.ndarray, rate: int, arrays: dict[str, np.ndarray]) -> int | str:
-    """How many windows of one encoder a file has, which are put among the arrays; or why it has none."""
-    resampled = audio_io.resample(audio, rate, encoder.sample_rate)
-    if reason := refusal(encoder, resampled):
-        return reason
-    windows = encoder.embed([resampled])[0]
-    arrays[encoder.name] = windows.T
-    return len(windows)
 
 
 def _plain(score: float | Unscorable) -> float | str:

@@ -15,7 +15,6 @@ Wu, Chen, Zhang, Hui, Berg-Kirkpatrick, Dubnov, "Large-Scale Contrastive Languag
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,26 +25,26 @@ from m2l_bench.files.fingerprint import fingerprint
 from m2l_bench.files.hub import CheckpointError
 from m2l_bench.files.weights import check_pickle
 from m2l_bench.music2latent.device import pick_device
-from m2l_bench.systems.encoders import EMBEDDINGS
-from m2l_bench.systems.encoders import embedding as framing
+from m2l_bench.systems.encoders.windowed import WindowEncoder, frames
 from m2l_bench.systems.repository import find, hub_files
 
-_ENTRY = EMBEDDINGS["clap"]
-MODELS = {"clap": "laion/larger_clap_music", "clap:htsat-unfused": "laion/clap-htsat-unfused"}
+MODELS = {"music": "laion/larger_clap_music", "htsat-unfused": "laion/clap-htsat-unfused"}
 
 
-class Clap:
-    """LAION-CLAP as an embedding.
+class Clap(WindowEncoder):
+    """The projected audio feature of LAION-CLAP, one vector a window.
 
     Parameters
     ----------
-    name : str
+    variant : str
         A key of :data:`MODELS`.
     checkpoint : path-like, optional
         A folder with ``config.json``, ``preprocessor_config.json`` and the weights, or another hub repository; the
-        model of `name` by default.
+        model of `variant` by default.
     device : str, optional
         CUDA where there is one, else the CPU, by default.
+    seed : int
+        Nothing is drawn.
 
     Raises
     ------
@@ -55,45 +54,50 @@ class Clap:
         If the checkpoint fuses several crops (``enable_fusion``), which draws them at random.
     """
 
-    sample_rate, window, hop = _ENTRY.sample_rate, _ENTRY.window, _ENTRY.hop
+    sample_rate, window, hop = 48000, 480000, 240000
 
-    def __init__(self, name: str = "clap", checkpoint: str | Path | None = None, *, device: str | None = None) -> None:
+    def __init__(
+        self,
+        variant: str = "music",
+        checkpoint: str | Path | None = None,
+        *,
+        device: str | None = None,
+        seed: int = 0,
+    ) -> None:
         try:
             from transformers import ClapFeatureExtractor, ClapModel
         except ImportError as error:
             raise ImportError("CLAP needs transformers: pip install 'm2l-bench[codecs]'") from error
-        if name not in MODELS:
-            raise ValueError(f"name must be one of {', '.join(MODELS)}, got {name!r}")
-        source = str(_folder(MODELS[name] if checkpoint is None else checkpoint))
+        if variant not in MODELS:
+            raise ValueError(f"variant must be one of {', '.join(MODELS)}, got {variant!r}")
+        source = str(_folder(MODELS[variant] if checkpoint is None else checkpoint))
         model = ClapModel.from_pretrained(source, dtype=torch.float32, local_files_only=True)
         if model.config.audio_config.enable_fusion:
             raise ValueError(f"{source}: must not fuse random crops, got enable_fusion = true")
-        self.name = name
+        self.name = "clap" if variant == "music" else f"clap:{variant}"
+        self.seed = seed
         self.device = pick_device(device)
         self.batch_size = 1 if self.device.type == "cpu" else 16
         self.model = model.eval().requires_grad_(False).to(self.device)
-        self.dim = int(model.config.projection_dim)
+        self.latent_dim = int(model.config.projection_dim)
         self.extractor = ClapFeatureExtractor.from_pretrained(source, truncation="rand_trunc", local_files_only=True)
         got = (self.extractor.sampling_rate, self.extractor.nb_max_samples)
         if got != (self.sample_rate, self.window):
             raise ValueError(f"{source}: must take 480000 samples at 48000 Hz, got {got[1]} at {got[0]} Hz")
-        self.fingerprint = fingerprint(name, framing.settings(self), checkpoint_sha256=_weights_sha256(self.model))
+        settings = {"window": self.window, "hop": self.hop}
+        self.fingerprint = fingerprint(self.name, settings, checkpoint_sha256=_weights_sha256(self.model))
 
-    def embed(self, audios: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Files (channels, samples) at 48 kHz -> (windows, 512)."""
-        mels = [self.log_mels(framing.mono(audio)) for audio in audios]
-        return framing.in_batches(mels, self._vectors, batch_size=self.batch_size, device=self.device)
-
-    def log_mels(self, signal: np.ndarray) -> np.ndarray:
-        """Decibel mel patches of a mono signal: (samples,) -> float32 (windows, 1, 1001, 64)."""
-        windows = list(framing.frames(signal, self.window, self.hop))
+    def patches(self, signal: np.ndarray) -> np.ndarray:
+        """Decibel mel patches: (samples,) at 48 kHz -> float32 (windows, 1, 1001, 64)."""
+        windows = list(frames(signal, self.window, self.hop))
         if not windows:
             return np.empty((0, 1, 1 + self.window // self.extractor.hop_length, 64), np.float32)
         features = self.extractor(windows, sampling_rate=self.sample_rate)["input_features"]
         return np.stack(features).astype(np.float32)  # (windows, 1, 1001, 64)
 
-    def _vectors(self, mels: torch.Tensor) -> torch.Tensor:
-        output: Any = self.model.get_audio_features(mels)
+    def vectors(self, patches: torch.Tensor) -> torch.Tensor:
+        """(windows, 1, 1001, 64) -> (windows, latent_dim)"""
+        output: Any = self.model.get_audio_features(patches)
         # transformers 5 returns the tower's whole output, transformers 4 the vectors alone.
         return output if isinstance(output, torch.Tensor) else output.pooler_output
 

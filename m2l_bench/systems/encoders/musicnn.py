@@ -15,7 +15,6 @@ Pons et al., "End-to-end Learning for Music Audio Tagging at Scale", ISMIR 2018,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -29,18 +28,18 @@ from m2l_bench.files.disk import sha256
 from m2l_bench.files.fingerprint import fingerprint
 from m2l_bench.files.weights import fill, read_safetensors
 from m2l_bench.music2latent.device import pick_device
-from m2l_bench.systems.encoders import EMBEDDINGS
-from m2l_bench.systems.encoders import embedding as framing
+from m2l_bench.systems.encoders.windowed import WindowEncoder, frames, hann
 
-_ENTRY = EMBEDDINGS["musicnn"]
 N_FFT, HOP_LENGTH, N_MELS, N_FRAMES = 512, 256, 96, 187
 CHECKPOINT = Path(__file__).parents[2] / "assets" / "musicnn" / "mtt.safetensors"
 # The original's batch_normalization layers; torch's own default is 1e-5.
 EPSILON = 1e-3
 
 
-class Musicnn:
-    """musicnn as an embedding.
+class Musicnn(WindowEncoder):
+    """The penultimate layer of musicnn, one vector a window.
+
+    It was trained on MagnaTagATune's training clips *and labels*: its row in ``tagging/magnatagatune`` leaks.
 
     Parameters
     ----------
@@ -48,21 +47,22 @@ class Musicnn:
         A safetensors file as ``scripts/convert_musicnn.py`` writes it; the one that ships by default.
     device : str, optional
         CUDA where there is one, else the CPU, by default.
+    seed : int
+        Nothing is drawn.
 
     Examples
     --------
-    >>> import numpy as np
-    >>> embedding = Musicnn()
-    >>> long, short = np.zeros((2, 80000), np.float32), np.zeros((1, 3200), np.float32)
-    >>> [vectors.shape for vectors in embedding.embed([long, short])]
-    [(2, 200), (0, 200)]
+    >>> encoder, short = Musicnn(), np.zeros((2, 3200), np.float32)
+    >>> encoder.encode(short).shape, encoder.whole_windows(short).shape
+    ((1, 200, 1), (1, 200, 0))
     """
 
     name = "musicnn"
-    sample_rate, window, hop = _ENTRY.sample_rate, _ENTRY.window, _ENTRY.hop
-    dim = 200
+    sample_rate, window, hop = 16000, 47616, 23808
+    latent_dim = 200
 
-    def __init__(self, checkpoint: str | Path | None = None, *, device: str | None = None) -> None:
+    def __init__(self, checkpoint: str | Path | None = None, *, device: str | None = None, seed: int = 0) -> None:
+        self.seed = seed
         path = CHECKPOINT if checkpoint is None else Path(checkpoint)
         self.device = pick_device(device)
         # On a processor one window at a time is fastest (its filter answers, 9 MB, stay in the cache).
@@ -70,15 +70,19 @@ class Musicnn:
         self.network = Network()
         fill(self.network, read_safetensors(path)[0], path)
         self.network.eval().requires_grad_(False).to(self.device)
-        config = {"layer": "penultimate", **framing.settings(self)}
+        config = {"layer": "penultimate", "window": self.window, "hop": self.hop}
         self.fingerprint = fingerprint(self.name, config, checkpoint_sha256=sha256(path))
 
-    def embed(self, audios: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Penultimate layer of each window: (channels, samples) at 16 kHz -> (windows, 200)."""
-        patches = [_patches(framing.mono(audio), self.hop) for audio in audios]
-        return framing.in_batches(
-            patches, lambda batch: self.network(batch)["penultimate"], batch_size=self.batch_size, device=self.device
-        )
+    def patches(self, signal: np.ndarray) -> np.ndarray:
+        """Log-mel frames: (samples,) at 16 kHz -> (windows, 187, 96)."""
+        if len(signal) < self.window:
+            return np.empty((0, N_FRAMES, N_MELS), np.float32)
+        return frames(log_mel(signal), N_FRAMES, self.hop // HOP_LENGTH)
+
+    def vectors(self, patches: Tensor) -> Tensor:
+        """(windows, 187, 96) -> (windows, 200)"""
+        penultimate: Tensor = self.network(patches)["penultimate"]
+        return penultimate
 
 
 class Network(nn.Module):
@@ -160,16 +164,9 @@ class Middle(nn.Module):
 def log_mel(signal: np.ndarray) -> np.ndarray:
     """Log-mel frames of a mono signal at 16 kHz: (samples,) -> float32 (1 + samples // 256, 96)."""
     padded = np.pad(np.asarray(signal, np.float32), N_FFT // 2)
-    spectrum = scipy.fft.rfft(framing.frames(padded, N_FFT, HOP_LENGTH) * framing.hann(N_FFT).astype(np.float32))
+    spectrum = scipy.fft.rfft(frames(padded, N_FFT, HOP_LENGTH) * hann(N_FFT).astype(np.float32))
     power = spectrum.real**2 + spectrum.imag**2
     return np.log10(10000.0 * (power @ _filters()) + 1.0)
-
-
-def _patches(signal: np.ndarray, hop: int) -> np.ndarray:
-    """(samples,) -> (windows, 187, 96)"""
-    if len(signal) < Musicnn.window:
-        return np.empty((0, N_FRAMES, N_MELS), np.float32)
-    return framing.frames(log_mel(signal), N_FRAMES, hop // HOP_LENGTH)
 
 
 @lru_cache(maxsize=1)

@@ -15,7 +15,6 @@ Kilgour et al., "Fréchet Audio Distance", Interspeech 2019, section 3.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -29,10 +28,8 @@ from m2l_bench.files.fingerprint import fingerprint
 from m2l_bench.files.hub import CheckpointError, HubFile, refuse_offline
 from m2l_bench.files.weights import fill, read_safetensors, read_weights, tensors_of
 from m2l_bench.music2latent.device import pick_device
-from m2l_bench.systems.encoders import EMBEDDINGS
-from m2l_bench.systems.encoders import embedding as framing
+from m2l_bench.systems.encoders.windowed import WindowEncoder, frames, hann
 
-_ENTRY = EMBEDDINGS["vggish"]
 FRAME, HOP_LENGTH, N_FFT = 400, 160, 512
 N_MELS, LOWEST, HIGHEST, N_FRAMES = 64, 125.0, 7500.0, 96
 # The converted TensorFlow weights that every PyTorch tool uses; the name carries the first digits of its SHA-256.
@@ -40,8 +37,8 @@ URL = "https://github.com/harritaylor/torchvggish/releases/download/v0.1/vggish-
 SHA256_PREFIX = "10086976"
 
 
-class Vggish:
-    """VGGish as an embedding.
+class Vggish(WindowEncoder):
+    """The last layer of VGGish, one vector a window.
 
     Parameters
     ----------
@@ -51,12 +48,22 @@ class Vggish:
         Keep the network's last ReLU.
     device : str, optional
         CUDA where there is one, else the CPU, by default.
+    seed : int
+        Nothing is drawn.
     """
 
-    sample_rate, window, hop = _ENTRY.sample_rate, _ENTRY.window, _ENTRY.hop
-    dim = 128
+    sample_rate, window, hop = 16000, 15600, 15360
+    latent_dim = 128
 
-    def __init__(self, checkpoint: str | Path | None = None, *, relu: bool = False, device: str | None = None) -> None:
+    def __init__(
+        self,
+        checkpoint: str | Path | None = None,
+        *,
+        relu: bool = False,
+        device: str | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.seed = seed
         path = _fetched() if checkpoint is None else Path(checkpoint)
         self.name = "vggish:relu" if relu else "vggish"
         self.relu = relu
@@ -65,15 +72,18 @@ class Vggish:
         self.network = Network()
         fill(self.network, _state_dict(path), path)
         self.network.eval().requires_grad_(False).to(self.device)
-        config = {"relu": relu, "pca": False, **framing.settings(self)}
+        config = {"relu": relu, "pca": False, "window": self.window, "hop": self.hop}
         self.fingerprint = fingerprint(self.name, config, checkpoint_sha256=sha256(path))
 
-    def embed(self, audios: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Files (channels, samples) at 16 kHz -> (windows, 128)."""
-        patches = [examples(framing.mono(audio)) for audio in audios]
-        return framing.in_batches(patches, self._vectors, batch_size=self.batch_size, device=self.device)
+    def patches(self, signal: np.ndarray) -> np.ndarray:
+        """Log-mel patches: (samples,) at 16 kHz -> float32 (windows, 96, 64)."""
+        windowed = frames(signal.astype(np.float64), FRAME, HOP_LENGTH) * hann(FRAME)
+        spectrum = np.abs(scipy.fft.rfft(windowed, N_FFT))
+        log_mel = np.log(spectrum @ mel_filters() + 0.01).astype(np.float32)  # (frames, 64)
+        return frames(log_mel, N_FRAMES, N_FRAMES)
 
-    def _vectors(self, patches: Tensor) -> Tensor:
+    def vectors(self, patches: Tensor) -> Tensor:
+        """(windows, 96, 64) -> (windows, 128)"""
         vectors: Tensor = self.network(patches)
         return vectors.relu() if self.relu else vectors
 
@@ -99,14 +109,6 @@ class Network(nn.Module):
         x = self.features(patches[:, None])  # (windows, 512, 6, 4)
         # The dense weights come from TensorFlow, which flattens with channels last.
         return self.embeddings(x.permute(0, 2, 3, 1).flatten(1))
-
-
-def examples(signal: np.ndarray) -> np.ndarray:
-    """Log-mel patches of a mono signal at 16 kHz: (samples,) -> float32 (windows, 96, 64)."""
-    windowed = framing.frames(signal.astype(np.float64), FRAME, HOP_LENGTH) * framing.hann(FRAME)
-    spectrum = np.abs(scipy.fft.rfft(windowed, N_FFT))
-    log_mel = np.log(spectrum @ mel_filters() + 0.01).astype(np.float32)  # (frames, 64)
-    return framing.frames(log_mel, N_FRAMES, N_FRAMES)
 
 
 @lru_cache(maxsize=1)

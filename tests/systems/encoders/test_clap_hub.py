@@ -9,8 +9,8 @@ from hub import Hub
 from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
 
 from m2l_bench.files.hub import CheckpointError
-from m2l_bench.systems.encoders import load
 from m2l_bench.systems.encoders.clap import MODELS
+from m2l_bench.systems.registry import load
 
 
 @pytest.fixture(scope="module")
@@ -31,21 +31,21 @@ def repository(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_the_published_name_loads_what_the_folder_loads(repository, tmp_path, monkeypatch, name):
+@pytest.mark.parametrize("variant", MODELS)
+def test_the_published_name_loads_what_the_folder_loads(repository, tmp_path, monkeypatch, variant):
     audio = 0.1 * np.random.default_rng(0).standard_normal((1, 480000)).astype(np.float32)
-    with Hub({MODELS[name]: repository}) as hub:
+    with Hub({MODELS[variant]: repository}) as hub:
         hub.patch(monkeypatch, tmp_path)
-        published = load(name)
+        published = load(f"clap:{variant}")
         assert {path.rsplit("/", 1)[-1] for path in hub.downloads() if "/resolve/" in path} >= {
             "config.json",
             "preprocessor_config.json",
             "model.safetensors",
         }
-    local = load(name, checkpoint=repository)
-    assert published.name == name
+    local = load(f"clap:{variant}", checkpoint=repository)
+    assert published.name == ("clap" if variant == "music" else f"clap:{variant}")
     assert published.fingerprint == local.fingerprint
-    np.testing.assert_array_equal(published.embed([audio])[0], local.embed([audio])[0])
+    np.testing.assert_array_equal(published.encode(audio), local.encode(audio))
 
 
 def test_a_hub_that_cannot_be_reached_is_said(tmp_path, monkeypatch):

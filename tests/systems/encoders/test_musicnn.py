@@ -1,4 +1,4 @@
-"""musicnn against TensorFlow's recorded numbers and librosa's front end; files do not depend on their neighbours."""
+"""musicnn against TensorFlow's recorded numbers and librosa's front end; windows, whole and filled up."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import torch
 
 from m2l_bench.files.disk import sha256
 from m2l_bench.systems.encoders import musicnn
-from m2l_bench.systems.encoders.embedding import in_batches, refusal
+from m2l_bench.systems.encoders.windowed import WindowEncoder
 
 HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="module")
-def embedding():
+def encoder():
     return musicnn.Musicnn()
 
 
@@ -31,10 +31,10 @@ def audios():
     ]
 
 
-def test_every_layer_equals_tensorflows(embedding):
+def test_every_layer_equals_tensorflows(encoder):
     golden = np.load(HERE / "golden" / "musicnn.npz")
     with torch.inference_mode():
-        layers = embedding.network(torch.from_numpy(golden["patches"].astype(np.float32)))
+        layers = encoder.network(torch.from_numpy(golden["patches"].astype(np.float32)))
     for name, layer in layers.items():
         ours = layer.numpy()
         ours = ours[:, :, ::31].transpose(0, 2, 1) if ours.ndim == 3 else ours
@@ -51,91 +51,84 @@ def test_the_shipped_checkpoint_is_whole():
     assert sum(p.numel() for n, p in musicnn.Network().state_dict().items() if "num_batches" not in n) == 792_079
 
 
-def test_shapes_and_tail_rule(embedding, audios):
-    vectors = embedding.embed(audios)
-    assert [v.shape for v in vectors] == [(2, 200), (1, 200), (0, 200), (3, 200)]
-    assert all(v.dtype == np.float32 for v in vectors)
+def test_whole_windows_and_a_filled_up_end(encoder, audios):
+    assert encoder.window == (musicnn.N_FRAMES - 1) * musicnn.HOP_LENGTH and encoder.hop == 93 * musicnn.HOP_LENGTH
+    assert [encoder.whole_windows(audio).shape[2] for audio in audios] == [2, 1, 0, 3]
+    assert [encoder.encode(audio).shape[2] for audio in audios] == [3, 2, 1, 4]
+    for audio in audios:
+        whole, filled = encoder.whole_windows(audio), encoder.encode(audio)
+        assert whole.dtype == filled.dtype == np.float32 and whole.shape[:2] == filled.shape[:2] == (1, 200)
+        np.testing.assert_array_equal(filled[:, :, : whole.shape[2]], whole)
+    exact = audios[0][:, : encoder.window]
+    np.testing.assert_array_equal(encoder.encode(exact), encoder.whole_windows(exact))
 
 
 @pytest.mark.parametrize("extra", [0, 1, 255, 256, 23807])
-def test_samples_after_the_last_window_are_ignored(embedding, extra):
-    audio = np.random.default_rng(0).standard_normal((1, embedding.window + 23808)).astype(np.float32)
+def test_samples_after_the_last_window_are_ignored(encoder, extra):
+    audio = np.random.default_rng(0).standard_normal((1, encoder.window + 23808)).astype(np.float32)
     longer = np.concatenate([audio, np.ones((1, extra), np.float32)], axis=1)
-    assert len(embedding.embed([longer])[0]) == 2
+    assert encoder.whole_windows(longer).shape[2] == 2
 
 
-def test_a_file_gives_the_same_vectors_alone_and_among_others(embedding, audios):
-    together = embedding.embed(audios)
-    for audio, vectors in zip(audios, together, strict=True):
-        np.testing.assert_array_equal(embedding.embed([audio])[0], vectors)
-    for left, right in zip(embedding.embed(audios[::-1]), together[::-1], strict=True):
-        np.testing.assert_array_equal(left, right)
+def test_the_end_of_a_file_is_heard(encoder):
+    audio = np.zeros((1, 60_000), np.float32)
+    click = audio.copy()
+    click[:, -200:] = 0.5
+    assert not np.array_equal(encoder.encode(audio), encoder.encode(click))
 
 
-def test_threads_and_batch_size_change_no_more_than_rounding(embedding, audios):
-    alone, threads = embedding.embed(audios), torch.get_num_threads()
+def test_threads_and_batch_size_change_no_more_than_rounding(encoder, audios):
+    alone, threads = encoder.encode(audios[0]), torch.get_num_threads()
     try:
         torch.set_num_threads(2 if threads == 1 else 1)
-        threaded = embedding.embed(audios)
+        threaded = encoder.encode(audios[0])
     finally:
         torch.set_num_threads(threads)
     batched = musicnn.Musicnn()
     batched.batch_size = 4
-    for a, b, c in zip(alone, threaded, batched.embed(audios), strict=True):
-        np.testing.assert_allclose(b, a, atol=1e-5)
-        np.testing.assert_allclose(c, a, atol=1e-5)
+    np.testing.assert_allclose(threaded, alone, atol=1e-5)
+    np.testing.assert_allclose(batched.encode(audios[0]), alone, atol=1e-5)
 
 
-def test_channels_are_averaged(embedding, audios):
+def test_channels_are_averaged(encoder, audios):
     stereo = audios[0]
-    np.testing.assert_array_equal(
-        embedding.embed([stereo])[0], embedding.embed([stereo.mean(axis=0, keepdims=True)])[0]
-    )
+    np.testing.assert_array_equal(encoder.encode(stereo), encoder.encode(stereo.mean(axis=0, keepdims=True)))
 
 
-def test_the_fingerprint_names_the_checkpoint(embedding, tmp_path):
+def test_the_fingerprint_names_the_checkpoint(encoder, tmp_path):
     from safetensors.torch import load_file, save_file
 
     weights = load_file(musicnn.CHECKPOINT)
     weights["output.bias"] += 1
     save_file(weights, tmp_path / "other.safetensors")
-    assert musicnn.Musicnn(tmp_path / "other.safetensors").fingerprint != embedding.fingerprint
-    assert musicnn.Musicnn().fingerprint == embedding.fingerprint
+    assert musicnn.Musicnn(tmp_path / "other.safetensors").fingerprint != encoder.fingerprint
+    assert musicnn.Musicnn().fingerprint == encoder.fingerprint
 
 
 @pytest.mark.parametrize("shape", [(80000,), (0, 80000), (1, 1, 80000)])
-def test_audio_of_another_shape_is_refused(embedding, shape):
+def test_audio_of_another_shape_is_refused(encoder, shape):
     with pytest.raises(ValueError, match=r"audio must have shape \(channels, samples\), got"):
-        embedding.embed([np.zeros(shape, np.float32)])
+        encoder.encode(np.zeros(shape, np.float32))
 
 
-@pytest.mark.parametrize(
-    ("audio", "reason"),
-    [
-        (np.full((1, 60000), np.nan), "not finite: 60000 samples"),
-        (np.ones((1, 3200)), "too short for musicnn: must last 2.98 s, lasts 0.20 s"),
-        (np.zeros((2, 60000)), "silent: every sample is 0"),
-        (np.ones((2, 60000)), ""),
-    ],
-)
-def test_refusals_give_their_reason(embedding, audio, reason):
-    assert refusal(embedding, audio).startswith(reason)
-    assert bool(refusal(embedding, audio)) == bool(reason)
-
-
-@pytest.mark.parametrize("lengths", [(3, 0, 5), (0, 0), (4,), (8, 8)])
-def test_batches_cross_files_at_one_fixed_size(lengths):
+@pytest.mark.parametrize("n_windows", [0, 1, 4, 5, 9])
+def test_every_batch_has_one_size(n_windows):
     sizes = []
 
-    def network(batch):
-        sizes.append(len(batch))
-        return torch.from_numpy(batch.numpy().sum(axis=1))
+    class Sums(WindowEncoder):
+        latent_dim, batch_size, device = 2, 4, torch.device("cpu")
 
-    files = [np.random.default_rng(n).standard_normal((n, 7, 2)) for n in lengths]
-    results = in_batches(files, network, batch_size=4, device=torch.device("cpu"))
-    assert set(sizes) == {4}
-    for file, result in zip(files, results, strict=True):
-        np.testing.assert_array_equal(result, file.sum(axis=1))
+        def patches(self, signal):
+            return signal.reshape(n_windows, 7, 2)
+
+        def vectors(self, patches):
+            sizes.append(len(patches))
+            return patches.sum(dim=1)
+
+    signal = np.random.default_rng(n_windows).standard_normal((1, n_windows * 14)).astype(np.float32)
+    found = Sums().whole_windows(signal)
+    assert set(sizes) <= {4}
+    np.testing.assert_allclose(found, signal.reshape(n_windows, 7, 2).sum(axis=1).T[None], rtol=1e-5, atol=1e-6)
 
 
 def test_the_converter_reads_a_leveldb_table_without_tensorflow(tmp_path):

@@ -1,4 +1,4 @@
-"""Encoders without a decoder: the reference rows of every probe table.
+"""Features to compare latents with: hand-made ones, those of an untrained network, and a constant.
 
 Conventions
 -----------
@@ -16,10 +16,11 @@ import numpy as np
 
 from m2l_bench.audio import fit_length
 from m2l_bench.files.fingerprint import fingerprint
+from m2l_bench.systems.encoders.windowed import mono
 
 LAYERS = ("latents", "features")
 _WINDOW_SECONDS = 12.0  # default of the trained model
-RECIPES = Path(__file__).parent.parent / "assets" / "recipes"
+RECIPES = Path(__file__).parents[2] / "assets" / "recipes"
 
 
 class Majority:
@@ -75,44 +76,12 @@ class MfccChroma:
         """(channels, samples) at 22,050 Hz -> (1, 32, frames)."""
         from librosa import feature
 
-        mono = _mono(audio, shortest=4096)
+        signal = mono(audio)
+        signal = fit_length(signal, max(4096, len(signal)))
         settings = {"sr": self.sample_rate, "n_fft": 4096, "hop_length": 1024}
-        mfcc = feature.mfcc(y=mono, n_mfcc=20, **settings)
-        chroma = feature.chroma_stft(y=mono, tuning=0.0, **settings)
+        mfcc = feature.mfcc(y=signal, n_mfcc=20, **settings)
+        chroma = feature.chroma_stft(y=signal, tuning=0.0, **settings)
         return np.concatenate([mfcc, chroma])[None].astype(np.float32)
-
-
-class Musicnn:
-    """The penultimate layer of musicnn, one vector a window; the end is padded with silence to a whole window.
-
-    It was trained on MagnaTagATune's training clips *and labels*: its row in ``tagging/magnatagatune`` leaks.
-
-    Parameters
-    ----------
-    checkpoint : path-like, optional
-        The weights that ship by default.
-    device : str
-        Of torch.
-    """
-
-    name = "musicnn"
-
-    def __init__(self, *, checkpoint: str | Path | None = None, device: str = "cpu", seed: int = 0) -> None:
-        from m2l_bench.systems.encoders.musicnn import Musicnn as Embedding
-
-        self._embedding = Embedding(checkpoint, device=device)
-        self.seed = seed
-        self.sample_rate: int | None = self._embedding.sample_rate
-        self.latent_dim = self._embedding.dim
-        self.latent_rate = self._embedding.sample_rate / self._embedding.hop
-        self.fingerprint = fingerprint(self.name, {"listener": self._embedding.fingerprint, "tail": "silence"})
-
-    def encode(self, audio: np.ndarray) -> np.ndarray:
-        """(channels, samples) at 16 kHz -> (1, 200, windows)."""
-        window, hop = self._embedding.window, self._embedding.hop
-        mono = _mono(audio, shortest=window)
-        whole = window + -(-(len(mono) - window) // hop) * hop
-        return np.ascontiguousarray(self._embedding.embed([fit_length(mono[None], whole)])[0].T[None])
 
 
 class Music2LatentFeatures:
@@ -145,7 +114,7 @@ class Music2LatentFeatures:
 
     def encode(self, audio: np.ndarray) -> np.ndarray:
         """(channels, samples) -> (1, features_dim, frames)."""
-        return self._model.features(_mono(audio)[None])
+        return self._model.features(mono(audio)[None])
 
 
 class RandomInit:
@@ -196,10 +165,4 @@ class RandomInit:
         """(channels, samples) -> (1, latent_dim, frames)."""
         import torch
 
-        return self._engine.analyse(torch.from_numpy(_mono(audio)[None]), self._compute).cpu().numpy()
-
-
-def _mono(audio: np.ndarray, *, shortest: int = 1) -> np.ndarray:
-    """(channels, samples) -> the mean of the channels, (samples,), padded with silence to `shortest`."""
-    mono = np.asarray(audio, dtype=np.float32).mean(axis=0)
-    return fit_length(mono, max(shortest, len(mono)))
+        return self._engine.analyse(torch.from_numpy(mono(audio)[None]), self._compute).cpu().numpy()
