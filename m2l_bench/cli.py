@@ -266,8 +266,9 @@ def compare(
     """Compare two systems metric by metric (paired tests)."""
     from m2l_bench.report.compare import compare as compare_systems
     from m2l_bench.report.compare import comparison_markdown
+    from m2l_bench.report.runs import read_runs
 
-    typer.echo(comparison_markdown(a, b, compare_systems(run_folder, a, b)))
+    typer.echo(comparison_markdown(compare_systems(read_runs([run_folder]), a, b)))
 
 
 @app.command()

@@ -93,6 +93,7 @@ def test_the_notebook_page_runs(tmp_path: Path, music: Callable[..., np.ndarray]
     assert names["scores"].shape == (10, 2)
     assert set(names["means"].system) == {"opus:24k", "mp3:64k"}
     assert names["axes"].get_xlabel() == "opus:24k"
+    assert {"si_sdr", "mel_distance"} <= set(names["tests"].metric)
 
 
 def test_the_tables_of_the_docs_are_tasks(tmp_path: Path, music: Callable[..., np.ndarray]) -> None:

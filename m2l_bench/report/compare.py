@@ -6,13 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from m2l_bench.plugins import unknown
 from m2l_bench.report.render import decimals, markdown_grid, markdown_text, number_text
-from m2l_bench.report.runs import Measurement, read_runs
+from m2l_bench.report.runs import Measurement, RunData
 from m2l_bench.report.significance import ALPHA, CONDITIONS, Pair, Pairs
 from m2l_bench.report.tables import heading
 from m2l_bench.statistics import bootstrap_interval, holm
@@ -55,23 +56,63 @@ class Difference:
         return "a" if (self.value > 0) == self.card["higher_is_better"] else "b"
 
 
-def compare(run: Path, a: str, b: str) -> list[Difference]:
-    """Compare the systems labelled `a` and `b` of a finished run on the items that both have a score on.
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Comparison:
+    """Paired differences of two systems, one for each metric and dataset (or task and probe) with scores of single items.
 
-    Returns
-    -------
-    list of Difference
-        One for each metric and dataset with scores of single items.
+    Attributes
+    ----------
+    a, b : str
+        Labels of the systems.
+    differences : tuple of Difference
+    """
+
+    a: str
+    b: str
+    differences: tuple[Difference, ...]
+
+    def __repr__(self) -> str:
+        better = {side: [d.card["title"] for d in self.differences if d.better == side] for side in "ab"}
+        wins = (f"{getattr(self, side)} better in {', '.join(titles) or 'none'}" for side, titles in better.items())
+        return f"Comparison({self.a} minus {self.b}, {len(self.differences)} metrics; {'; '.join(wins)})"
+
+    def to_frame(self) -> pd.DataFrame:
+        """Arrange the differences as a DataFrame.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row for each measurement: dataset, task, probe, split, metric; ``n``, the common items; ``a``, ``b``, the means;
+            ``difference``, ``ci_low``, ``ci_high``, ``p_value`` (float64); ``better``, a label or empty.
+        """
+        labels = {"a": self.a, "b": self.b, "": ""}
+        return pd.DataFrame(
+            {
+                **{key: value for key, value in d.measurement._asdict().items() if key != "statistic"},
+                "n": len(d.pair.items),
+                "a": float(np.mean(d.pair.a)),
+                "b": float(np.mean(d.pair.b)),
+                "difference": d.value,
+                "ci_low": d.low,
+                "ci_high": d.high,
+                "p_value": d.p_value,
+                "better": labels[d.better],
+            }
+            for d in self.differences
+        )
+
+
+def compare(results: RunData, a: str, b: str) -> Comparison:
+    """Compare the systems labelled `a` and `b` of finished runs on the items that both have a score on.
 
     Raises
     ------
     ValueError
-        If the run lacks one of the systems (those that it has are named), both are the same, or they share no scores.
+        If there is no such system (the nearest is named), both are the same, or they share no scores.
     """
-    results = read_runs([Path(run)])
     for label in (a, b):
         if label not in results.systems:
-            raise ValueError(f"system must be one of {', '.join(results.systems)}, got {label!r}")
+            raise unknown("system", label, results.systems)
     if a == b:
         raise ValueError(f"a and b must be two systems, got {a!r} twice")
     pairs = Pairs(item for item in results.items if item.system in (a, b))
@@ -87,17 +128,17 @@ def compare(run: Path, a: str, b: str) -> list[Difference]:
         value, p_value = float(np.mean(pair.a - pair.b)), adjusted.get(m, math.nan)
         found = Difference(measurement=m, card=cards[m], pair=pair, value=value, low=low, high=high, p_value=p_value)
         differences.append(found)
-    return differences
+    return Comparison(a=a, b=b, differences=tuple(differences))
 
 
-def comparison_markdown(a: str, b: str, differences: Sequence[Difference]) -> str:
-    """Format the comparison of systems `a` and `b` as Markdown: one table for each dataset, then the outliers."""
-    a, b = markdown_text(a), markdown_text(b)
+def comparison_markdown(found: Comparison) -> str:
+    """Format a comparison as Markdown: one table for each dataset, then the outliers."""
+    a, b = markdown_text(found.a), markdown_text(found.b)
     blocks = [f"{a} minus {b}: mean paired difference [95% bootstrap interval]; p: sign-flip test, Holm-corrected"]
-    for name, several in groupby(differences, key=lambda d: " ".join(d.measurement.parts)):
+    for name, several in groupby(found.differences, key=lambda d: " ".join(d.measurement.parts)):
         heads = ("metric", "n", a, b, "difference", "p", "better")
         blocks += [f"{markdown_text(name)}:", markdown_grid([heads, *(_line(d, a, b) for d in several)])]
-    for d in differences:
+    for d in found.differences:
         for i in outliers(d.pair):
             of_a, of_b = d.pair.a[i], d.pair.b[i]
             values = f"{of_a:.4g}, {of_b:.4g}; difference {of_a - of_b:.4g}"

@@ -9,7 +9,6 @@ number of training items, such as ``test@200``.
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -31,8 +30,8 @@ _CURVE = re.compile(r"@([0-9]+)$")
 def intervals(results: RunData, measurement: Measurement) -> dict[str, Interval]:
     """System -> value with its interval."""
     table = make_table(results.rows, results.cards, [measurement], systems=results.systems)
-    cells = ((line.system, line.cells[0]) for line in table.lines)
-    return {s: Interval(cell.value, cell.low, cell.high) for s, cell in cells if cell and math.isfinite(cell.value)}
+    cells = table.cells.dropna(subset="value").set_index("system")[["value", "ci_low", "ci_high"]]
+    return {str(system): Interval(*numbers) for system, *numbers in cells.itertuples()}
 
 
 def points(results: RunData, x: Measurement, y: Measurement) -> list[Point]:

@@ -16,6 +16,7 @@ import pandas as pd
 
 from m2l_bench.cards import Card
 from m2l_bench.plugins import unknown
+from m2l_bench.report.compare import Comparison, compare
 from m2l_bench.report.render import to_frame
 from m2l_bench.report.runs import Measurement, RunData, read_runs
 from m2l_bench.report.tables import heading, make_table
@@ -145,6 +146,26 @@ class Results:
         title = heading(self._data.measured[measured], arrow=False)
         kind = f"jackknife contribution to {title}" if measured.statistic == "pooled" else title
         return frame.reindex(columns=[s for s in self.systems if s in frame]).rename_axis(columns=kind)
+
+    def compare(self, a: str, b: str) -> Comparison:
+        """Compare two systems on the items that both have a score on: paired differences, intervals and tests.
+
+        Parameters
+        ----------
+        a, b : str
+            Labels.
+
+        Returns
+        -------
+        Comparison
+            Its ``to_frame()`` has one row for each metric.
+
+        Raises
+        ------
+        ValueError
+            If there is no such system, both are the same, or they share no scores.
+        """
+        return compare(self._data, a, b)
 
     def _known(self, field: str) -> list[str]:
         return sorted({getattr(measurement, field) for measurement in self._data.measured} - {""})

@@ -1,4 +1,4 @@
-"""Tables as text: Markdown, LaTeX, HTML, CSV and Parquet of one :class:`~m2l_bench.report.tables.Table`.
+"""Tables as files: LaTeX, HTML, CSV and Parquet by pandas' writers, and Markdown, of one :class:`~.tables.Table`.
 
 Conventions
 -----------
@@ -9,25 +9,26 @@ format. The same table gives the same bytes.
 
 from __future__ import annotations
 
+import html
 import math
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jinja2
+import pandas as pd
 
 from m2l_bench.files.untrusted import printable
-from m2l_bench.report.runs import measurement_of
-from m2l_bench.report.tables import Cell, Table, make_table
+from m2l_bench.report.runs import Measurement, measurement_of
+from m2l_bench.report.tables import Table, make_table
 from m2l_bench.results import Row
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # A LaTeX column is as wide as a page allows with about this many characters at \footnotesize.
 LATEX_WIDTH = 104
-_PUBLISHED = ("system", "dataset", "metric", "value", "source", "conditions")
+_NUMBERS = (
+    *("origin", "system", "group", *Measurement._fields, "unit", "better", "value", "ci_low", "ci_high"),
+    *("seeds", "seed_deviation", "best", "n_planned", "n_scored", "n_failed", "card", "note"),
+)
 PUBLISHED_HEADING = "Published figures, not measured here: other data, other conditions"
 
 
@@ -36,12 +37,12 @@ def to_markdown(table: Table, *, width: int = 80) -> str:
 
     Columns beyond `width` characters follow in further tables with the same lines.
     """
-    rows = _rows(table, _MARKDOWN)
-    blocks = [markdown_grid(_chosen(rows, part)) for part in _parts(rows, width)]
+    texts = _texts(table, _MARKDOWN)
+    blocks = [markdown_grid(_lines(texts.iloc[:, part], _groups(table, _MARKDOWN))) for part in _parts(texts, width)]
     blocks.append("\n".join(f"- {markdown_text(sentence)}" for sentence in sentences(table)))
     if table.published:
-        published = [[markdown_text(text) for text in line] for line in _published(table)]
-        blocks += [f"**{PUBLISHED_HEADING}**", markdown_grid([_PUBLISHED, *published], numeric=False)]
+        published = _published(table).map(markdown_text)
+        blocks += [f"**{PUBLISHED_HEADING}**", markdown_grid([list(published), *published.to_numpy()], numeric=False)]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
@@ -69,33 +70,41 @@ def to_latex(table: Table) -> str:
 
     Needs ``\usepackage{booktabs}``; without siunitx ``\num`` sets its argument in math mode.
     """
-    rows, parts = _rows(table, _LATEX), _parts(_rows(table, _MARKDOWN), LATEX_WIDTH)
-    rows[0][0] = "System"
-    body = "\n\\par\\medskip\n".join(_tabular(_chosen(rows, part)) for part in parts)
+    texts, groups = _texts(table, _LATEX).rename_axis("System"), _groups(table, _LATEX)
+    parts = _parts(_texts(table, _MARKDOWN), LATEX_WIDTH)
+    body = "\n\\par\\medskip\n".join(_tabular(_flat(texts.iloc[:, part], groups), len(part)) for part in parts)
     notes = " ".join(_tex_sentence(sentence) for sentence in sentences(table))
     caption = f"{_tex(table.title)}. {notes}" if table.title else notes
     text = _float(caption, table.name, "\\providecommand{\\num}[1]{\\ensuremath{#1}}\n" + body)
     if table.published:  # a separate float: both tables together may be taller than a page
-        published = [[_tex(text) for text in line] for line in _published(table)]
-        heading = [name.capitalize() for name in _PUBLISHED]
-        body = _tabular([heading, *published], r"lllrp{0.25\linewidth}p{0.25\linewidth}")
-        text += _float(_tex_sentence(PUBLISHED_HEADING), f"{table.name}-published", body)
+        published = _published(table).map(_tex).rename(columns=str.capitalize)
+        text += _float(_tex_sentence(PUBLISHED_HEADING), f"{table.name}-published", _tabular(published, 0))
     return text
 
 
 def to_frame(table: Table) -> pd.DataFrame:
     """Give a DataFrame of the texts: index system, one column for each metric."""
-    import pandas as pd
-
-    heads, *lines = [row for row in _rows(table, _PLAIN) if len(row) > 1]
-    return pd.DataFrame(lines, columns=heads).set_index("system")
+    return _texts(table, _PLAIN)
 
 
 def to_html(table: Table) -> str:
     """Write a self-contained HTML page without scripts."""
-    cells = [row[1:] for row in _rows(table, _HTML)[1:] if len(row) > 1]
+    flat = _flat(_texts(table, _HTML), _groups(table, _HTML))
+    headed = flat.set_index(list(flat.columns[: len(flat.columns) - len(table.columns)]))
+    published = _published(table).set_index("system")
+    with pd.option_context("display.max_colwidth", None):
+        body, below = (
+            frame.rename_axis(index=[None] * frame.index.nlevels, columns="system").to_html(
+                escape=escape, border=0, justify="unset"
+            )
+            for frame, escape in ((headed, False), (published, True))
+        )
     return template("table.html.j2").render(
-        table=table, cells=cells, sentences=sentences(table), published=_published(table), heading=PUBLISHED_HEADING
+        table=table,
+        body=body,
+        sentences=sentences(table),
+        published=below if table.published else "",
+        heading=PUBLISHED_HEADING,
     )
 
 
@@ -112,51 +121,34 @@ def template(name: str) -> jinja2.Template:
     return environment.get_template(name)
 
 
-def records(table: Table) -> list[dict[str, Any]]:
-    """List one flat record for each cell, then one for each published figure (see ``origin``), with full precision."""
-    measured = [
-        {
-            "origin": "measured",
-            "system": line.system,
-            "group": line.group,
-            **column.measurement._asdict(),
-            "unit": column.card["unit"],
-            "better": {True: "higher", False: "lower", None: ""}[column.card["higher_is_better"]],
-            "value": cell.value,
-            "ci_low": cell.low,
-            "ci_high": cell.high,
-            "seeds": cell.n_seeds,
-            "seed_deviation": cell.spread,
-            "best": (column.measurement, line.system) in table.best,
-            **dict(zip(("n_planned", "n_scored", "n_failed"), cell.counts, strict=True)),
-            "card": column.hash,
-            "note": "; ".join(cell.notes),
-        }
-        for line in table.lines
-        for column, cell in zip(table.columns, line.cells, strict=True)
-        if cell is not None
+def numbers(table: Table) -> pd.DataFrame:
+    """Give one row for each cell, with full precision and the card."""
+    better = {True: "higher", False: "lower", None: ""}
+    facts = [
+        {"unit": column.card["unit"], "better": better[column.card["higher_is_better"]], "card": column.hash}
+        for column in table.columns
     ]
-    blank = dict.fromkeys(measured[0] if measured else _PUBLISHED, "")
-    return measured + [
-        blank
+    columns = pd.DataFrame([column.measurement for column in table.columns], columns=Measurement._fields)
+    cells = table.cells.join(columns.join(pd.DataFrame(facts, columns=["unit", "better", "card"])), on="column")
+    best = [(table.columns[cell.column].measurement, cell.system) in table.best for cell in cells.itertuples()]
+    return cells.assign(origin="measured", best=best, note=cells.notes.map("; ".join))[list(_NUMBERS)]
+
+
+def to_csv(table: Table) -> str:
+    """Write :func:`numbers`, then one row for each published figure (see ``origin``), as CSV."""
+    published = [
+        dict.fromkeys(_NUMBERS, "")
         | {"origin": "published", "system": p.system, "dataset": p.dataset, "task": p.task, "metric": p.metric}
         | {"value": p.value, "note": f"{p.source}, {p.table}, {p.date}: {p.conditions}"}
         for p in table.published
     ]
-
-
-def to_csv(table: Table) -> str:
-    """Write :func:`records` as CSV."""
-    import pandas as pd
-
-    return str(pd.DataFrame(records(table)).to_csv(index=False, na_rep="nan", lineterminator="\n"))
+    both = pd.concat([numbers(table).astype(object), pd.DataFrame(published, columns=list(_NUMBERS))])
+    return str(both.to_csv(index=False, na_rep="nan", lineterminator="\n"))
 
 
 def to_parquet(table: Table) -> bytes:
-    """Write the measured :func:`records` as Parquet, numbers as numbers."""
-    import pandas as pd
-
-    return bytes(pd.DataFrame(records(replace(table, published=()))).to_parquet(index=False))
+    """Write :func:`numbers` as Parquet."""
+    return bytes(numbers(table).to_parquet(index=False))
 
 
 def sentences(table: Table) -> list[str]:
@@ -193,59 +185,75 @@ class _Format(NamedTuple):
     spread: str = "±{}"
 
 
-def _rows(table: Table, form: _Format) -> list[list[str]]:
-    """Heading, then the texts of each line: the system with its footnotes, and its cells.
+def _texts(table: Table, form: _Format) -> pd.DataFrame:
+    """Texts of all cells; the index has the systems with their footnotes, the columns the headings."""
+    systems = list(table.groups)
+    texts = pd.DataFrame(form.missing, index=systems, columns=range(len(table.columns)), dtype=object)
+    for place, cells in table.cells.groupby("column"):
+        column = table.columns[int(str(place))]
+        digits = decimals(list(cells[["value", "ci_low", "ci_high"]].itertuples(index=False, name=None)))
+        for cell in cells.itertuples():
+            best = (column.measurement, cell.system) in table.best
+            texts.loc[cell.system, place] = _text(cell, digits, best, form)
+    marks = {
+        system: ",".join(table.footnotes[n] for n in table.notes[system] if n in table.footnotes) for system in systems
+    }
+    texts.index = pd.Index(
+        [form.escape(system) + (form.marks.format(marks[system]) if marks[system] else "") for system in systems],
+        name="system",
+    )
+    texts.columns = pd.Index([form.escape(column.heading) for column in table.columns])
+    return texts
 
-    The name of a group stands alone in its list.
-    """
-    columns = zip(*(line.cells for line in table.lines), strict=True)
-    digits = [decimals([(cell.value, cell.low, cell.high) for cell in column if cell]) for column in columns]
-    rows = [["system", *(form.escape(column.heading) for column in table.columns)]]
-    group = ""
-    for line in table.lines:
-        if line.group != group:
-            group = line.group
-            rows.append([form.escape(group or "others")])
-        marks = ",".join(table.footnotes[note] for note in line.notes if note in table.footnotes)
-        best = [(column.measurement, line.system) in table.best for column in table.columns]
-        cells = [_cell(*cell, form) for cell in zip(line.cells, digits, best, strict=True)]
-        rows.append([form.escape(line.system) + (form.marks.format(marks) if marks else ""), *cells])
-    return rows
 
-
-def _cell(cell: Cell | None, digits: int, best: bool, form: _Format) -> str:
+def _text(cell: Any, digits: int, best: bool, form: _Format) -> str:
     """Value, interval and spread over seeds; a minus is a hyphen."""
-    if cell is None:
-        return form.missing
-    if cell.counts[1] == 0 or math.isnan(cell.value):
+    if cell.n_scored == 0 or math.isnan(cell.value):
         return "failed"
-    value, low, high = (form.number.format(number_text(x, digits)) for x in (cell.value, cell.low, cell.high))
+    value, low, high = (form.number.format(number_text(x, digits)) for x in (cell.value, cell.ci_low, cell.ci_high))
     parts = [form.bold.format(value) if best else value]
-    if not (math.isnan(cell.low) or math.isnan(cell.high)):
+    if not (math.isnan(cell.ci_low) or math.isnan(cell.ci_high)):
         parts.append(form.interval.format(low, high))
-    if cell.spread > 1e-9:  # the linear probe has one solution: its seeds differ in rounding alone
-        parts.append(form.spread.format(form.number.format(number_text(cell.spread, max(digits, 1)))))
+    if cell.seed_deviation > 1e-9:  # the linear probe has one solution: its seeds differ in rounding alone
+        parts.append(form.spread.format(form.number.format(number_text(cell.seed_deviation, max(digits, 1)))))
     return " ".join(parts)
 
 
-def _parts(rows: Sequence[Sequence[str]], width: int) -> list[list[int]]:
+def _groups(table: Table, form: _Format) -> list[str]:
+    """Group of each line where it begins, else empty."""
+    groups = pd.Series(list(table.groups.values()), dtype=str)
+    begins = groups.ne(groups.shift()) & groups.any()
+    return [form.escape(group or "others") if begin else "" for group, begin in zip(groups, begins, strict=True)]
+
+
+def _flat(texts: pd.DataFrame, groups: Sequence[str]) -> pd.DataFrame:
+    """The systems, and before them their groups if there are any, as columns."""
+    flat = texts.reset_index()
+    if any(groups):
+        flat.insert(0, "", groups)
+    return flat
+
+
+def _lines(texts: pd.DataFrame, groups: Sequence[str]) -> list[list[str]]:
+    """Heading, then the texts of each line; the name of a group stands alone in its list."""
+    lines = [["system", *texts.columns]]
+    for group, line in zip(groups, texts.itertuples(name=None), strict=True):
+        lines += [[group], list(line)] if group else [list(line)]
+    return lines
+
+
+def _parts(texts: pd.DataFrame, width: int) -> list[list[int]]:
     """Distribute the columns over tables that are at most `width` characters wide."""
-    first, *widths = (
-        max(map(len, column)) for column in zip(*(row for row in rows if len(row) == len(rows[0])), strict=True)
-    )
+    first, *widths = (max(map(len, column)) for column in zip(*_lines(texts, [""] * len(texts)), strict=True))
     parts: list[list[int]] = [[]]
     used = first + 4
-    for index, needed in enumerate(widths, start=1):
+    for place, needed in enumerate(widths):
         if parts[-1] and used + needed + 3 > width:
             parts.append([])
             used = first + 4
-        parts[-1].append(index)
+        parts[-1].append(place)
         used += needed + 3
     return parts
-
-
-def _chosen(rows: Sequence[list[str]], columns: Sequence[int]) -> list[list[str]]:
-    return [[row[0], *(row[i] for i in columns)] if len(row) == len(rows[0]) else row for row in rows]
 
 
 def markdown_grid(rows: Sequence[Sequence[str]], *, numeric: bool = True) -> str:
@@ -271,14 +279,11 @@ def markdown_text(text: str) -> str:
     return text.replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _tabular(rows: Sequence[Sequence[str]], spec: str = "") -> str:
-    columns = len(rows[0])
-    head, *body = [
-        (" & ".join(row) if len(row) == columns else rf"\multicolumn{{{columns}}}{{l}}{{\emph{{{row[0]}}}}}") + r" \\"
-        for row in rows
-    ]
-    begin = rf"\begin{{tabular}}{{{spec or 'l' + 'r' * (columns - 1)}}}"
-    return "\n".join([begin, r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"])
+def _tabular(texts: pd.DataFrame, n_numbers: int) -> str:
+    """A tabular whose last columns are numbers; texts without any wrap in the last two columns."""
+    n_texts = texts.shape[1] - n_numbers
+    spec = "l" * n_texts + "r" * n_numbers if n_numbers else r"lllrp{0.25\linewidth}p{0.25\linewidth}"
+    return str(texts.to_latex(index=False, escape=False, column_format=spec)).rstrip()
 
 
 def _float(caption: str, name: str, body: str) -> str:
@@ -287,10 +292,11 @@ def _float(caption: str, name: str, body: str) -> str:
     return "\n".join([*head, body, r"\end{table*}", ""])
 
 
-def _published(table: Table) -> list[list[str]]:
-    """Cells of the published figures, under the headings of ``_PUBLISHED``."""
+def _published(table: Table) -> pd.DataFrame:
+    """The published figures as texts."""
     sources = [(p, ", ".join(filter(None, (p.source, p.table, p.date)))) for p in table.published]
-    return [[p.system, p.task or p.dataset, p.metric, p.value, source, p.conditions] for p, source in sources]
+    lines = [[p.system, p.task or p.dataset, p.metric, p.value, source, p.conditions] for p, source in sources]
+    return pd.DataFrame(lines, columns=["system", "dataset", "metric", "value", "source", "conditions"])
 
 
 _TEX = {
@@ -350,7 +356,8 @@ _LATEX = _Format(
     spread=r"$\pm${}",
 )
 _HTML = _Format(
-    str,  # the template escapes
+    lambda text: html.escape(printable(text)),
+    marks="<sup>{}</sup>",
     bold="<strong>{}</strong>",
     interval='<span class="interval">[{}, {}]</span>',
     spread='<span class="spread">±{}</span>',

@@ -112,7 +112,8 @@ def winners(table: Table, pairs: Pairs) -> set[tuple[Measurement, str]]:
     Where the table has groups, the systems of one group compete with each other, and those without a group with none.
     Anchors, columns that only describe, and medians have no winner.
     """
-    groups = dict.fromkeys(line.group for line in table.lines if line.group) or ("",)
+    groups = dict.fromkeys(filter(None, table.groups.values())) or ("",)
+    ranked = table.cells[~table.cells.system.str.partition(" (")[0].isin(ANCHORS)].dropna(subset="value")
     claims: list[tuple[Measurement, str]] = []
     p_values: list[float] = []
     for index, column in enumerate(table.columns):
@@ -120,10 +121,9 @@ def winners(table: Table, pairs: Pairs) -> set[tuple[Measurement, str]]:
         directed = higher_is_better is not None and measurement.metric not in CONDITIONS
         if directed and measurement.statistic in RANKED:
             sign = 1.0 if higher_is_better else -1.0
-            ranked = [line for line in table.lines if line.system.partition(" (")[0] not in ANCHORS]
             for group in groups:
-                cells = ((line.system, line.cells[index]) for line in ranked if line.group == group)
-                values = {system: sign * cell.value for system, cell in cells if cell and math.isfinite(cell.value)}
+                cells = ranked[(ranked.column == index) & (ranked.group == group)]
+                values = dict(zip(cells.system, sign * cells.value, strict=True))
                 best = max(values, key=values.__getitem__, default="")
                 for other in (system for system in values if system != best):
                     difference, p_value = pairs.test(measurement, best, other)

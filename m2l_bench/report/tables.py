@@ -15,10 +15,13 @@ import math
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from functools import cached_property
+from itertools import chain, pairwise
 from statistics import stdev
 from string import ascii_lowercase
 from typing import Any
+
+import pandas as pd
 
 from m2l_bench.report.runs import Measurement, Published, measurement_of, refuse_mixtures
 from m2l_bench.results import Row, joined_notes
@@ -26,7 +29,6 @@ from m2l_bench.results import Row, joined_notes
 # Shown but never ranked: an exact copy is best in every reconstruction metric.
 ANCHORS = ("identity",)
 ARROWS = {True: "↑", False: "↓", None: ""}
-Counts = tuple[int, int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,54 +47,17 @@ class Column:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One number.
-
-    Attributes
-    ----------
-    value, low, high : float
-        Mean over seeds, and the ends of its interval.
-    spread : float
-        Standard deviation over seeds; NaN for one seed.
-    n_seeds : int
-    counts : (int, int, int)
-        Planned, scored and failed items.
-    notes : tuple of str
-        Caveats.
-    """
-
-    value: float
-    low: float
-    high: float
-    spread: float
-    n_seeds: int
-    counts: Counts
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Line:
-    """One system: a cell for each column, None where it was not measured."""
-
-    system: str
-    cells: tuple[Cell | None, ...]
-    group: str = ""
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Caveats of any of its cells."""
-        return tuple(dict.fromkeys(note for cell in self.cells if cell for note in cell.notes))
-
-
-@dataclass(frozen=True, kw_only=True)
 class Table:
     """One table.
 
     Attributes
     ----------
     columns : tuple of Column
-    lines : tuple of Line
-        Lines of one group follow each other.
+    cells : pandas.DataFrame
+        One row a cell, line by line: ``system``, ``group`` (lines of one group follow each other; empty without groups),
+        ``column`` (its place in `columns`), ``value``, ``ci_low``, ``ci_high``, ``seeds``, ``seed_deviation`` (NaN for one
+        seed), ``n_planned``, ``n_scored``, ``n_failed``, and ``notes``, a tuple of caveats. A system lacks the columns that
+        it was not measured in.
     name : str
         Of its files.
     title : str
@@ -105,40 +70,52 @@ class Table:
     """
 
     columns: tuple[Column, ...]
-    lines: tuple[Line, ...]
+    cells: pd.DataFrame
     name: str = "table"
     title: str = ""
     caption: tuple[str, ...] = ()
     best: Collection[tuple[Measurement, str]] = ()
     published: tuple[Published, ...] = ()
 
+    @cached_property
+    def groups(self) -> dict[str, str]:
+        """Each system and its group, in the order of the lines."""
+        return dict(zip(self.cells.system, self.cells.group, strict=True))
+
+    @cached_property
+    def notes(self) -> dict[str, tuple[str, ...]]:
+        """Each system and the caveats of any of its cells."""
+        notes = {system: self.cells.notes[self.cells.system == system] for system in self.groups}
+        return {system: tuple(dict.fromkeys(chain.from_iterable(several))) for system, several in notes.items()}
+
     @property
     def common_notes(self) -> tuple[str, ...]:
         """Caveats that hold for every line."""
-        if not self.lines:
-            return ()
-        return tuple(note for note in self.lines[0].notes if all(note in line.notes for line in self.lines))
+        first, *others = self.notes.values() or [()]
+        return tuple(note for note in first if all(note in notes for notes in others))
 
-    @property
+    @cached_property
     def footnotes(self) -> dict[str, str]:
         """Caveat of some lines -> its mark: a, b, c, ..."""
         common = self.common_notes
-        notes = dict.fromkeys(note for line in self.lines for note in line.notes if note not in common)
+        notes = dict.fromkeys(note for notes in self.notes.values() for note in notes if note not in common)
         return {note: ascii_lowercase[index] if index < 26 else f"n{index + 1}" for index, note in enumerate(notes)}
 
     @property
     def counts(self) -> tuple[str, ...]:
         """Sentences with the planned, scored and failed items: one if they depend on the dataset alone, else by metric."""
         metrics: dict[str, list[str]] = defaultdict(list)  # the counts of a column as text -> its metrics
-        datasets: dict[str, set[Counts]] = defaultdict(set)
-        for index, column in enumerate(self.columns):
-            found = [(line.system, cell.counts) for line in self.lines if (cell := line.cells[index])]
-            if found:
-                metrics[_by_system(found)].append(column.title)
-                datasets[column.measurement.dataset] |= {counts for _, counts in found}
+        datasets: dict[str, dict[str, None]] = defaultdict(dict)
+        for place, cells in self.cells.groupby("column"):
+            column = self.columns[int(str(place))]
+            texts = (
+                cells.n_planned.astype(str) + " / " + cells.n_scored.astype(str) + " / " + cells.n_failed.astype(str)
+            )
+            metrics[_by_system(texts.set_axis(cells.system))].append(column.title)
+            datasets[column.measurement.dataset] |= dict.fromkeys(texts)
         start = "Items planned / scored / failed"
         if all(len(counts) == 1 for counts in datasets.values()):
-            named = [f"{dataset} " * (len(datasets) > 1) + _slashed(*counts) for dataset, counts in datasets.items()]
+            named = [f"{dataset} " * (len(datasets) > 1) + "".join(counts) for dataset, counts in datasets.items()]
             return (f"{start}: {', '.join(named)} for every system.",) if named else ()
         return tuple(f"{start}, {', '.join(titles)}: {text}." for text, titles in metrics.items())
 
@@ -177,13 +154,14 @@ def make_table(
     if len({measurement.dataset for measurement in cards_of}) > 1:
         name_datasets(cells.values())
     kept = [measurement for measurement in measurements if measurement in cards_of]
-    lines = [
-        Line(system=system, cells=tuple(_cell(cells.get((m, system), [])) for m in kept))
+    found = [
+        {"system": system, "group": "", "column": place, **_cell(cells[measurement, system])}
         for system in systems
-        if any((m, system) in cells for m in kept)
+        for place, measurement in enumerate(kept)
+        if (measurement, system) in cells
     ]
     columns = tuple(_column(m, cards_of[m], cards, kept) for m in kept)
-    return Table(columns=columns, lines=tuple(lines))
+    return Table(columns=columns, cells=pd.DataFrame(found, columns=["system", "group", "column", *_cell([])]))
 
 
 def name_datasets(cells: Collection[list[Row]]) -> None:
@@ -236,8 +214,9 @@ def grouped(table: Table, groups: Mapping[str, Collection[str]]) -> Table:
     """Sort the lines by group, in the order of `groups` (group -> systems); systems without a group come last."""
     group_of = {system: group for group, systems in groups.items() for system in systems}
     place = {group: index for index, group in enumerate(groups)}
-    lines = [replace(line, group=group_of.get(line.system, "")) for line in table.lines]
-    return replace(table, lines=tuple(sorted(lines, key=lambda line: place.get(line.group, len(place)))))
+    cells = table.cells.assign(group=[group_of.get(system, "") for system in table.cells.system])
+    order = cells.group.map(place).fillna(len(place))
+    return replace(table, cells=cells.loc[order.sort_values(kind="stable").index].reset_index(drop=True))
 
 
 def with_published(table: Table, figures: Sequence[Published]) -> Table:
@@ -262,38 +241,30 @@ def _column(
     return Column(measurement=measurement, title=title, hash=card_hash, card=card)
 
 
-def _cell(rows: Sequence[Row]) -> Cell | None:
+def _cell(rows: Sequence[Row]) -> dict[str, Any]:
     """One cell of the rows that differ in their seed alone; the worst counts of them."""
-    if not rows:
-        return None
     scored = [row for row in rows if row.n_scored and not math.isnan(row.value)]
-    worst = max(rows, key=lambda row: row.n_failed)
-    return Cell(
-        value=_mean([row.value for row in scored]),
-        low=_mean([row.ci_low for row in scored]),
-        high=_mean([row.ci_high for row in scored]),
-        spread=stdev(row.value for row in scored) if len(scored) > 1 else math.nan,
-        n_seeds=len(rows),
-        counts=(worst.n_planned, worst.n_scored, worst.n_failed),
-        notes=tuple(dict.fromkeys(note for row in rows for note in row.notes)),
-    )
+    worst = max(rows, key=lambda row: row.n_failed, default=None)
+    return {
+        "value": _mean([row.value for row in scored]),
+        "ci_low": _mean([row.ci_low for row in scored]),
+        "ci_high": _mean([row.ci_high for row in scored]),
+        "seeds": len(rows),
+        "seed_deviation": stdev(row.value for row in scored) if len(scored) > 1 else math.nan,
+        **{name: getattr(worst, name, 0) for name in ("n_planned", "n_scored", "n_failed")},
+        "notes": tuple(dict.fromkeys(note for row in rows for note in row.notes)),
+    }
 
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else math.nan
 
 
-def _slashed(counts: Counts) -> str:
-    return " / ".join(map(str, counts))
-
-
-def _by_system(profile: Sequence[tuple[str, Counts]]) -> str:
-    """Counts of one column: the rarer ones with the systems that have them, the commonest for the others."""
-    systems: dict[Counts, list[str]] = defaultdict(list)
-    for system, counts in profile:
-        systems[counts].append(system)
+def _by_system(counts: pd.Series) -> str:
+    """Counts of one column, by system: the rarer ones with the systems that have them, the commonest for the others."""
+    systems = {text: list(several.index) for text, several in counts.groupby(counts, sort=False)}
     if len(systems) == 1:
-        return f"{_slashed(profile[0][1])} for every system"
+        return f"{counts.iloc[0]} for every system"
     *rarer, (commonest, several) = sorted(systems.items(), key=lambda found: len(found[1]))
-    parts = [f"{_slashed(counts)} for {', '.join(names)}" for counts, names in rarer]
-    return ", ".join([*parts, f"{_slashed(commonest)} for {several[0] if len(several) == 1 else 'the others'}"])
+    parts = [f"{text} for {', '.join(names)}" for text, names in rarer]
+    return ", ".join([*parts, f"{commonest} for {several[0] if len(several) == 1 else 'the others'}"])

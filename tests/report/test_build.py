@@ -17,6 +17,7 @@ from m2l_bench.report.build import build
 from m2l_bench.report.clips import read_manifest
 from m2l_bench.report.compare import compare, comparison_markdown, outliers
 from m2l_bench.report.contents import all_tables
+from m2l_bench.report.frames import read_results
 from m2l_bench.report.listening import page_data
 from m2l_bench.report.runs import read_runs
 from m2l_bench.report.significance import Pair, Pairs
@@ -150,7 +151,9 @@ def test_numbers_of_whole_sets_are_tested_and_set_in_bold_but_are_no_score_of_a_
     results = read_runs([folder])
     table = next(t for t in all_tables(results, Pairs(results.items)) if t.name == "reconstruction-noise")
     assert {system for measurement, system in table.best if measurement.metric == "fad:musicnn"} == {"pca"}
-    found = {d.measurement.metric: d for d in compare(folder, "opus:12k", "pca")}["fad:musicnn"]
+    found = {d.measurement.metric: d for d in compare(read_runs([folder]), "opus:12k", "pca").differences}[
+        "fad:musicnn"
+    ]
     assert found.value == pytest.approx(3.0) and found.better == "b" and found.p_value < 0.01
     make_audio(folder, systems=("identity", "opus:12k", "pca"), n_clips=2, seconds=0.2)
     clips = read_manifest(folder / "audio")
@@ -190,7 +193,10 @@ def test_not_a_run(tmp_path: Path) -> None:
 
 
 def test_compare(run: Path) -> None:
-    found = {(d.measurement.dataset, d.measurement.metric): d for d in compare(run, "pca", "opus:12k")}
+    found = {
+        (d.measurement.dataset, d.measurement.metric): d
+        for d in compare(read_runs([run]), "pca", "opus:12k").differences
+    }
     mel = found["reconstruction/noise", "mel_distance"]
     results = read_runs([run])
     values = {
@@ -202,19 +208,33 @@ def test_compare(run: Path) -> None:
     assert found["reconstruction/noise", "lag"].better == ""
     assert np.isnan(found["reconstruction/noise", "lag"].p_value)
     assert len(found["genre/noise", "accuracy"].pair.items) == 40  # seeds are averaged first
-    mirrored = {d.measurement.metric: d for d in compare(run, "opus:12k", "pca") if not d.measurement.task}[
-        "mel_distance"
-    ]
+    mirrored = {
+        d.measurement.metric: d
+        for d in compare(read_runs([run]), "opus:12k", "pca").differences
+        if not d.measurement.task
+    }["mel_distance"]
     assert mirrored.value == pytest.approx(-mel.value)
     assert (mirrored.p_value, mirrored.better) == (mel.p_value, "b")
 
 
 def test_comparison_reads_well(run: Path) -> None:
-    text = comparison_markdown("opus:12k", HOSTILE, compare(run, "opus:12k", HOSTILE))
+    text = comparison_markdown(compare(read_runs([run]), "opus:12k", HOSTILE))
     assert "| Mel distance ↓ | 16 |" in text
     assert "| SI-SDR (dB) ↑  | 15 |" in text  # one file failed on one side
     assert "<script" not in text and "<img" not in text
-    assert text == comparison_markdown("opus:12k", HOSTILE, compare(run, "opus:12k", HOSTILE))
+    assert text == comparison_markdown(compare(read_runs([run]), "opus:12k", HOSTILE))
+
+
+def test_a_comparison_as_a_frame(run: Path) -> None:
+    found = read_results(run).compare("pca", "opus:12k")
+    frame = found.to_frame()
+    assert (
+        len(frame) == len(found.differences) and frame[["difference", "ci_low", "ci_high"]].dtypes.eq("float64").all()
+    )
+    mel = frame[frame.metric == "mel_distance"].iloc[0]
+    assert mel.difference == pytest.approx(mel.a - mel.b) and (mel.n, mel.better) == (16, "pca")
+    assert repr(found).startswith("Comparison(pca minus opus:12k, ") and "pca better in" in repr(found)
+    assert len(repr(found)) < 300
 
 
 def test_outliers_stand_out() -> None:
@@ -228,12 +248,12 @@ def test_outliers_stand_out() -> None:
 
 
 def test_compare_refuses(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="system must be one of identity, opus:12k"):
-        compare(run, "pca", "opus")
+    with pytest.raises(ValueError, match="unknown system 'opus'; did you mean opus:48k"):
+        compare(read_runs([run]), "pca", "opus")
     with pytest.raises(ValueError, match="must be two systems, got 'pca' twice"):
-        compare(run, "pca", "pca")
+        compare(read_runs([run]), "pca", "pca")
     results = read_runs([run])
     write_run(tmp_path, list(results.rows), [replace(i, value=float("nan"), target="") for i in results.items], {})
     (tmp_path / "cards.json").write_text((run / "cards.json").read_text())
     with pytest.raises(ValueError, match="must have scores on at least two common items"):
-        compare(tmp_path, "pca", "opus:12k")
+        compare(read_runs([tmp_path]), "pca", "opus:12k")

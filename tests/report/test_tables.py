@@ -127,10 +127,9 @@ def test_seeds_become_one_cell_with_their_spread_apart() -> None:
         for seed, value in enumerate((0.5, 0.6, 0.7))
     ]
     table = make_table(rows, CARDS_BY_HASH, [measurement_of(rows[0])], systems=["a"])
-    cell = table.lines[0].cells[0]
-    assert cell is not None
-    assert (cell.n_seeds, round(cell.value, 9), round(cell.low, 9), round(cell.high, 9)) == (3, 0.6, 0.5, 0.7)
-    assert cell.spread == pytest.approx(0.1)
+    (cell,) = table.cells.to_dict("records")
+    found = [cell[name] for name in ("seeds", "value", "ci_low", "ci_high", "seed_deviation")]
+    assert found == pytest.approx([3, 0.6, 0.5, 0.7, 0.1])
     assert "0.60 [0.50, 0.70] ±0.10" in render.to_markdown(table)
 
 
@@ -185,12 +184,15 @@ def test_bands_and_groups() -> None:
     groups = bands({"c": 500.0, "a": 16.0, "b": 16.1, "d": float("nan")}, [16, 64, 128], "kbit/s")
     assert groups == {"up to 16 kbit/s": ["a"], "16 to 64 kbit/s": ["b"], "above 128 kbit/s": ["c"]}
     table = grouped(small_table(("c", "b", "a", "z")), groups)
-    assert [(line.system, line.group) for line in table.lines] == [
+    assert list(table.groups.items()) == [
         ("a", "up to 16 kbit/s"),
         ("b", "16 to 64 kbit/s"),
         ("c", "above 128 kbit/s"),
         ("z", ""),
     ]
+    check_latex(render.to_latex(table))
+    html = render.to_html(table)
+    assert html.index("<th>16 to 64 kbit/s</th>") < html.index("<th>b</th>") < html.index("<th>others</th>")
     assert "*others*" in render.to_markdown(table)
 
 
@@ -198,18 +200,18 @@ def test_published_figures_stay_apart() -> None:
     probe = replace(FIGURE, task="key/giantsteps", metric="accuracy")
     table = with_published(small_table(), [FIGURE, probe])
     assert table.published == (FIGURE,)
-    assert "DAC_2" not in {line.system for line in table.lines}
+    assert "DAC_2" not in "".join(table.groups)
     text = render.to_markdown(table)
     assert text.index(render.PUBLISHED_HEADING) > text.index("| pca")
     assert "Nobody & Sons 2023, Table 3, 2023-06-11" in text
-    assert [r["origin"] for r in render.records(table)].count("published") == 1
+    assert [line["origin"] for line in csv.DictReader(io.StringIO(render.to_csv(table)))].count("published") == 1
 
 
 def test_published_figures_are_escaped_once() -> None:
     table = with_published(small_table(), [replace(FIGURE, system="A*[<b>")])
     assert r"| A\*\[&lt;b&gt; " in render.to_markdown(table)
     assert r"A*{[}\textless{}b\textgreater{} &" in render.to_latex(table)
-    assert "A*[&lt;b&gt;</th>" in render.to_html(table)
+    assert "<th>A*[&lt;b&gt;</th>" in render.to_html(table)
 
 
 def test_published_files_are_checked(tmp_path: Path) -> None:
