@@ -249,7 +249,7 @@ def _notes(
     if len(targets) < 10:
         notes.append(f"{len(targets)} test items: scores and intervals are rough.")
     n_items = np.bincount(targets, minlength=len(table)) if targets.ndim == 1 else targets.sum(axis=0)
-    fewest = 0 if targets.ndim == 1 else 1  # absent tags are named above
+    fewest = 0 if task.kind == "single-label" else 1  # absent tags are named above; few data have all 24 keys
     if rare := [label for label, n in zip(table, n_items, strict=True) if fewest <= n < 2]:
         notes.append(f"Labels with fewer than 2 test items: {', '.join(rare)}.")
     if not all(model.converged_ for model in fitted):
