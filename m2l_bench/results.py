@@ -51,7 +51,8 @@ class Row:
     metric : str
         Registry name, such as ``"mel_distance"``; its unit and direction stand in its card.
     statistic : str
-        How items became one value: ``"mean"``, ``"median"``, ``"pooled"`` (a number of the whole set), ``"score"`` (of a task).
+        How items became one value: ``"mean"``, ``"median"``, ``"pooled"`` (a number of the whole set),
+        ``"corrected"`` (the same, less its bias), ``"score"`` (of a task).
     card : str
         Hash of the metric's card; rows with different cards are never mixed in a table.
     data_hash : str

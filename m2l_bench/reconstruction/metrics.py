@@ -30,7 +30,6 @@ from m2l_bench.reconstruction.sets import compatibility, distribution, frechet, 
 from m2l_bench.reconstruction.sets.compatibility import Files
 from m2l_bench.reconstruction.sets.distribution import SetScore
 from m2l_bench.reconstruction.sets.vectors import load_encoder, with_encoder
-from m2l_bench.statistics import N_DRAWS
 from m2l_bench.systems.registry import check_encoder
 
 Scores = dict[str, "float | Unscorable"]
@@ -301,14 +300,16 @@ _PAIR_METRICS = (
 
 _FAD = "|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), means and unbiased covariances of the pooled windows"
 _MINIMUM = {"minimum_files": distribution.MINIMUM_FILES, "minimum_windows": distribution.MINIMUM_WINDOWS}
-_BOOTSTRAP = {"interval": "paired percentile bootstrap over files, centred on the value", "draws": N_DRAWS}
+_JACKKNIFE = (
+    "Student's t over the files' jackknife pseudo-values (studentised bootstrap where their skewness is beyond 1)"
+)
 _INF: dict[str, Any] = {
     "minimum_files": distribution.MINIMUM_FILES_INF,
     "sizes": frechet.N_SIZES,
     "repeats": frechet.REPEATS,
     "smallest_share": frechet.SMALLEST_SHARE,
     "drawn": "files, without replacement, the same of both sides",
-    "interval": "Student's t of the intercept",
+    "interval": "none",
 }
 _BANDWIDTH = (
     f"median distance of the reference's windows (of {kernel.MEDIAN_WINDOWS} evenly spaced ones if there are more)"
@@ -317,22 +318,29 @@ _BANDWIDTH = (
 
 # name -> (title, formula, constants, source, score, version)
 _KINDS: dict[str, tuple[str, str, dict[str, Any], str, Callable[[Files, Files, int], SetScore], int]] = {
-    "fad": ("FAD", _FAD, _MINIMUM | _BOOTSTRAP, "Kilgour et al., 2019, eq. 1", distribution.fad, 2),
+    "fad": (
+        "FAD",
+        f"{_FAD}, at least 0; corrected: mean of n F - (n - 1) F without a file, over n files, both sides of a file left out",
+        _MINIMUM | {"interval": f"of the corrected value, for the sampling of files: {_JACKKNIFE}"},
+        "Kilgour et al., 2019, eq. 1; corrected: Quenouille, 1956",
+        distribution.fad,
+        3,
+    ),
     "fad_inf": (
         "FAD-inf",
         f"intercept at 1/n = 0 of: {_FAD}",
         _INF,
         "Gui et al., 2024, section 2.3",
         distribution.fad_inf,
-        1,
+        2,
     ),
     "kad": (
         "KAD",
         "100 MMD^2, unbiased, over windows of different files; k = exp(-|x - y|^2 / 2 s^2)",
-        _MINIMUM | _BOOTSTRAP | {"bandwidth": _BANDWIDTH},
+        _MINIMUM | {"interval": _JACKKNIFE, "bandwidth": _BANDWIDTH},
         "Chung et al., 2025, eq. 5",
         distribution.kad,
-        2,
+        3,
     ),
 }
 

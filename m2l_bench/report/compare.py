@@ -16,7 +16,7 @@ from m2l_bench.report.render import decimals, markdown_grid, markdown_text, numb
 from m2l_bench.report.runs import Measurement, RunData
 from m2l_bench.report.significance import ALPHA, CONDITIONS, Pair, Pairs
 from m2l_bench.report.tables import heading
-from m2l_bench.statistics import bootstrap_interval, holm
+from m2l_bench.statistics import holm, mean_interval
 
 # A difference further from the median than this many (normal-consistent) median absolute deviations stands out.
 OUTLIER = 3.5
@@ -35,7 +35,7 @@ class Difference:
     pair : Pair
         Scores on the items that both systems have.
     value, low, high : float
-        Mean of ``a - b`` and its bootstrap interval (95%, groups resampled together).
+        Mean of ``a - b`` and its 95% interval (:func:`m2l_bench.statistics.mean_interval`).
     p_value : float
         Sign-flip test, Holm-corrected over the metrics that have a direction; NaN for those that only describe.
     """
@@ -124,7 +124,7 @@ def compare(results: RunData, a: str, b: str) -> Comparison:
     adjusted = dict(zip(tested, holm([pairs.test(m, a, b)[1] for m in tested]).tolist(), strict=True))
     differences = []
     for m, pair in paired.items():
-        low, high = bootstrap_interval(pair.a - pair.b, groups=pair.groups)
+        low, high = mean_interval(pair.a - pair.b, groups=pair.groups)
         value, p_value = float(np.mean(pair.a - pair.b)), adjusted.get(m, math.nan)
         found = Difference(measurement=m, card=cards[m], pair=pair, value=value, low=low, high=high, p_value=p_value)
         differences.append(found)
@@ -134,7 +134,7 @@ def compare(results: RunData, a: str, b: str) -> Comparison:
 def comparison_markdown(found: Comparison) -> str:
     """Format a comparison as Markdown: one table for each dataset, then the outliers."""
     a, b = markdown_text(found.a), markdown_text(found.b)
-    blocks = [f"{a} minus {b}: mean paired difference [95% bootstrap interval]; p: sign-flip test, Holm-corrected"]
+    blocks = [f"{a} minus {b}: mean paired difference [95% interval]; p: sign-flip test, Holm-corrected"]
     for name, several in groupby(found.differences, key=lambda d: " ".join(d.measurement.parts)):
         heads = ("metric", "n", a, b, "difference", "p", "better")
         blocks += [f"{markdown_text(name)}:", markdown_grid([heads, *(_line(d, a, b) for d in several)])]

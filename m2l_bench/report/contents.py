@@ -15,7 +15,7 @@ from m2l_bench import audio
 from m2l_bench.report import figure_data, figures
 from m2l_bench.report.clips import ClipFiles
 from m2l_bench.report.runs import Measurement, RunData
-from m2l_bench.report.significance import CONDITIONS, RANKED, Pairs, matrix, winners
+from m2l_bench.report.significance import CONDITIONS, RANKED, Pairs, is_ranked, matrix, winners
 from m2l_bench.report.tables import ANCHORS, Table, bands, grouped, heading, make_table
 
 if TYPE_CHECKING:
@@ -120,8 +120,8 @@ def _table(
     groups: Mapping[str, Sequence[str]] | None = None,
 ) -> Table:
     """Make a table; bold marks the best of each of `groups` (band of bit rates -> systems), or of all systems."""
-    ranked = [column for column in columns if column.statistic in RANKED]
-    caption = ["In brackets: 95% bootstrap interval over tracks"]
+    ranked = [column for column in columns if column.statistic in RANKED and is_ranked(column)]
+    caption = ["In brackets: 95% interval over tracks"]
     if any(column.probe for column in columns):
         caption[0] += "; after ±: standard deviation over seeds, where they differ"
     if ranked:
@@ -194,7 +194,7 @@ def _probe_figures(results: RunData, pairs: Pairs) -> Iterator[FigureSpec]:
 
 def _tradeoff_figures(results: RunData, probing: Measurement) -> Iterator[FigureSpec]:
     against = [m for m in results.measured if not m.task and m.metric in ("mel_distance", "fad:musicnn")]
-    for reconstruction in (m for m in against if m.statistic in ("mean", "pooled")):
+    for reconstruction in (m for m in against if m.statistic in ("mean", "corrected")):
         points = figure_data.points(results, reconstruction, probing)
         if len(points) > 1:
             x_label = f"{heading(results.measured[reconstruction])}, {reconstruction.dataset}"

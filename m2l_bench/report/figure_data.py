@@ -41,9 +41,9 @@ def points(results: RunData, x: Measurement, y: Measurement) -> list[Point]:
 
 
 def whole(results: RunData, dataset: str, metric: str) -> Measurement:
-    """Return the number of the whole set, or the mean over files where the metric has no other."""
-    pooled = Measurement(dataset, metric=metric, statistic="pooled")
-    return pooled if pooled in results.measured else pooled._replace(statistic="mean")
+    """Return the number of the whole set, less its bias if it has one, or the mean over files where there is no other."""
+    found = (Measurement(dataset, metric=metric, statistic=name) for name in ("corrected", "pooled", "mean"))
+    return next((m for m in found if m in results.measured), Measurement(dataset, metric=metric, statistic="mean"))
 
 
 def probe_groups(results: RunData, probe: str) -> dict[str, dict[str, Interval]]:

@@ -123,7 +123,7 @@ class Results:
         -------
         pandas.DataFrame, float64
             Index: item. Columns: systems; the name of their axis says what the numbers are. A distance of whole sets (FAD,
-            KAD) has no score of a single file: its numbers are jackknife contributions, whose mean is the distance.
+            KAD) has no score of a single file: its numbers are jackknife pseudo-values, whose mean is the distance less its bias.
 
         Raises
         ------
@@ -144,7 +144,8 @@ class Results:
         frame = chosen.pivot_table(index="item", columns="system", values="value", aggfunc="mean")
         measured: Measurement = next(m for m in self._data.measured if m[:3] == place and m.metric == metric)
         title = heading(self._data.measured[measured], arrow=False)
-        kind = f"jackknife contribution to {title}" if measured.statistic == "pooled" else title
+        of_sets = measured.statistic in ("pooled", "corrected")
+        kind = f"jackknife pseudo-value of {title}" if of_sets else title
         return frame.reindex(columns=[s for s in self.systems if s in frame]).rename_axis(columns=kind)
 
     def compare(self, a: str, b: str) -> Comparison:

@@ -4,8 +4,8 @@ Conventions
 -----------
 Systems are paired item by item; an item that one of them failed on is left out of that pair. Repetitions with other
 seeds are averaged first. A difference is of means over items; its test flips the signs of whole groups (tracks). Where
-a metric has no score for a single item (FAD, ROC AUC, macro F1), an item's value is its contribution to that number
-(:func:`m2l_bench.statistics.contributions`), so that the mean is the number and the same test applies. Where there is
+a metric has no score for a single item, an item's value is its pseudo-value (FAD, KAD; :func:`m2l_bench.statistics.jackknife`)
+or its contribution (ROC AUC, macro F1; :func:`m2l_bench.statistics.contributions`), and the same test applies. Where there is
 no such value either (FAD-inf), nothing is tested and nothing is set in bold.
 """
 
@@ -22,7 +22,7 @@ import numpy as np
 from m2l_bench.report.runs import Measurement
 from m2l_bench.report.tables import ANCHORS, Table
 from m2l_bench.results import Item
-from m2l_bench.statistics import holm, sign_flip_test
+from m2l_bench.statistics import holm, paired_test
 
 # Family-wise error rate of one table or figure.
 ALPHA = 0.05
@@ -30,6 +30,8 @@ ALPHA = 0.05
 CONDITIONS = ("bit_rate", "compression_ratio")
 # Statistics whose items have the number as their mean; a median has none.
 RANKED = ("mean", "pooled", "score")
+# Distances whose bias differs between kinds of distortion are compared, but never ranked: KAD has none.
+BIASED = ("fad", "fad_inf")
 
 
 class Pair(NamedTuple):
@@ -100,10 +102,15 @@ class Pairs:
         if key not in self._tests:
             pair, found = self.pair(measurement, first, second), (math.nan, math.nan)
             if pair is not None:
-                found = float(np.mean(pair.a - pair.b)), sign_flip_test(pair.a, pair.b, groups=pair.groups)
+                found = float(np.mean(pair.a - pair.b)), paired_test(pair.a, pair.b, groups=pair.groups)
             self._tests[key] = found
         difference, p_value = self._tests[key]
         return difference if a == first else -difference, p_value
+
+
+def is_ranked(measurement: Measurement) -> bool:
+    """Whether the best of a column may be set in bold: no condition, and no biased distance."""
+    return measurement.metric not in CONDITIONS and measurement.metric.partition(":")[0] not in BIASED
 
 
 def winners(table: Table, pairs: Pairs) -> set[tuple[Measurement, str]]:
@@ -118,7 +125,7 @@ def winners(table: Table, pairs: Pairs) -> set[tuple[Measurement, str]]:
     p_values: list[float] = []
     for index, column in enumerate(table.columns):
         measurement, higher_is_better = column.measurement, column.card["higher_is_better"]
-        directed = higher_is_better is not None and measurement.metric not in CONDITIONS
+        directed = higher_is_better is not None and is_ranked(measurement)
         if directed and measurement.statistic in RANKED:
             sign = 1.0 if higher_is_better else -1.0
             for group in groups:

@@ -235,6 +235,8 @@ def _column(
     """Make a column; its heading names the dataset or task, probe and split where these differ between columns."""
     card = cards[card_hash]
     title = card["title"]
+    if measurement.statistic == "corrected":
+        title += " corrected"
     for field in ("split", "probe", "task" if measurement.task else "dataset"):
         if len({getattr(other, field) for other in beside}) > 1:
             title = f"{getattr(measurement, field)} {title}" if field != "probe" else f"{title}, {measurement.probe}"

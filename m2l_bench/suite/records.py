@@ -13,7 +13,7 @@ import numpy as np
 
 from m2l_bench import plugins
 from m2l_bench.results import Item, Row, joined_notes
-from m2l_bench.statistics import bootstrap_interval, cluster_draws
+from m2l_bench.statistics import mean_interval, median_interval
 from m2l_bench.suite.data import AudioItem, AudioSet, TaskSpec
 from m2l_bench.suite.jobs.probe import failed_task
 from m2l_bench.suite.jobs.reconstruct import BIT_RATE
@@ -146,13 +146,13 @@ class _Builder:
         """Rows of a pair metric: mean and median of the files' scores; the mean bit rate is all bits over all seconds."""
         values = scores.values[scores.measured]
         of_sets = metric in self.plan.set_metrics  # which comes here only where nothing could be measured
-        for name, statistic in (("pooled", np.mean),) if of_sets else (("mean", np.mean), ("median", np.median)):
+        for name in ("pooled",) if of_sets else ("mean", "median"):
             interval = NAN, NAN, NAN
-            if len(values) and seconds is not None and name == "mean":
-                interval = _rate(values, seconds[scores.measured], self.plan.suite.seed)
+            if len(values) and name == "median":
+                interval = float(np.median(values)), *median_interval(values, seed=self.plan.suite.seed)
             elif len(values):
-                bounds = bootstrap_interval(values, statistic=statistic, seed=self.plan.suite.seed)
-                interval = float(statistic(values)), *bounds
+                weights = None if seconds is None else seconds[scores.measured]
+                interval = float(np.average(values, weights=weights)), *mean_interval(values, weights=weights)
             reasons = set(scores.reasons.values()) if not len(values) else set()
             lost = f"{metric}: {reasons.pop()}" if len(reasons) == 1 else ""
             self._row(metric, name, interval, len(values), lost)
@@ -167,8 +167,13 @@ class _Builder:
             score = without.get(number) or outcome.reason or next(added, None)
             if score is not None:
                 scores.put(number, score)
-        interval = found.get("value", NAN), found.get("low", NAN), found.get("high", NAN)
-        self._row(metric, "pooled", interval, 0 if outcome.reason else n - len(without), found["note"])
+        value, corrected, *ends = (found.get(key, NAN) for key in ("value", "corrected", "low", "high"))
+        n_scored = 0 if outcome.reason else n - len(without)
+        if np.isnan(corrected):
+            self._row(metric, "pooled", (value, *ends), n_scored, found["note"])
+        else:  # the interval is that of the corrected value
+            self._row(metric, "corrected", (corrected, *ends), n_scored, found["note"])
+            self._row(metric, "pooled", (value, NAN, NAN), n_scored, found["note"])
         self.records.items.append(self._items(metric, scores))
 
     def _row(self, metric: str, statistic: str, interval: tuple[float, float, float], n_scored: int, note: str) -> None:
@@ -239,14 +244,3 @@ def make_row(fields: Mapping[str, Any], interval: tuple[float, float, float]) ->
 def _item(fields: Mapping[str, Any], score: float | str) -> Item:
     """An item from its fields and its score, or the reason why it has none."""
     return Item(**fields, reason=score) if isinstance(score, str) else Item(**fields, value=score)
-
-
-def _rate(kbps: np.ndarray, seconds: np.ndarray, seed: int) -> tuple[float, float, float]:
-    """All bits over all seconds, with its bootstrap interval over files."""
-    bits = kbps * seconds
-    value = float(bits.sum() / seconds.sum())
-    if len(kbps) == 1:
-        return value, NAN, NAN
-    drawn = [bits[picks].sum(axis=1) / seconds[picks].sum(axis=1) for picks in cluster_draws(len(kbps), seed=seed)]
-    low, high = np.quantile(np.concatenate(drawn), [0.025, 0.975])
-    return value, float(low), float(high)

@@ -176,9 +176,9 @@ def _job_behind(row: Row, plan: Plan, second: Sequence[Job], rng: np.random.Gene
     if row.system not in plan.codecs:
         return None
     items = next(data.items for data in plan.data if data.name == row.dataset)
-    if row.statistic == "pooled":
+    if row.statistic in ("pooled", "corrected"):
         sides = {plan.scorings[row.system].job(item).id for item in items}
-        distances = [job for job in second if isinstance(job, DistanceJob) and job.metric == row.metric]
+        distances = [job for job in second if isinstance(job, DistanceJob) and plugins.label(job.metric) == row.metric]
         return next((job for job in distances if sides.issuperset(job.estimates)), None)
     return plan.scorings[row.system].job(items[rng.integers(len(items))])
 

@@ -26,7 +26,7 @@ from m2l_bench.reconstruction.sets.distribution import fad, fad_inf, kad
 from m2l_bench.reconstruction.sets.vectors import load_encoder, vectors
 from m2l_bench.report.figures import rate_quality
 from m2l_bench.report.style import Interval, Point, save
-from m2l_bench.statistics import bootstrap_interval
+from m2l_bench.statistics import mean_interval
 
 EXCERPTS = Path(m2l_bench.__file__).parent / "assets" / "reconstruction" / "wesnoth"
 # codec -> (libsndfile format, subtype, rate in Hz, compression levels)
@@ -88,7 +88,7 @@ def main(*, short: bool, folder: Path | None) -> None:
             of_sets = [Interval(score.value, score.ci_low, score.ci_high) for score in scores]
             several = list(zip(sources, results, strict=True))[: 2 if short else VISQOL_FILES]
             mos = [visqol(x, y, rate) for (x, rate), (y, _) in several]
-            lines.append(Line(codec, kbps, *of_sets, Interval(float(np.mean(mos)), *bootstrap_interval(mos))))
+            lines.append(Line(codec, kbps, *of_sets, Interval(float(np.mean(mos)), *mean_interval(mos))))
             told = zip(("FAD", "FAD-inf", "KAD", "ViSQOL"), lines[-1][2:], strict=True)
             print(
                 f"{codec:5s} {kbps:6.1f} kbit/s  "

@@ -133,7 +133,7 @@ def test_another_folder_and_no_page(run: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "chosen" / "report" / "listen").exists() and "Listen:" not in index.read_text()
 
 
-def test_numbers_of_whole_sets_are_tested_and_set_in_bold_but_are_no_score_of_a_clip(tmp_path: Path) -> None:
+def test_numbers_of_whole_sets_are_tested_but_are_no_score_of_a_clip(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", systems=("identity", "opus:12k", "pca"), n_clips=16, probes=False)
     rng = np.random.default_rng(0)
     rows, items = [r for r in read_rows(folder) if r.metric != "fad:musicnn"], read_items(folder)
@@ -150,7 +150,7 @@ def test_numbers_of_whole_sets_are_tested_and_set_in_bold_but_are_no_score_of_a_
     write_run(folder, rows, items, json.loads((folder / "run.json").read_text()))
     results = read_runs([folder])
     table = next(t for t in all_tables(results, Pairs(results.items)) if t.name == "reconstruction-noise")
-    assert {system for measurement, system in table.best if measurement.metric == "fad:musicnn"} == {"pca"}
+    assert not {system for measurement, system in table.best if measurement.metric == "fad:musicnn"}  # it is biased
     found = {d.measurement.metric: d for d in compare(read_runs([folder]), "opus:12k", "pca").differences}[
         "fad:musicnn"
     ]

@@ -80,7 +80,7 @@ def test_what_a_file_adds_to_a_distance_of_sets_is_named_so() -> None:
     items = [Item(**common, item=name, value=value) for name, value in (("a", 1.0), ("b", 3.0))]
     pooled = row("x", "fad:musicnn", 2.0, dataset="d", statistic="pooled")
     found = Results(RunData((pooled,), tuple(items), CARDS_BY_HASH, ("x",), {})).per_file("fad:musicnn")
-    assert found.columns.name == "jackknife contribution to FAD-musicnn"
+    assert found.columns.name == "jackknife pseudo-value of FAD-musicnn"
     assert found["x"].mean() == pooled.value
 
 

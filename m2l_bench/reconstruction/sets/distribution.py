@@ -4,21 +4,24 @@ Conventions
 -----------
 File i of `estimates` is the reconstruction of file i of `references`: float32 (windows, dim), window by window. The
 windows of all files are pooled. A pair in which one side has no windows (too short, silent, broken) is left out on both
-sides. Intervals are 95 %, over files drawn on both sides together.
+sides. Intervals are 95 %: Student's t over the files' jackknife pseudo-values, in which both sides of a file are left out
+together.
+
+A Fréchet distance is biased upwards by an amount that falls with the number of windows and differs between kinds of
+distortion; the mean of the pseudo-values is the distance less most of that bias.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import numpy as np
 
 from m2l_bench.reconstruction.checks import Unscorable
 from m2l_bench.reconstruction.sets import frechet, kernel
 from m2l_bench.reconstruction.sets.compatibility import Files
-from m2l_bench.statistics import centred_interval, cluster_draws, contributions, draw_counts
+from m2l_bench.statistics import jackknife, mean_interval
 
 MINIMUM_FILES = 10
 MINIMUM_WINDOWS = 20
@@ -32,17 +35,20 @@ class SetScore:
     Attributes
     ----------
     value : float
+    corrected : float
+        The value less its bias, by the jackknife over files; NaN where the metric has none or is unbiased.
     ci_low, ci_high : float
-        95 % interval over files; NaN where the metric has none.
+        95 % interval over files, of the corrected value where there is one; NaN where the metric has none.
     health : mapping of str to float
         ``n`` windows, their dimension ``dim``, and ``rank_reference`` of the reference's covariance: a rank below `dim`
         means a biased distance. Empty where the metric does not use a covariance.
     contributions : tuple of float
-        Contribution of each file (:func:`m2l_bench.statistics.contributions`), NaN for a file that was left out; empty
-        where the metric has no jackknife.
+        Pseudo-value of each file (:func:`m2l_bench.statistics.jackknife`), NaN for a file that was left out; empty where the
+        metric has no jackknife.
     """
 
     value: float
+    corrected: float = float("nan")
     ci_low: float = float("nan")
     ci_high: float = float("nan")
     health: Mapping[str, float] = field(default_factory=dict)
@@ -50,30 +56,31 @@ class SetScore:
 
 
 def fad(references: Files, estimates: Files, seed: int) -> SetScore:
-    """Fréchet distance of the pooled windows; the interval is a paired bootstrap over files, without its bias."""
+    """Fréchet distance of the pooled windows; and less its bias, with an interval."""
     left, right = _usable(references, estimates)
     reference, estimate = (frechet.Gaussian.of(np.concatenate(side)) for side in (left, right))
-    score = SetScore(value=frechet.distance(reference, estimate), health=_health(reference))
-    has_windows = _has_windows(references, estimates)
-    return _over_files(score, has_windows, partial(frechet.paired_distances, left, right), seed=seed, lowest=0.0)
+    value = frechet.distance(reference, estimate)
+    pseudo = jackknife(value, frechet.paired_distances(left, right, _each_left_out(left)))
+    score = SetScore(value=value, corrected=float(pseudo.mean()), health=_health(reference))
+    return _over_files(score, pseudo, _has_windows(references, estimates))
 
 
 def fad_inf(references: Files, estimates: Files, seed: int) -> SetScore:
-    """Fréchet distance extrapolated over subsets of files, the same of both sides; the interval is that of the fit."""
+    """Fréchet distance extrapolated over subsets of files, the same of both sides; it has no interval over files."""
     left, right = _usable(references, estimates, minimum_files=MINIMUM_FILES_INF)
     groups = np.repeat(np.arange(len(left)), [len(file) for file in left])
     pooled = np.concatenate(left), np.concatenate(right)
     result = frechet.frechet_distance_inf(*pooled, groups=groups, paired=True, seed=seed)
-    health = _health(frechet.Gaussian.of(pooled[0]))
-    return SetScore(value=result.value, ci_low=result.ci_low, ci_high=result.ci_high, health=health)
+    return SetScore(value=result.value, health=_health(frechet.Gaussian.of(pooled[0])))
 
 
 def kad(references: Files, estimates: Files, seed: int) -> SetScore:
-    """Unbiased kernel distance over pairs of different files; the interval is a bootstrap over files."""
+    """Unbiased kernel distance over pairs of different files, with an interval."""
     left, right = _usable(references, estimates)
     sums = kernel.paired_sums(left, right)
-    score = SetScore(value=kernel.paired_distance(*sums))
-    return _over_files(score, _has_windows(references, estimates), partial(kernel.paired_distances, *sums), seed=seed)
+    value = kernel.paired_distance(*sums)
+    pseudo = jackknife(value, kernel.paired_distances(*sums, _each_left_out(left)))
+    return _over_files(SetScore(value=value), pseudo, _has_windows(references, estimates))
 
 
 def released(tool: Callable[[Files, Files, int], float]) -> Callable[[Files, Files, int], SetScore]:
@@ -105,20 +112,16 @@ def _has_windows(references: Files, estimates: Files) -> list[bool]:
     return [len(r) > 0 and len(e) > 0 for r, e in zip(references, estimates, strict=True)]
 
 
-def _over_files(
-    score: SetScore,
-    used: list[bool],
-    distances: Callable[[np.ndarray], np.ndarray],
-    *,
-    seed: int,
-    lowest: float = -np.inf,
-) -> SetScore:
-    """Add interval and contributions; `distances` gives those of sets from how often they hold each used file."""
-    n_files = sum(used)
-    draws = [distances(draw_counts(picks)) for picks in cluster_draws(n_files, seed=seed)]
-    low, high = centred_interval(score.value, np.concatenate(draws), lowest=lowest)
+def _each_left_out(files: Files) -> np.ndarray:
+    """How often each of the sets without one file holds each file: (files, files)."""
+    return 1.0 - np.eye(len(files))
+
+
+def _over_files(score: SetScore, pseudo: np.ndarray, used: list[bool]) -> SetScore:
+    """Add the interval and the pseudo-values of all files."""
+    low, high = mean_interval(pseudo)
     of_files = np.full(len(used), np.nan)
-    of_files[used] = contributions(score.value, distances(1.0 - np.eye(n_files)))
+    of_files[used] = pseudo
     return replace(score, ci_low=low, ci_high=high, contributions=tuple(of_files.tolist()))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -14,13 +13,15 @@ from m2l_bench.suite.engine import Read
 from m2l_bench.suite.jobs import identity
 from m2l_bench.suite.store import Outcome, Store, require
 
+FEW_WINDOWS = 5  # a dimension
+
 
 @dataclass(frozen=True, kw_only=True)
 class DistanceJob:
     """One set metric of one system over one dataset.
 
-    Its outcome has ``value``, ``low``, ``high``, ``note`` and ``contributions``, one number a file (empty where the metric
-    has none).
+    Its outcome has ``value``, ``corrected`` (NaN where the metric has no bias to correct), ``low``, ``high``, ``note`` and
+    ``contributions``, one pseudo-value a file (empty where the metric has none).
 
     Attributes
     ----------
@@ -72,8 +73,11 @@ class DistanceJob:
         except Unscorable as error:
             return self.failed(str(error))
         note = ""
-        if score.health.get("rank_reference", math.inf) < score.health.get("dim", 0):
-            few = f"{score.health['n']} windows in {score.health['dim']} dimensions"
-            note = f"{metric.card.title}: {few}, so covariances of low rank: compare sets of this size only."
-        value = {"value": score.value, "low": score.ci_low, "high": score.ci_high, "note": note}
-        return Outcome(value | {"contributions": list(score.contributions)})
+        if "dim" in score.health:
+            n, dim = (int(score.health[key]) for key in ("n", "dim"))
+            note = f"{metric.card.title}: {n:,} windows in {dim:,} dimensions."
+            if n < FEW_WINDOWS * dim:
+                biased = "even the corrected value is biased upwards, more for some kinds of distortion"
+                note = f"{note[:-1]}, fewer than {FEW_WINDOWS} a dimension: {biased}."
+        value = {"value": score.value, "corrected": score.corrected, "low": score.ci_low, "high": score.ci_high}
+        return Outcome(value | {"note": note, "contributions": list(score.contributions)})
