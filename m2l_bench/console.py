@@ -149,19 +149,20 @@ def print_result(result: RunResult) -> None:
     from m2l_bench.plugins import label
     from m2l_bench.reconstruction.metrics import HEADLINE_METRICS, METRICS
     from m2l_bench.report.render import terminal_table
+    from m2l_bench.suite.suite import CHANCE
 
     cards = {card.hash: asdict(card) for card in result.cards.values()}
-    systems = [spec.label for spec in result.plan.suite.systems]
+    systems = [*(spec.label for spec in result.plan.suite.systems), CHANCE]
     tasks = {task.name: task for task in (spec.load() for spec in result.plan.tasks)}
     own = [label(name) for name in result.plan.suite.metrics if name not in METRICS]
     headline = [name for name in ("bit_rate", *HEADLINE_METRICS, *own) if name in result.cards]
     for dataset in sorted({row.dataset for row in result.rows}, key=lambda name: (name in tasks, name)):
         rows = [row for row in result.rows if row.dataset == dataset]
         metrics = headline or list(result.plan.suite.metrics)
-        mean = "mean over files [95% bootstrap interval]"
+        mean = "mean over files [95% interval]"
         if dataset in tasks:
             metrics = list(tasks[dataset].metrics)
-            mean = "mean over seeds [95% bootstrap interval over test items]"
+            mean = "mean over seeds [95% interval over test items]"
         print(f"\n{printable(dataset)}: {mean}\n")
         print(terminal_table(rows, cards, metrics, systems=systems, width=WIDTH))
     reasons = by_reason(sorted({(item.item, item.reason) for item in result.items if item.reason}))

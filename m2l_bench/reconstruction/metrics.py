@@ -401,5 +401,5 @@ _METRICS: tuple[PairMetric | SetMetric, ...] = (
 )
 METRICS: dict[str, PairMetric | SetMetric] = {metric.card.name: metric for metric in _METRICS}
 """Every metric by name, in the order of tables."""
-HEADLINE_METRICS = ("si_sdr", "mel_distance", "stft_distance", "fad:musicnn")
+HEADLINE_METRICS = ("si_sdr", "mel_distance", "stft_distance", "fad:musicnn", "kad:musicnn")
 """Columns of the table that a run prints, after the bit rate."""

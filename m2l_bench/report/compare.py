@@ -15,7 +15,7 @@ from m2l_bench.plugins import unknown
 from m2l_bench.report.render import decimals, markdown_grid, markdown_text, number_text
 from m2l_bench.report.runs import Measurement, RunData
 from m2l_bench.report.significance import ALPHA, CONDITIONS, Pair, Pairs
-from m2l_bench.report.tables import heading
+from m2l_bench.report.tables import floors, heading, is_passed
 from m2l_bench.statistics import holm, mean_interval
 
 # A difference further from the median than this many (normal-consistent) median absolute deviations stands out.
@@ -37,7 +37,9 @@ class Difference:
     value, low, high : float
         Mean of ``a - b`` and its 95% interval (:func:`m2l_bench.statistics.mean_interval`).
     p_value : float
-        Sign-flip test, Holm-corrected over the metrics that have a direction; NaN for those that only describe.
+        Paired test, Holm-corrected over the metrics that have a direction; NaN for those that only describe.
+    floor : float
+        The value that is better than chance; NaN where there is none.
     """
 
     measurement: Measurement
@@ -47,13 +49,15 @@ class Difference:
     low: float
     high: float
     p_value: float
+    floor: float = math.nan
 
     @property
     def better(self) -> str:
-        """``"a"`` or ``"b"`` where one is significantly better (p < 0.05), else empty."""
+        """``"a"`` or ``"b"`` where one is significantly better (p < 0.05) and better than chance, else empty."""
         if self.card["higher_is_better"] is None or not self.p_value < ALPHA:  # NaN where the metric only describes
             return ""
-        return "a" if (self.value > 0) == self.card["higher_is_better"] else "b"
+        ahead = "a" if (self.value > 0) == self.card["higher_is_better"] else "b"
+        return ahead if is_passed(self.floor, float(np.mean(getattr(self.pair, ahead))), self.card) else ""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -122,19 +126,23 @@ def compare(results: RunData, a: str, b: str) -> Comparison:
         raise ValueError(f"{a} and {b} must have scores on at least two common items, got none")
     tested = [m for m in paired if cards[m]["higher_is_better"] is not None and m.metric not in CONDITIONS]
     adjusted = dict(zip(tested, holm([pairs.test(m, a, b)[1] for m in tested]).tolist(), strict=True))
+    lowest = floors(results.rows, results.cards)
     differences = []
     for m, pair in paired.items():
         low, high = mean_interval(pair.a - pair.b, groups=pair.groups)
         value, p_value = float(np.mean(pair.a - pair.b)), adjusted.get(m, math.nan)
-        found = Difference(measurement=m, card=cards[m], pair=pair, value=value, low=low, high=high, p_value=p_value)
-        differences.append(found)
+        numbers = {"value": value, "low": low, "high": high, "p_value": p_value}
+        floor = lowest.get(m._replace(statistic="mean"), math.nan)
+        differences.append(Difference(measurement=m, card=cards[m], pair=pair, floor=floor, **numbers))
     return Comparison(a=a, b=b, differences=tuple(differences))
 
 
 def comparison_markdown(found: Comparison) -> str:
     """Format a comparison as Markdown: one table for each dataset, then the outliers."""
     a, b = markdown_text(found.a), markdown_text(found.b)
-    blocks = [f"{a} minus {b}: mean paired difference [95% interval]; p: sign-flip test, Holm-corrected"]
+    blocks = [
+        f"{a} minus {b}: mean paired difference [95% interval]; p: paired test, Holm-corrected; better: also than chance"
+    ]
     for name, several in groupby(found.differences, key=lambda d: " ".join(d.measurement.parts)):
         heads = ("metric", "n", a, b, "difference", "p", "better")
         blocks += [f"{markdown_text(name)}:", markdown_grid([heads, *(_line(d, a, b) for d in several)])]

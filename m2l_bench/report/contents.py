@@ -16,7 +16,7 @@ from m2l_bench.report import figure_data, figures
 from m2l_bench.report.clips import ClipFiles
 from m2l_bench.report.runs import Measurement, RunData
 from m2l_bench.report.significance import CONDITIONS, RANKED, Pairs, is_ranked, matrix, winners
-from m2l_bench.report.tables import ANCHORS, Table, bands, grouped, heading, make_table
+from m2l_bench.report.tables import ANCHORS, CHANCE, Table, bands, grouped, heading, make_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -126,10 +126,10 @@ def _table(
         caption[0] += "; after ±: standard deviation over seeds, where they differ"
     if ranked:
         band = " of its band of bit rates" if groups else ""
-        anchors = "" if all(column.task for column in columns) else f"; {', '.join(ANCHORS)} is not ranked"
+        anchors = "" if all(column.task for column in columns) else f"; {' and '.join(ANCHORS)} are not ranked"
         caption.append(
             f"Bold: significantly better than every other system{band} "
-            f"(p < 0.05, sign-flip test over tracks, Holm-corrected over this table{anchors})"
+            f"(p < 0.05, paired test over tracks, Holm-corrected over this table{anchors})"
         )
     caption += _different_files(results, pairs, ranked)
     table = grouped(make_table(results.rows, results.cards, columns, systems=results.systems), groups or {})
@@ -139,7 +139,10 @@ def _table(
 
 def _different_files(results: RunData, pairs: Pairs, columns: Sequence[Measurement]) -> list[str]:
     """Name the metrics whose systems were scored on different items, and the number of items that tests rest on."""
-    common = [(heading(results.measured[m], arrow=False), pairs.uncommon(m, results.systems)) for m in columns]
+    common = [
+        (heading(results.measured[m], arrow=False), pairs.uncommon(m, [s for s in results.systems if s != CHANCE]))
+        for m in columns
+    ]
     found = {label: " to ".join(map(str, dict.fromkeys(numbers))) for label, numbers in common if numbers}
     named = ", ".join(f"{label}: {numbers}" for label, numbers in found.items())
     sentence = "Not all systems were scored on the same items; two systems are compared on those that both have"
@@ -159,7 +162,7 @@ def _rate_figures(results: RunData, y: Measurement) -> Iterator[FigureSpec]:
 
 
 def _matrix_figure(results: RunData, pairs: Pairs, measurement: Measurement) -> Iterator[FigureSpec]:
-    systems = [system for system in results.systems if system in pairs.scores(measurement)]
+    systems = [system for system in results.systems if system in pairs.scores(measurement) and system != CHANCE]
     card = results.measured[measurement]
     if len(systems) < 3 or card["higher_is_better"] is None:
         return
@@ -167,7 +170,7 @@ def _matrix_figure(results: RunData, pairs: Pairs, measurement: Measurement) -> 
     title = f"{card['title']}, {' '.join(measurement.parts)}"
     yield FigureSpec(
         slug("/".join(measurement.parts), measurement.metric, "pairs"),
-        f"{title}: every system against every other (sign-flip test over tracks, Holm-corrected, 5%)",
+        f"{title}: every system against every other (paired test over tracks, Holm-corrected, 5%)",
         partial(figures.significance, differences, p_values, systems, title=title),
     )
 

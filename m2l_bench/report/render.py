@@ -20,7 +20,7 @@ import pandas as pd
 
 from m2l_bench.files.untrusted import printable
 from m2l_bench.report.runs import Measurement, measurement_of
-from m2l_bench.report.tables import Table, make_table
+from m2l_bench.report.tables import CHANCE, Table, make_table
 from m2l_bench.results import Row
 
 # A LaTeX column is as wide as a page allows with about this many characters at \footnotesize.
@@ -154,7 +154,9 @@ def to_parquet(table: Table) -> bytes:
 def sentences(table: Table) -> list[str]:
     """Sentences under a table: how to read it, counts of items, caveats."""
     notes = [f"{mark}: {note}" for note, mark in table.footnotes.items()]
-    return [*table.caption, *table.counts, *table.common_notes, *notes]
+    other = f"{CHANCE}: another track of the set in the place of each reconstruction; †: no better than that."
+    chance = [other] if CHANCE in table.groups else []
+    return [*table.caption, *chance, *table.counts, *table.common_notes, *notes]
 
 
 def decimals(intervals: Sequence[tuple[float, float, float]]) -> int:
@@ -181,6 +183,7 @@ class _Format(NamedTuple):
     marks: str = " ({})"
     number: str = "{}"
     bold: str = "**{}**"
+    chance: str = "†"
     interval: str = "[{}, {}]"
     spread: str = "±{}"
 
@@ -193,10 +196,13 @@ def _texts(table: Table, form: _Format) -> pd.DataFrame:
         column = table.columns[int(str(place))]
         digits = decimals(list(cells[["value", "ci_low", "ci_high"]].itertuples(index=False, name=None)))
         for cell in cells.itertuples():
-            best = (column.measurement, cell.system) in table.best
-            texts.loc[cell.system, place] = _text(cell, digits, best, form)
+            key = (column.measurement, cell.system)
+            texts.loc[cell.system, place] = _text(
+                cell, digits, form, best=key in table.best, chance=key in table.at_chance
+            )
     marks = {
-        system: ",".join(table.footnotes[n] for n in table.notes[system] if n in table.footnotes) for system in systems
+        system: ",".join(table.footnotes[n] for n in table.notes.get(system, ()) if n in table.footnotes)
+        for system in systems
     }
     texts.index = pd.Index(
         [form.escape(system) + (form.marks.format(marks[system]) if marks[system] else "") for system in systems],
@@ -206,12 +212,12 @@ def _texts(table: Table, form: _Format) -> pd.DataFrame:
     return texts
 
 
-def _text(cell: Any, digits: int, best: bool, form: _Format) -> str:
+def _text(cell: Any, digits: int, form: _Format, *, best: bool, chance: bool) -> str:
     """Value, interval and spread over seeds; a minus is a hyphen."""
     if cell.n_scored == 0 or math.isnan(cell.value):
         return "failed"
     value, low, high = (form.number.format(number_text(x, digits)) for x in (cell.value, cell.ci_low, cell.ci_high))
-    parts = [form.bold.format(value) if best else value]
+    parts = [form.bold.format(value) if best else value + form.chance * chance]
     if not (math.isnan(cell.ci_low) or math.isnan(cell.ci_high)):
         parts.append(form.interval.format(low, high))
     if cell.seed_deviation > 1e-9:  # the linear probe has one solution: its seeds differ in rounding alone
@@ -313,6 +319,7 @@ _TEX = {
     "↑": r"$\uparrow$",
     "↓": r"$\downarrow$",
     "±": r"$\pm$",
+    "†": r"\dag{}",
     **{sign: f"\\{sign}" for sign in "&%$#_"},
     "…": r"\ldots{}",
     "\N{EN DASH}": "--",
@@ -353,12 +360,14 @@ _LATEX = _Format(
     marks=r"\textsuperscript{{{}}}",
     number=r"\num{{{}}}",
     bold=r"\textbf{{\boldmath{}}}",
+    chance=r"\textsuperscript{\dag}",
     spread=r"$\pm${}",
 )
 _HTML = _Format(
     lambda text: html.escape(printable(text)),
     marks="<sup>{}</sup>",
     bold="<strong>{}</strong>",
+    chance="<sup>†</sup>",
     interval='<span class="interval">[{}, {}]</span>',
     spread='<span class="spread">±{}</span>',
 )

@@ -117,7 +117,7 @@ def winners(table: Table, pairs: Pairs) -> set[tuple[Measurement, str]]:
     """Find the cells whose system is significantly better than every other, Holm-corrected over the whole table.
 
     Where the table has groups, the systems of one group compete with each other, and those without a group with none.
-    Anchors, columns that only describe, and medians have no winner.
+    Anchors, columns that only describe, and medians have no winner; a system that is no better than chance is none.
     """
     groups = dict.fromkeys(filter(None, table.groups.values())) or ("",)
     ranked = table.cells[~table.cells.system.str.partition(" (")[0].isin(ANCHORS)].dropna(subset="value")
@@ -131,6 +131,7 @@ def winners(table: Table, pairs: Pairs) -> set[tuple[Measurement, str]]:
             for group in groups:
                 cells = ranked[(ranked.column == index) & (ranked.group == group)]
                 values = dict(zip(cells.system, sign * cells.value, strict=True))
+                values = {s: v for s, v in values.items() if (measurement, s) not in table.at_chance}
                 best = max(values, key=values.__getitem__, default="")
                 for other in (system for system in values if system != best):
                     difference, p_value = pairs.test(measurement, best, other)

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain, pairwise
 from statistics import stdev
@@ -26,8 +26,10 @@ import pandas as pd
 from m2l_bench.report.runs import Measurement, Published, measurement_of, refuse_mixtures
 from m2l_bench.results import Row, joined_notes
 
+# Other tracks in the place of the reconstructions: a system within its interval, or worse, is no better than chance.
+CHANCE = "chance"
 # Shown but never ranked: an exact copy is best in every reconstruction metric.
-ANCHORS = ("identity",)
+ANCHORS = ("identity", CHANCE)
 ARROWS = {True: "↑", False: "↓", None: ""}
 
 
@@ -67,6 +69,8 @@ class Table:
         Column and system of the cells that are set in bold.
     published : tuple of Published
         Set apart below it.
+    floors : mapping of Measurement to float
+        The value of each column that is better than chance: see :func:`floors`.
     """
 
     columns: tuple[Column, ...]
@@ -76,6 +80,18 @@ class Table:
     caption: tuple[str, ...] = ()
     best: Collection[tuple[Measurement, str]] = ()
     published: tuple[Published, ...] = ()
+    floors: Mapping[Measurement, float] = field(default_factory=dict)
+
+    @cached_property
+    def at_chance(self) -> set[tuple[Measurement, str]]:
+        """Column and system of the cells that are no better than chance."""
+        found = set()
+        for place, system, value in self.cells[["column", "system", "value"]].itertuples(index=False):
+            column = self.columns[place]
+            floor = self.floors.get(column.measurement)
+            if floor is not None and system != CHANCE and not is_passed(floor, value, column.card):
+                found.add((column.measurement, system))
+        return found
 
     @cached_property
     def groups(self) -> dict[str, str]:
@@ -84,8 +100,8 @@ class Table:
 
     @cached_property
     def notes(self) -> dict[str, tuple[str, ...]]:
-        """Each system and the caveats of any of its cells."""
-        notes = {system: self.cells.notes[self.cells.system == system] for system in self.groups}
+        """Each system and the caveats of any of its cells; chance has none of its own."""
+        notes = {s: self.cells.notes[self.cells.system == s] for s in self.groups if s != CHANCE}
         return {system: tuple(dict.fromkeys(chain.from_iterable(several))) for system, several in notes.items()}
 
     @property
@@ -161,7 +177,27 @@ def make_table(
         if (measurement, system) in cells
     ]
     columns = tuple(_column(m, cards_of[m], cards, kept) for m in kept)
-    return Table(columns=columns, cells=pd.DataFrame(found, columns=["system", "group", "column", *_cell([])]))
+    frame = pd.DataFrame(found, columns=["system", "group", "column", *_cell([])])
+    return Table(columns=columns, cells=frame, floors=floors(rows, cards))
+
+
+def floors(rows: Iterable[Row], cards: Mapping[str, Mapping[str, Any]]) -> dict[Measurement, float]:
+    """The value that a system must pass to be better than chance: the better end of chance's interval, by measurement.
+
+    Without an interval (one file) its value.
+    """
+    found = {}
+    for row in rows:
+        higher = cards[row.card]["higher_is_better"]
+        if row.system == CHANCE and higher is not None and not math.isnan(row.value):
+            end = row.ci_high if higher else row.ci_low
+            found[measurement_of(row)] = row.value if math.isnan(end) else end
+    return found
+
+
+def is_passed(floor: float, value: float, card: Mapping[str, Any]) -> bool:
+    """Whether a value is better than the floor; NaN is neither."""
+    return not (value <= floor if card["higher_is_better"] else value >= floor)
 
 
 def name_datasets(cells: Collection[list[Row]]) -> None:
@@ -237,9 +273,9 @@ def _column(
     title = card["title"]
     if measurement.statistic == "corrected":
         title += " corrected"
-    for field in ("split", "probe", "task" if measurement.task else "dataset"):
-        if len({getattr(other, field) for other in beside}) > 1:
-            title = f"{getattr(measurement, field)} {title}" if field != "probe" else f"{title}, {measurement.probe}"
+    for part in ("split", "probe", "task" if measurement.task else "dataset"):
+        if len({getattr(other, part) for other in beside}) > 1:
+            title = f"{getattr(measurement, part)} {title}" if part != "probe" else f"{title}, {measurement.probe}"
     return Column(measurement=measurement, title=title, hash=card_hash, card=card)
 
 

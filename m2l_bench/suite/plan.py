@@ -16,6 +16,7 @@ from typing import Any
 from m2l_bench import plugins
 from m2l_bench.cards import Card
 from m2l_bench.reconstruction.metrics import PairMetric, SetMetric, get_metric
+from m2l_bench.reconstruction.sets.distribution import MINIMUM_FILES
 from m2l_bench.suite.data import AudioItem, AudioSet, TaskSpec, find_audio
 from m2l_bench.suite.engine import Done, Engine, Job, run_jobs
 from m2l_bench.suite.jobs.describe import DescribeEncoder, DescribeSystem
@@ -24,7 +25,7 @@ from m2l_bench.suite.jobs.encode import EncodeJob
 from m2l_bench.suite.jobs.probe import ProbeJob, probe_settings
 from m2l_bench.suite.jobs.reconstruct import BIT_RATE, ReconstructJob, Scoring
 from m2l_bench.suite.store import Store, require
-from m2l_bench.suite.suite import Suite, SystemSpec
+from m2l_bench.suite.suite import CHANCE, Suite, SystemSpec
 from m2l_bench.tasks.scoring import METRICS as TASK_METRICS
 from m2l_bench.tasks.sources.source import MissingDataset
 
@@ -135,6 +136,19 @@ class Plan:
             for label, system in self.codecs.items()
         }
 
+    @cached_property
+    def chance(self) -> Scoring | None:
+        """How other tracks are scored in the place of reconstructions: what a system that ignores its input would get."""
+        directed = tuple(n for n in self.pair_metrics if get_metric(n).card.higher_is_better is not None)
+        return Scoring(spec=None, fingerprint=CHANCE, metrics=directed) if directed and self.codecs else None
+
+    def chance_jobs(self, audio_set: AudioSet) -> list[ReconstructJob]:
+        """Each file with the one half of the list away in the place of its reconstruction; none of a single file."""
+        items, half = audio_set.items, len(audio_set.items) // 2
+        if self.chance is None or not half:
+            return []
+        return [self.chance.job(item, items[(k + half) % len(items)]) for k, item in enumerate(items)]
+
     def first_jobs(self) -> Iterator[ReconstructJob | EncodeJob]:
         """The jobs over files, each once: two labels of one system share them, and so do tasks with one pooling."""
         seen: set[str] = set()
@@ -143,6 +157,8 @@ class Plan:
                 seen.add(scoring.id)
                 for audio_set in self.data:
                     yield from (scoring.job(item) for item in audio_set.items)
+        for audio_set in self.data:
+            yield from self.chance_jobs(audio_set)
         for system in _distinct(self.probed.values()):
             encoded: set[str] = set()
             for task in self.tasks:
@@ -273,11 +289,14 @@ def make_plan(suite: Suite, engine: Engine, *, offline: bool = False) -> Plan:
 def second_jobs(plan: Plan, store: Store) -> Iterator[DistanceJob | ProbeJob]:
     """The jobs over whole sets: each set metric, and each probe, over the files that the first jobs have results of."""
     for audio_set in plan.data if plan.encoders else ():
-        for label in plan.codecs:
-            kept = shared_windows(plan, label, audio_set, store)
+        kept = shared_windows(plan, audio_set, store)
+        common = common_files(kept)
+        for label, of_encoders in kept.items():
             for metric, encoder in plan.set_metrics.items():
-                if encoder in kept:
-                    yield distance_job(plan, label, metric, kept[encoder])
+                if encoder in of_encoders:
+                    yield distance_job(plan, label, metric, of_encoders[encoder])
+                    if set(common[encoder]) < set(of_encoders[encoder]):
+                        yield distance_job(plan, label, metric, common[encoder])
     for system in _distinct(plan.probed.values()):
         for spec in plan.tasks:
             yield from probe_jobs(plan, system, spec, store)
@@ -317,18 +336,36 @@ def probe_jobs(plan: Plan, system: PlannedSystem, spec: TaskSpec, store: Store) 
     ]
 
 
-def shared_windows(plan: Plan, label: str, audio_set: AudioSet, store: Store) -> dict[str, list[AudioItem]]:
-    """Encoder -> the files of which both the reference and the reconstruction have windows."""
-    kept: dict[str, list[AudioItem]] = {name: [] for name in plan.encoders}
-    for item in audio_set.items:
-        sides = [
-            require(store, scoring.job(item).id, arrays=False).value["windows"]
-            for scoring in (plan.references, plan.scorings[label])
-        ]
-        for name, items in kept.items():
-            if not any(isinstance(side[plan.encoders[name]], str) for side in sides):
-                items.append(item)
+def shared_windows(plan: Plan, audio_set: AudioSet, store: Store) -> dict[str, dict[str, list[AudioItem]]]:
+    """Codec -> encoder -> the files of which both the reference and the reconstruction have windows."""
+
+    def heard(scoring: Scoring, item: AudioItem) -> set[str]:
+        windows = require(store, scoring.job(item).id, arrays=False).value["windows"]
+        return {fingerprint for fingerprint, found in windows.items() if not isinstance(found, str)}
+
+    references = {item: heard(plan.references, item) for item in audio_set.items}
+    kept = {}
+    for label, scoring in plan.scorings.items():
+        both = {item: references[item] & heard(scoring, item) for item in audio_set.items}
+        kept[label] = {
+            name: [item for item, found in both.items() if fingerprint in found]
+            for name, fingerprint in plan.encoders.items()
+        }
     return kept
+
+
+def common_files(kept: Mapping[str, Mapping[str, list[AudioItem]]]) -> dict[str, list[AudioItem]]:
+    """Encoder -> the files that every codec has, of those with enough files for a distance: what paired tests rest on."""
+    common: dict[str, list[AudioItem]] = {}
+    for of_encoders in kept.values():
+        for name, items in of_encoders.items():
+            before = common.setdefault(name, items)
+            if len(before) < MINIMUM_FILES:
+                common[name] = items
+            elif len(items) >= MINIMUM_FILES:
+                there = set(items)
+                common[name] = [item for item in before if item in there]
+    return common
 
 
 def _distinct(systems: Iterable[PlannedSystem]) -> list[PlannedSystem]:

@@ -6,7 +6,7 @@ Every row and every item of a run is built here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,9 @@ from m2l_bench.statistics import mean_interval, median_interval
 from m2l_bench.suite.data import AudioItem, AudioSet, TaskSpec
 from m2l_bench.suite.jobs.probe import failed_task
 from m2l_bench.suite.jobs.reconstruct import BIT_RATE
-from m2l_bench.suite.plan import Plan, distance_job, probe_jobs, shared_windows
+from m2l_bench.suite.plan import Plan, common_files, distance_job, probe_jobs, shared_windows
 from m2l_bench.suite.store import Outcome, Store, require
-from m2l_bench.suite.suite import SystemSpec
+from m2l_bench.suite.suite import CHANCE, SystemSpec
 from m2l_bench.systems.registry import caveat
 from m2l_bench.tasks.scoring import METRICS as TASK_METRICS
 
@@ -68,12 +68,18 @@ def all_records(plan: Plan, store: Store) -> Iterator[Records]:
     parts: list[tuple[tuple[str, ...], Any]] = []
     for audio_set in plan.data:
         parts += [((audio_set.name, "", "", label), (audio_set, spec)) for label, spec in _specs(plan).items()]
+        parts.append(((audio_set.name, "", "", CHANCE), (audio_set, None)))
     for task in plan.tasks:
         name = task.load().name
         for probe in plan.suite.probes:
             parts += [((name, name, probe, label), (task, probe, spec)) for label, spec in _specs(plan).items()]
+    kept = {audio_set.name: shared_windows(plan, audio_set, store) for audio_set in plan.data if plan.encoders}
     for _, part in sorted(parts, key=lambda part: part[0]):
-        records = _of_audio(plan, store, *part) if isinstance(part[0], AudioSet) else _of_task(plan, store, *part)
+        if part[1] is None:
+            records = _of_chance(plan, store, part[0])
+        else:
+            is_audio = isinstance(part[0], AudioSet)
+            records = _of_audio(plan, store, part[0], part[1], kept) if is_audio else _of_task(plan, store, *part)
         if records.rows:
             yield records
 
@@ -87,8 +93,14 @@ def _note(plan: Plan, spec: SystemSpec) -> str:
     return caveat(spec.system) if spec.label in plan.systems and spec.checkpoint is None else ""
 
 
-def _of_audio(plan: Plan, store: Store, audio_set: AudioSet, spec: SystemSpec) -> Records:
-    """The metrics of one system over one set of files."""
+def _of_audio(
+    plan: Plan,
+    store: Store,
+    audio_set: AudioSet,
+    spec: SystemSpec,
+    kept: Mapping[str, dict[str, dict[str, list[AudioItem]]]],
+) -> Records:
+    """The metrics of one system over one set of files; `kept` are the files with windows, by set, codec and encoder."""
     system = plan.systems.get(spec.label)
     if system is not None and spec.label not in plan.codecs:
         return Records()
@@ -108,17 +120,36 @@ def _of_audio(plan: Plan, store: Store, audio_set: AudioSet, spec: SystemSpec) -
             columns.setdefault(metric, _Scores.empty(n)).put(number, score)
         for name, reason in _without_windows(plan, item, found["windows"], store):
             without[name][number] = reason
-    shared = shared_windows(plan, spec.label, audio_set, store) if plan.encoders else {}
+    of_set = kept.get(audio_set.name, {})
+    common = common_files(of_set)
     for metric in sorted({*columns, *plan.set_metrics}):
         encoder = plan.set_metrics.get(metric, "")
         if metric in columns:
             builder.summarise(metric, columns[metric], seconds if metric == BIT_RATE.name else None)
         elif encoder in plan.encoders:
-            job = distance_job(plan, spec.label, metric, shared[encoder])
-            builder.pooled(metric, require(store, job.id, arrays=False), without[encoder])
+            own, shared = of_set[spec.label][encoder], common[encoder]
+            compared = shared if set(shared) <= set(own) else own
+            jobs = (distance_job(plan, spec.label, metric, items) for items in (own, compared))
+            outcome, tested = (require(store, job.id, arrays=False) for job in jobs)
+            added = dict(zip(compared, tested.value.get("contributions", ()), strict=False))
+            builder.pooled(metric, outcome, added, without[encoder])
         else:
             builder.summarise(metric, _Scores.lost(n, plan.missing_encoders[encoder]))
     return builder.records
+
+
+def _of_chance(plan: Plan, store: Store, audio_set: AudioSet) -> Records:
+    """The metrics of other tracks in the place of the reconstructions; a pair without a score is no failure of anything."""
+    builder = _Builder(plan, audio_set, SystemSpec(system=CHANCE), CHANCE, "")
+    columns: dict[str, _Scores] = {}
+    for number, job in enumerate(plan.chance_jobs(audio_set)):
+        for metric, score in require(store, job.id, arrays=False).value["scores"].items():
+            if not isinstance(score, str):
+                columns.setdefault(metric, _Scores.empty(len(audio_set.items))).put(number, score)
+    for metric, scores in sorted(columns.items()):
+        builder.summarise(metric, scores)
+    rows = [replace(row, n_planned=row.n_scored, n_failed=0) for row in builder.records.rows]
+    return Records(rows, builder.records.items)
 
 
 def _without_windows(
@@ -158,13 +189,14 @@ class _Builder:
             self._row(metric, name, interval, len(values), lost)
         self.records.items.append(self._items(metric, scores))
 
-    def pooled(self, metric: str, outcome: Outcome, without: Mapping[int, str]) -> None:
-        """Row of a set metric, and what each file adds to it; `without` are files without windows, and why."""
+    def pooled(
+        self, metric: str, outcome: Outcome, added: Mapping[AudioItem, float], without: Mapping[int, str]
+    ) -> None:
+        """Rows of a set metric; what each file adds to it, in the set that is compared; files without windows, and why."""
         found, n = outcome.value, len(self.audio_set.items)
-        added = iter(found.get("contributions", ()))
         scores = _Scores.empty(n)
-        for number in range(n):
-            score = without.get(number) or outcome.reason or next(added, None)
+        for number, item in enumerate(self.audio_set.items):
+            score = without.get(number) or outcome.reason or added.get(item)
             if score is not None:
                 scores.put(number, score)
         value, corrected, *ends = (found.get(key, NAN) for key in ("value", "corrected", "low", "high"))

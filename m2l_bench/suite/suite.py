@@ -56,6 +56,9 @@ EMBEDDED_METRICS = (
 )
 
 
+CHANCE = "chance"  # label of the line of other tracks in the place of reconstructions
+
+
 class SystemSpec(BaseModel):
     """One system of a suite, and how to load it in any process or on any machine.
 
@@ -147,6 +150,10 @@ class Suite(BaseModel):
     def _labels_differ(cls, value: tuple[SystemSpec, ...]) -> tuple[SystemSpec, ...]:
         labels = [spec.label for spec in value]
         twice = sorted({label for label in labels if labels.count(label) > 1})
+        if CHANCE in labels:
+            raise ValueError(
+                f"label must not be {CHANCE!r}, which is that of other tracks in the place of reconstructions"
+            )
         if twice:
             raise ValueError(f"labels must differ, got {', '.join(twice)} more than once (LABEL=SYSTEM names one)")
         return value

@@ -21,11 +21,12 @@ import numpy as np
 from m2l_bench.reconstruction.checks import Unscorable
 from m2l_bench.reconstruction.sets import frechet, kernel
 from m2l_bench.reconstruction.sets.compatibility import Files
-from m2l_bench.statistics import jackknife, mean_interval
+from m2l_bench.statistics import contributions, jackknife, mean_interval
 
 MINIMUM_FILES = 10
 MINIMUM_WINDOWS = 20
 MINIMUM_FILES_INF = 20
+_STEP = 0.01  # relative, of the bandwidth
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,11 +76,22 @@ def fad_inf(references: Files, estimates: Files, seed: int) -> SetScore:
 
 
 def kad(references: Files, estimates: Files, seed: int) -> SetScore:
-    """Unbiased kernel distance over pairs of different files, with an interval."""
+    """Unbiased kernel distance over pairs of different files, with an interval.
+
+    The kernel's bandwidth depends on the files too: a set without one file has, to first order, the distance that its own
+    bandwidth gives.
+    """
     left, right = _usable(references, estimates)
-    sums = kernel.paired_sums(left, right)
+    bandwidth = kernel.median_distance(np.concatenate(left))
+    sums = kernel.paired_sums(left, right, bandwidth=bandwidth)
     value = kernel.paired_distance(*sums)
-    pseudo = jackknife(value, kernel.paired_distances(*sums, _each_left_out(left)))
+    narrow, wide = (
+        kernel.paired_distance(*kernel.paired_sums(left, right, bandwidth=bandwidth * (1 + step)))
+        for step in (-_STEP, _STEP)
+    )
+    slope = (wide - narrow) / (2 * _STEP * bandwidth)
+    left_out = kernel.paired_distances(*sums, _each_left_out(left))
+    pseudo = contributions(value, left_out + slope * (kernel.left_out_medians(left) - bandwidth))
     return _over_files(SetScore(value=value), pseudo, _has_windows(references, estimates))
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.spatial.distance import pdist
+from scipy.spatial.distance import pdist, squareform
 
 from m2l_bench.reconstruction.sets.frechet import check_sets, check_windows
 
@@ -72,12 +72,39 @@ def median_distance(windows: np.ndarray) -> float:
     Beyond 4,000 windows, over 4,000 evenly spaced ones.
     """
     windows = check_windows("windows", windows, minimum=2)
-    if len(windows) > MEDIAN_WINDOWS:
-        windows = windows[np.linspace(0, len(windows) - 1, MEDIAN_WINDOWS).astype(int)]
-    return float(np.median(pdist(windows)))
+    return float(np.median(pdist(windows[_spaced(len(windows))])))
 
 
-def paired_sums(references: Sequence[np.ndarray], estimates: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def left_out_medians(files: Sequence[np.ndarray]) -> np.ndarray:
+    """:func:`median_distance` without each file, to first order: from the share of its pairs below the median.
+
+    Parameters
+    ----------
+    files : sequence of np.ndarray, (windows, dim)
+
+    Returns
+    -------
+    np.ndarray of float64, (files,)
+    """
+    windows = np.concatenate(files).astype(np.float64)
+    chosen = _spaced(len(windows))
+    distances = pdist(windows[chosen])
+    median, low, high = np.quantile(distances, [0.5, 0.45, 0.55])
+    file_of = np.repeat(np.arange(len(files)), [len(file) for file in files])[chosen]
+    member = np.equal.outer(np.arange(len(files)), file_of).astype(np.float64)  # (files, windows)
+    near = squareform(distances < median)
+    # Pairs within a file stand in two rows.
+    counts = [member @ near.sum(axis=1) - np.einsum("fw,wv,fv->f", member, near, member, optimize=True) / 2]
+    sizes = member.sum(axis=1)
+    counts.append(sizes * (len(chosen) - 1) - sizes * (sizes - 1) / 2)
+    below, pairs = (distances < median).sum() - counts[0], len(distances) - counts[1]
+    slope = (high - low) / 0.1
+    return np.asarray(median + (np.mean(distances < median) - below / pairs) * slope)
+
+
+def paired_sums(
+    references: Sequence[np.ndarray], estimates: Sequence[np.ndarray], *, bandwidth: float | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Kernel sums between different files, where file i of `estimates` reconstructs file i of `references`.
 
     A reconstruction depends on its reference, so pairs of windows within one file are left out of all three means: the
@@ -86,7 +113,9 @@ def paired_sums(references: Sequence[np.ndarray], estimates: Sequence[np.ndarray
     Parameters
     ----------
     references, estimates : sequence of np.ndarray, (windows, dim)
-        As many windows on both sides of each file. The kernel's s is :func:`median_distance` of all reference windows.
+        As many windows on both sides of each file.
+    bandwidth : float, optional
+        s of the kernel; :func:`median_distance` of all reference windows by default.
 
     Returns
     -------
@@ -97,7 +126,7 @@ def paired_sums(references: Sequence[np.ndarray], estimates: Sequence[np.ndarray
     """
     lengths = np.array([len(file) for file in references])
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    x, y, bandwidth = _prepared(np.concatenate(references), np.concatenate(estimates))
+    x, y, bandwidth = _prepared(np.concatenate(references), np.concatenate(estimates), bandwidth)
     across = _file_sums(x, y, starts, bandwidth)
     sums = _file_sums(x, x, starts, bandwidth) + _file_sums(y, y, starts, bandwidth) - across - across.T
     counts = np.outer(lengths, lengths).astype(np.float64)
@@ -128,6 +157,11 @@ def _prepared(
         raise ValueError(f"bandwidth must be positive, got {bandwidth} (are the reference's windows all equal?)")
     centre = x.mean(axis=0)  # near the origin the binomial formula of squared distances loses fewer digits
     return x - centre, y - centre, bandwidth
+
+
+def _spaced(n_windows: int) -> np.ndarray:
+    """Indices of all windows, or of 4,000 evenly spaced ones."""
+    return np.linspace(0, n_windows - 1, min(n_windows, MEDIAN_WINDOWS)).astype(int)
 
 
 def _kernel_sums(x: np.ndarray, y: np.ndarray, bandwidth: float) -> np.ndarray:

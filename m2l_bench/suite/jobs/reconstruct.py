@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from m2l_bench import plugins
+from m2l_bench import audio, plugins
 from m2l_bench.cards import Card
 from m2l_bench.reconstruction.checks import Unscorable
 from m2l_bench.reconstruction.metrics import get_metric, score_pair
@@ -19,7 +19,7 @@ from m2l_bench.suite.data import AudioItem
 from m2l_bench.suite.engine import Read
 from m2l_bench.suite.jobs import identity
 from m2l_bench.suite.store import Outcome, Store
-from m2l_bench.suite.suite import SystemSpec
+from m2l_bench.suite.suite import CHANCE, SystemSpec
 from m2l_bench.systems.apply import reconstruct
 
 REFERENCE = "reference"
@@ -45,7 +45,7 @@ class Scoring:
     Attributes
     ----------
     spec : SystemSpec or None
-        None: the references themselves, of which only the windows are kept.
+        None: the references themselves, of which only the vectors are kept; or other references in their places.
     fingerprint : str
         Empty for the references.
     metrics : tuple of str
@@ -76,9 +76,9 @@ class Scoring:
             max_length_difference=self.max_length_difference,
         )
 
-    def job(self, item: AudioItem) -> ReconstructJob:
-        """The job of one file."""
-        return ReconstructJob(scoring=self, item=item)
+    def job(self, item: AudioItem, other: AudioItem | None = None) -> ReconstructJob:
+        """The job of one file; `other` is a file that is scored in the place of its reconstruction."""
+        return ReconstructJob(scoring=self, item=item, other=other)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,6 +92,7 @@ class ReconstructJob:
 
     scoring: Scoring
     item: AudioItem
+    other: AudioItem | None = None
 
     kind: ClassVar[str] = "reconstruct"
     batch: ClassVar[int] = 4
@@ -99,7 +100,9 @@ class ReconstructJob:
     @property
     def label(self) -> str:
         """The system's name in the tables."""
-        return self.scoring.spec.label if self.scoring.spec else REFERENCE
+        if self.scoring.spec:
+            return self.scoring.spec.label
+        return CHANCE if self.other else REFERENCE
 
     @property
     def path(self) -> str:
@@ -109,7 +112,8 @@ class ReconstructJob:
     @property
     def id(self) -> str:
         """SHA-256 of everything the outcome depends on."""
-        return hashlib.sha256(f"{self.scoring.id}\t{self.item.sha256}\t{self.item.stem}".encode()).hexdigest()
+        other = f"\t{self.other.sha256}" if self.other else ""
+        return hashlib.sha256(f"{self.scoring.id}\t{self.item.sha256}\t{self.item.stem}{other}".encode()).hexdigest()
 
     def failed(self, reason: str) -> Outcome:
         """Every metric, with the reason."""
@@ -126,6 +130,8 @@ class ReconstructJob:
         if scoring.spec:
             system, allowed = scoring.spec.load(), scoring.max_length_difference
             estimate, kbps = reconstruct(system, reference, rate, item.stem, max_length_difference=allowed)
+        elif self.other:
+            estimate = _like(*audio.load(self.other.path), reference, rate)
         found = score_pair(reference[:, : estimate.shape[-1]], estimate, rate, scoring.metrics)
         scores: dict[str, float | str] = {plugins.label(name): _plain(score) for name, score in found.items()}
         if kbps is not None:
@@ -141,6 +147,15 @@ class ReconstructJob:
         reasons: Iterator[str] = (v for v in (*scores.values(), *windows.values()) if isinstance(v, str))
         value = {"scores": scores, "windows": windows, "seconds": reference.shape[-1] / rate}
         return Outcome(value, arrays, next(reasons, ""))
+
+
+def _like(other: np.ndarray, other_rate: int, reference: np.ndarray, rate: int) -> np.ndarray:
+    """Another file with the rate, channels and length of the reference: repeated or cut, in mono where the channels differ."""
+    other = audio.resample(other, other_rate, rate)
+    channels, n_samples = reference.shape
+    if len(other) != channels:
+        other = np.repeat(other.mean(axis=0, keepdims=True), channels, axis=0)
+    return np.tile(other, -(-n_samples // other.shape[1]))[:, :n_samples]
 
 
 def _plain(score: float | Unscorable) -> float | str:
