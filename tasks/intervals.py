@@ -31,12 +31,12 @@ class Interval:
 
     Attributes
     ----------
-    of_hits : bool
-        The items score 0 or 1: groups cannot hold more information than their items, so that the effective number is at
-        most the number of items (the design effect is at least 1).
-    biased : bool
-        The score of a few items is biased and depends on few of them: the end on the side of the jackknife's bias is moved
-        by that bias, and the degrees of freedom are those that the kurtosis of the groups' influences leaves to v.
+    most : float
+        Largest effective number, for each item. 1 of items that score 0 or 1: groups cannot hold more information than
+        their items (the design effect is at least 1).
+    of_few : bool
+        The score hangs on few items (those that have a rare tag) and may be biased: the degrees of freedom are those that
+        the kurtosis of the groups' influences leaves to v, and the end on the side of the jackknife's bias is moved by it.
 
     References
     ----------
@@ -44,15 +44,15 @@ class Interval:
     B. Efron, R. J. Tibshirani: An Introduction to the Bootstrap, 1993, chapter 11 (variance and bias).
     """
 
-    of_hits: bool = False
-    biased: bool = False
+    most: float = np.inf
+    of_few: bool = False
 
     @property
     def rule(self) -> str:
         """The rule, as cards state it."""
-        most = ", at most the items" if self.of_hits else ""
-        freedom = "2 G / (kurtosis - 1), 1 to G - 1," if self.biased else "G - 1"
-        bias = "; the end on the side of the jackknife bias is moved by it" if self.biased else ""
+        most = f", at most {self.most:g} an item" if np.isfinite(self.most) else ""
+        freedom = "2 G / (kurtosis - 1), 1 to G - 1," if self.of_few else "G - 1"
+        bias = "; the end on the side of the jackknife bias is moved by it" if self.of_few else ""
         return (
             f"95 %, Wilson with n = x (1 - x) / v{most}; v: jackknife over the G groups (joined to {MOST_PARTS} if more); "
             f"n = G if v = 0; Student t, {freedom} degrees of freedom{bias}"
@@ -87,13 +87,11 @@ class Interval:
             size = float(len(names))
         else:
             size = value * (1 - value) / (squares * (parts - 1) / parts)
-            if self.biased:
+            if self.of_few:
                 kurtosis = parts * float(np.sum(moves**4)) / squares**2
                 freedom = min(max(2 * parts / max(kurtosis - 1, 1e-12), 1.0), freedom)
-        if self.of_hits:
-            size = min(size, float(len(groups)))
-        low, high = _wilson(value, size, freedom)
-        bias = (parts - 1) * (float(without.mean()) - value) if self.biased else 0.0
+        low, high = _wilson(value, min(size, self.most * len(groups)), freedom)
+        bias = (parts - 1) * (float(without.mean()) - value) if self.of_few else 0.0
         return max(low - max(bias, 0.0), 0.0), min(high - min(bias, 0.0), 1.0)
 
 

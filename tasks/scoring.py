@@ -177,7 +177,7 @@ _METRICS = (
         "accuracy",
         "share of items whose largest logit is the target's",
         "-",
-        interval=Interval(of_hits=True),
+        interval=Interval(most=1),
     ),
     _metric(
         "macro_f1",
@@ -208,7 +208,7 @@ _METRICS = (
         "ROC-AUC",
         "area under the ROC curve a tag (ties one half), mean over tags both present and absent in the test split",
         "Mann and Whitney 1947",
-        interval=Interval(),
+        interval=Interval(of_few=True),
         prepare=roc_auc,
     ),
     _metric(
@@ -216,7 +216,7 @@ _METRICS = (
         "PR-AUC",
         "sum of precision times step in recall a tag, mean over tags both present and absent in the test split",
         "scikit-learn's average_precision_score",
-        interval=Interval(biased=True),
+        interval=Interval(most=4, of_few=True),  # near 1 the variance is too small: most test sets have no rare error
         prepare=average_precision,
     ),
 )

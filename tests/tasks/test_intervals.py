@@ -49,7 +49,7 @@ def test_an_accuracy_of_independent_items_has_wilsons_interval() -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
-@pytest.mark.parametrize("interval", [Interval(), Interval(of_hits=True), Interval(biased=True)])
+@pytest.mark.parametrize("interval", [Interval(), Interval(most=1), Interval(of_few=True)])
 def test_at_the_ends_of_the_scale_an_interval_is_not_a_point(value: float, interval: Interval) -> None:
     low, high = interval.of(mean_of(np.full(120, value)), np.arange(120))
     assert (low, high) == pytest.approx((0.0, 0.0317) if value == 0 else (1 - 0.0317, 1.0), abs=1e-4)
@@ -76,7 +76,7 @@ def test_a_bias_widens_the_interval_on_its_side() -> None:
     rng = np.random.default_rng(3)
     targets = (rng.random((80, 6)) < np.geomspace(0.05, 0.4, 6)).astype(int)
     metric = METRICS["average_precision"].prepare(targets, targets + rng.standard_normal((80, 6)))
-    plain, moved = (Interval(biased=biased).of(metric, np.arange(80)) for biased in (False, True))
+    plain, moved = (Interval(of_few=of_few).of(metric, np.arange(80)) for of_few in (False, True))
     assert plain[0] - moved[0] > moved[1] - plain[1] + 0.02 >= 0.02  # a few items also leave fewer degrees of freedom
     assert moved[0] <= metric(np.ones(80)) <= moved[1]
 
@@ -103,7 +103,7 @@ def test_an_interval_is_unknown_for_one_group_and_where_a_score_is_undefined() -
 
 def test_cards_state_the_rules() -> None:
     assert all(metric.card.constants["interval"] == metric.interval.rule for metric in METRICS.values())
-    assert len({metric.interval.rule for metric in METRICS.values()}) == 3
+    assert len({metric.interval.rule for metric in METRICS.values()}) == 4
 
 
 @pytest.mark.parametrize("name", ["roc_auc", "average_precision"])
