@@ -40,6 +40,8 @@ class FittedEstimator:
         Labels (or tags) of the logits' columns.
     scores_ : np.ndarray, (1,)
     converged_ : bool
+    edge_ : str
+        Empty: there is no grid.
 
     Raises
     ------
@@ -48,6 +50,7 @@ class FittedEstimator:
     """
 
     converged_ = True
+    edge_ = ""
 
     def __init__(
         self, estimator: Any, x: np.ndarray, y: np.ndarray, seed: int, score: Callable[[FittedEstimator], float]

@@ -65,6 +65,9 @@ class LinearProbe(Probe):
         Iterations over the whole path.
     converged_ : bool
         Whether `tol` was reached at the selected penalty; otherwise `fit` warns.
+    edge_ : str
+        The selected penalty, such as ``"1e-4"``, if it is the smallest or the largest of three or more and better than the
+        next one; else empty.
 
     References
     ----------
@@ -127,11 +130,22 @@ class LinearProbe(Probe):
             "scores_": np.array([path[l2][0][0] for l2 in self.l2]),
             "n_iter_": n_iter,
             "converged_": converged,
+            "edge_": _edge({l2: score for l2, (score, *_) in path.items()}, best),
         }
         return [dict(attributes) for _ in seeds]
 
     def _outputs(self, z: np.ndarray) -> np.ndarray:
         return z @ self.coef_.T + self.intercept_
+
+
+def _edge(scores: dict[float, tuple[float, float]], best: float) -> str:
+    """The best penalty, if the scores still rise at its end of the grid; empty if not, or if no point lies inside it."""
+    grid = sorted(scores)
+    if len(grid) < 3 or best not in (grid[0], grid[-1]):
+        return ""
+    inner = grid[1] if best == grid[0] else grid[-2]
+    rises = scores[best] > scores[inner]  # equal where the features are constant
+    return np.format_float_scientific(best, trim="-", exp_digits=1).replace("+", "") if rises else ""
 
 
 class _Problem:

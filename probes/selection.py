@@ -103,6 +103,8 @@ class Probe(ClassifierMixin, BaseEstimator, ABC):
         Standardisation of the features.
     converged_ : bool
         Whether training converged at the selected grid point; True for a probe without such a criterion.
+    edge_ : str
+        The selected penalty, if a better one may lie beyond the grid; else empty.
     """
 
     scoring: Scoring | None
@@ -209,7 +211,7 @@ def _fit_together(models: Sequence[Probe], X: Any, y: Any, validation: tuple[Any
         fitted = first._train((x - mean) / scale, targets, validator, [model.random_state for model in models])
     for model, attributes in zip(models, fitted, strict=True):
         model.classes_, model.multilabel_, model.n_features_in_ = targets.classes, targets.multilabel, x.shape[1]
-        model.mean_, model.scale_, model.converged_ = mean, scale, True
+        model.mean_, model.scale_, model.converged_, model.edge_ = mean, scale, True, ""
         model.__dict__.update(attributes)
 
 

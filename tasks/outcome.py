@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from m2l_bench.tasks.base import Task
-from m2l_bench.tasks.scoring import METRICS, group_contributions
+from m2l_bench.tasks.intervals import group_contributions
+from m2l_bench.tasks.scoring import METRICS
 from m2l_bench.tasks.sources.source import TaskItem
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class SeedResult:
     scores : mapping of str to float
         Metric -> score on the test split.
     intervals : mapping of str to (float, float)
-        Metric -> 95 % bootstrap interval over groups of test items.
+        Metric -> 95 % interval over groups of test items, by the rule in the metric's card.
     validation_score : float
         Main metric on the validation split, of the grid point that was selected.
     """

@@ -20,7 +20,7 @@ import numpy as np
 from m2l_bench.results import joined_notes
 from m2l_bench.tasks.base import Task, as_tags
 from m2l_bench.tasks.outcome import Result, SeedResult
-from m2l_bench.tasks.scoring import METRICS, group_bootstrap
+from m2l_bench.tasks.scoring import METRICS
 from m2l_bench.tasks.sources.source import Label, Labels, TaskItem
 
 
@@ -220,13 +220,12 @@ def _fit(
 def _score(
     task: Task, groups: np.ndarray, targets: np.ndarray, logits: np.ndarray, seed: int, validation_score: float
 ) -> SeedResult:
-    prepared = [METRICS[metric].prepare(targets, logits) for metric in task.metrics]
-    intervals = group_bootstrap(prepared, groups).tolist()
+    prepared = {metric: METRICS[metric].prepare(targets, logits) for metric in task.metrics}
     return SeedResult(
         seed=seed,
         logits=logits,
-        scores={m: metric(np.ones(len(logits))) for m, metric in zip(task.metrics, prepared, strict=True)},
-        intervals={m: (low, high) for m, (low, high) in zip(task.metrics, intervals, strict=True)},
+        scores={metric: weighted(np.ones(len(logits))) for metric, weighted in prepared.items()},
+        intervals={metric: METRICS[metric].interval.of(weighted, groups) for metric, weighted in prepared.items()},
         validation_score=validation_score,
     )
 
@@ -254,6 +253,8 @@ def _notes(
         notes.append(f"Labels with fewer than 2 test items: {', '.join(rare)}.")
     if not all(model.converged_ for model in fitted):
         notes.append("The probe's training was stopped before it converged.")
+    if edges := sorted({model.edge_ for model in fitted if model.edge_}):
+        notes.append(f"The selected penalty is at the edge of the grid ({', '.join(edges)}).")
     for split, part in (("training", train), ("validation", valid)):
         if part.failures:
             notes.append(f"{len(part.failures)} {split} items were left out (no features or no usable label).")

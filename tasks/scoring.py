@@ -1,11 +1,11 @@
-"""Metrics of tasks, each with its card, and their bootstrap intervals over groups.
+"""Metrics of tasks, each with its card and the rule of its interval.
 
 Conventions
 -----------
 Predictions are logits ``(items, labels)``; targets are label positions ``(items,)`` or, of tags, 0 and 1
 ``(items, tags)``. A metric is *prepared* once for its targets and logits; it then returns its value for any item weights
-``(items,)``. Weights of one give the score; the number of times that each item was drawn gives one bootstrap draw, which
-therefore needs no sorting.
+``(items,)``. Weights of one give the score, weights of zero leave items out, which therefore needs no sorting. The
+intervals are those of :mod:`m2l_bench.tasks.intervals`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from m2l_bench.cards import Card
-from m2l_bench.statistics import cluster_draws, contributions, draw_counts
+from m2l_bench.tasks.intervals import Interval, Weighted
 from m2l_bench.tasks.tonality import score_table
-
-Weighted = Callable[[np.ndarray], float]
-"""Item weights (items,) -> score; NaN where it is undefined for these weights."""
 
 Prepare = Callable[[np.ndarray, np.ndarray], Weighted]
 PerItem = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -35,12 +32,14 @@ class TaskMetric:
     card : Card
     prepare : callable
         ``(targets, logits) -> Weighted``.
+    interval : Interval
     per_item : callable, optional
         ``(targets, logits) -> (items,)``, if the score is the mean of the items' scores.
     """
 
     card: Card
     prepare: Prepare
+    interval: Interval
     per_item: PerItem | None = None
 
 
@@ -113,45 +112,6 @@ def average_precision(targets: np.ndarray, logits: np.ndarray) -> Weighted:
     return weigh
 
 
-def group_bootstrap(metrics: list[Weighted], groups: np.ndarray) -> np.ndarray:
-    """Percentile bootstrap intervals (95 %) of several metrics on the same items; whole groups are drawn.
-
-    Parameters
-    ----------
-    metrics : list of Weighted
-        All are evaluated on the same draws.
-    groups : np.ndarray, (items,)
-        Group of each item.
-
-    Returns
-    -------
-    np.ndarray, (metrics, 2)
-        Lower and upper end, without draws for which the score is undefined. NaN for a single group.
-    """
-    names, member = np.unique(groups, return_inverse=True)
-    picks_of = cluster_draws(len(names)) if len(names) > 1 else ()
-    weights = (counts[member] for picks in picks_of for counts in draw_counts(picks))
-    draws = np.array([[metric(w) for metric in metrics] for w in weights]).T
-    if np.isnan(draws).all():
-        return np.full((len(metrics), 2), np.nan)
-    return np.nanquantile(draws, [(1 - 0.95) / 2, (1 + 0.95) / 2], axis=1).T
-
-
-def group_contributions(metric: Weighted, groups: np.ndarray) -> np.ndarray:
-    """Contributions of the items to a score, (items,), by the jackknife over groups; their mean is the score.
-
-    A group's deviation from the score is divided equally among its items. NaN if the score is undefined without one
-    of the groups, or if there is a single group.
-    """
-    _, member, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    if len(sizes) == 1:
-        return np.full(len(groups), np.nan)
-    value = metric(np.ones(len(groups)))
-    without = np.array([metric((member != group).astype(np.float64)) for group in range(len(sizes))])
-    deviations = contributions(value, without) - value
-    return value + (deviations * len(groups) / (len(sizes) * sizes))[member]
-
-
 def _ranked(targets: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, ...]:
     """Sort the items of each tag by score, and locate the present items and their ties in that order.
 
@@ -185,7 +145,14 @@ def _mean_where(numerator: np.ndarray, denominator: np.ndarray) -> float:
 
 
 def _metric(
-    name: str, title: str, formula: str, source: str, *, prepare: Prepare | None = None, per_item: PerItem = hits
+    name: str,
+    title: str,
+    formula: str,
+    source: str,
+    *,
+    interval: Interval,
+    prepare: Prepare | None = None,
+    per_item: PerItem = hits,
 ) -> TaskMetric:
     card = Card(
         name=name,
@@ -194,21 +161,30 @@ def _metric(
         formula=formula,
         rate_rule="none: scored on predictions",
         channel_rule="latents are averaged over the streams (channels), logits over the clips of an item",
+        constants={"interval": interval.rule},
         source=source,
+        version=2,
     )
     if prepare is not None:
-        return TaskMetric(card=card, prepare=prepare)
-    return TaskMetric(card=card, prepare=mean_of(per_item), per_item=per_item)
+        return TaskMetric(card=card, prepare=prepare, interval=interval)
+    return TaskMetric(card=card, prepare=mean_of(per_item), interval=interval, per_item=per_item)
 
 
 _MIREX = "1 same key, 0.5 same mode a fifth above{}, 0.3 relative, 0.2 parallel, else 0; mean over items"
 _METRICS = (
-    _metric("accuracy", "accuracy", "share of items whose largest logit is the target's", "-"),
+    _metric(
+        "accuracy",
+        "accuracy",
+        "share of items whose largest logit is the target's",
+        "-",
+        interval=Interval(most=1),
+    ),
     _metric(
         "macro_f1",
         "macro F1",
         "2 TP / (2 TP + FP + FN) a label, mean over the labels of the test split",
         "-",
+        interval=Interval(),
         prepare=macro_f1,
     ),
     _metric(
@@ -216,6 +192,7 @@ _METRICS = (
         "MIREX key score",
         _MIREX.format(""),
         "MIREX 2005; mir_eval (Raffel et al. 2014)",
+        interval=Interval(),
         per_item=key_hits("mirex"),
     ),
     _metric(
@@ -223,6 +200,7 @@ _METRICS = (
         "MIREX 2017 key score",
         _MIREX.format(" or below"),
         "MIREX 2017",
+        interval=Interval(),
         per_item=key_hits("mirex-2017"),
     ),
     _metric(
@@ -230,6 +208,7 @@ _METRICS = (
         "ROC-AUC",
         "area under the ROC curve a tag (ties one half), mean over tags both present and absent in the test split",
         "Mann and Whitney 1947",
+        interval=Interval(of_few=True),
         prepare=roc_auc,
     ),
     _metric(
@@ -237,6 +216,7 @@ _METRICS = (
         "PR-AUC",
         "sum of precision times step in recall a tag, mean over tags both present and absent in the test split",
         "scikit-learn's average_precision_score",
+        interval=Interval(most=4, of_few=True),  # near 1 the variance is too small: most test sets have no rare error
         prepare=average_precision,
     ),
 )

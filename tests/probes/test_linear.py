@@ -80,6 +80,9 @@ def test_separable_data_and_a_weak_penalty_converge() -> None:
     y = np.repeat([0, 1], 20)
     probe = LinearProbe().fit(x, y, validation=(x, y))
     assert probe.l2_ == min(L2_GRID) and probe.score(x, y) == 1.0
+    assert probe.edge_ == "1e-4"
+    assert not LinearProbe(l2=(1e-4, 1e-3)).fit(x, y, validation=(x, y)).edge_  # no point lies inside the grid
+    assert not LinearProbe().fit(0 * x, y, validation=(x, y)).edge_  # all penalties are equal
 
 
 def test_too_few_iterations_warn() -> None:

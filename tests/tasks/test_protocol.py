@@ -56,6 +56,16 @@ def test_a_probe_that_did_not_converge_is_told_in_the_note_alone() -> None:
     assert note not in evaluate(task(source), source.features(), PROBE, seeds=(0,)).note
 
 
+def test_a_penalty_at_the_edge_of_the_grid_is_told_in_the_note() -> None:
+    source, note = MadeUp(noise=3.0), "The selected penalty is at the edge of the grid"
+    strong = evaluate(task(source), source.features(), LinearProbe(l2=(1.0, 10.0, 100.0)), seeds=(0, 1))
+    assert strong.note.count(note) == 1 and f"{note} (1e0)." in strong.note
+    inside = LinearProbe(l2=(1e-12, 1e-3, 1e-2, 1e-1, 1e4))
+    assert note not in evaluate(task(source), source.features(), inside, seeds=(0,)).note
+    constant = {item: np.ones_like(values) for item, values in source.features().items()}  # all penalties are equal
+    assert note not in evaluate(task(source), constant, LinearProbe(), seeds=(0,)).note
+
+
 def test_equal_scores_with_scikit_learn() -> None:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
