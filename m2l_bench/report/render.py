@@ -194,7 +194,8 @@ def _texts(table: Table, form: _Format) -> pd.DataFrame:
     texts = pd.DataFrame(form.missing, index=systems, columns=range(len(table.columns)), dtype=object)
     for place, cells in table.cells.groupby("column"):
         column = table.columns[int(str(place))]
-        digits = decimals(list(cells[["value", "ci_low", "ci_high"]].itertuples(index=False, name=None)))
+        own = cells.loc[cells.system != CHANCE, ["value", "ci_low", "ci_high"]]
+        digits = decimals(list(own.itertuples(index=False, name=None)))
         for cell in cells.itertuples():
             key = (column.measurement, cell.system)
             texts.loc[cell.system, place] = _text(

@@ -122,7 +122,7 @@ class Table:
         """Sentences with the planned, scored and failed items: one if they depend on the dataset alone, else by metric."""
         metrics: dict[str, list[str]] = defaultdict(list)  # the counts of a column as text -> its metrics
         datasets: dict[str, dict[str, None]] = defaultdict(dict)
-        for place, cells in self.cells.groupby("column"):
+        for place, cells in self.cells[self.cells.system != CHANCE].groupby("column"):
             column = self.columns[int(str(place))]
             texts = (
                 cells.n_planned.astype(str) + " / " + cells.n_scored.astype(str) + " / " + cells.n_failed.astype(str)
