@@ -24,6 +24,7 @@ from m2l_bench.systems.registry import caveat
 from m2l_bench.tasks.scoring import METRICS as TASK_METRICS
 
 NAN = float("nan")
+SILENT_NOTE = "{} files have a channel that is silent in the reference and is not scored."
 
 
 @dataclass
@@ -100,10 +101,10 @@ def _of_audio(plan: Plan, store: Store, audio_set: AudioSet, spec: SystemSpec) -
         return builder.records
     columns = {plugins.label(name): _Scores.empty(n) for name in plan.pair_metrics}
     without: dict[str, dict[int, str]] = {name: {} for name in plan.encoders}
-    seconds = np.zeros(n)
+    seconds, silent = np.zeros(n), np.zeros(n, bool)
     for number, item in enumerate(audio_set.items):
         found = require(store, plan.scorings[spec.label].job(item).id, arrays=False).value
-        seconds[number] = found["seconds"]
+        seconds[number], silent[number] = found["seconds"], found["silent_channels"] > 0
         for metric, score in found["scores"].items():
             columns.setdefault(metric, _Scores.empty(n)).put(number, score)
         for name, reason in _without_windows(plan, item, found["windows"], store):
@@ -111,8 +112,11 @@ def _of_audio(plan: Plan, store: Store, audio_set: AudioSet, spec: SystemSpec) -
     shared = shared_windows(plan, spec.label, audio_set, store) if plan.encoders else {}
     for metric in sorted({*columns, *plan.set_metrics}):
         encoder = plan.set_metrics.get(metric, "")
-        if metric in columns:
-            builder.summarise(metric, columns[metric], seconds if metric == BIT_RATE.name else None)
+        if metric == BIT_RATE.name:
+            builder.summarise(metric, columns[metric], seconds)
+        elif metric in columns:
+            n_silent = np.count_nonzero(silent & columns[metric].measured)
+            builder.summarise(metric, columns[metric], note=SILENT_NOTE.format(n_silent) if n_silent else "")
         elif encoder in plan.encoders:
             job = distance_job(plan, spec.label, metric, shared[encoder])
             builder.pooled(metric, require(store, job.id, arrays=False), without[encoder])
@@ -142,7 +146,7 @@ class _Builder:
         self.data_hash = audio_set.hash
         self.records = Records()
 
-    def summarise(self, metric: str, scores: _Scores, seconds: np.ndarray | None = None) -> None:
+    def summarise(self, metric: str, scores: _Scores, seconds: np.ndarray | None = None, note: str = "") -> None:
         """Rows of a pair metric: mean and median of the files' scores; the mean bit rate is all bits over all seconds."""
         values = scores.values[scores.measured]
         of_sets = metric in self.plan.set_metrics  # which comes here only where nothing could be measured
@@ -155,7 +159,7 @@ class _Builder:
                 interval = float(statistic(values)), *bounds
             reasons = set(scores.reasons.values()) if not len(values) else set()
             lost = f"{metric}: {reasons.pop()}" if len(reasons) == 1 else ""
-            self._row(metric, name, interval, len(values), lost)
+            self._row(metric, name, interval, len(values), joined_notes(lost, note))
         self.records.items.append(self._items(metric, scores))
 
     def pooled(self, metric: str, outcome: Outcome, without: Mapping[int, str]) -> None:
