@@ -4,7 +4,11 @@ Conventions
 -----------
 Signals are floating-point arrays ``(..., samples)`` on one scale (full scale is 1.0), the reference first. Signals of
 different shape are an error of the caller; nothing is trimmed or padded. A pair of one shape for which the metric is
-not defined (too short, NaN) raises :class:`Unscorable`. A channel is silent when it is constant over time.
+not defined (too short, NaN) raises :class:`Unscorable`.
+
+The channels of one recording are the axis before the last. One rule holds for all pair metrics: a channel that is silent
+in the reference (see :func:`silent_channels`) is not scored. Without it, dither in an empty channel would count as much
+as the music in the other.
 """
 
 from __future__ import annotations
@@ -14,9 +18,20 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
+SILENT_DB = 60.0  # below the loudest channel of the reference
+SILENT_RULE = (
+    f"a channel that is constant in the reference, or more than {SILENT_DB:.0f} dB below its loudest (energy about the mean), "
+    "is left out of both sides"
+)
+"""The rule in words, for the cards of pair metrics."""
+
 
 class Unscorable(ValueError):
     """A metric is not defined for this pair or set (silent reference, too short, ...); the message is the reason."""
+
+
+class Undefined(Unscorable):
+    """There is nothing to measure, which says something of the system and is no failure: such as no lag above chance."""
 
 
 def check_pair(reference: ArrayLike, estimate: ArrayLike, *, min_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -71,15 +86,59 @@ def require_samples(signal: np.ndarray, min_samples: int) -> None:
         raise Unscorable(f"needs at least {min_samples} samples, got {signal.shape[-1]}")
 
 
+def silent_channels(reference: np.ndarray) -> np.ndarray:
+    """Find the channels that no pair metric scores.
+
+    Parameters
+    ----------
+    reference : np.ndarray of float, shape (..., samples)
+        Finite. The axis before the last has the channels of one recording; a ``(samples,)`` signal is one channel.
+
+    Returns
+    -------
+    np.ndarray of bool, shape (...)
+        True where a channel is constant over time, or its energy (the sum of squares about its mean) is more than 60 dB
+        below that of the loudest channel.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> tone = np.sin(0.1 * np.arange(4096))
+    >>> silent_channels(np.stack([tone, 2e-3 * tone, 5e-4 * tone, np.ones(4096)])).tolist()
+    [False, False, True, True]
+    """
+    energy = np.empty(reference.shape[:-1])
+    for index in np.ndindex(energy.shape):
+        channel = reference[index].astype(np.float64)
+        channel -= channel.mean()
+        energy[index] = channel @ channel
+    loudest = energy.max(axis=-1, keepdims=True) if energy.ndim else energy
+    return np.asarray(is_silent(reference) | (energy < 10.0 ** (-SILENT_DB / 10.0) * loudest))
+
+
+def scored_channels(reference: np.ndarray, estimate: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Drop the channels that are silent in the reference from a checked pair ``(channels, samples)``.
+
+    Raises
+    ------
+    Unscorable
+        If all are silent.
+    """
+    kept = ~silent_channels(reference)
+    if not kept.any():
+        raise Unscorable("reference is silent")
+    return (reference, estimate) if kept.all() else (reference[kept], estimate[kept])
+
+
 def by_channel(
     function: Callable[[np.ndarray, np.ndarray], float], reference: np.ndarray, estimate: np.ndarray
 ) -> np.ndarray | float:
     """Apply a function of two ``(samples,)`` channels to each channel of ``(..., samples)`` signals.
 
-    One channel at a time, so that float64 copies stay small.
+    NaN for the channels that are silent in the reference. One channel at a time, so that float64 copies stay small.
     """
-    values = np.empty(reference.shape[:-1])
-    for index in np.ndindex(values.shape):
+    values = np.full(reference.shape[:-1], np.nan)
+    for index in map(tuple, np.argwhere(~silent_channels(reference))):
         values[index] = function(reference[index], estimate[index])
     return values if values.ndim else float(values)
 
@@ -90,7 +149,7 @@ def is_silent(signal: np.ndarray) -> np.ndarray:
 
 
 def require_sound(signal: np.ndarray, name: str) -> None:
-    """Raise Unscorable if channels of ``(channels, samples)`` are silent; the message names them."""
+    """Raise Unscorable if channels of ``(channels, samples)`` are constant; the message names them."""
     silent = np.flatnonzero(is_silent(signal))
     if silent.size:
         which = "" if signal.shape[0] == 1 else f" in channel {', '.join(str(i + 1) for i in silent)}"

@@ -3,10 +3,12 @@
 Conventions
 -----------
 A pair metric takes float32 ``(channels, samples)`` arrays of one shape at the reference's sample rate and gives one
-number: the mean over channels, unless the card says otherwise. Where it is not defined (a silent channel in the
-reference, a clip too short, NaN) it raises :class:`~m2l_bench.reconstruction.checks.Unscorable`: the pair is counted as
-not scored, with that reason, and no mean includes it. :func:`score_pair` computes several metrics of one pair, each
-shared transform once. A set metric compares two sets of files through the vectors of an encoder.
+number: the mean over channels, unless the card says otherwise. Channels that are silent in the reference
+(:func:`~m2l_bench.reconstruction.checks.silent_channels`) are left out before any pair metric sees them. Where a metric is
+not defined (a silent reference, a clip too short, NaN, no alignment) it raises
+:class:`~m2l_bench.reconstruction.checks.Unscorable`: the pair is counted as not scored, with that reason, and no mean
+includes it. :func:`score_pair` computes several metrics of one pair, each shared transform once. A set metric compares two
+sets of files through the vectors of an encoder.
 
 To add a pair metric, write its function in a module of :mod:`m2l_bench.reconstruction.pair` and add an entry to
 :data:`METRICS`.
@@ -23,7 +25,7 @@ import numpy as np
 from m2l_bench import plugins
 from m2l_bench.cards import Card
 from m2l_bench.files.hub import CheckpointError, offline
-from m2l_bench.reconstruction.checks import Unscorable, check_pair, check_sample_rate
+from m2l_bench.reconstruction.checks import SILENT_RULE, Unscorable, check_pair, check_sample_rate, scored_channels
 from m2l_bench.reconstruction.own import own_metric
 from m2l_bench.reconstruction.pair import alignment, mel, si_sdr, stft, visqol
 from m2l_bench.reconstruction.sets import compatibility, distribution, frechet, kernel
@@ -129,6 +131,7 @@ def score_pair(reference: np.ndarray, estimate: np.ndarray, sample_rate: int, na
     Parameters
     ----------
     reference, estimate : np.ndarray of float32, shape (channels, samples)
+        Channels that are silent in the reference are left out of both.
     sample_rate : int
         Hz.
     names : sequence of str
@@ -159,11 +162,13 @@ def score_pair(reference: np.ndarray, estimate: np.ndarray, sample_rate: int, na
         groups.setdefault(metric.scores or metric.score, []).append(metric)
     check_sample_rate(sample_rate)
     try:
-        reference, estimate = check_pair(reference, estimate)
+        # A single sample is constant, but too short is the better reason.
+        reference, estimate = check_pair(reference, estimate, min_samples=2)
+        if reference.ndim != 2:
+            raise ValueError(f"a metric takes (channels, samples) arrays, got shape {reference.shape}")
+        reference, estimate = scored_channels(reference, estimate)
     except Unscorable as reason:
         return dict.fromkeys(names, reason)
-    if reference.ndim != 2:
-        raise ValueError(f"a metric takes (channels, samples) arrays, got shape {reference.shape}")
     scores: Scores = {}
     for metrics in groups.values():
         together = [metric.card.name for metric in metrics]
@@ -177,9 +182,24 @@ def score_pair(reference: np.ndarray, estimate: np.ndarray, sample_rate: int, na
     return {name: scores[plugins.label(name)] for name in names}
 
 
+_EACH_CHANNEL = f"{SILENT_RULE}; each other channel alone, then their mean"
 _SI_SDR_SOURCE = "Le Roux, Wisdom, Erdogan, Hershey 2019, equation 4"
 _SI_SDR_CONSTANTS = {"limit_db": si_sdr.LIMIT, "zero_mean": True, "dtype": "float64"}
-_ALIGNMENT_CONSTANTS = {"max_lag_seconds": alignment.MAX_LAG, "tie": alignment.TIE, "zero_mean": True}
+_ALIGNMENT_CONSTANTS = {
+    "max_lag_seconds": alignment.MAX_LAG,
+    "tie": alignment.TIE,
+    "window": f"periodic Hann, {alignment.WINDOW} samples, half overlapping",
+    "integer_within": alignment.ROUNDED,
+    "decimals": alignment.DECIMALS,
+    "ringing_samples": alignment.RINGING,
+    "min_samples": f"2 (round({alignment.MAX_LAG} sample rate) + {alignment.RINGING}) + 1",
+    "zero_mean": True,
+}
+_ALIGNED = (
+    "not scored unless the coefficient |sum r[t] e[t + k]| / (|r| |e|) at k is above "
+    f"max(b, min({alignment.FACTOR} b, {alignment.SURE})), b the largest coefficient at lags from {1000 * alignment.MAX_LAG:.0f} "
+    f"ms to {alignment.BEYOND:.0f} s"
+)
 _FACTOR = "a = <e, r> / <r, r> with the lag undone, r and e zero-mean"
 
 
@@ -199,7 +219,9 @@ def _mel_metric(definition: str, title: str, meaning: str, source: str) -> PairM
             "min_samples": mel.MIN_SAMPLES,
             **asdict(mel.DEFINITIONS[definition]),
         },
+        channel_rule=_EACH_CHANNEL,
         source=source,
+        version=2,
     )
     return PairMetric(card=card, scores=mel.scores)
 
@@ -210,10 +232,11 @@ def _alignment_metric(name: str, unit: str, formula: str) -> PairMetric:
         title=name.capitalize(),
         unit=unit,
         higher_is_better=None,
-        formula=formula,
-        channel_rule="one value for all channels, which weigh by their energy",
+        formula=f"{formula}; {_ALIGNED}",
+        channel_rule=f"{SILENT_RULE}; one value for all others, which weigh by their energy",
         constants=_ALIGNMENT_CONSTANTS,
         source="m2l_bench",
+        version=2,
     )
     return PairMetric(card=card, scores=alignment.scores)
 
@@ -226,9 +249,11 @@ _PAIR_METRICS = (
             unit="dB",
             higher_is_better=True,
             formula="10 log10(|s|^2 / |e - s|^2), s = (<e, r> / <r, r>) r, r and e zero-mean over time; silent "
-            "reference: not scored, silent estimate: -100",
-            constants=_SI_SDR_CONSTANTS,
+            "reference: not scored, constant estimate: -100",
+            channel_rule=_EACH_CHANNEL,
+            constants=_SI_SDR_CONSTANTS | {"min_samples": si_sdr.MIN_SAMPLES},
             source=_SI_SDR_SOURCE,
+            version=2,
         ),
         score=si_sdr.score,
     ),
@@ -238,9 +263,13 @@ _PAIR_METRICS = (
             title="SI-SDR aligned",
             unit="dB",
             higher_is_better=True,
-            formula="SI-SDR of the samples that overlap once the lag is undone (0 where there is none)",
+            formula="SI-SDR of the samples that overlap once the lag is undone: by a phase shift of the zero-padded estimate "
+            "for the fraction of a sample (ringing_samples more are then dropped at either end), by a shift for the rest; "
+            f"constant estimate: -100; {_ALIGNED}",
+            channel_rule=_EACH_CHANNEL,
             constants=_SI_SDR_CONSTANTS | _ALIGNMENT_CONSTANTS,
             source=_SI_SDR_SOURCE,
+            version=2,
         ),
         scores=alignment.scores,
     ),
@@ -268,16 +297,25 @@ _PAIR_METRICS = (
             title="STFT distance",
             higher_is_better=False,
             formula="mean over resolutions of ||R - E||_F / ||R||_F + mean|ln R - ln E|, R and E from clamped powers; "
-            "all-zero reference: not scored",
-            constants={"n_fft_hop_window": stft.RESOLUTIONS, "min_power": stft.MIN_POWER, "window": "periodic Hann"},
+            "silent reference: not scored",
+            channel_rule=_EACH_CHANNEL,
+            constants={
+                "n_fft_hop_window": stft.RESOLUTIONS,
+                "min_power": stft.MIN_POWER,
+                "window": "periodic Hann",
+                "min_samples": stft.MIN_SAMPLES,
+            },
             source="Yamamoto, Song, Kim 2020, equations 4 to 7; auraloss MultiResolutionSTFTLoss",
+            version=2,
         ),
         score=stft.score,
     ),
     _alignment_metric(
         "lag",
         "samples",
-        "k within +-50 ms of the largest |sum r[t] e[t + k]|, r and e zero-mean; positive: estimate is late",
+        "k + d, positive where the estimate is late; k within +-50 ms of the largest |sum r[t] e[t + k]|, r and e zero-mean; d "
+        "within +-1 of the largest |Re sum_f S(f) exp(2 pi i f d)|, S the cross-spectrum with k undone, summed over windows and "
+        "channels",
     ),
     _alignment_metric("gain", "dB", f"20 log10 |a|, {_FACTOR}"),
     _alignment_metric("polarity", "", f"sign of {_FACTOR}"),
@@ -289,10 +327,11 @@ _PAIR_METRICS = (
             higher_is_better=True,
             formula="support-vector map of gammatone spectrogram similarity, audio mode, reference first",
             rate_rule="both resampled to 48000 Hz (soxr VHQ)",
-            channel_rule="mean of the channels",
-            constants={"shortest_seconds": visqol.SHORTEST},
+            channel_rule=f"{SILENT_RULE}; mean of the others",
+            constants={"min_seconds": visqol.SHORTEST},
             model="visqol-python 3.8, libsvm_nu_svr_model.txt",
             source="Chinen et al., 2020",
+            version=2,
         ),
         score=visqol.visqol,
     ),

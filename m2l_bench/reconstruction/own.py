@@ -3,10 +3,10 @@
 Conventions
 -----------
 The function takes ``(reference, estimate, sample_rate)``: float32 arrays ``(channels, samples)`` of one shape and a rate in
-Hz. It gives one number, or one for each channel, of which the mean counts. It has a docstring, whose first paragraph is the
-formula of its card; it may have the attributes ``title``, ``unit`` and ``higher_is_better``, or ``card``, a
-:class:`~m2l_bench.cards.Card`. The SHA-256 of its source is in the card. Whatever it raises is the reason why a file has no
-score.
+Hz; channels that are silent in the reference are left out. It gives one number, or one for each channel, of which the mean
+counts. It has a docstring, whose first paragraph is the formula of its card; it may have the attributes ``title``, ``unit``
+and ``higher_is_better``, or ``card``, a :class:`~m2l_bench.cards.Card`. The SHA-256 of its source is in the card. Whatever
+it raises is the reason why a file has no score.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 
 from m2l_bench import plugins
 from m2l_bench.cards import Card
-from m2l_bench.reconstruction.checks import Unscorable
+from m2l_bench.reconstruction.checks import SILENT_RULE, Unscorable
 
 
 def own_metric(name: str, known: Iterable[str]) -> tuple[Card, Callable[[np.ndarray, np.ndarray, int], float]]:
@@ -63,7 +63,8 @@ def own_metric(name: str, known: Iterable[str]) -> tuple[Card, Callable[[np.ndar
         source=label,
     )
     constants = {**card.constants, "sources": dict(sorted(sources.items()))}
-    return replace(card, name=label, constants=constants), partial(_score, label, function)
+    rule = f"{SILENT_RULE}; {card.channel_rule}"
+    return replace(card, name=label, channel_rule=rule, constants=constants), partial(_score, label, function)
 
 
 def _score(label: str, function: Callable[..., Any], reference: np.ndarray, estimate: np.ndarray, rate: int) -> float:

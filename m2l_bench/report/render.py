@@ -216,7 +216,7 @@ def _texts(table: Table, form: _Format) -> pd.DataFrame:
 def _text(cell: Any, digits: int, form: _Format, *, best: bool, chance: bool) -> str:
     """Value, interval and spread over seeds; a minus is a hyphen."""
     if cell.n_scored == 0 or math.isnan(cell.value):
-        return "failed"
+        return "failed" if cell.n_failed else form.missing
     value, low, high = (form.number.format(number_text(x, digits)) for x in (cell.value, cell.ci_low, cell.ci_high))
     parts = [form.bold.format(value) if best else value + form.chance * chance]
     if not (math.isnan(cell.ci_low) or math.isnan(cell.ci_high)):

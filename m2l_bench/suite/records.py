@@ -5,6 +5,7 @@ Every row and every item of a run is built here.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,6 +25,7 @@ from m2l_bench.systems.registry import caveat
 from m2l_bench.tasks.scoring import METRICS as TASK_METRICS
 
 NAN = float("nan")
+SILENT_NOTE = "{} files have a channel that is silent in the reference and is not scored."
 
 
 @dataclass
@@ -112,10 +114,11 @@ def _of_audio(
         return builder.records
     columns = {plugins.label(name): _Scores.empty(n) for name in plan.pair_metrics}
     without: dict[str, dict[int, str]] = {name: {} for name in plan.encoders}
-    seconds = np.zeros(n)
+    seconds, silent, undefined = np.zeros(n), np.zeros(n, bool), Counter[str]()
     for number, item in enumerate(audio_set.items):
         found = require(store, plan.scorings[spec.label].job(item).id, arrays=False).value
-        seconds[number] = found["seconds"]
+        seconds[number], silent[number] = found["seconds"], found["silent_channels"] > 0
+        undefined.update(found["undefined"])
         for metric, score in found["scores"].items():
             columns.setdefault(metric, _Scores.empty(n)).put(number, score)
         for name, reason in _without_windows(plan, item, found["windows"], store):
@@ -124,8 +127,12 @@ def _of_audio(
     common = common_files(of_set)
     for metric in sorted({*columns, *plan.set_metrics}):
         encoder = plan.set_metrics.get(metric, "")
-        if metric in columns:
-            builder.summarise(metric, columns[metric], seconds if metric == BIT_RATE.name else None)
+        if metric == BIT_RATE.name:
+            builder.summarise(metric, columns[metric], seconds)
+        elif metric in columns:
+            n_silent = np.count_nonzero(silent & columns[metric].measured)
+            note = SILENT_NOTE.format(n_silent) if n_silent else ""
+            builder.summarise(metric, columns[metric], note=note, n_undefined=undefined[metric])
         elif encoder in plan.encoders:
             own, shared = of_set[spec.label][encoder], common[encoder]
             compared = shared if set(shared) <= set(own) else own
@@ -173,8 +180,13 @@ class _Builder:
         self.data_hash = audio_set.hash
         self.records = Records()
 
-    def summarise(self, metric: str, scores: _Scores, seconds: np.ndarray | None = None) -> None:
-        """Rows of a pair metric: mean and median of the files' scores; the mean bit rate is all bits over all seconds."""
+    def summarise(
+        self, metric: str, scores: _Scores, seconds: np.ndarray | None = None, note: str = "", n_undefined: int = 0
+    ) -> None:
+        """Rows of a pair metric: mean and median of the files' scores; the mean bit rate is all bits over all seconds.
+
+        `n_undefined` files have nothing to measure: they are neither scored nor failed.
+        """
         values = scores.values[scores.measured]
         of_sets = metric in self.plan.set_metrics  # which comes here only where nothing could be measured
         for name in ("pooled",) if of_sets else ("mean", "median"):
@@ -186,7 +198,9 @@ class _Builder:
                 interval = float(np.average(values, weights=weights)), *mean_interval(values, weights=weights)
             reasons = set(scores.reasons.values()) if not len(values) else set()
             lost = f"{metric}: {reasons.pop()}" if len(reasons) == 1 else ""
-            self._row(metric, name, interval, len(values), lost)
+            if n_undefined:
+                lost = f"{self.plan.cards[metric].title}: undefined for {n_undefined} of {len(scores.values)} files (no lag above chance)."
+            self._row(metric, name, interval, len(values), joined_notes(lost, note), n_undefined)
         self.records.items.append(self._items(metric, scores))
 
     def pooled(
@@ -208,7 +222,15 @@ class _Builder:
             self._row(metric, "pooled", (value, NAN, NAN), n_scored, found["note"])
         self.records.items.append(self._items(metric, scores))
 
-    def _row(self, metric: str, statistic: str, interval: tuple[float, float, float], n_scored: int, note: str) -> None:
+    def _row(
+        self,
+        metric: str,
+        statistic: str,
+        interval: tuple[float, float, float],
+        n_scored: int,
+        note: str,
+        n_undefined: int = 0,
+    ) -> None:
         n_planned = len(self.audio_set.items)
         fields = self.named | {
             "metric": metric,
@@ -217,7 +239,7 @@ class _Builder:
             "data_hash": self.data_hash,
             "n_planned": n_planned,
             "n_scored": n_scored,
-            "n_failed": n_planned - n_scored,
+            "n_failed": n_planned - n_scored - n_undefined,
             "note": joined_notes(self.audio_set.note, note, self.note),
         }
         self.records.rows.append(make_row(fields, interval))

@@ -132,8 +132,9 @@ def test_definitions_taken_together_equal_definitions_taken_alone(music: np.ndar
     assert together == {name: mel_distance(music[0], coded[0], 44_100, definition=name) for name in NAMES}
 
 
-def test_silence_against_music_is_a_number(music: np.ndarray) -> None:
-    assert np.isfinite(mel_distance(np.zeros_like(music), music, 44_100)).all()
+def test_a_silent_reference_is_nan_and_a_silent_estimate_a_number(music: np.ndarray) -> None:
+    assert np.isnan(mel_distance(np.zeros_like(music), music, 44_100)).all()
+    assert np.isfinite(mel_distance(music, np.zeros_like(music), 44_100)).all()
 
 
 def test_unknown_definition_is_named(music: np.ndarray) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from m2l_bench.reconstruction.checks import Unscorable
+from m2l_bench.reconstruction.checks import SILENT_RULE, Unscorable
 from m2l_bench.reconstruction.metrics import get_metric, score_pair
 
 EXAMPLE = f"{Path(__file__).parents[1]}/examples/my_metric.py:crest"
@@ -63,6 +63,13 @@ def test_one_number_or_one_for_each_channel(tmp_path: Path) -> None:
     scores = score_pair(SIGNAL, estimate, 44100, names)
     assert list(scores) == names
     assert scores[names[0]] == pytest.approx(2.0, rel=1e-5) and scores[names[1]] == pytest.approx(2.0, rel=1e-5)
+
+
+def test_channels_silent_in_the_reference_are_left_out_and_the_card_says_so(tmp_path: Path) -> None:
+    name = f"{_file(tmp_path)}:carded"
+    reference = SIGNAL * np.float32([[1.0], [0.0]])
+    assert score_pair(reference, SIGNAL, 44100, [name]) == {name: 0.0}
+    assert get_metric(name).card.channel_rule.startswith(SILENT_RULE)
 
 
 def test_the_card_follows_the_source(tmp_path: Path) -> None:

@@ -206,6 +206,21 @@ def test_eleven_kinds_of_bad_file_are_named_and_counted_and_change_nothing_else(
     assert all(name in listed for name in expected)
 
 
+def test_files_with_a_channel_silent_in_the_reference_are_counted_in_the_note(
+    music_folder: Path, tmp_path: Path, music
+) -> None:
+    half = music(seed=7) * np.float32([[1.0], [0.0]])
+    audio.write(music_folder / "half.wav", half, 44100)
+    audio.write(music_folder / "silent.wav", 0 * half, 44100)
+    result = run_suite(_suite(music_folder, ["opus:32k"]), out=tmp_path / "run")
+    for row in result.rows:
+        assert ("1 files have a channel that is silent in the reference and is not scored." in row.note) == (
+            row.metric != "bit_rate" and row.statistic != "pooled"
+        )
+        if row.metric == "si_sdr":
+            assert (row.n_scored, row.n_failed) == (4, 1)
+
+
 def test_a_system_that_cannot_be_loaded_is_counted_and_the_rest_goes_on(music_folder: Path, tmp_path: Path) -> None:
     broken = {"system": "pca", "label": "broken", "checkpoint": str(tmp_path / "nowhere.safetensors")}
     result = run_suite(_suite(music_folder, [broken, "identity"]), out=tmp_path / "run")

@@ -2,7 +2,8 @@
 
 Conventions
 -----------
-Signals are ``(..., samples)``, the reference first, each channel alone, at one sample rate. Spectra as in
+Signals are ``(..., samples)``, the reference first, each channel alone, at one sample rate; channels that are silent
+in the reference are not scored (:func:`~m2l_bench.reconstruction.checks.silent_channels`). Spectra as in
 :mod:`m2l_bench.reconstruction.pair.spectra`, hop = window / 4. Each definition is named after
 the tool whose number it gives:
 
@@ -83,7 +84,7 @@ def mel_distance(
     Parameters
     ----------
     reference, estimate : array_like of float, shape (..., samples)
-        At least 1025 samples.
+        At least 1025 samples; the axis before the last has the channels of one recording.
     sample_rate : int
         Hz.
     definition : {"dac-eval", "dac-train", "audiocodecbench"}
@@ -91,7 +92,8 @@ def mel_distance(
     Returns
     -------
     float or np.ndarray of float64, shape (...)
-        At least 0; 0.0 exactly for an exact copy. The sum over windows of
+        At least 0; 0.0 exactly for an exact copy; NaN where the reference is silent (constant, or 60 dB below its loudest
+        channel). The sum over windows of
         ``a mean|ln max(m_r, c) - ln max(m_e, c)| + b mean|m_r - m_e|``, where m are mel spectra, c = 1e-5 and the means
         run over bands and frames; windows, bands, a and b are those of the definition (:data:`DEFINITIONS`).
 

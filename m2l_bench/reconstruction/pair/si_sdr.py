@@ -3,8 +3,9 @@
 Conventions
 -----------
 Signals are ``(..., samples)``, the reference first; higher is better. Computed in float64 on signals made zero-mean
-over time, each channel alone. An exact copy (up to a gain) scores 100.0 dB, never infinity. audiotools and auraloss
-return the negative, as a loss.
+over time, each channel alone; channels that are silent in the reference are not scored
+(:func:`~m2l_bench.reconstruction.checks.silent_channels`). An exact copy (up to a gain) scores 100.0 dB, never infinity.
+audiotools and auraloss return the negative, as a loss.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def si_sdr(reference: ArrayLike, estimate: ArrayLike, sample_rate: int | None = 
     Parameters
     ----------
     reference, estimate : array_like of float, shape (..., samples)
-        At least 2 samples.
+        At least 2 samples; the axis before the last has the channels of one recording.
     sample_rate : int, optional
         Hz. Not used; accepted so that all distances have one signature.
 
@@ -32,8 +33,8 @@ def si_sdr(reference: ArrayLike, estimate: ArrayLike, sample_rate: int | None = 
     -------
     float or np.ndarray of float64, shape (...)
         dB in [-100, 100]: ``10 log10(|s|^2 / |e - s|^2)`` with ``s = (<e, r> / <r, r>) r``, where r and e are the
-        reference and the estimate less their means over time. NaN where the reference is constant, else -100 where the
-        estimate is.
+        reference and the estimate less their means over time. NaN where the reference is silent (constant, or 60 dB
+        below its loudest channel), else -100 where the estimate is constant.
 
     Raises
     ------
@@ -57,16 +58,14 @@ def si_sdr(reference: ArrayLike, estimate: ArrayLike, sample_rate: int | None = 
 
 
 def score(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) -> float:
-    """Mean SI-SDR over the channels of a checked pair; Unscorable if a channel of the reference is silent."""
+    """Mean SI-SDR over the channels of a checked pair; Unscorable if a channel of the reference is constant."""
     require_samples(reference, MIN_SAMPLES)
     require_sound(reference, "reference")
-    return float(np.mean(by_channel(ratio, reference, estimate)))
+    return float(np.mean([ratio(r, e) for r, e in zip(reference, estimate, strict=True)]))
 
 
 def ratio(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """SI-SDR of one checked channel ``(samples,)``; see :func:`si_sdr`."""
-    if is_silent(reference):
-        return np.nan
+    """SI-SDR of one checked channel ``(samples,)`` whose reference is not constant; see :func:`si_sdr`."""
     if is_silent(estimate):
         return -LIMIT
     r = reference.astype(np.float64)

@@ -2,7 +2,8 @@
 
 Conventions
 -----------
-Signals are ``(..., samples)``, the reference first, each channel alone. Spectra as in
+Signals are ``(..., samples)``, the reference first, each channel alone; channels that are silent in the reference are not
+scored (:func:`~m2l_bench.reconstruction.checks.silent_channels`). Spectra as in
 :mod:`m2l_bench.reconstruction.pair.spectra`. Hops and windows are in samples, so the number depends on the sample rate at
 which the pair is given. The three resolutions and all constants are those of auraloss's
 ``MultiResolutionSTFTLoss``.
@@ -13,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from m2l_bench.reconstruction.checks import Unscorable, by_channel, check_pair, check_sample_rate, require_samples
+from m2l_bench.reconstruction.checks import by_channel, check_pair, check_sample_rate, require_samples
 from m2l_bench.reconstruction.pair.spectra import power_spectra
 
 RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))  # n_fft, hop, window
@@ -27,7 +28,7 @@ def stft_distance(reference: ArrayLike, estimate: ArrayLike, sample_rate: int) -
     Parameters
     ----------
     reference, estimate : array_like of float, shape (..., samples)
-        At least 1025 samples.
+        At least 1025 samples; the axis before the last has the channels of one recording.
     sample_rate : int
         Hz. It must be positive; windows are in samples, so it does not enter the number.
 
@@ -36,7 +37,7 @@ def stft_distance(reference: ArrayLike, estimate: ArrayLike, sample_rate: int) -
     float or np.ndarray of float64, shape (...)
         At least 0; 0.0 exactly for an exact copy. The mean over three resolutions of
         ``||R - E||_F / ||R||_F + mean|ln R - ln E|``, where R and E are magnitudes ``sqrt(max(|X|^2, 1e-8))``. NaN
-        where every sample of the reference is 0, because the first term would then be divided by the clamp.
+        where the reference is silent (constant, or 60 dB below its loudest channel).
 
     Raises
     ------
@@ -62,19 +63,13 @@ def stft_distance(reference: ArrayLike, estimate: ArrayLike, sample_rate: int) -
 
 
 def score(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) -> float:
-    """Mean distance over the channels of a checked pair; Unscorable if a channel of the reference is all zeros."""
+    """Mean distance over the channels of a checked pair."""
     require_samples(reference, MIN_SAMPLES)
-    values = np.asarray(by_channel(distance, reference, estimate))
-    zeros = [str(i + 1) for i in np.flatnonzero(np.isnan(values))]
-    if zeros:
-        raise Unscorable(f"reference is all zeros in channel {', '.join(zeros)}")
-    return float(values.mean())
+    return float(np.mean([distance(r, e) for r, e in zip(reference, estimate, strict=True)]))
 
 
 def distance(reference: np.ndarray, estimate: np.ndarray) -> float:
     """Distance of one checked channel ``(samples,)``; see :func:`stft_distance`."""
-    if not reference.any():
-        return np.nan
     return float(np.mean([_at_resolution(reference, estimate, *resolution) for resolution in RESOLUTIONS]))
 
 

@@ -2,8 +2,9 @@
 
 Conventions
 -----------
-Reference first (the score is not symmetric). The channels are averaged and resampled to 48 kHz (soxr VHQ). The scale
-runs from 1 to about 4.73, which an exact copy scores. The package `visqol-python` computes the score with the
+Reference first (the score is not symmetric). Channels that are silent in the reference are left out
+(:func:`~m2l_bench.reconstruction.checks.silent_channels`); the others are averaged and resampled to 48 kHz (soxr VHQ). The
+scale runs from 1 to about 4.73, which an exact copy scores. The package `visqol-python` computes the score with the
 support-vector model that it ships. It returns 4.73 for a silent reference and NaN for a silent estimate; both raise
 :class:`Unscorable` here.
 
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from m2l_bench.audio import resample
-from m2l_bench.reconstruction.checks import Unscorable, check_pair
+from m2l_bench.reconstruction.checks import Unscorable, check_pair, scored_channels
 
 SAMPLE_RATE = 48000
 SHORTEST = 1.0  # seconds; ViSQOL compares several patches of 0.6 s
@@ -61,6 +62,7 @@ def visqol(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) -> flo
         raise Unscorable(
             f"too short for ViSQOL: must last {SHORTEST:.0f} s, lasts {reference.shape[1] / sample_rate:.2f} s"
         )
+    reference, estimate = scored_channels(reference, estimate)
     signals = [
         _prepared(name, audio, sample_rate) for name, audio in (("reference", reference), ("estimate", estimate))
     ]

@@ -12,7 +12,7 @@ import numpy as np
 
 from m2l_bench import audio, plugins
 from m2l_bench.cards import Card
-from m2l_bench.reconstruction.checks import Unscorable
+from m2l_bench.reconstruction.checks import Undefined, Unscorable, silent_channels
 from m2l_bench.reconstruction.metrics import get_metric, score_pair
 from m2l_bench.reconstruction.sets.vectors import load_encoder, vectors
 from m2l_bench.suite.data import AudioItem
@@ -85,9 +85,10 @@ class Scoring:
 class ReconstructJob:
     """Reconstruct one file with one system and score the pair.
 
-    Its outcome has ``scores``: metric -> number, or the reason why there is none; ``windows``: fingerprint of an
-    encoder -> how many vectors, or the reason; and ``seconds``, the duration. Its arrays are the vectors, ``(dim, vectors)``
-    float32 by fingerprint.
+    Its outcome has ``scores``: metric -> number, or the reason why there is none; ``undefined``: metrics that have nothing to
+    measure here; ``windows``: fingerprint of an
+    encoder -> how many vectors, or the reason; ``seconds``, the duration; and ``silent_channels``, how many channels are
+    silent in the reference and not scored. Its arrays are the vectors, ``(dim, vectors)`` float32 by fingerprint.
     """
 
     scoring: Scoring
@@ -119,7 +120,9 @@ class ReconstructJob:
         """Every metric, with the reason."""
         scores = {plugins.label(name): reason for name in self.scoring.metrics}
         windows = {fingerprint: reason for _, fingerprint in self.scoring.encoders}
-        return Outcome({"scores": scores, "windows": windows, "seconds": 0.0}, reason=reason)
+        return Outcome(
+            {"scores": scores, "undefined": [], "windows": windows, "seconds": 0.0, "silent_channels": 0}, reason=reason
+        )
 
     def run(self, store: Store, read: Read | None) -> Outcome:
         """Score the file; a metric that is not defined for it gets the reason."""
@@ -132,8 +135,12 @@ class ReconstructJob:
             estimate, kbps = reconstruct(system, reference, rate, item.stem, max_length_difference=allowed)
         elif self.other:
             estimate = _like(*audio.load(self.other.path), reference, rate)
-        found = score_pair(reference[:, : estimate.shape[-1]], estimate, rate, scoring.metrics)
-        scores: dict[str, float | str] = {plugins.label(name): _plain(score) for name, score in found.items()}
+        scored = reference[:, : estimate.shape[-1]]
+        found = score_pair(scored, estimate, rate, scoring.metrics)
+        undefined = [plugins.label(name) for name, score in found.items() if isinstance(score, Undefined)]
+        scores = {
+            label: _plain(score) for name, score in found.items() if (label := plugins.label(name)) not in undefined
+        }
         if kbps is not None:
             scores[BIT_RATE.name] = kbps
         arrays: dict[str, np.ndarray] = {}
@@ -145,7 +152,13 @@ class ReconstructJob:
             except Unscorable as reason:
                 windows[fingerprint] = str(reason)
         reasons: Iterator[str] = (v for v in (*scores.values(), *windows.values()) if isinstance(v, str))
-        value = {"scores": scores, "windows": windows, "seconds": reference.shape[-1] / rate}
+        value = {
+            "scores": scores,
+            "windows": windows,
+            "undefined": undefined,
+            "seconds": reference.shape[-1] / rate,
+            "silent_channels": int(np.count_nonzero(silent_channels(scored))),
+        }
         return Outcome(value, arrays, next(reasons, ""))
 
 
