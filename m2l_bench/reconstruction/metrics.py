@@ -104,7 +104,7 @@ def get_metric(name: str) -> PairMetric | SetMetric:
         check_encoder(plugins.split_options(encoder)[0])
         return _set_metric(kind, encoder)
     card, score = own_metric(name, METRICS)
-    return PairMetric(card=card, score=score)
+    return PairMetric(card=_with_interval(card), score=score)
 
 
 def card_of_rows(name: str) -> Card | None:
@@ -395,6 +395,12 @@ _ENCODERS = {
 }
 
 
+def _with_interval(card: Card) -> Card:
+    """A pair metric's card with the rule of the intervals in its rows."""
+    rule = "mean: Student's t over files, studentised bootstrap where their skewness is beyond 1; median: percentile bootstrap"
+    return replace(card, constants={**card.constants, "interval": rule})
+
+
 def _set_metric(kind: str, encoder: str) -> SetMetric:
     title, formula, constants, source, score, version = _KINDS[kind]
     label = plugins.label(encoder)
@@ -428,7 +434,7 @@ def _as_released(kind: str, mode: str, rule: str, tool: Callable[[Files, Files, 
 
 
 _METRICS: tuple[PairMetric | SetMetric, ...] = (
-    *_PAIR_METRICS,
+    *(replace(metric, card=_with_interval(metric.card)) for metric in _PAIR_METRICS),
     *(_set_metric(kind, encoder) for encoder in _ENCODERS for kind in _KINDS),
     _as_released("fad", "fadtk", "float16 windows and file means, statistics merged by file", compatibility.fadtk),
     _as_released(

@@ -199,7 +199,10 @@ class _Builder:
             reasons = set(scores.reasons.values()) if not len(values) else set()
             lost = f"{metric}: {reasons.pop()}" if len(reasons) == 1 else ""
             if n_undefined:
-                lost = f"{self.plan.cards[metric].title}: undefined for {n_undefined} of {len(scores.values)} files (no lag above chance)."
+                title = self.plan.cards[metric].title
+                lost = (
+                    f"{title}: no lag above chance in {n_undefined} of {len(scores.values)} files, which are left out."
+                )
             self._row(metric, name, interval, len(values), joined_notes(lost, note), n_undefined)
         self.records.items.append(self._items(metric, scores))
 
