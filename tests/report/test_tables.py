@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from m2l_bench.report import render
+from m2l_bench.report.compare import compare
 from m2l_bench.report.render import terminal_table
-from m2l_bench.report.runs import Published, measurement_of, read_published, read_runs
+from m2l_bench.report.runs import Published, RunData, measurement_of, read_published, read_runs
 from m2l_bench.report.significance import Pairs, winners
 from m2l_bench.report.tables import (
     Table,
@@ -445,3 +446,33 @@ def test_a_caveat_of_some_of_a_systems_datasets_names_them() -> None:
     ]
     name_datasets(cells)
     assert [row.notes for (row,) in cells] == [("x: Stopped.",), ("y: Stopped.",), (), ()]
+
+
+def test_what_is_no_better_than_chance_is_marked_and_never_ahead() -> None:
+    rows = [row(s, "si_sdr", v) for s, v in (("a", -40.2), ("b", -30.0), ("chance", -40.0))]  # half-width 0.5
+    rows += [row(s, "mel_distance", v) for s, v in (("a", 2.0), ("b", 3.0), ("chance", 2.6))]
+    columns = sorted({measurement_of(r) for r in rows})
+    table = make_table(rows, CARDS_BY_HASH, columns, systems=["a", "b", "chance"])
+    assert {(m.metric, system) for m, system in table.at_chance} == {("si_sdr", "a"), ("mel_distance", "b")}
+    text = render.to_markdown(table)
+    assert "-40.2† [-40.7, -39.7]" in text and "3.0† [2.5, 3.5]" in text and "-30.0 [" in text and "2.0 [" in text
+    assert "- chance: another track of the set in the place of each reconstruction; †: no better than that." in text
+    check_latex(render.to_latex(table))
+    items = [
+        Item(
+            system=s,
+            fingerprint=s,
+            dataset=DATASET,
+            metric="si_sdr",
+            card=HASH["si_sdr"],
+            item=f"{i}",
+            value=v + i % 3 / 100,
+        )
+        for s, v in (("a", -40.2), ("c", -45.0), ("chance", -40.0))
+        for i in range(20)
+    ]
+    rows = [row(s, "si_sdr", v) for s, v in (("a", -40.2), ("c", -45.0), ("chance", -40.0))]
+    table = make_table(rows, CARDS_BY_HASH, [measurement_of(rows[0])], systems=["a", "c", "chance"])
+    assert winners(table, Pairs(items)) == set()
+    found = compare(RunData(tuple(rows), tuple(items), CARDS_BY_HASH, ("a", "c", "chance"), {}), "a", "c")
+    assert found.differences[0].p_value < 0.001 and found.differences[0].better == ""

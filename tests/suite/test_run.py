@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 from m2l_bench import audio
+from m2l_bench.reconstruction import mel_distance
 from m2l_bench.report.contents import all_figures
 from m2l_bench.report.runs import read_runs
 from m2l_bench.report.significance import Pairs
@@ -387,3 +388,62 @@ def test_a_suite_file_names_no_code(line: str, tmp_path: Path, monkeypatch: pyte
     with pytest.raises(ValueError, match=r"x.py:\w+' would run that file's code"):
         read_suite(tmp_path / "suite.toml")
     assert not (tmp_path / "ran").exists()
+
+
+def test_chance_is_another_track_in_the_place_of_each_reconstruction(music_folder: Path, tmp_path: Path, music) -> None:
+    audio.write(music_folder / "long.wav", music(30000, channels=1, seed=8), 44100)  # of another length, and mono
+    result = run_suite(_suite(music_folder, ["identity"]), out=tmp_path / "run")
+    items = {item.item: item.value for item in result.items if (item.system, item.metric) == ("chance", "mel_distance")}
+    names = sorted(items)
+    assert len(names) == 4
+    first, third = (audio.load(music_folder / names[k])[0] for k in (0, 2))
+    third = np.tile(third, -(-first.shape[1] // third.shape[1]))[:, : first.shape[1]]
+    if len(first) != len(third):
+        third = np.repeat(third.mean(axis=0, keepdims=True), len(first), axis=0)
+    assert items[names[0]] == pytest.approx(mel_distance(first, third, 44100).mean(), rel=1e-5)
+    rows = [row for row in result.rows if row.system == "chance"]
+    assert {(row.metric, row.n_planned, row.n_failed) for row in rows} == {("si_sdr", 4, 0), ("mel_distance", 4, 0)}
+    with pytest.raises(ValueError, match="label must not be 'chance'"):
+        _suite(music_folder, ["chance=identity"])
+
+
+def test_distances_of_two_systems_are_compared_on_the_files_that_both_have(tmp_path: Path, music) -> None:
+    for seed in range(12):
+        audio.write(tmp_path / "music" / f"{seed:02d}.wav", music(11025, seed=seed), 44100)
+    (tmp_path / "system.py").write_text(
+        "class Flaky:\n    def reconstruct(self, audio):\n        if audio.std() == FAILS:\n            raise RuntimeError\n"
+        "        return 0.9 * audio\n".replace("FAILS", repr(float(audio.load(tmp_path / "music" / "03.wav")[0].std())))
+    )
+    encoder = Path(__file__).parent.parent / "examples" / "my_encoder.py"
+    systems = [f"flaky={tmp_path}/system.py:Flaky", "opus:24k"]
+    suite = _suite(tmp_path / "music", systems, metrics=[f"fad:{encoder}:BandEnergies", "si_sdr"])
+    result = run_suite(suite, out=tmp_path / "run")
+    fad = [row for row in result.rows if row.metric.startswith("fad")]
+    assert {(row.system, row.statistic): row.n_scored for row in fad} == {
+        ("flaky", "corrected"): 11, ("flaky", "pooled"): 11, ("opus:24k", "corrected"): 12, ("opus:24k", "pooled"): 12
+    }  # fmt: skip
+    scored = {
+        system: {
+            item.item
+            for item in result.items
+            if item.system == system and item.metric.startswith("fad") and not item.reason
+        }
+        for system in ("flaky", "opus:24k")
+    }
+    assert scored["flaky"] == scored["opus:24k"] and len(scored["flaky"]) == 11
+
+
+def test_a_lag_that_is_not_there_is_no_failure(tmp_path: Path, music) -> None:
+    for seed in range(3):
+        audio.write(tmp_path / "music" / f"{seed}.wav", music(2 * 44100, seed=seed), 44100)
+    (tmp_path / "system.py").write_text(
+        "import numpy as np\n\n\nclass Noise:\n    def reconstruct(self, audio):\n"
+        "        return 0.1 * np.random.default_rng(1234).standard_normal(audio.shape).astype(np.float32)\n"
+    )
+    suite = _suite(tmp_path / "music", [f"noise={tmp_path}/system.py:Noise", "identity"], metrics=["lag", "si_sdr"])
+    result = run_suite(suite, out=tmp_path / "run")
+    assert result.n_failed == 0
+    rows = {row.system: row for row in result.rows if (row.metric, row.statistic) == ("lag", "mean")}
+    assert (rows["noise"].n_planned, rows["noise"].n_scored, rows["noise"].n_failed) == (3, 0, 0)
+    assert rows["noise"].note == "Lag: no lag above chance in 3 of 3 files, which are left out."
+    assert (rows["identity"].n_scored, rows["identity"].value) == (3, 0.0)
