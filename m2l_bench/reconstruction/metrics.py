@@ -277,7 +277,7 @@ _PAIR_METRICS = (
         "dac-eval",
         "Mel distance",
         "log_weight = 2 / ln 10, for log10 of the squared magnitude",
-        "Kumar et al. 2023; descript-audio-codec, evaluation script",
+        "Kumar et al. 2023; descript-audio-codec, evaluation script (what it prints, at 44.1 and 22.05 kHz: it resamples first)",
     ),
     _mel_metric(
         "dac-train",

@@ -7,7 +7,7 @@ in the reference are not scored (:func:`~m2l_bench.reconstruction.checks.silent_
 :mod:`m2l_bench.reconstruction.pair.spectra`, hop = window / 4. Each definition is named after
 the tool whose number it gives:
 
-- ``dac-eval`` (default): the evaluation script of descript-audio-codec.
+- ``dac-eval`` (default): the evaluation script of descript-audio-codec, at 44.1 and 22.05 kHz, to which it resamples.
 - ``dac-train``: the training loss of descript-audio-codec (its 44 kHz configuration).
 - ``audiocodecbench``: the mel distance of AudioCodecBench.
 

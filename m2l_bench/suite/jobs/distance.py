@@ -77,7 +77,7 @@ class DistanceJob:
             n, dim = (int(score.health[key]) for key in ("n", "dim"))
             note = f"{metric.card.title}: {n:,} windows in {dim:,} dimensions."
             if n < FEW_WINDOWS * dim:
-                biased = "even the corrected value is biased upwards, more for some kinds of distortion"
+                biased = "even the corrected value and its interval are too high, more for some kinds of distortion"
                 note = f"{note[:-1]}, fewer than {FEW_WINDOWS} a dimension: {biased}."
         value = {"value": score.value, "corrected": score.corrected, "low": score.ci_low, "high": score.ci_high}
         return Outcome(value | {"note": note, "contributions": list(score.contributions)})
