@@ -14,7 +14,7 @@ import pandas as pd
 from m2l_bench.plugins import unknown
 from m2l_bench.report.render import decimals, markdown_grid, markdown_text, number_text
 from m2l_bench.report.runs import Measurement, RunData
-from m2l_bench.report.significance import ALPHA, CONDITIONS, Pair, Pairs
+from m2l_bench.report.significance import ALPHA, Pair, Pairs, is_ranked
 from m2l_bench.report.tables import floors, heading, is_passed
 from m2l_bench.statistics import holm, mean_interval
 
@@ -37,7 +37,7 @@ class Difference:
     value, low, high : float
         Mean of ``a - b`` and its 95% interval (:func:`m2l_bench.statistics.mean_interval`).
     p_value : float
-        Paired test, Holm-corrected over the metrics that have a direction; NaN for those that only describe.
+        Paired test, Holm-corrected over the metrics that are ranked; NaN for the others.
     floor : float
         The value that is better than chance; NaN where there is none.
     """
@@ -54,7 +54,7 @@ class Difference:
     @property
     def better(self) -> str:
         """``"a"`` or ``"b"`` where one is significantly better (p < 0.05) and better than chance, else empty."""
-        if self.card["higher_is_better"] is None or not self.p_value < ALPHA:  # NaN where the metric only describes
+        if self.card["higher_is_better"] is None or not self.p_value < ALPHA:  # NaN where the metric is not ranked
             return ""
         ahead = "a" if (self.value > 0) == self.card["higher_is_better"] else "b"
         return ahead if is_passed(self.floor, float(np.mean(getattr(self.pair, ahead))), self.card) else ""
@@ -124,7 +124,7 @@ def compare(results: RunData, a: str, b: str) -> Comparison:
     paired = {m: pair for m in pairs.measured() if m in cards and (pair := pairs.pair(m, a, b))}
     if not paired:
         raise ValueError(f"{a} and {b} must have scores on at least two common items, got none")
-    tested = [m for m in paired if cards[m]["higher_is_better"] is not None and m.metric not in CONDITIONS]
+    tested = [m for m in paired if cards[m]["higher_is_better"] is not None and is_ranked(m)]
     adjusted = dict(zip(tested, holm([pairs.test(m, a, b)[1] for m in tested]).tolist(), strict=True))
     lowest = floors(results.rows, results.cards)
     differences = []

@@ -164,7 +164,7 @@ def _rate_figures(results: RunData, y: Measurement) -> Iterator[FigureSpec]:
 def _matrix_figure(results: RunData, pairs: Pairs, measurement: Measurement) -> Iterator[FigureSpec]:
     systems = [system for system in results.systems if system in pairs.scores(measurement) and system != CHANCE]
     card = results.measured[measurement]
-    if len(systems) < 3 or card["higher_is_better"] is None:
+    if len(systems) < 3 or card["higher_is_better"] is None or not is_ranked(measurement):
         return
     differences, p_values = matrix(pairs, measurement, systems, higher_is_better=card["higher_is_better"])
     title = f"{card['title']}, {' '.join(measurement.parts)}"
