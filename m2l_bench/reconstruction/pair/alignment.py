@@ -22,7 +22,6 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import scipy.fft
-import scipy.optimize
 
 from m2l_bench.reconstruction.checks import Undefined, Unscorable, is_silent, require_samples
 from m2l_bench.reconstruction.pair import si_sdr
@@ -208,13 +207,15 @@ def _best_lag(size: np.ndarray) -> int:
 
 def _fraction(reference: np.ndarray, estimate: np.ndarray, *, sign: float) -> float:
     """Fraction of a sample by which an estimate ``(channels, samples)``, aligned to a sample, is late."""
+    from scipy.optimize import minimize_scalar  # imported here: every worker would wait for it
+
     spectrum = sign * _cross_spectrum(reference, estimate)
     omega = np.linspace(0.0, np.pi, len(spectrum))
 
     def undone(delay: float) -> np.ndarray:
         return spectrum * np.exp(1j * omega * delay)
 
-    delay = scipy.optimize.minimize_scalar(
+    delay = minimize_scalar(
         lambda delay: -undone(delay).real.sum(), bounds=(-1.0, 1.0), method="bounded", options={"xatol": ROUNDED}
     ).x
     # The search only comes near the maximum, where the function is flat; Newton's method finds the zero of its slope.
