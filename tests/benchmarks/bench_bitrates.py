@@ -56,11 +56,12 @@ def coded(audio: np.ndarray, sample_rate: int, codec: str, level: float) -> tupl
 
 
 class Line(NamedTuple):
-    """One codec at one bit rate: FAD, FAD-inf, KAD and ViSQOL, each with its interval."""
+    """One codec at one bit rate: FAD as printed, FAD less its bias, FAD-inf, KAD and ViSQOL, with intervals (NaN: none)."""
 
     codec: str
     kbps: float
     fad: Interval
+    fad_corrected: Interval
     fad_inf: Interval
     kad: Interval
     visqol: Interval
@@ -84,12 +85,17 @@ def main(*, short: bool, folder: Path | None) -> None:
             results = [coded(audio, rate, codec, level) for audio, rate in sources]
             kbps = float(np.mean([rate for _, rate in results]))
             estimates = embed([audio for audio, _ in results])
-            scores = (score(references, estimates, 0) for score in (fad, fad_inf, kad))
-            of_sets = [Interval(score.value, score.ci_low, score.ci_high) for score in scores]
+            plain, extrapolated, kernel = (score(references, estimates, 0) for score in (fad, fad_inf, kad))
+            of_sets = [
+                Interval(plain.value, *2 * [np.nan]),
+                Interval(plain.corrected, plain.ci_low, plain.ci_high),
+                Interval(extrapolated.value, *2 * [np.nan]),
+                Interval(kernel.value, kernel.ci_low, kernel.ci_high),
+            ]
             several = list(zip(sources, results, strict=True))[: 2 if short else VISQOL_FILES]
             mos = [visqol(x, y, rate) for (x, rate), (y, _) in several]
             lines.append(Line(codec, kbps, *of_sets, Interval(float(np.mean(mos)), *mean_interval(mos))))
-            told = zip(("FAD", "FAD-inf", "KAD", "ViSQOL"), lines[-1][2:], strict=True)
+            told = zip(("FAD", "FAD corrected", "FAD-inf", "KAD", "ViSQOL"), lines[-1][2:], strict=True)
             print(
                 f"{codec:5s} {kbps:6.1f} kbit/s  "
                 + "  ".join(f"{n} {v:.4f} [{a:.4f}, {b:.4f}]" for n, (v, a, b) in told),
@@ -98,8 +104,8 @@ def main(*, short: bool, folder: Path | None) -> None:
     for codec in CODECS:
         values = np.array([[interval.value for interval in line[2:]] for line in lines if line.codec == codec])
         steps = np.diff(values, axis=0)  # bit rates fall
-        rise, fall = (steps[:, :3] > 0).all(axis=0).tolist(), bool((steps[:, 3] < 0).all())
-        print(f"{codec}: FAD, FAD-inf, KAD rise {rise}; ViSQOL falls {fall}")
+        rise, fall = (steps[:, :4] > 0).all(axis=0).tolist(), bool((steps[:, 4] < 0).all())
+        print(f"{codec}: FAD, FAD corrected, FAD-inf, KAD rise {rise}; ViSQOL falls {fall}")
     if folder:
         write(lines, folder)
 
@@ -113,7 +119,7 @@ def write(lines: list[Line], folder: Path) -> None:
         writer.writerow(["codec", "kbps", *names])
         for line in lines:
             writer.writerow([line.codec, f"{line.kbps:.2f}", *(f"{x:.6g}" for interval in line[2:] for x in interval)])
-    for name, label in (("fad", "FAD-musicnn ↓"), ("visqol", "ViSQOL (MOS-LQO) ↑")):
+    for name, label in (("fad_corrected", "FAD-musicnn corrected ↓"), ("visqol", "ViSQOL (MOS-LQO) ↑")):
         points = [
             Point(
                 line.codec, "opus (mono)" if line.codec in MONO else line.codec, Interval(line.kbps, *2 * [np.nan]), y
@@ -121,7 +127,10 @@ def write(lines: list[Line], folder: Path) -> None:
             for line in lines
             for y in [getattr(line, name)]
         ]
-        save(rate_quality(points, x_label="bit rate (kbit/s)", y_label=label), folder / f"{name}-against-bit-rate")
+        save(
+            rate_quality(points, x_label="bit rate (kbit/s)", y_label=label),
+            folder / f"{name.partition('_')[0]}-against-bit-rate",
+        )
 
 
 if __name__ == "__main__":
