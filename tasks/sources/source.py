@@ -71,7 +71,7 @@ class TaskItem:
     split : str
         ``"train"``, ``"valid"`` or ``"test"``.
     group : str
-        Items of one group lie in one split and are resampled together by the bootstrap.
+        Items of one group lie in one split and are left out together where an interval is made.
     """
 
     id: str

@@ -9,8 +9,8 @@ its covariance, C = F'F: the centred windows themselves where n <= dim, else a C
 
 because the trace of the square root of C1 C2 is the nuclear norm (sum of singular values) of F1 F2'. No matrix square
 root is formed, so the result is real for sets of any rank; a result below zero by rounding is returned as 0.
-Files are the resampling unit, because the windows of one file are not independent. The moments of a bootstrap draw are
-sums of the moments of its files, so that the cost of a draw does not depend on the number of windows.
+Files are the resampling unit, because the windows of one file are not independent. The moments of a set of files are
+sums of the moments of its files, so that the cost of a set does not depend on the number of windows.
 
 References
 ----------
