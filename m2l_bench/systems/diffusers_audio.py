@@ -124,7 +124,7 @@ SYSTEMS: dict[str, tuple[str, tuple[HubFile, ...]]] = {
     ),
     "ace-step": (
         "AutoencoderOobleck",
-        hub_files("ACE-Step/Ace-Step1.5", [f"vae/{file}" for file in FILES], "up to about 700 MB, MIT"),
+        hub_files("ACE-Step/Ace-Step1.5", [f"vae/{file}" for file in FILES], "some hundred MB, MIT"),
     ),
     "kvae-audio": (
         "AutoencoderKLKVAEAudio",

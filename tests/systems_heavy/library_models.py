@@ -81,17 +81,18 @@ def kvae_audio(folder: Path) -> AutoencoderKLKVAEAudio:
     return model
 
 
-def same(folder: Path) -> AutoencoderSAME:
-    """Of the published frames of 4,096 samples."""
+def same(folder: Path, **options: object) -> AutoencoderSAME:
+    """By default of the published frames of 4,096 samples."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = AutoencoderSAME(
-            encoder_channels=8,
-            encoder_transformer_depths=(3,),
-            latent_dim=12,
-            dim_heads=16,
-            decoder_sinusoidal_blocks=(2,),
-        ).eval()
+        sizes = {
+            "encoder_channels": 8,
+            "encoder_transformer_depths": (3,),
+            "latent_dim": 12,
+            "dim_heads": 16,
+            "decoder_sinusoidal_blocks": (2,),
+        }
+        model = AutoencoderSAME(**(sizes | options)).eval()
     _randomise(model)
     model.save_pretrained(folder)
     return model
@@ -104,5 +105,12 @@ def published_size(name: str, folder: Path) -> None:
     elif name.startswith("encodec"):
         options = ENCODEC_48KHZ if name.endswith("48khz") else {}
         EncodecModel(EncodecConfig(**options)).save_pretrained(folder)
+    elif name == "kvae-audio":
+        AutoencoderKLKVAEAudio().save_pretrained(folder)
+    elif name == "same-s":
+        AutoencoderSAME().save_pretrained(folder)
+    elif name == "same-l":
+        large = {"encoder_channels": 256, "encoder_transformer_depths": (12,), "decoder_sinusoidal_blocks": (8,)}
+        AutoencoderSAME(**large).save_pretrained(folder)
     else:
         AutoencoderOobleck().save_pretrained(folder)
