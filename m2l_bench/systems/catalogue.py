@@ -32,11 +32,12 @@ class Entry:
     licence : str
         Of code / weights.
     download : tuple of str
-        Variants whose weights are downloaded on first use; ``("",)`` where there are no variants.
+        Variants whose weights are downloaded on first use; ``("",)`` where there are no variants, ``("*",)`` where a
+        variant is a repository on the hub, or a folder (an absolute path, or one that starts with a dot).
     shown : tuple of str
         Variants that are listed where any other is allowed too.
     caveats : mapping of str to str
-        Variant -> note that is printed under every table with it.
+        Variant -> note that is printed under every table with it; ``"*"`` is any other variant.
     """
 
     place: str
@@ -70,6 +71,8 @@ def _family(name: str, summary: str, parameters: str, *, original: str, trained:
         caveats={"small": f"{name}:small has {size}: its scores do not represent {original}."},
     )
 
+
+_SAME = "SAME was trained with pitch, stereo-image and text objectives: its key and tag probes and FAD-CLAP are partly taught."
 
 SYSTEMS: dict[str, Entry] = {
     "identity": Entry(
@@ -300,13 +303,59 @@ SYSTEMS: dict[str, Entry] = {
         parameters="58.19",
     ),
     "stable-audio": Entry(
-        place="systems.pretrained:StableAudio",
+        place="systems.diffusers_audio:DiffusersAutoencoder",
+        options={"system": "stable-audio"},
         summary="variational autoencoder of Stable Audio Open, 64x (Evans et al., 2024); gated: log in to the hub first",
         download=("",),
         licence="Apache-2.0 / Stability AI Community",
         audio="44.1 kHz, stereo",
         latents="21.5 Hz x 64, 64x",
         parameters="156.1",
+    ),
+    "ace-step": Entry(
+        place="systems.diffusers_audio:DiffusersAutoencoder",
+        options={"system": "ace-step"},
+        summary="variational autoencoder of ACE-Step 1.5, 60x: Stable Audio's networks at 48 kHz",
+        download=("",),
+        licence="MIT / MIT",
+        audio="48 kHz, stereo",
+        latents="25 Hz x 64, 60x",
+    ),
+    "kvae-audio": Entry(
+        place="systems.diffusers_audio:DiffusersAutoencoder",
+        options={"system": "kvae-audio"},
+        summary="KVAE-Audio (Kandinsky Lab), 15x; its encoder attends to the whole file; needs a recent diffusers (0.42.1 has it)",
+        download=("",),
+        licence="MIT / MIT",
+        audio="48 kHz, per channel",
+        latents="50 Hz x 64, 15x",
+        parameters="166.87",
+    ),
+    **{
+        name: Entry(
+            place="systems.diffusers_audio:FromRepository",
+            options={"system": name},
+            summary=f"{published}, autoencoder of Stable Audio 3, 32x; only in diffusers' layout, {name}:REPO[/SUBFOLDER] or"
+            " a folder: the published repository must be converted first; needs diffusers >= 0.40",
+            variant_option="source",
+            download=("*",),
+            licence="MIT / Stability AI Community",
+            audio="44.1 kHz, stereo",
+            latents="10.77 Hz x 256, 32x",
+            parameters=parameters,
+            caveats=dict.fromkeys(("", "*"), f"{_SAME} {name}'s weights are a conversion of the published ones."),
+        )
+        for name, published, parameters in (("same-s", "SAME-S", "107.46"), ("same-l", "SAME-L", "852.13"))
+    },
+    "diffusers": Entry(
+        place="systems.diffusers_audio:FromRepository",
+        summary="diffusers:REPO[/SUBFOLDER], or a folder: AutoencoderOobleck, AutoencoderKLKVAEAudio or AutoencoderSAME",
+        variant_option="source",
+        download=("*",),
+        licence="Apache-2.0 / the repository's",
+        audio="as configured",
+        latents="as configured",
+        caveats=dict.fromkeys(("", "*"), f"diffusers, where the class is AutoencoderSAME: {_SAME}"),
     ),
     "latmusic-style": _family(
         "latmusic-style",

@@ -22,13 +22,8 @@ from torch import Tensor
 
 from m2l_bench.audio import fit_length
 from m2l_bench.systems import framing
-from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, hub_files
+from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem
 
-STABLE_AUDIO = hub_files(
-    "stabilityai/stable-audio-open-1.0",
-    ("vae/config.json", "vae/diffusion_pytorch_model.safetensors"),
-    "625 MB, Stability AI Community License, gated: accept it on the hub and log in",
-)
 BLOCK_SAMPLES = 2**18  # long inputs go through in pieces of this size: 6 s
 BLOCK_FRAMES = 512  # the same of frames: 6 s at 86 Hz
 
@@ -36,12 +31,16 @@ BLOCK_FRAMES = 512  # the same of frames: 6 s at 86 Hz
 def load(library: str, model_class: str, folder: Path) -> Any:
     """Load ``library.model_class`` from a folder with ``config.json`` and safetensors, for inference.
 
-    ImportError if the library is not installed, ValueError if weights of the model are missing or have another shape.
+    ImportError if the library is not installed or too old, ValueError if weights of the model are missing or have another shape.
     """
     try:
         module = importlib.import_module(library)
     except ImportError as error:
         raise ImportError(f"{model_class} needs {library}: pip install 'm2l-bench[codecs]'") from error
+    if not hasattr(module, model_class):
+        raise ImportError(
+            f"{model_class} needs a newer {library}: pip install -U {library} (here is {module.__version__})"
+        )
     options = {"use_safetensors": True, "local_files_only": True, "output_loading_info": True}
     with warnings.catch_warnings(), _without_progress_bar(library):
         warnings.simplefilter("ignore")  # the libraries still use torch's older weight_norm
@@ -106,21 +105,6 @@ class ConvolutionalAutoencoder(PublishedSystem):
         """(channels, samples) -> the encoder's output (streams, width, frames)."""
         wave = torch.from_numpy(framing.pad_to_multiple(self.streams(audio), self._hop)).to(self.device)
         return each_in_blocks(self.model.encoder, wave, self._context, Fraction(1, self._hop))
-
-
-class StableAudio(ConvolutionalAutoencoder):
-    """The variational autoencoder of Stable Audio Open, 44.1 kHz: 64 values per 2,048 stereo samples (21.5 Hz).
-
-    Channels are coded in pairs; latents are the mean of the posterior. The published repository is gated: accept its licence
-    on the hub and set a token before the first download. Parameters are those of the base class.
-
-    References
-    ----------
-    Evans, Parker, Carr, Zukowski, Taylor and Pons, "Stable Audio Open", ICASSP 2025.
-    """
-
-    name, published, pairs = "stable-audio", STABLE_AUDIO, True
-    library, model_class, width = "diffusers", "AutoencoderOobleck", "decoder_input_channels"
 
 
 def reach(strides: Sequence[int]) -> int:

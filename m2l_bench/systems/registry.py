@@ -106,13 +106,16 @@ def check_encoder(name: str) -> None:
 def caveat(name: str) -> str:
     """Note that is printed under every table with a system of this registry name; empty for most."""
     entry, variant = _listed(name)
-    return entry.caveats.get(variant, "") if entry else ""
+    return entry.caveats.get(variant, entry.caveats.get("*", "")) if entry else ""
 
 
 def needs_download(name: str) -> bool:
     """Whether a registry name fetches weights when it is first loaded without a checkpoint."""
     entry, variant = _listed(name)
-    return entry is not None and variant in entry.download
+    if entry is None:
+        return False
+    in_repository = "*" in entry.download and variant != "" and not variant.startswith(("/", "."))
+    return variant in entry.download or in_repository
 
 
 def _listed(name: str) -> tuple[Entry | None, str]:

@@ -12,8 +12,9 @@ from m2l_bench.systems.apply import reconstruct
 from m2l_bench.systems.base import Autoencoder, BitstreamCodec, Codec, Encoder
 from m2l_bench.systems.registry import known_names, load, needs_download, system_class
 
-# The folder needs files of the user's: tests/systems/test_folder.py.
-NAMES = [name for name in known_names() if name != "folder" and not needs_download(name)]
+# These need files of the user's: tests/systems/test_folder.py, tests/systems_heavy/test_diffusers_audio.py.
+USERS_OWN = {"folder", "same-s", "same-l", "diffusers"}
+NAMES = [name for name in known_names() if name not in USERS_OWN and not needs_download(name)]
 
 
 def _with(protocol: type) -> list[str]:

@@ -30,6 +30,9 @@ NAMES = (
     "encodec:24khz",
     "encodec:48khz",
     "stable-audio",
+    "kvae-audio",
+    "same-s",
+    "same-l",
     "music2latent-authors",
     "codicodec",
 )

@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from m2l_bench.systems import framing, pretrained
 from m2l_bench.systems.base import Autoencoder, BitstreamCodec
 from m2l_bench.systems.dac import ContinuousDac, Dac
+from m2l_bench.systems.diffusers_audio import DiffusersAutoencoder
 from m2l_bench.systems.encodec import ContinuousEncodec, Encodec
-from m2l_bench.systems.pretrained import StableAudio
 
 AWKWARD = 44101
 
@@ -41,7 +41,7 @@ SYSTEMS: dict[str, Callable[[dict], Autoencoder]] = {
     "encodec-48": lambda m: Encodec(checkpoint=m["48khz"][0], variant="48khz", bandwidth=24.0),
     "encodec-24-continuous": lambda m: ContinuousEncodec(checkpoint=m["24khz"][0]),
     "encodec-48-continuous": lambda m: ContinuousEncodec(checkpoint=m["48khz"][0], variant="48khz"),
-    "stable-audio": lambda m: StableAudio(checkpoint=m["stable-audio"][0]),
+    "stable-audio": lambda m: DiffusersAutoencoder(system="stable-audio", checkpoint=m["stable-audio"][0]),
 }
 
 
@@ -126,7 +126,7 @@ def test_encodec_without_quantiser_equals_library(models: dict) -> None:
 def test_stable_audio_equals_library(models: dict) -> None:
     folder, model = models["stable-audio"]
     audio = recipes.music(2, AWKWARD)
-    stable = StableAudio(checkpoint=folder)
+    stable = DiffusersAutoencoder(system="stable-audio", checkpoint=folder)
     padded = torch.from_numpy(framing.pad_to_multiple(audio, 2048))[None]
     close(stable.encode(audio), model.encode(padded).latent_dist.mode())
     close(stable.reconstruct(audio), model(padded).sample[0, :, :AWKWARD])

@@ -1,0 +1,261 @@
+"""Waveform autoencoders of diffusers, by one adapter: Stable Audio, ACE-Step, KVAE-Audio, SAME, or a repository of the user's.
+
+Conventions
+-----------
+Latents are the mean of the posterior where a model has one, and nothing is random. The audio is padded with zeros to whole
+frames and goes through the convolutions and windowed attention in blocks, with enough context that the result is the same;
+what attends to the whole file sees the whole file. Stereo models code channels in pairs, mono models each channel alone.
+Weights are computed with in float32, however they are stored.
+
+References
+----------
+Evans, Parker, Carr, Zukowski, Taylor and Pons, "Stable Audio Open", ICASSP 2025.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from m2l_bench.audio import fit_length
+from m2l_bench.files.hub import CheckpointError, HubFile
+from m2l_bench.files.untrusted import parse_json
+from m2l_bench.systems import framing, pretrained
+from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, find, hub_files
+
+FILES = ("config.json", "diffusion_pytorch_model.safetensors")  # as diffusers saves a model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Where a class of diffusers has its sizes, and how it encodes.
+
+    Attributes
+    ----------
+    rate, channels, width : str
+        Fields of the configuration: sample rate, channels, dimension of the latents.
+    hop, context : callable
+        Configuration -> samples per frame; and the frames on either side that an output of `encode` or of the decoder needs.
+    encode : callable
+        (model, wave) -> latents, or what `whole` makes latents from; applied in blocks.
+    whole : callable, optional
+        (model, output of `encode` for the whole file) -> latents.
+    """
+
+    rate: str = "sampling_rate"
+    channels: str = "audio_channels"
+    width: str
+    hop: Callable[[Any], int]
+    context: Callable[[Any], int]
+    encode: Callable[[Any, Tensor], Tensor]
+    whole: Callable[[Any, Tensor], Tensor] = lambda model, z: z
+
+
+def _attend(model: Any, hidden: Tensor) -> Tensor:
+    """KVAE-Audio's attention over all frames, and the mean of the posterior."""
+    attended = model.attn(hidden.transpose(1, 2)).transpose(1, 2)
+    moments: Tensor = model.in_proj(attended.contiguous())
+    return moments.chunk(2, dim=1)[0]
+
+
+def windows_reach(depths: Sequence[int], strides: Sequence[int], window: int) -> int:
+    """Context of SAME's encoder and decoder, in frames on either side.
+
+    Each layer of a level attends to `window` of the level's segments on either side.
+
+    Parameters
+    ----------
+    depths, strides : sequence of int
+        Layers and stride of each level, from the waveform down.
+    window : int
+
+    Examples
+    --------
+    >>> windows_reach([6], [16], 1), windows_reach([3, 2], [4, 4], 1)
+    (6, 3)
+    """
+    return sum(-(-depth * window // prod(strides[level + 1 :])) for level, depth in enumerate(depths))
+
+
+LAYOUTS = {
+    "AutoencoderOobleck": Layout(
+        width="decoder_input_channels",
+        hop=lambda config: prod(config.downsampling_ratios),
+        context=lambda config: pretrained.reach(config.downsampling_ratios),
+        encode=lambda model, wave: model.encode(wave).latent_dist.mode(),
+    ),
+    "AutoencoderKLKVAEAudio": Layout(
+        rate="sample_rate",
+        channels="num_channels",
+        width="codebook_dim",
+        hop=lambda config: prod(config.encoder_rates),
+        context=lambda config: pretrained.reach(config.encoder_rates),  # its convolutions are Oobleck's
+        encode=lambda model, wave: model.encoder(wave),
+        whole=_attend,
+    ),
+    "AutoencoderSAME": Layout(
+        width="latent_dim",
+        hop=lambda config: config.patch_size * prod(config.encoder_strides),
+        context=lambda config: windows_reach(
+            config.encoder_transformer_depths, config.encoder_strides, config.sliding_window
+        ),
+        encode=lambda model, wave: model.encode(wave).latents,
+    ),
+}
+
+# The class of each system, and its published files.
+SYSTEMS: dict[str, tuple[str, tuple[HubFile, ...]]] = {
+    "stable-audio": (
+        "AutoencoderOobleck",
+        hub_files(
+            "stabilityai/stable-audio-open-1.0",
+            [f"vae/{file}" for file in FILES],
+            "625 MB, Stability AI Community License, gated: accept it on the hub and log in",
+        ),
+    ),
+    "ace-step": (
+        "AutoencoderOobleck",
+        hub_files("ACE-Step/Ace-Step1.5", [f"vae/{file}" for file in FILES], "some hundred MB, MIT"),
+    ),
+    "kvae-audio": (
+        "AutoencoderKLKVAEAudio",
+        hub_files("kandinskylab/KVAE-Audio", [f"diffusers/{file}" for file in FILES], "668 MB, MIT"),
+    ),
+}
+# Their repositories are laid out for stable-audio-tools, whose names of weights diffusers does not read.
+TO_CONVERT = {"same-s": "stabilityai/SAME-S", "same-l": "stabilityai/SAME-L"}
+
+
+class DiffusersAutoencoder(PublishedSystem):
+    """A published autoencoder of :data:`SYSTEMS`.
+
+    Parameters
+    ----------
+    system : str
+        Its name there.
+    checkpoint, device, seed
+        As for the base class.
+    """
+
+    def __init__(self, *, system: str, checkpoint: Checkpoint = None, device: Device = None, seed: int = 0) -> None:
+        self.name = system
+        model_class, self.published = SYSTEMS[system]
+        self._load(model_class, checkpoint, device, seed)
+
+    def _load(self, model_class: str, checkpoint: Checkpoint, device: Device, seed: int) -> None:
+        """Load the files of `published`, or of a folder; an empty `model_class` takes the configuration's."""
+        # On the hub a wrong class is refused before the weights are fetched.
+        config_file = find(checkpoint, self.published[:1] if checkpoint is None else self.published)[0]
+        model_class = _checked_class(self.name, config_file, model_class)
+        super().__init__(checkpoint=checkpoint, device=device, seed=seed)
+        self._layout = LAYOUTS[model_class]
+        model = pretrained.load("diffusers", model_class, self.paths[0].parent)
+        config, channels = model.config, getattr(model.config, self._layout.channels)
+        if channels not in (1, 2):
+            raise CheckpointError(f"{config_file}: {self._layout.channels} must be 1 or 2, got {channels}")
+        self.model, self.pairs = model.float().to(self.device), channels == 2
+        self._hop, self._context = self._layout.hop(config), self._layout.context(config)
+        self.sample_rate, self.latent_dim = getattr(config, self._layout.rate), getattr(config, self._layout.width)
+        self.latent_rate = self.sample_rate / self._hop
+
+    @torch.inference_mode()
+    def encode(self, audio: np.ndarray) -> np.ndarray:
+        """(channels, samples) -> (streams, latent_dim, frames)."""
+        wave = torch.from_numpy(framing.pad_to_multiple(self.streams(audio), self._hop))
+        return torch.cat([self._encode_one(one.to(self.device)).cpu() for one in wave.split(1)]).numpy()
+
+    @torch.inference_mode()
+    def decode(self, latents: np.ndarray, n_samples: int) -> np.ndarray:
+        """(streams, latent_dim, frames) -> (channels, n_samples)."""
+        z = self.latents(latents)
+        wave = pretrained.each_in_blocks(
+            lambda piece: self.model.decode(piece).sample, z, self._context, Fraction(self._hop)
+        )
+        return fit_length(wave.flatten(0, 1).cpu().numpy(), n_samples)
+
+    def _encode_one(self, wave: Tensor) -> Tensor:
+        """(1, channels, whole frames of samples) -> (1, latent_dim, frames)."""
+        z = pretrained.each_in_blocks(
+            lambda piece: self._layout.encode(self.model, piece), wave, self._context, Fraction(1, self._hop)
+        )
+        return self._layout.whole(self.model, z)
+
+
+class FromRepository(DiffusersAutoencoder):
+    """An autoencoder in diffusers' layout from any repository or folder.
+
+    Parameters
+    ----------
+    system : str
+        ``"diffusers"``: any class of :data:`LAYOUTS`, by the configuration's ``_class_name``. Or a name of
+        :data:`TO_CONVERT`: SAME. The decoder of diffusers' class adds no noise; that of stable-audio-tools does.
+    source : str, optional
+        ``OWNER/NAME[/SUBFOLDER]`` on the hub; or a folder, as an absolute path or one that starts with a dot.
+    checkpoint : path-like, optional
+        A folder, instead of `source`.
+    device, seed
+        As for the base class.
+    """
+
+    def __init__(
+        self,
+        *,
+        system: str = "diffusers",
+        source: str | None = None,
+        checkpoint: Checkpoint = None,
+        device: Device = None,
+        seed: int = 0,
+    ) -> None:
+        if source is not None and checkpoint is not None:
+            raise ValueError(
+                f"{system}: checkpoint must not be given with a repository or folder in the name, got both"
+            )
+        if source is None and checkpoint is None:
+            why = f"{TO_CONVERT[system]} has stable-audio-tools' layout; " if system in TO_CONVERT else ""
+            raise CheckpointError(
+                f"{system}: {why}give diffusers' layout ({' and '.join(FILES)}): a folder as the checkpoint, or "
+                f"{system}:OWNER/NAME[/SUBFOLDER] for a repository on the hub"
+            )
+        if source is not None and source.startswith(("/", ".")):
+            source, checkpoint = None, source
+        self.published = _files_of(system, source) if source else hub_files("", FILES, "")
+        self.name = system
+        if system == "diffusers":
+            self.name = f"diffusers:{source or Path(str(checkpoint)).resolve().name}"
+        self._load("AutoencoderSAME" if system in TO_CONVERT else "", checkpoint, device, seed)
+
+
+def _files_of(system: str, source: str) -> tuple[HubFile, ...]:
+    """Files of ``OWNER/NAME[/SUBFOLDER]``."""
+    parts = source.split("/")
+    if len(parts) < 2 or not all(re.fullmatch(r"[\w-][\w.-]*", part) for part in parts):
+        raise ValueError(f"{system}: must be followed by OWNER/NAME[/SUBFOLDER] or a folder's path, got {source!r}")
+    folder = "".join(f"{part}/" for part in parts[2:])
+    return hub_files(
+        "/".join(parts[:2]), [folder + file for file in FILES], "size and licence are on the repository's page"
+    )
+
+
+def _checked_class(name: str, path: Path, wanted: str) -> str:
+    """The class that a ``config.json`` names, or `wanted` where it names none; CheckpointError if it does not fit."""
+    try:
+        config = parse_json(path.read_bytes())
+        found = str(config.get("_class_name", wanted))
+    except (ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path}: must be a JSON object, got {error}") from error
+    if found not in LAYOUTS:
+        raise CheckpointError(
+            f"{name}: {path.name} names the class {found!r}, which is not supported; known are {', '.join(LAYOUTS)}"
+        )
+    if wanted and found != wanted:
+        raise CheckpointError(f"{name}: {path} must be of the class {wanted}, got {found}")
+    return found
