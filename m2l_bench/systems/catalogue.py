@@ -324,7 +324,7 @@ SYSTEMS: dict[str, Entry] = {
     "kvae-audio": Entry(
         place="systems.diffusers_audio:DiffusersAutoencoder",
         options={"system": "kvae-audio"},
-        summary="KVAE-Audio (Kandinsky Lab), 15x; its encoder attends to the whole file; needs a recent diffusers (0.42.1 has it)",
+        summary="KVAE-Audio (Kandinsky Lab), 15x; its encoder attends to the whole file; needs a recent diffusers (as 0.42.1)",
         download=("",),
         licence="MIT / MIT",
         audio="48 kHz, per channel",
