@@ -11,9 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["load", "probe", "read_results"]
+__all__ = ["check", "load", "probe", "read_results"]
 
 if TYPE_CHECKING:
+    from m2l_bench.conformity.check import check
     from m2l_bench.report.frames import read_results
     from m2l_bench.suite.jobs.probe import probe
     from m2l_bench.systems.registry import load
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     # Lazy: `import m2l_bench` must stay free of NumPy and torch.
+    if name == "check":
+        from m2l_bench.conformity.check import check
+
+        return check
     if name == "load":
         from m2l_bench.systems.registry import load
 

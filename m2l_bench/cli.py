@@ -327,6 +327,27 @@ def decode(
     _convert(source, target, AUDIO_SUFFIXES, decoder)
 
 
+@app.command()
+def check(
+    system: Annotated[
+        str, typer.Argument(metavar="SYSTEM", help="NAME, NAME:VARIANT or FILE.py:CLASS, also CLASS(keep=64).")
+    ],
+    checkpoint: Checkpoint = None,
+    seed: Seed = 0,
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a system: shapes, seeds, delay, seams, memory, speed."""
+    from m2l_bench.conformity.check import CHECKS
+    from m2l_bench.conformity.check import check as check_system
+
+    with console.progress("checks", len(CHECKS)) as (_, advance):
+        found = check_system(system, checkpoint=checkpoint, seed=seed, device=device, on_done=advance)
+    (console.print_checked_json if as_json else console.print_checked)(found)
+    if found.failed:
+        raise typer.Exit(2)
+
+
 @app.command(name="list")
 def list_(
     kind: Annotated[Literal["systems", "tasks", "probes", "metrics", "audio"], typer.Argument(metavar="KIND")],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import shutil
 import sys
 import textwrap
@@ -17,6 +18,7 @@ import typer
 from m2l_bench.files.untrusted import printable
 
 if TYPE_CHECKING:
+    from m2l_bench.conformity.check import Checked
     from m2l_bench.suite.forecast import Forecast
     from m2l_bench.suite.plan import Plan
     from m2l_bench.suite.run import RunResult
@@ -136,6 +138,23 @@ def print_verification(found: Verification) -> None:
         print(f"no row was computed again: {found.obstacle}")
     print(f"files: {found.n_files - len(found.files):,} of {found.n_files:,} are unchanged since the run ended")
     print(f"rows: {sum(check.agrees for check in found.rows)} of {len(found.rows)} computed again agree")
+
+
+def print_checked(checked: Checked) -> None:
+    """Print what each check of a system found, and the counts."""
+    rows = [
+        {"check": f.name, "verdict": f.verdict, "measured": f.figure, "meaning": f.meaning} for f in checked.results
+    ]
+    print_table([{key: printable(text) for key, text in row.items()} for row in rows])
+    print(f"\n{printable(checked.system)}: {checked.summary()}")
+
+
+def print_checked_json(checked: Checked) -> None:
+    """Print the findings as a JSON list; values that are not finite become null."""
+    table = [asdict(finding) for finding in checked.results]
+    for line in table:
+        line["values"] = {key: value if math.isfinite(value) else None for key, value in line["values"].items()}
+    print(json.dumps(table, indent=2))
 
 
 def _duration(seconds: float) -> str:

@@ -12,6 +12,7 @@ PACKAGE = ROOT / "m2l_bench"
 # Who may import whom: a part may use those further down, and parts beside it as long as nothing comes back.
 LAYERS = [
     {"cli", "console", "__main__"},
+    {"conformity"},
     {"suite", "report"},
     {"tasks", "probes", "reconstruction", "systems"},
     {"music2latent", "training"},

@@ -99,6 +99,11 @@ def fetch(source: HubFile) -> Path:
     return path
 
 
+def recorded(source: HubFile) -> dict[str, str]:
+    """What was recorded at a file's first download: its ``revision`` and ``sha256``; empty if there was none."""
+    return dict(_trusted().get(f"{source.repo}/{source.file}", {}))
+
+
 def _download(source: HubFile, revision: str | None) -> Path:
     from huggingface_hub import hf_hub_download  # imported here: it is slow, and most checkpoints are local
 
