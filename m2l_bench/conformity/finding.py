@@ -48,8 +48,8 @@ def difference(a: np.ndarray, b: np.ndarray) -> float:
 
     Examples
     --------
-    >>> difference(np.ones(4), np.full(4, 1.1)), difference(np.ones(4), np.ones(4))
-    (-20.0..., -inf)
+    >>> round(difference(np.ones(4), np.full(4, 1.1)), 6), difference(np.ones(4), np.ones(4))
+    (-20.0, -inf)
     """
     error = np.square(np.subtract(b, a, dtype=np.float64)).sum()
     if not error > 0:
