@@ -33,6 +33,9 @@ NAMES = (
     "kvae-audio",
     "same-s",
     "same-l",
+    "x-codec",
+    "mimi",
+    "vibevoice",
     "music2latent-authors",
     "codicodec",
 )
