@@ -74,12 +74,36 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise CheckpointError(f"{path}: must be a readable safetensors file ({error})") from error
 
 
-def fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Load a state dict; CheckpointError names the file that it came from where names or shapes do not fit."""
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise CheckpointError(f"{path}: {' '.join(str(error).split())}") from error
+def fill(
+    network: nn.Module, tensors: Mapping[str, Tensor], path: Path, *, names: Mapping[str, str] | None = None
+) -> None:
+    """Load a state dict in which every weight is used.
+
+    Parameters
+    ----------
+    network : nn.Module
+    tensors : mapping
+    path : Path
+        The file that they came from.
+    names : mapping of str to str, optional
+        The network's names -> the file's; by default they are equal.
+
+    Raises
+    ------
+    CheckpointError
+        If a weight is missing, unknown or of another shape; the message names the first one as the file does.
+    """
+    own = network.state_dict()
+    names = {name: name for name in own} if names is None else names
+    lacking, unknown = set(names.values()) - set(tensors), set(tensors) - set(names.values())
+    for problem, keys in (("lacks", lacking), ("holds unknown", unknown)):
+        if keys:
+            raise CheckpointError(f"{path}: {problem} weights: {min(keys)!r} and {len(keys) - 1} more")
+    for ours, theirs in names.items():
+        wanted, found = tuple(own[ours].shape), tuple(tensors[theirs].shape)
+        if wanted != found:
+            raise CheckpointError(f"{path}: {theirs!r} must have the shape {wanted}, got {found}")
+    network.load_state_dict({ours: tensors[theirs] for ours, theirs in names.items()})
 
 
 def check_pickle(path: Path) -> None:

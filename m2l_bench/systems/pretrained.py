@@ -33,6 +33,20 @@ def load(library: str, model_class: str, folder: Path) -> Any:
 
     ImportError if the library is not installed or too old, ValueError if weights of the model are missing or have another shape.
     """
+    loaded_class = class_of(library, model_class)
+    options = {"use_safetensors": True, "local_files_only": True, "output_loading_info": True}
+    with warnings.catch_warnings(), _without_progress_bar(library):
+        warnings.simplefilter("ignore")  # the libraries still use torch's older weight_norm
+        model, report = loaded_class.from_pretrained(str(folder), **options)
+    for problem in ("missing_keys", "mismatched_keys"):
+        if report.get(problem):
+            found = sorted(map(str, report[problem]))
+            raise ValueError(f"checkpoint {folder}: {problem.replace('_', ' ')}: {found[0]} and {len(found) - 1} more")
+    return model.eval().requires_grad_(False)
+
+
+def class_of(library: str, model_class: str) -> Any:
+    """``library.model_class``; ImportError if the library is not installed or too old."""
     try:
         module = importlib.import_module(library)
     except ImportError as error:
@@ -41,15 +55,7 @@ def load(library: str, model_class: str, folder: Path) -> Any:
         raise ImportError(
             f"{model_class} needs a newer {library}: pip install -U {library} (here is {module.__version__})"
         )
-    options = {"use_safetensors": True, "local_files_only": True, "output_loading_info": True}
-    with warnings.catch_warnings(), _without_progress_bar(library):
-        warnings.simplefilter("ignore")  # the libraries still use torch's older weight_norm
-        model, report = getattr(module, model_class).from_pretrained(str(folder), **options)
-    for problem in ("missing_keys", "mismatched_keys"):
-        if report.get(problem):
-            found = sorted(map(str, report[problem]))
-            raise ValueError(f"checkpoint {folder}: {problem.replace('_', ' ')}: {found[0]} and {len(found) - 1} more")
-    return model.eval().requires_grad_(False)
+    return getattr(module, model_class)
 
 
 @contextmanager
