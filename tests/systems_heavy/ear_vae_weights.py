@@ -13,7 +13,7 @@ import recipes
 import torch
 from torch import Tensor
 
-from m2l_bench.systems.ear_vae import spectral, system, waveform
+from m2l_bench.systems.ear_vae import complex_spectrum, system, waveform
 
 LAYOUT: dict[str, dict[str, list[int]]] = {}
 _recorded = Path(__file__).parent / "golden" / "ear_vae.json"
@@ -23,7 +23,9 @@ if _recorded.exists():  # it does not while it is recorded
 # Frames and reach are the published ones.
 SMALL = {
     "ear-vae": waveform.Config(latent_dim=32, decoder_channels=8, multiples=(1, 1, 1, 2, 2)),
-    "ear-vae2": spectral.Config(channels=2, decoder_channels=4, latent_dim=6, refiner_channels=16, refiner_inner=32),
+    "ear-vae2": complex_spectrum.Config(
+        channels=2, decoder_channels=4, latent_dim=6, refiner_channels=16, refiner_inner=32
+    ),
 }
 _UNIT = re.compile(r"(\w+\.layers\.\d\.layers\.\d\.layers)\.2\.(alpha|beta)")  # one activation under two names
 

@@ -33,7 +33,7 @@ import ear_vae_weights  # noqa: E402
 import recipes  # noqa: E402
 
 from m2l_bench.systems.ear_vae import system  # noqa: E402
-from m2l_bench.systems.ear_vae.checkpoint import load  # noqa: E402
+from m2l_bench.systems.ear_vae.published_file import load  # noqa: E402
 
 # Samples: whole frames for EAR-VAE, whose original drops an incomplete one.
 LENGTHS = {"ear-vae": 6 * 1024, "ear-vae2": 6 * 1920 - 600}

@@ -20,14 +20,14 @@ import torch
 
 from m2l_bench.audio import fit_length
 from m2l_bench.files.hub import HubFile
-from m2l_bench.systems.ear_vae import spectral, waveform
-from m2l_bench.systems.ear_vae.checkpoint import load
+from m2l_bench.systems.ear_vae import complex_spectrum, waveform
+from m2l_bench.systems.ear_vae.published_file import load
 from m2l_bench.systems.pretrained import each_in_blocks
 from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, hub_files
 
-Network: TypeAlias = waveform.Network | spectral.Network
-CONFIGS = {"ear-vae": waveform.Config(), "ear-vae2": spectral.Config()}
-NETWORKS: dict[str, Callable[[Any], Network]] = {"ear-vae": waveform.Network, "ear-vae2": spectral.Network}
+Network: TypeAlias = waveform.Network | complex_spectrum.Network
+CONFIGS = {"ear-vae": waveform.Config(), "ear-vae2": complex_spectrum.Config()}
+NETWORKS: dict[str, Callable[[Any], Network]] = {"ear-vae": waveform.Network, "ear-vae2": complex_spectrum.Network}
 # Sizes are those of the published configurations in float32.
 PUBLISHED: dict[str, tuple[HubFile, ...]] = {
     "ear-vae": hub_files("earlab/EAR_VAE", ["pretrained_weight/ear_vae_44k.pyt"], "about 590 MB, Apache-2.0"),
