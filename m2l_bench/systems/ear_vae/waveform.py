@@ -18,7 +18,6 @@ Code: github.com/Eps-Acoustic-Revolution-Lab/EAR_VAE, Apache-2.0.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 
@@ -29,6 +28,16 @@ from torch.nn import functional as F
 from m2l_bench.systems import pretrained
 
 _HEAD = 32  # dimension of an attention head, all of which is rotated
+# Our names of a transformer layer's modules, and of weights, -> the published ones.
+_LAYER = {
+    "norm_1": "pre_norm",
+    "qkv": "self_attn.to_qkv",
+    "out": "self_attn.to_out",
+    "norm_2": "ff_norm",
+    "up": "ff.ff.0.proj",
+    "down": "ff.ff.2",
+}
+_WEIGHT = {"frequencies": "inv_freq", "normweight": "gamma", "normbias": "beta"}
 
 
 @dataclass(frozen=True)
@@ -136,41 +145,26 @@ class Network(nn.Module):
 
     def published_names(self) -> dict[str, str]:
         """Names in the state dict -> those in the published file, which numbers Oobleck's layers in their order."""
-        parts = ("encoder", "decoder")
-        modules = {
-            ours: theirs
-            for part in parts
-            for ours, theirs in _numbered(getattr(self.convolutions, part), f"convolutions.{part}", part)
-        }
+        modules = {"transformer": "transformers.rotary_pos_emb"}
+        for part in ("encoder", "decoder"):
+            modules |= _numbered(getattr(self.convolutions, part), f"convolutions.{part}", part)
         for i in range(len(self.transformer.layers)):
-            for ours, theirs in _LAYER.items():
-                modules[f"transformer.layers.{i}.{ours}"] = f"transformers.layers.{i}.{theirs}"
+            modules |= {f"transformer.layers.{i}.{a}": f"transformers.layers.{i}.{b}" for a, b in _LAYER.items()}
         names = {}
         for name in self.state_dict():
             module, _, weight = name.rpartition(".")
-            if ".norm_" in name:
-                weight = {"weight": "gamma", "bias": "beta"}[weight]
-            names[name] = f"{modules.get(module)}.{weight}"
-        return names | {"transformer.frequencies": "transformers.rotary_pos_emb.inv_freq"}
+            kind = "norm" if ".norm_" in name else ""
+            names[name] = f"{modules[module]}.{_WEIGHT.get(kind + weight, weight)}"
+        return names
 
 
-_LAYER = {
-    "norm_1": "pre_norm",
-    "qkv": "self_attn.to_qkv",
-    "out": "self_attn.to_out",
-    "norm_2": "ff_norm",
-    "up": "ff.ff.0.proj",
-    "down": "ff.ff.2",
-}
-
-
-def _numbered(module: nn.Module, ours: str, theirs: str) -> Iterator[tuple[str, str]]:
+def _numbered(module: nn.Module, ours: str, theirs: str) -> dict[str, str]:
     """Names of the layers within a module, and the same numbered in their order, lists of layers unrolled."""
     children: list[tuple[str, nn.Module]] = []
     for name, child in module.named_children():
         inner = child.named_children() if isinstance(child, nn.ModuleList) else []
         children += [(f"{name}.{i}", block) for i, block in inner] or [(name, child)]
-    if not children:
-        yield ours, theirs
+    names = {} if children else {ours: theirs}
     for i, (name, child) in enumerate(children):
-        yield from _numbered(child, f"{ours}.{name}", f"{theirs}.layers.{i}")
+        names |= _numbered(child, f"{ours}.{name}", f"{theirs}.layers.{i}")
+    return names
