@@ -161,18 +161,18 @@ def test_no_length_ends_under_a_vanishing_window(systems: dict) -> None:
 
 
 def test_blocks_do_not_show(name: str, systems: dict, monkeypatch: pytest.MonkeyPatch) -> None:
-    ours, audio = systems[name], recipes.music(2, 150_003)
+    ours, audio = systems[name], recipes.music(2, 100_003)
     whole = ours.encode(audio)
-    expected = ours.decode(whole, 150_003)
+    expected = ours.decode(whole, 100_003)
     monkeypatch.setattr(pretrained, "BLOCK_SAMPLES", 24_000)
     close(ours.encode(audio), whole)
-    close(ours.decode(whole, 150_003), expected)
+    close(ours.decode(whole, 100_003), expected)
 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_context_is_needed(name: str, part: str, systems: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     """Less of it does show, so the test above can fail."""
-    ours, audio = systems[name], recipes.music(2, 150_003)
+    ours, audio = systems[name], recipes.music(2, 100_003)
     expected = ours.reconstruct(audio)
     monkeypatch.setattr(pretrained, "BLOCK_SAMPLES", 24_000)
     monkeypatch.setattr(ours.network, PARTS[part], 4)
@@ -200,7 +200,7 @@ def test_memory_does_not_grow_with_the_length(name: str, systems: dict, monkeypa
     ours, longest = systems[name], []
     monkeypatch.setattr(pretrained, "BLOCK_SAMPLES", 16_384)
     kinds = (torch.nn.Conv1d, torch.nn.ConvTranspose1d, torch.nn.Conv2d, torch.nn.ConvTranspose2d)
-    for n_samples in (150_000, 300_000):
+    for n_samples in (100_000, 160_000):
         sizes: list[int] = []
         hooks = [
             module.register_forward_pre_hook(lambda module, inputs, sizes=sizes: sizes.append(inputs[0].numel()))
