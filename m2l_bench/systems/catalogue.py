@@ -74,6 +74,10 @@ def _family(name: str, summary: str, parameters: str, *, original: str, trained:
 
 _SAME = "SAME was trained with pitch, stereo-image and text objectives: its key and tag probes and FAD-CLAP are partly taught."
 
+_SEMANTIC = (
+    "half of its encoder is a network that was taught features of audio on its own: its probes are partly HuBERT's."
+)
+
 SYSTEMS: dict[str, Entry] = {
     "identity": Entry(
         place="systems.conventional:Identity", summary="the reference itself: the upper limit of every metric"
@@ -320,6 +324,7 @@ SYSTEMS: dict[str, Entry] = {
         licence="MIT / MIT",
         audio="48 kHz, stereo",
         latents="25 Hz x 64, 60x",
+        parameters="168.7",
     ),
     "kvae-audio": Entry(
         place="systems.diffusers_audio:DiffusersAutoencoder",
@@ -380,6 +385,65 @@ SYSTEMS: dict[str, Entry] = {
         caveats={
             "": "ear-vae2: the public weights were retrained on public data; the figures of its paper are of other weights."
         },
+    ),
+    "x-codec": Entry(
+        place="systems.transformers_audio:SemanticCodec",
+        options={"system": "x-codec"},
+        summary="X-Codec for general audio (Ye et al., 2025): acoustic and semantic (HuBERT) encoders, quantised together; "
+        "as xcodec-hubert-general",
+        variants={"4k": {}, "2k": {"bandwidth": 2.0}, "1k": {"bandwidth": 1.0}},
+        download=("4k", "2k", "1k"),
+        licence="Apache-2.0 / see the repository",
+        audio="16 kHz, per channel",
+        latents="50 Hz x 1024, 0.3x",
+        bit_rate="4, 2 or 1",
+        parameters="160.7",
+        caveats=dict.fromkeys(("4k", "2k", "1k"), f"x-codec: {_SEMANTIC}"),
+    ),
+    "higgs-audio": Entry(
+        place="systems.transformers_audio:SemanticCodec",
+        options={"system": "higgs-audio"},
+        summary="tokeniser of Higgs Audio V2 (Boson AI, 2025): acoustic and semantic (HuBERT) encoders, quantised together; "
+        "needs torchaudio",
+        variants={"2k": {}, "1k": {"bandwidth": 1.0}},
+        download=("2k", "1k"),
+        licence="Apache-2.0 / Boson Higgs Audio 2 Community",
+        audio="24 kHz, per channel",
+        latents="25 Hz x 1024, 0.9x",
+        bit_rate="2 or 1",
+        parameters="201",
+        caveats=dict.fromkeys(("2k", "1k"), f"higgs-audio: {_SEMANTIC}"),
+    ),
+    "mimi": Entry(
+        place="systems.transformers_audio:Mimi",
+        summary="Mimi (Défossez et al., 2024), a codec of speech: all 32 codebooks, or 8 of them",
+        variants={"32": {}, "8": {"codebooks": 8}},
+        download=("32", "8"),
+        licence="Apache-2.0 / CC BY 4.0",
+        audio="24 kHz, per channel",
+        latents="12.5 Hz x 512, 3.8x",
+        bit_rate="4.4 or 1.1",
+        parameters="79.31",
+        caveats=dict.fromkeys(("32", "8"), "mimi: trained on speech, its first codebook to predict WavLM's features."),
+    ),
+    "vibevoice": Entry(
+        place="systems.transformers_audio:VibeVoice",
+        summary="acoustic tokeniser of VibeVoice (Peng et al., 2025), a continuous autoencoder of speech",
+        download=("",),
+        licence="Apache-2.0 / MIT",
+        audio="24 kHz, per channel",
+        latents="7.5 Hz x 65 (64 + gain), 49x",
+        parameters="687.39",
+        caveats={"": "vibevoice: trained on speech."},
+    ),
+    "transformers": Entry(
+        place="systems.transformers_audio:from_repository",
+        summary="transformers:REPO[/SUBFOLDER], or a folder: DAC, EnCodec, X-Codec, Higgs Audio's tokeniser, Mimi or VibeVoice's",
+        variant_option="source",
+        download=("*",),
+        licence="Apache-2.0 / the repository's",
+        audio="as configured",
+        latents="as configured",
     ),
     "latmusic-style": _family(
         "latmusic-style",

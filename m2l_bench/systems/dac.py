@@ -29,48 +29,40 @@ class ContinuousDac(pretrained.ConvolutionalAutoencoder):
     library, model_class, width = "transformers", "DacModel", "hidden_size"
 
 
-class Dac(ContinuousDac):
+class Dac(bits.FrameCodes, ContinuousDac):
     """DAC with its residual vector quantiser.
 
     Parameters
     ----------
-    codebooks : int
-        Number of codebooks used, at most 9, 10 bits a frame each: 9 make 7.75 kbit/s, 3 make 2.58 kbit/s.
+    codebooks : int, optional
+        Number of codebooks used, all by default: of 9 with 10 bits a frame each, 9 make 7.75 kbit/s, 3 make 2.58 kbit/s.
     checkpoint, device, seed
         As for :class:`~m2l_bench.systems.repository.PublishedSystem`.
     """
 
     def __init__(
-        self, *, codebooks: int = 9, checkpoint: Checkpoint = None, device: Device = None, seed: int = 0
+        self, *, codebooks: int | None = None, checkpoint: Checkpoint = None, device: Device = None, seed: int = 0
     ) -> None:
         super().__init__(checkpoint=checkpoint, device=device, seed=seed)
         most = self.model.config.n_codebooks
-        if not 1 <= codebooks <= most:
+        self.codebooks = most if codebooks is None else codebooks
+        if not 1 <= self.codebooks <= most:
             raise ValueError(f"codebooks must be in [1, {most}], got {codebooks}")
-        self.codebooks = codebooks
-        self.identify("dac:44khz" if codebooks == most else f"dac:44khz-{codebooks}", {"codebooks": codebooks})
-
-    def encode(self, audio: np.ndarray) -> np.ndarray:
-        """(channels, samples) -> quantised latents (channels, latent_dim, frames)."""
-        return self._dequantise(self._quantise(audio))
-
-    def compress(self, audio: np.ndarray) -> bytes:
-        """(channels, samples) -> codes of 10 bits: channel by channel, codebook by codebook, frame by frame."""
-        return bits.pack(self._quantise(audio).cpu().numpy(), self.model.bits_per_codebook)
-
-    def decompress(self, data: bytes, channels: int, n_samples: int) -> np.ndarray:
-        """Output of :meth:`compress` -> (channels, n_samples)."""
-        shape = channels, self.codebooks, -(-n_samples // self._hop)
-        codes = bits.unpack(data, self.model.bits_per_codebook, int(np.prod(shape))).reshape(shape)
-        return self.decode(self._dequantise(torch.from_numpy(codes).to(self.device)), n_samples)
+        self.code_bits = self.model.bits_per_codebook
+        name = "dac:44khz" if self.codebooks == most else f"dac:44khz-{codebooks}"
+        self.identify(name, {"codebooks": self.codebooks})
 
     @torch.inference_mode()
-    def _quantise(self, audio: np.ndarray) -> Tensor:
-        """Codes (channels, codebooks, frames)."""
+    def quantise(self, audio: np.ndarray) -> Tensor:
+        """(channels, samples) -> codes (channels, codebooks, frames)."""
         z = self.encoded(audio)
         return pretrained.frames_in_blocks(lambda piece: self.model.quantizer(piece, self.codebooks)[1], z)
 
     @torch.inference_mode()
-    def _dequantise(self, codes: Tensor) -> np.ndarray:
-        """Latents from the codes alone, so that reconstructions equal the decoded bit stream exactly."""
-        return pretrained.frames_in_blocks(lambda piece: self.model.quantizer.from_codes(piece)[0], codes).cpu().numpy()
+    def dequantise(self, codes: Tensor) -> np.ndarray:
+        """Codes -> latents (channels, latent_dim, frames)."""
+        return (
+            pretrained.frames_in_blocks(lambda piece: self.model.quantizer.from_codes(piece)[0], codes.to(self.device))
+            .cpu()
+            .numpy()
+        )

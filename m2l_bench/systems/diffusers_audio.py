@@ -14,7 +14,6 @@ Evans, Parker, Carr, Zukowski, Taylor and Pons, "Stable Audio Open", ICASSP 2025
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -28,9 +27,8 @@ from torch import Tensor
 
 from m2l_bench.audio import fit_length
 from m2l_bench.files.hub import CheckpointError, HubFile
-from m2l_bench.files.untrusted import parse_json
 from m2l_bench.systems import framing, pretrained
-from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, find, hub_files
+from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, configured, find, hub_files, named
 
 FILES = ("config.json", "diffusion_pytorch_model.safetensors")  # as diffusers saves a model
 
@@ -124,7 +122,7 @@ SYSTEMS: dict[str, tuple[str, tuple[HubFile, ...]]] = {
     ),
     "ace-step": (
         "AutoencoderOobleck",
-        hub_files("ACE-Step/Ace-Step1.5", [f"vae/{file}" for file in FILES], "some hundred MB, MIT"),
+        hub_files("ACE-Step/Ace-Step1.5", [f"vae/{file}" for file in FILES], "337 MB, MIT"),
     ),
     "kvae-audio": (
         "AutoencoderKLKVAEAudio",
@@ -215,43 +213,20 @@ class FromRepository(DiffusersAutoencoder):
         device: Device = None,
         seed: int = 0,
     ) -> None:
-        if source is not None and checkpoint is not None:
-            raise ValueError(
-                f"{system}: checkpoint must not be given with a repository or folder in the name, got both"
-            )
-        if source is None and checkpoint is None:
-            why = f"{TO_CONVERT[system]} has stable-audio-tools' layout; " if system in TO_CONVERT else ""
+        if source is None and checkpoint is None and system in TO_CONVERT:
             raise CheckpointError(
-                f"{system}: {why}give diffusers' layout ({' and '.join(FILES)}): a folder as the checkpoint, or "
-                f"{system}:OWNER/NAME[/SUBFOLDER] for a repository on the hub"
+                f"{system}: {TO_CONVERT[system]} has stable-audio-tools' layout; give diffusers' layout "
+                f"({' and '.join(FILES)}): a folder as the checkpoint, or {system}:OWNER/NAME[/SUBFOLDER] for a repository on "
+                "the hub"
             )
-        if source is not None and source.startswith(("/", ".")):
-            source, checkpoint = None, source
-        self.published = _files_of(system, source) if source else hub_files("", FILES, "")
-        self.name = system
-        if system == "diffusers":
-            self.name = f"diffusers:{source or Path(str(checkpoint)).resolve().name}"
+        self.published, checkpoint, label = named(system, source, checkpoint, FILES)
+        self.name = f"diffusers:{label}" if system == "diffusers" else system
         self._load("AutoencoderSAME" if system in TO_CONVERT else "", checkpoint, device, seed)
-
-
-def _files_of(system: str, source: str) -> tuple[HubFile, ...]:
-    """Files of ``OWNER/NAME[/SUBFOLDER]``."""
-    parts = source.split("/")
-    if len(parts) < 2 or not all(re.fullmatch(r"[\w-][\w.-]*", part) for part in parts):
-        raise ValueError(f"{system}: must be followed by OWNER/NAME[/SUBFOLDER] or a folder's path, got {source!r}")
-    folder = "".join(f"{part}/" for part in parts[2:])
-    return hub_files(
-        "/".join(parts[:2]), [folder + file for file in FILES], "size and licence are on the repository's page"
-    )
 
 
 def _checked_class(name: str, path: Path, wanted: str) -> str:
     """The class that a ``config.json`` names, or `wanted` where it names none; CheckpointError if it does not fit."""
-    try:
-        config = parse_json(path.read_bytes())
-        found = str(config.get("_class_name", wanted))
-    except (ValueError, AttributeError) as error:
-        raise CheckpointError(f"{path}: must be a JSON object, got {error}") from error
+    found = configured(path, "_class_name") or wanted
     if found not in LAYOUTS:
         raise CheckpointError(
             f"{name}: {path.name} names the class {found!r}, which is not supported; known are {', '.join(LAYOUTS)}"

@@ -53,14 +53,14 @@ class ContinuousEncodec(PublishedSystem):
         super().__init__(checkpoint=checkpoint, device=device, seed=seed)
         self.model = pretrained.load("transformers", "EncodecModel", self.paths[0].parent).to(self.device)
         config = self.model.config
-        self._hop, self._width = config.hop_length, config.hidden_size
+        self.hop, self._width = config.hop_length, config.hidden_size
         self.pairs = config.audio_channels == 2
         self._segment, self._step = config.chunk_length, config.chunk_stride
         self.sample_rate = config.sampling_rate
         self.latent_dim = self._width + config.normalize
         self.latent_rate = config.sampling_rate / config.hop_length
         if self._segment:
-            self.latent_rate = -(-self._segment // self._hop) * config.sampling_rate / self._step
+            self.latent_rate = -(-self._segment // self.hop) * config.sampling_rate / self._step
 
     @torch.inference_mode()
     def encode(self, audio: np.ndarray) -> np.ndarray:
@@ -71,7 +71,7 @@ class ContinuousEncodec(PublishedSystem):
     def decode(self, latents: np.ndarray, n_samples: int) -> np.ndarray:
         """(streams, latent_dim, frames) -> (streams or 2 * streams, n_samples)."""
         z = self.latents(latents)
-        frames = -(-self._segment // self._hop) if self._segment else z.shape[-1]
+        frames = -(-self._segment // self.hop) if self._segment else z.shape[-1]
         waves = []
         for piece in z.split(frames, -1):
             wave = torch.cat([self._decoder(one) for one in piece[:, : self._width].split(1)])
@@ -101,11 +101,11 @@ class ContinuousEncodec(PublishedSystem):
 
     def _encoder(self, x: Tensor) -> Tensor:
         before, recurrent, after = _parts(self.model.encoder.layers)
-        return after(_in_turn(recurrent, self._in_blocks(before, x, Fraction(1, self._hop))))
+        return after(_in_turn(recurrent, self._in_blocks(before, x, Fraction(1, self.hop))))
 
     def _decoder(self, z: Tensor) -> Tensor:
         before, recurrent, after = _parts(self.model.decoder.layers)
-        return self._in_blocks(after, _in_turn(recurrent, before(z)), Fraction(self._hop))
+        return self._in_blocks(after, _in_turn(recurrent, before(z)), Fraction(self.hop))
 
     def _in_blocks(self, layers: torch.nn.Module, x: Tensor, scale: Fraction) -> Tensor:
         if self._segment:  # short, and normalised over its length: it must stay whole
@@ -119,8 +119,9 @@ class Encodec(ContinuousEncodec):
     Parameters
     ----------
     variant : {"24khz", "48khz"}
-    bandwidth : float
-        In kbit/s per stream: 1.5, 3, 6, 12 or 24 (24 kHz; per channel), 3, 6, 12 or 24 (48 kHz; per pair).
+    bandwidth : float, optional
+        In kbit/s per stream: 1.5, 3, 6, 12 or 24 (24 kHz; per channel), 3, 6, 12 or 24 (48 kHz; per pair). 6 by default, the
+        highest where a checkpoint does not have it.
     checkpoint, device, seed
         As for :class:`~m2l_bench.systems.repository.PublishedSystem`.
     """
@@ -129,13 +130,15 @@ class Encodec(ContinuousEncodec):
         self,
         *,
         variant: str = "24khz",
-        bandwidth: float = DEFAULT_BANDWIDTH,
+        bandwidth: float | None = None,
         checkpoint: Checkpoint = None,
         device: Device = None,
         seed: int = 0,
     ) -> None:
         super().__init__(variant=variant, checkpoint=checkpoint, device=device, seed=seed)
         known = list(self.model.config.target_bandwidths)
+        if bandwidth is None:
+            bandwidth = DEFAULT_BANDWIDTH if DEFAULT_BANDWIDTH in known else max(known)
         if bandwidth not in known:
             raise ValueError(f"bandwidth must be one of {known} kbit/s, got {bandwidth}")
         self.bandwidth = float(bandwidth)
@@ -164,7 +167,7 @@ class Encodec(ContinuousEncodec):
         pieces = self._pieces(np.zeros((channels, n_samples), np.float32))
         streams = len(pieces[0])
         count = self.model.quantizer.get_num_quantizers_for_bandwidth(self.bandwidth)
-        shapes = [(count, streams, -(-piece.shape[-1] // self._hop)) for piece in pieces]
+        shapes = [(count, streams, -(-piece.shape[-1] // self.hop)) for piece in pieces]
         ends = np.cumsum([np.prod(shape) for shape in shapes])
         head = 4 * streams * len(pieces) if self.model.config.normalize else 0
         codes = bits.unpack(data[head:], self.model.config.codebook_nbits, int(ends[-1]))

@@ -137,7 +137,12 @@ def in_windows(function: Callable[[int, int], Tensor], frames: int, window: int,
 
 
 def in_blocks(
-    function: Callable[[Tensor], Tensor], x: Tensor, *, block: int, context: int, scale: Fraction | int
+    function: Callable[[Tensor], Tensor],
+    x: Tensor,
+    *,
+    block: int,
+    context: int | tuple[int, int],
+    scale: Fraction | int,
 ) -> Tensor:
     """Apply a network of finite context to a long input, (..., time) -> (..., time * scale), in blocks, as in one call.
 
@@ -145,19 +150,22 @@ def in_blocks(
     ----------
     function : callable
         (..., n) -> (..., n * scale), every output depending on at most ``context`` inputs on either side of its place.
-    block, context : int
-        Inputs whose outputs are kept per piece, and those that each piece has on either side in addition.
+    block : int
+        Inputs whose outputs are kept per piece.
+    context : int or (int, int)
+        Inputs that each piece has in addition: on either side, or before and after it.
     scale : Fraction or int
         Outputs per input; ``block`` and ``context`` times it are whole. The last outputs are kept as they come, so that
         a network may round a length that it does not divide.
     """
+    before, after = context if isinstance(context, tuple) else (context, context)
     length = x.shape[-1]
-    if length <= block + context:
+    if length <= block + after:
         return function(x)
     pieces = []
     for start in range(0, length, block):
-        first, stop = max(0, start - context), min(start + block, length)
-        piece = function(x[..., first : stop + context])
+        first, stop = max(0, start - before), min(start + block, length)
+        piece = function(x[..., first : stop + after])
         end = None if stop == length else int((stop - first) * scale)
         pieces.append(piece[..., int((start - first) * scale) : end])
     return torch.cat(pieces, -1)

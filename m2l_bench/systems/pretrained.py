@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
-from math import prod
+from math import ceil, prod
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,10 @@ def load(library: str, model_class: str, folder: Path) -> Any:
     options = {"use_safetensors": True, "local_files_only": True, "output_loading_info": True}
     with warnings.catch_warnings(), _without_progress_bar(library):
         warnings.simplefilter("ignore")  # the libraries still use torch's older weight_norm
-        model, report = loaded_class.from_pretrained(str(folder), **options)
+        try:
+            model, report = loaded_class.from_pretrained(str(folder), **options)
+        except ImportError as error:  # the library stands in for a class whose own needs are not installed
+            raise ImportError(" ".join(str(error).split())) from error
     for problem in ("missing_keys", "mismatched_keys"):
         if report.get(problem):
             found = sorted(map(str, report[problem]))
@@ -92,9 +95,9 @@ class ConvolutionalAutoencoder(PublishedSystem):
         super().__init__(checkpoint=checkpoint, device=device, seed=seed)
         self.model = load(self.library, self.model_class, self.paths[0].parent).to(self.device)
         config = self.model.config
-        self._hop, self._context = prod(config.downsampling_ratios), reach(config.downsampling_ratios)
+        self.hop, self._context = prod(config.downsampling_ratios), reach(config.downsampling_ratios)
         self.sample_rate, self.latent_dim = config.sampling_rate, getattr(config, self.width)
-        self.latent_rate = self.sample_rate / self._hop
+        self.latent_rate = self.sample_rate / self.hop
 
     def encode(self, audio: np.ndarray) -> np.ndarray:
         """(channels, samples) -> (streams, latent_dim, frames)."""
@@ -103,14 +106,14 @@ class ConvolutionalAutoencoder(PublishedSystem):
     @torch.inference_mode()
     def decode(self, latents: np.ndarray, n_samples: int) -> np.ndarray:
         """(streams, latent_dim, frames) -> (channels, n_samples)."""
-        wave = each_in_blocks(self.model.decoder, self.latents(latents), self._context, Fraction(self._hop))
+        wave = each_in_blocks(self.model.decoder, self.latents(latents), self._context, Fraction(self.hop))
         return fit_length(wave.flatten(0, 1).cpu().numpy(), n_samples)
 
     @torch.inference_mode()
     def encoded(self, audio: np.ndarray) -> Tensor:
         """(channels, samples) -> the encoder's output (streams, width, frames)."""
-        wave = torch.from_numpy(framing.pad_to_multiple(self.streams(audio), self._hop)).to(self.device)
-        return each_in_blocks(self.model.encoder, wave, self._context, Fraction(1, self._hop))
+        wave = torch.from_numpy(framing.pad_to_multiple(self.streams(audio), self.hop)).to(self.device)
+        return each_in_blocks(self.model.encoder, wave, self._context, Fraction(1, self.hop))
 
 
 def reach(strides: Sequence[int]) -> int:
@@ -135,20 +138,50 @@ def reach(strides: Sequence[int]) -> int:
     return -(-(inside + 3 + 3 * hop) // hop)
 
 
-def each_in_blocks(function: Callable[[Tensor], Tensor], x: Tensor, context: int, scale: Fraction) -> Tensor:
+def span(layers: torch.nn.Module, inputs_per_frame: int) -> int:
+    """Frames that one output of a chain of convolutions, such as an encoder or a decoder, can depend on beside its own.
+
+    Convolutions must be registered in the order of the signal; one that lies beside others (a shortcut) is counted as if it
+    followed them, so that the number is an upper bound: of the frames before an output where all convolutions are causal, of
+    those on either side where none is.
+
+    Parameters
+    ----------
+    layers : torch.nn.Module
+    inputs_per_frame : int
+        1 for a decoder.
+
+    Examples
+    --------
+    >>> span(torch.nn.Sequential(torch.nn.Conv1d(1, 1, 7), torch.nn.Conv1d(1, 1, 8, stride=4)), 4)
+    4
+    """
+    total, step = Fraction(0), Fraction(1)  # in inputs; inputs from one value of this level to the next
+    for layer in layers.modules():
+        if isinstance(layer, torch.nn.ConvTranspose1d):
+            total += -(-(layer.kernel_size[0] - 1) // layer.stride[0]) * step
+            step /= layer.stride[0]
+        elif isinstance(layer, torch.nn.Conv1d):
+            total += (layer.kernel_size[0] - 1) * layer.dilation[0] * step
+            step *= layer.stride[0]
+    return ceil(total / inputs_per_frame)
+
+
+def each_in_blocks(
+    function: Callable[[Tensor], Tensor], x: Tensor, context: int | tuple[int, int], scale: Fraction
+) -> Tensor:
     """Apply an encoder or decoder to each item of `x`, (batch, channels, time), in blocks, so that memory stays flat.
 
-    `context` is the network's reach in frames, `scale` its outputs per input: 1 / hop for an encoder, hop for a decoder.
+    `context` is the network's reach in frames, or that before and that after an output; `scale` its outputs per input: 1 / hop
+    for an encoder, hop for a decoder.
     """
     inputs_per_frame = scale.denominator
     hop = max(scale.numerator, scale.denominator)
-    block = max(1, BLOCK_SAMPLES // hop) * inputs_per_frame
-    return torch.cat(
-        [
-            framing.in_blocks(function, one, block=block, context=context * inputs_per_frame, scale=scale)
-            for one in x.split(1)
-        ]
-    )
+    before, after = context if isinstance(context, tuple) else (context, context)
+    # At least as many as there are before them, so that most of the work is not for the context.
+    block = max(1, BLOCK_SAMPLES // hop, before) * inputs_per_frame
+    given = before * inputs_per_frame, after * inputs_per_frame
+    return torch.cat([framing.in_blocks(function, one, block=block, context=given, scale=scale) for one in x.split(1)])
 
 
 def frames_in_blocks(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

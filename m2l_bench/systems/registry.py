@@ -80,8 +80,9 @@ def load(
 
 
 def system_class(name: str) -> Any:
-    """Class of a registry name, without loading anything; ValueError if there is none."""
-    return _resolve(name, has_checkpoint=False)[0]
+    """Class of a registry name, or one that it derives from, without loading anything; ValueError if there is none."""
+    found = _resolve(name, has_checkpoint=False)[0]
+    return found if inspect.isclass(found) else inspect.get_annotations(found, eval_str=True)["return"]
 
 
 def known_names() -> list[str]:
@@ -144,7 +145,7 @@ def _options(name: str, entry: Entry, variant: str) -> dict[str, Any]:
 
 
 def _resolve(name: str, *, has_checkpoint: bool) -> tuple[Any, dict[str, Any], dict[str, str] | None]:
-    """A class, the options that its variant sets, and the sources of a user's class."""
+    """A class or function, the options that its variant sets, and the sources of a user's class."""
     entry, variant = _listed(name)
     if entry is None:
         found, sources = plugins.find("system", name, SYSTEMS)

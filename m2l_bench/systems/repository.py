@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
@@ -14,6 +15,7 @@ from torch import Tensor
 from m2l_bench.files.disk import sha256
 from m2l_bench.files.fingerprint import fingerprint
 from m2l_bench.files.hub import CheckpointError, HubFile, fetch
+from m2l_bench.files.untrusted import parse_json
 from m2l_bench.music2latent.device import pick_device
 from m2l_bench.systems import framing
 
@@ -24,6 +26,55 @@ Device: TypeAlias = str | torch.device | None
 def hub_files(repo: str, files: Sequence[str], about: str, *, revision: str | None = None) -> tuple[HubFile, ...]:
     """Files of one repository on the hub: see :class:`~m2l_bench.files.hub.HubFile`."""
     return tuple(HubFile(repo, file, about, revision) for file in files)
+
+
+def named(
+    system: str, source: str | None, checkpoint: Checkpoint, files: Sequence[str]
+) -> tuple[tuple[HubFile, ...], Checkpoint, str]:
+    """Find out which repository or folder is meant by ``system:source``, or by `system` and a checkpoint.
+
+    Parameters
+    ----------
+    system : str
+        A name that needs one of the two.
+    source : str, optional
+        ``OWNER/NAME[/SUBFOLDER]`` on the hub; or a folder, as an absolute path or one that starts with a dot.
+    checkpoint : path-like, optional
+        A folder, instead of `source`.
+    files : sequence of str
+        File names.
+
+    Returns
+    -------
+    published : tuple of HubFile
+        The files, of that repository or without one.
+    checkpoint : path-like or None
+        The folder, if it is one.
+    label : str
+        The repository, or the folder's name.
+    """
+    if (source is None) == (checkpoint is None):
+        raise ValueError(
+            f"{system}: give a folder with {' and '.join(files)} as the checkpoint, or {system}:OWNER/NAME[/SUBFOLDER] for a "
+            f"repository on the hub; got {'neither' if source is None else 'both'}"
+        )
+    if source is None or source.startswith(("/", ".")):
+        folder = checkpoint if source is None else source
+        return hub_files("", files, ""), folder, Path(str(folder)).resolve().name
+    parts = source.split("/")
+    if len(parts) < 2 or not all(re.fullmatch(r"[\w-][\w.-]*", part) for part in parts):
+        raise ValueError(f"{system}: must be followed by OWNER/NAME[/SUBFOLDER] or a folder's path, got {source!r}")
+    below = "".join(f"{part}/" for part in parts[2:])
+    about = "size and licence are on the repository's page"
+    return hub_files("/".join(parts[:2]), [below + file for file in files], about), None, source
+
+
+def configured(path: Path, field: str) -> str:
+    """A field of text of a ``config.json``, empty if it is not there; CheckpointError if the file is no JSON object."""
+    try:
+        return str(parse_json(path.read_bytes()).get(field, ""))
+    except (ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path}: must be a JSON object, got {error}") from error
 
 
 class PublishedSystem:
@@ -79,7 +130,8 @@ class PublishedSystem:
         self.identify(self.name, self.options)
 
     def identify(self, name: str, options: Mapping[str, Any]) -> None:
-        """Set the name, and the fingerprint of name, options and checkpoint."""
+        """Set the name, the options, and the fingerprint of both and the checkpoint."""
+        self.options = options
         self.name, self.fingerprint = name, fingerprint(name, options, checkpoint_sha256=self._sha256)
 
     def encode(self, audio: np.ndarray) -> np.ndarray:

@@ -270,7 +270,7 @@ def test_is_downloaded_once(name: str, repo: str, server: Hub) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("ace-step", r"config\.json of ACE-Step/Ace-Step1\.5 .*\(some hundred MB, MIT\).*give its path"),
+        ("ace-step", r"config\.json of ACE-Step/Ace-Step1\.5 .*\(337 MB, MIT\).*give its path"),
         ("kvae-audio", r"config\.json of kandinskylab/KVAE-Audio .*\(668 MB, MIT\) is neither cached nor reachable"),
         ("same-l:someone/same", r"config\.json of someone/same .*is neither cached nor reachable"),
         ("diffusers:someone/same", r"config\.json of someone/same .*is neither cached nor reachable"),
@@ -304,7 +304,7 @@ def test_an_unknown_class_is_refused_before_its_weights_are_fetched(server: Hub)
     [
         ("same-s", r"same-s: stabilityai/SAME-S has stable-audio-tools' layout; give diffusers' layout"),
         ("same-l", r"same-l: stabilityai/SAME-L has .*same-l:OWNER/NAME\[/SUBFOLDER\]"),
-        ("diffusers", r"diffusers: give diffusers' layout \(config\.json and diffusion_pytorch_model\.safetensors\)"),
+        ("diffusers", r"diffusers: give a folder with config\.json and diffusion_pytorch_model\.safetensors .*got neither"),
         ("diffusers:nobody", r"must be followed by OWNER/NAME\[/SUBFOLDER\] or a folder's path, got 'nobody'"),
         ("diffusers:a/b/../../c", r"must be followed by OWNER/NAME"),
         ("diffusers:./none", r"checkpoint must be a folder with config\.json, diffusion_pytorch_model\.safetensors"),
@@ -322,7 +322,7 @@ def test_what_does_not_fit_is_refused(models: dict, tmp_path: Path) -> None:
         CheckpointError, match=r"ace-step: .* must be of the class AutoencoderOobleck, got AutoencoderSAME"
     ):
         m2l_bench.load("ace-step", checkpoint=same)
-    with pytest.raises(ValueError, match="checkpoint must not be given with a repository or folder"):
+    with pytest.raises(ValueError, match="same-s: give a folder with .* or same-s:OWNER/NAME.*; got both"):
         m2l_bench.load("same-s:someone/same", checkpoint=same)
     (tmp_path / FILES[1]).write_bytes((kvae / FILES[1]).read_bytes())
     (tmp_path / FILES[0]).write_text("[]")
