@@ -200,7 +200,7 @@ def test_memory_does_not_grow_with_the_length(name: str, systems: dict, monkeypa
     ours, longest = systems[name], []
     monkeypatch.setattr(pretrained, "BLOCK_SAMPLES", 16_384)
     kinds = (torch.nn.Conv1d, torch.nn.ConvTranspose1d, torch.nn.Conv2d, torch.nn.ConvTranspose2d)
-    for n_samples in (100_000, 160_000):
+    for n_samples in (150_000, 220_000):
         sizes: list[int] = []
         hooks = [
             module.register_forward_pre_hook(lambda module, inputs, sizes=sizes: sizes.append(inputs[0].numel()))
