@@ -338,19 +338,17 @@ SYSTEMS: dict[str, Entry] = {
     ),
     **{
         name: Entry(
-            place="systems.diffusers_audio:FromRepository",
+            place="systems.same:Same",
             options={"system": name},
-            summary=f"{published}, autoencoder of Stable Audio 3, 32x; only in diffusers' layout, {name}:REPO[/SUBFOLDER] or"
-            " a folder: the published repository must be converted first; needs diffusers >= 0.40",
-            variant_option="source",
-            download=("*",),
+            summary=f"{published}, autoencoder of Stable Audio 3, 32x (Stability AI, 2026); needs diffusers >= 0.40",
+            download=("",),
             licence="MIT / Stability AI Community",
             audio="44.1 kHz, stereo",
             latents="10.77 Hz x 256, 32x",
             parameters=parameters,
-            caveats=dict.fromkeys(("", "*"), f"{_SAME} {name}'s weights are a conversion of the published ones."),
+            caveats={"": _SAME},
         )
-        for name, published, parameters in (("same-s", "SAME-S", "107.46"), ("same-l", "SAME-L", "852.13"))
+        for name, published, parameters in (("same-s", "SAME-S", "108"), ("same-l", "SAME-L", "852"))
     },
     "diffusers": Entry(
         place="systems.diffusers_audio:FromRepository",

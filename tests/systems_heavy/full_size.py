@@ -35,6 +35,9 @@ NAMES = (
     "same-l",
     "ear-vae",
     "ear-vae2",
+    "x-codec",
+    "mimi",
+    "vibevoice",
     "music2latent-authors",
     "codicodec",
 )

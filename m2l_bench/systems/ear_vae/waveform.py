@@ -117,7 +117,7 @@ class Network(nn.Module):
         self.encoder_context = self.decoder_context = pretrained.reach(config.strides)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # diffusers still uses torch's older weight_norm
-            self.convolutions = pretrained.class_of("diffusers", "AutoencoderOobleck")(
+            self.convolutions = pretrained.library_class("diffusers", "AutoencoderOobleck")(
                 encoder_hidden_size=2 * config.latent_dim,  # the mean and the scale of the posterior
                 downsampling_ratios=list(config.strides),
                 channel_multiples=list(config.multiples),
