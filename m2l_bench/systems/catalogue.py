@@ -360,6 +360,30 @@ SYSTEMS: dict[str, Entry] = {
         latents="as configured",
         caveats=dict.fromkeys(("", "*"), f"diffusers, where the class is AutoencoderSAME: {_SAME}"),
     ),
+    "ear-vae": Entry(
+        place="systems.ear_vae.system:EarVae",
+        options={"system": "ear-vae"},
+        summary="EAR-VAE (Wang et al., 2025), 32x, trained for phase and stereo image; its decoder attends to the whole file;"
+        " needs the extra codecs",
+        download=("",),
+        licence="Apache-2.0 / Apache-2.0",
+        audio="44.1 kHz, stereo",
+        latents="43.1 Hz x 64, 32x",
+        parameters="147.83",
+    ),
+    "ear-vae2": Entry(
+        place="systems.ear_vae.system:EarVae",
+        options={"system": "ear-vae2"},
+        summary="EAR-VAE2 (Wang et al., 2026), 30x: an autoencoder of complex spectra, with a refiner",
+        download=("",),
+        licence="Apache-2.0 / Apache-2.0",
+        audio="48 kHz, stereo",
+        latents="25 Hz x 128, 30x",
+        parameters="178.35",
+        caveats={
+            "": "ear-vae2: the public weights were retrained on public data; the figures of its paper are of other weights."
+        },
+    ),
     "x-codec": Entry(
         place="systems.transformers_audio:SemanticCodec",
         options={"system": "x-codec"},
