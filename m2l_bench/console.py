@@ -268,9 +268,24 @@ def list_metrics() -> Listing:
 
 def list_audio_sets() -> Listing:
     from m2l_bench import assets
+    from m2l_bench.suite.published_sets import PUBLISHED_SETS
 
-    table = [{"name": name, "files": str(len(assets.manifest(name)))} for name in assets.FOLDERS]
-    return table, [(line["name"], "", [f"{line['files']} files"]) for line in table]
+    lines = [
+        {"name": name, "files": f"{len(assets.manifest(name))} files", "data": "embedded"} for name in assets.FOLDERS
+    ]
+    for name, found in PUBLISHED_SETS.items():
+        about = found.about
+        lines.append(
+            {
+                "name": name,
+                "files": f"{found.expected:,} files",
+                "data": f"~/mir_datasets/{about.name}: {about.size}",
+                "licence": about.licence,
+                "what": found.what,
+            }
+        )
+    lines.append({"name": "PATH", "what": "any folder of audio files"})
+    return _listing(lines)
 
 
 LISTS: dict[str, Callable[[], Listing]] = {
