@@ -99,7 +99,7 @@ def print_forecast(found: Forecast, workers: int) -> None:
         print(f"{'download' if state == 'needed' else state}: {who}: {what}")
     if not found.downloads:
         print("downloads: none")
-    for label, reason in (dict(found.unusable) | dict(found.plan.missing_encoders)).items():
+    for label, reason in found.unusable.items():
         print(f"left out: {label}: {reason}")
     if found.seconds:
         unknown = sum(jobs for key, jobs in found.planned.items() if key not in found.seconds)
