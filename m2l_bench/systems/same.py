@@ -283,7 +283,7 @@ def build(settings: Settings, weights: Path) -> Any:
     stack, model_class = settings.encoder, pretrained.library_class("diffusers", "AutoencoderSAME")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the published names of weights are those of torch's older weight_norm
-        model = _empty(model_class, settings)
+        model = empty(model_class, settings)
     try:
         state = renamed(load_file(weights), len(stack.strides), differential=stack.differential)
         state.setdefault("bottleneck.running_std", torch.ones(1))  # without auto_scale there is none
@@ -293,7 +293,8 @@ def build(settings: Settings, weights: Path) -> Any:
     return model.float().eval().requires_grad_(False)
 
 
-def _empty(model_class: Any, settings: Settings) -> Any:
+def empty(model_class: Any, settings: Settings) -> Any:
+    """Diffusers' model of these sizes, with weights of its own."""
     stack = settings.encoder
     model = model_class(
         audio_channels=settings.channels,

@@ -68,7 +68,7 @@ CONFIGS = {
 
 def published_size(name: str, folder: Path) -> None:
     """A folder with weights of SAME-S's or SAME-L's shapes."""
-    from m2l_bench.systems.same import Settings, _empty
+    from m2l_bench.systems.same import Settings, empty
 
     small = name == "same-s"
     side = {"channels": 128 if small else 256, "c_mults": [6], "strides": [16], "latent_dim": 256, "dim_heads": 64}
@@ -78,7 +78,7 @@ def published_size(name: str, folder: Path) -> None:
     (folder / "model_config.json").write_text(json.dumps(_config(side, decoder=decoder, patch_size=256)))
     import diffusers
 
-    model = _empty(diffusers.AutoencoderSAME, Settings.read(folder / "model_config.json"))
+    model = empty(diffusers.AutoencoderSAME, Settings.read(folder / "model_config.json"))
     back = {"norm_attn": "pre_norm", "norm_ff": "ff_norm", "attn": "self_attn"}
     weights = {}
     for key, value in model.state_dict().items():
