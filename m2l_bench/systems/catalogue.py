@@ -38,8 +38,10 @@ class Entry:
         Of one variant's download, a range where variants differ or the precision of the weights is not stated.
     shown : tuple of str
         Variants that are listed where any other is allowed too.
+    caveat : str
+        Note that is printed under every table with the system, with any weights: how systems of this kind are trained.
     caveats : mapping of str to str
-        Variant -> note that is printed under every table with it; ``"*"`` is any other variant.
+        Variant -> such a note on its weights, which a checkpoint of the user's replaces.
     """
 
     place: str
@@ -56,6 +58,7 @@ class Entry:
     size: str = ""
     bit_rate: str = "-"
     shown: tuple[str, ...] = ()
+    caveat: str = ""
     caveats: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -369,7 +372,7 @@ SYSTEMS: dict[str, Entry] = {
             audio="44.1 kHz, stereo",
             latents="10.77 Hz x 256, 32x",
             parameters=parameters,
-            caveats={"": _SAME},
+            caveat=_SAME,
         )
         for name, published, parameters, size in (
             ("same-s", "SAME-S", "108", "0.2 to 0.4 GB"),
@@ -384,7 +387,7 @@ SYSTEMS: dict[str, Entry] = {
         licence="Apache-2.0 / the repository's",
         audio="as configured",
         latents="as configured",
-        caveats=dict.fromkeys(("", "*"), f"diffusers, where the class is AutoencoderSAME: {_SAME}"),
+        caveat=f"diffusers, where the class is AutoencoderSAME: {_SAME}",
     ),
     "ear-vae": Entry(
         place="systems.ear_vae.system:EarVae",
@@ -425,7 +428,7 @@ SYSTEMS: dict[str, Entry] = {
         latents="50 Hz x 1024, 0.3x",
         bit_rate="4, 2 or 1",
         parameters="160.7",
-        caveats=dict.fromkeys(("4k", "2k", "1k"), f"x-codec: {_SEMANTIC}"),
+        caveat=f"x-codec: {_SEMANTIC}",
     ),
     "higgs-audio": Entry(
         place="systems.transformers_audio:SemanticCodec",
@@ -440,7 +443,7 @@ SYSTEMS: dict[str, Entry] = {
         latents="25 Hz x 1024, 0.9x",
         bit_rate="2 or 1",
         parameters="201",
-        caveats=dict.fromkeys(("2k", "1k"), f"higgs-audio: {_SEMANTIC}"),
+        caveat=f"higgs-audio: {_SEMANTIC}",
     ),
     "mimi": Entry(
         place="systems.transformers_audio:Mimi",
@@ -453,7 +456,7 @@ SYSTEMS: dict[str, Entry] = {
         latents="12.5 Hz x 512, 3.8x",
         bit_rate="4.4 or 1.1",
         parameters="79.31",
-        caveats=dict.fromkeys(("32", "8"), "mimi: trained on speech, its first codebook to predict WavLM's features."),
+        caveat="mimi: trained on speech, its first codebook to predict WavLM's features.",
     ),
     "vibevoice": Entry(
         place="systems.transformers_audio:VibeVoice",
@@ -464,7 +467,7 @@ SYSTEMS: dict[str, Entry] = {
         audio="24 kHz, per channel",
         latents="7.5 Hz x 65 (64 + gain), 49x",
         parameters="687.39",
-        caveats={"": "vibevoice: trained on speech."},
+        caveat="vibevoice: trained on speech.",
     ),
     "transformers": Entry(
         place="systems.transformers_audio:from_repository",
