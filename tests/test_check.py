@@ -103,6 +103,14 @@ def test_each_fault_is_named(broken: Path, name: str, fault: str, meaning: str) 
     assert meaning in found[fault]
 
 
+def test_a_wrong_shape_is_one_fault(broken: Path) -> None:
+    """What cannot compare such an output to its input is not a fault of its own."""
+    checked = m2l_bench.check(f"{broken}:Longer")
+    assert {finding.name for finding in checked.failed} == {"shape, mono and stereo", "shape, 6 channels"}
+    found = {finding.name: finding.meaning for finding in checked.results if finding.verdict == "note"}
+    assert all(found[name].startswith("Not checked, for the shape is wrong") for name in ("alignment", "seams"))
+
+
 def test_a_lag_that_costs_next_to_nothing_is_no_fault(broken: Path) -> None:
     """Other errors hide it, as those of Opus at 12 kbit/s, 2 samples early."""
     for name in (f"{broken}:Coarse", "opus:12k"):
