@@ -183,6 +183,17 @@ SYSTEMS: dict[str, Entry] = {
         audio="48 kHz, mono",
         latents="0.2 Hz x 512",
     ),
+    "mert": Entry(
+        place="systems.encoders.mert:Mert",
+        summary="MERT-v1-95M (Li et al., 2024): the mean of its layers, or one of them, as mert:7; needs the extra codecs",
+        variant_option="layer",
+        shown=("mean", "4", "12"),
+        download=("*",),
+        licence="Apache-2.0 / CC BY-NC 4.0",
+        audio="24 kHz, mono",
+        latents="75 Hz x 768",
+        parameters="94.37",
+    ),
     "music2latent": Entry(
         place="music2latent.autoencoder:Music2Latent",
         summary="consistency autoencoder, 64x (Pasini et al., 2024): the published weights, or the small"
