@@ -99,7 +99,7 @@ def print_forecast(found: Forecast, workers: int) -> None:
         print(f"{'download' if state == 'needed' else state}: {who}: {what}")
     if not found.downloads:
         print("downloads: none")
-    for label, reason in (dict(found.unusable) | dict(found.plan.missing_encoders)).items():
+    for label, reason in found.unusable.items():
         print(f"left out: {label}: {reason}")
     if found.seconds:
         unknown = sum(jobs for key, jobs in found.planned.items() if key not in found.seconds)
@@ -268,9 +268,24 @@ def list_metrics() -> Listing:
 
 def list_audio_sets() -> Listing:
     from m2l_bench import assets
+    from m2l_bench.suite.published_sets import PUBLISHED_SETS
 
-    table = [{"name": name, "files": str(len(assets.manifest(name)))} for name in assets.FOLDERS]
-    return table, [(line["name"], "", [f"{line['files']} files"]) for line in table]
+    lines = [
+        {"name": name, "files": f"{len(assets.manifest(name))} files", "data": "embedded"} for name in assets.FOLDERS
+    ]
+    for name, found in PUBLISHED_SETS.items():
+        about = found.about
+        lines.append(
+            {
+                "name": name,
+                "files": f"{found.expected:,} files",
+                "data": f"~/mir_datasets/{about.name}: {about.size}",
+                "licence": about.licence,
+                "what": found.what,
+            }
+        )
+    lines.append({"name": "PATH", "what": "any folder of audio files"})
+    return _listing(lines)
 
 
 LISTS: dict[str, Callable[[], Listing]] = {

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from m2l_bench.conformity import behaviour, promises
+from m2l_bench.conformity import authors, behaviour, promises
 from m2l_bench.conformity.finding import Finding
 from m2l_bench.conformity.subject import Subject, load_spec
 from m2l_bench.plugins import one_line
@@ -34,6 +34,7 @@ CHECKS: dict[str, Callable[[Subject], list[Finding]]] = {
     "generation loss": behaviour.generations,
     "peak memory": behaviour.memory,
     "speed": behaviour.speed,
+    "authors' package": authors.authors,
     "system": behaviour.identity,
 }
 

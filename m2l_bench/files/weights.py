@@ -3,8 +3,8 @@
 Conventions
 -----------
 Pickled files go through PyTorch's restricted reader, which calls only what is on its list. Refused besides: the one listed
-call that allocates memory (``bytearray``), compressed archives, archives that claim more bytes than the file has, tensors
-that are not plain, and tensors that would take more than 1 GiB beyond the storage that they view.
+call that allocates memory (``bytearray``), TorchScript, which is code, compressed archives, archives that claim more bytes
+than the file has, tensors that are not plain, and tensors that would take more than 1 GiB beyond the storage that they view.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import mmap as memory_map
 import zipfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from m2l_bench.files.hub import CheckpointError
@@ -74,12 +74,40 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise CheckpointError(f"{path}: must be a readable safetensors file ({error})") from error
 
 
-def fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Load a state dict; CheckpointError names the file that it came from where names or shapes do not fit."""
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise CheckpointError(f"{path}: {' '.join(str(error).split())}") from error
+def fill(
+    network: nn.Module, tensors: Mapping[str, Tensor], path: Path, *, names: Mapping[str, str] | None = None
+) -> None:
+    """Load a state dict in which every weight is used.
+
+    Parameters
+    ----------
+    network : nn.Module
+    tensors : mapping
+    path : Path
+        The file that they came from.
+    names : mapping of str to str, optional
+        The network's names -> the file's; by default they are equal.
+
+    Raises
+    ------
+    CheckpointError
+        If a weight is missing, unknown or of another shape; the message names the first one as the file does.
+    """
+    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    theirs = {name: name for name in tensors} if names is None else dict(names)
+    ours = {key: name for name, key in theirs.items()}
+    taken = sorted(tensors.keys() & ours.keys())
+    for key in taken:
+        wanted, found = shapes.get(ours[key]), tuple(tensors[key].shape)
+        if wanted not in (None, found):
+            raise CheckpointError(f"{path}: {key!r} must have the shape {wanted}, got {found}")
+    # PyTorch says what is missing: it does without the counters of batch normalisation, for one.
+    report = network.load_state_dict({ours[key]: tensors[key] for key in taken}, strict=False)
+    lacking = [theirs.get(name, name) for name in report.missing_keys]
+    unknown = [*report.unexpected_keys, *(tensors.keys() - ours.keys())]
+    for problem, keys in (("lacks", lacking), ("holds unknown", unknown)):
+        if keys:
+            raise CheckpointError(f"{path}: {problem} weights: {min(keys)!r} and {len(keys) - 1} more")
 
 
 def check_pickle(path: Path) -> None:
@@ -94,6 +122,8 @@ def check_pickle(path: Path) -> None:
         raise
     except Exception as error:  # zipfile raises whatever damaged bytes lead it to: ValueError, struct.error, ...
         raise _refusal(path, error) from error
+    if any(PurePosixPath(member.filename).parts[1:2] == ("code",) for member in members):
+        raise CheckpointError(f"{path}: must hold weights alone, got a TorchScript archive, which is code")
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
         raise CheckpointError(f"{path}: must be stored uncompressed, as torch.save writes it, got a compressed archive")
     size, claimed = path.stat().st_size, sum(member.file_size for member in members)

@@ -8,8 +8,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from m2l_bench import assets, audio
-from m2l_bench.audio import AudioError
+from m2l_bench.audio import AudioError, AudioInfo
 from m2l_bench.files.disk import sha256
 from m2l_bench.results import data_hash
 
@@ -19,16 +21,51 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class AudioItem:
-    """One file: its id (relative POSIX path), its path, and the SHA-256 of its bytes ("" where unreadable)."""
+    """One file, or the middle of one.
+
+    Attributes
+    ----------
+    id : str
+        Relative POSIX path.
+    path : str
+    sha256 : str
+        Of its bytes, and of `middle` where that is not 0; "" where it cannot be read.
+    middle : float
+        Seconds that are used, from the middle of the file; 0 for all of it.
+    """
 
     id: str
     path: str
     sha256: str
+    middle: float = 0.0
 
     @property
     def stem(self) -> str:
         """The id without suffix, by which a reconstruction is paired with its reference."""
         return Path(self.id).with_suffix("").as_posix()
+
+    def load(self, *, longest: float | None = None) -> tuple[np.ndarray, int]:
+        """Decode it, or its first `longest` seconds: (channels, samples) and sample rate; AudioError as :func:`audio.load`."""
+        if not self.middle and longest is None:
+            return audio.load(self.path)
+        header = audio.info(self.path)
+        start, n_samples = self._place(header)
+        if longest is not None:
+            n_samples = min(n_samples, round(longest * header.sample_rate))
+        return audio.load(self.path, start=start, n_samples=n_samples)
+
+    @property
+    def seconds(self) -> float:
+        """Duration; AudioError if the file cannot be read."""
+        header = audio.info(self.path)
+        return self._place(header)[1] / header.sample_rate
+
+    def _place(self, header: AudioInfo) -> tuple[int, int]:
+        """First sample and number of samples."""
+        if not self.middle:
+            return 0, header.n_samples
+        n_samples = min(header.n_samples, round(self.middle * header.sample_rate))
+        return (header.n_samples - n_samples) // 2, n_samples
 
 
 @dataclass(frozen=True)
@@ -79,19 +116,26 @@ class TaskSpec:
 
 
 def find_audio(name: str) -> AudioSet:
-    """An embedded set by its name, or the user's folder.
+    """The user's folder, an embedded set, or a published one (:mod:`m2l_bench.suite.published_sets`) as ``NAME[=FOLDER]``.
 
     Raises
     ------
     AudioError
-        If it is neither, or an embedded file is not the one that its manifest names.
+        If it is none of these, or an embedded file is not the one that its manifest names.
+    MissingDataset
+        If a published set is not in its folder; the message says how to get it.
     """
+    from m2l_bench.suite.published_sets import PUBLISHED_SETS
+
     if Path(name).is_dir():
         return from_folder(name)
     if name in assets.FOLDERS:
         assets.verify(name)
         return from_folder(assets.folder(name), name=name)
-    raise AudioError(f"audio {name!r}: must be a folder or one of {', '.join(assets.FOLDERS)}")
+    known, _, home = name.partition("=")
+    if known in PUBLISHED_SETS:
+        return PUBLISHED_SETS[known].at(Path(home) if home else None).read()
+    raise AudioError(f"audio {name!r}: must be a folder or one of {', '.join((*assets.FOLDERS, *PUBLISHED_SETS))}")
 
 
 def from_folder(folder: str | Path, *, name: str | None = None, note: str = "") -> AudioSet:

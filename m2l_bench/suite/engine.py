@@ -21,8 +21,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from m2l_bench import audio
 from m2l_bench.files.mirror import Mirror
+from m2l_bench.suite.data import AudioItem
 from m2l_bench.suite.store import Outcome, Store
 
 # Not the fault of the file at hand: full, read-only or failing storage stops a run, and no file is blamed for it.
@@ -61,14 +61,14 @@ class Job(Protocol):
         """How many jobs of its kind and system go to a worker at once."""
 
     @property
-    def path(self) -> str | None:
-        """The audio file that it reads, where it reads one."""
+    def item(self) -> AudioItem | None:
+        """The audio that it reads, where it reads any."""
 
     def failed(self, reason: str) -> Outcome:
         """The outcome where it could not be done at all."""
 
     def run(self, store: Store, read: Read | None) -> Outcome:
-        """Do the work; `store` has the outcomes of the jobs that it rests on, `read` gives the audio of `path`."""
+        """Do the work; `store` has the outcomes of the jobs that it rests on, `read` gives the audio of `item`."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ def perform(batch: Sequence[Job], workspace: Workspace | None) -> Iterator[tuple
     """
     store: Any = workspace.store if workspace else None
     try:
-        for job, read in zip(batch, read_ahead([job.path for job in batch]), strict=True):
+        for job, read in zip(batch, read_ahead([job.item for job in batch]), strict=True):
             started = time.perf_counter()
             # A damaged file, or a system that may be anybody's code: the run goes on, whatever is raised.
             try:
@@ -233,14 +233,14 @@ def failure_reason(error: Exception) -> str:
     return " ".join(text.split()) or type(error).__name__
 
 
-def read_ahead(paths: Sequence[str | None]) -> Iterator[Read | None]:
-    """A reader for each path, None for None; while one file is worked on, the next is decoded."""
+def read_ahead(items: Sequence[AudioItem | None]) -> Iterator[Read | None]:
+    """A reader for each item, None for None; while one file is worked on, the next is decoded."""
     with ThreadPoolExecutor(1) as decoder:
-        ahead = [decoder.submit(audio.load, path) if path else None for path in paths[:1]]
-        for number in range(len(paths)):
-            if number + 1 < len(paths):
-                path = paths[number + 1]
-                ahead.append(decoder.submit(audio.load, path) if path else None)
+        ahead = [decoder.submit(item.load) if item else None for item in items[:1]]
+        for number in range(len(items)):
+            if number + 1 < len(items):
+                item = items[number + 1]
+                ahead.append(decoder.submit(item.load) if item else None)
             future = ahead.pop(0)
             yield future.result if future else None
 

@@ -18,7 +18,7 @@ from m2l_bench.suite.local import local_unless
 from m2l_bench.suite.plan import Plan, make_plan
 from m2l_bench.suite.run import audio_seconds
 from m2l_bench.suite.suite import Suite
-from m2l_bench.systems.registry import system_class
+from m2l_bench.systems.registry import needs_download, system_class
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Forecast:
     downloads : list of (str, str, str)
         Who needs it, what (with its size and licence), and ``"cached"``, ``"needed"`` or ``"missing"`` (to be got by hand).
     unusable : mapping of str to str
-        Label -> why it cannot be loaded, apart from what a download mends.
+        System or encoder -> why it cannot be loaded, apart from what a download mends.
     seconds : mapping
         (kind, system) -> processor seconds; absent where no earlier run tells.
     basis : tuple of str
@@ -72,6 +72,7 @@ def forecast(suite: Suite, *, out: Path | None = None, engine: Engine | None = N
             system = system_class(specs[label].system)
             absent[label] = hasattr(system, "reconstruct"), hasattr(system, "encode")
     unusable = {label: reason for label, reason in plan.unusable.items() if label not in absent}
+    unusable |= {name: reason for name, reason in plan.missing_encoders.items() if not needs_download(name)}
     planned = plan.counts(absent)
     seconds, basis = _seconds(plan, planned, _earlier([Path("results") / "runs", *([out.parent] if out else [])]))
     return Forecast(plan, planned, downloads, unusable, seconds, tuple(sorted(basis)))

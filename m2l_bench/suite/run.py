@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from m2l_bench.audio import AudioError, info
+from m2l_bench.audio import AudioError
 from m2l_bench.cards import Card
 from m2l_bench.files.disk import write_atomic
 from m2l_bench.files.untrusted import parse_json
@@ -204,7 +204,7 @@ def outcomes_digest(plan: Plan, workspace: Workspace, second: Sequence[Job]) -> 
 def audio_seconds(job: Job) -> float:
     """Seconds of audio that a job goes over; 0 for one that reads no audio, or a file that cannot be read."""
     try:
-        return info(job.path).duration if job.path else 0.0
+        return job.item.seconds if job.item else 0.0
     except AudioError:  # the job says so
         return 0.0
 

@@ -4,7 +4,7 @@ A suite is TOML::
 
     name = "my-comparison"
     systems = ["opus:32k", { system = "music2latent", checkpoint = "mine.safetensors", label = "ours" }]
-    audio = ["reconstruction/wesnoth", "path/to/folder"]
+    audio = ["reconstruction/wesnoth", "path/to/folder", "song-describer=path/to/it"]
     metrics = ["si_sdr", "mel_distance", "fad:musicnn"]
     tasks = ["key/tunes", "genre/gtzan=path/to/gtzan"]
     probes = ["linear", "mlp"]
@@ -161,8 +161,8 @@ class Suite(BaseModel):
     @field_validator("audio")
     @classmethod
     def _folders(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        """Folders by their absolute paths."""
-        return tuple(str(Path(text).absolute()) if Path(text).exists() else text for text in value)
+        """Folders by their absolute paths, also that of ``NAME=FOLDER``."""
+        return tuple(str(Path(text).absolute()) if Path(text).exists() else _in_folder(text) for text in value)
 
     @field_validator("tasks")
     @classmethod
@@ -275,10 +275,16 @@ def _differing(kind: str, names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _absolute(text: str) -> str:
     """``labels.csv``, ``file.py:NAME``, or ``NAME=FOLDER`` with absolute paths; other names stay, whatever lies in the folder."""
-    name, sign, place = text.partition("=")
+    name, sign, _ = text.partition("=")
     if sign:
-        return f"{_absolute(name)}={Path(place).absolute()}"
+        return f"{_absolute(name)}{_in_folder(text).removeprefix(name)}"
     return str(Path(text).absolute()) if text.endswith(".csv") else plugins.absolute(text)
+
+
+def _in_folder(text: str) -> str:
+    """``NAME=FOLDER`` with an absolute path; a name alone stays."""
+    name, sign, place = text.partition("=")
+    return f"{name}={Path(place).expanduser().absolute()}" if sign else text
 
 
 def parse_system(text: str) -> SystemSpec:

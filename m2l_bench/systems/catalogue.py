@@ -349,19 +349,17 @@ SYSTEMS: dict[str, Entry] = {
     ),
     **{
         name: Entry(
-            place="systems.diffusers_audio:FromRepository",
+            place="systems.same:Same",
             options={"system": name},
-            summary=f"{published}, autoencoder of Stable Audio 3, 32x; only in diffusers' layout, {name}:REPO[/SUBFOLDER] or"
-            " a folder: the published repository must be converted first; needs diffusers >= 0.40",
-            variant_option="source",
-            download=("*",),
+            summary=f"{published}, autoencoder of Stable Audio 3, 32x (Stability AI, 2026); needs diffusers >= 0.40",
+            download=("",),
             licence="MIT / Stability AI Community",
             audio="44.1 kHz, stereo",
             latents="10.77 Hz x 256, 32x",
             parameters=parameters,
-            caveats=dict.fromkeys(("", "*"), f"{_SAME} {name}'s weights are a conversion of the published ones."),
+            caveats={"": _SAME},
         )
-        for name, published, parameters in (("same-s", "SAME-S", "107.46"), ("same-l", "SAME-L", "852.13"))
+        for name, published, parameters in (("same-s", "SAME-S", "108"), ("same-l", "SAME-L", "852"))
     },
     "diffusers": Entry(
         place="systems.diffusers_audio:FromRepository",
@@ -372,6 +370,30 @@ SYSTEMS: dict[str, Entry] = {
         audio="as configured",
         latents="as configured",
         caveats=dict.fromkeys(("", "*"), f"diffusers, where the class is AutoencoderSAME: {_SAME}"),
+    ),
+    "ear-vae": Entry(
+        place="systems.ear_vae.system:EarVae",
+        options={"system": "ear-vae"},
+        summary="EAR-VAE (Wang et al., 2025), 32x, trained for phase and stereo image; its decoder attends to the whole file;"
+        " needs the extra codecs",
+        download=("",),
+        licence="Apache-2.0 / Apache-2.0",
+        audio="44.1 kHz, stereo",
+        latents="43.1 Hz x 64, 32x",
+        parameters="147.83",
+    ),
+    "ear-vae2": Entry(
+        place="systems.ear_vae.system:EarVae",
+        options={"system": "ear-vae2"},
+        summary="EAR-VAE2 (Wang et al., 2026), 30x: an autoencoder of complex spectra, with a refiner",
+        download=("",),
+        licence="Apache-2.0 / Apache-2.0",
+        audio="48 kHz, stereo",
+        latents="25 Hz x 128, 30x",
+        parameters="178.35",
+        caveats={
+            "": "ear-vae2: the public weights were retrained on public data; the figures of its paper are of other weights."
+        },
     ),
     "x-codec": Entry(
         place="systems.transformers_audio:SemanticCodec",

@@ -55,12 +55,12 @@ class CoDiCodec(EncoderDecoderSystem):
         settings = self.package.hparams
         self.codec.bottleneck_channels = self.model.fsq.num_dimensions
         self._bits = int(self.model.fsq.codebook_size - 1).bit_length()
-        self._hop: int = settings.hop
-        self._chunk: int = settings.hop * settings.spec_length
+        self.hop: int = settings.hop
+        self.chunk: int = settings.hop * settings.spec_length
         self._vectors: int = self.model.latents.shape[1]
         self._frames = self._vectors * self.model.fsq.num_dimensions // LATENT_DIM
         self.sample_rate, self.latent_dim = SAMPLE_RATE, LATENT_DIM
-        self.latent_rate = SAMPLE_RATE * self._frames / self._chunk
+        self.latent_rate = SAMPLE_RATE * self._frames / self.chunk
 
     def encode(self, audio: np.ndarray) -> np.ndarray:
         """(channels, samples) -> (ceil(channels / 2), 64, frames), as the package scales them."""
@@ -74,14 +74,14 @@ class CoDiCodec(EncoderDecoderSystem):
         """(channels, samples) -> (pairs, chunks, 8, 64), or tokens (pairs, chunks, 128)."""
         pairs = framing.to_pairs(framing.as_audio(audio))
         chunks = self._chunks(pairs.shape[-1])
-        padded = framing.slice_with_zeros(pairs, -self._hop, chunks * self._chunk)
+        padded = framing.slice_with_zeros(pairs, -self.hop, chunks * self.chunk)
         encode = partial(self.codec.encode, discrete=discrete, desired_channels=LATENT_DIM)
-        block = _CHUNKS_AT_ONCE * self._chunk
-        starts = range(0, chunks * self._chunk, block)
+        block = _CHUNKS_AT_ONCE * self.chunk
+        starts = range(0, chunks * self.chunk, block)
         self.set_precision()
         return torch.stack(
             [
-                torch.cat([encode(pair[:, start : start + block + self._hop]) for start in starts])
+                torch.cat([encode(pair[:, start : start + block + self.hop]) for start in starts])
                 for pair in torch.from_numpy(padded)
             ]
         )
@@ -102,12 +102,12 @@ class CoDiCodec(EncoderDecoderSystem):
         context = self.num_steps + self.num_steps % 2
         with framing.seeded(self.seed, self.device):
             wave = framing.in_blocks(
-                piece, chunks.movedim(0, -1), block=_CHUNKS_AT_ONCE, context=context, scale=Fraction(self._chunk)
+                piece, chunks.movedim(0, -1), block=_CHUNKS_AT_ONCE, context=context, scale=Fraction(self.chunk)
             )
-        return wave[:, self._hop :].numpy()
+        return wave[:, self.hop :].numpy()
 
     def _chunks(self, n_samples: int) -> int:
-        return -(-(n_samples + self._hop) // self._chunk)
+        return -(-(n_samples + self.hop) // self.chunk)
 
     def _as_frames(self, chunks: Tensor) -> np.ndarray:
         """(pairs, chunks, 8, 64) -> (pairs, 64, frames)."""

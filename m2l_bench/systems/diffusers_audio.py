@@ -1,4 +1,4 @@
-"""Waveform autoencoders of diffusers, by one adapter: Stable Audio, ACE-Step, KVAE-Audio, SAME, or a repository of the user's.
+"""Waveform autoencoders of diffusers, by one adapter: Stable Audio, ACE-Step, KVAE-Audio, or a repository of the user's.
 
 Conventions
 -----------
@@ -129,8 +129,6 @@ SYSTEMS: dict[str, tuple[str, tuple[HubFile, ...]]] = {
         hub_files("kandinskylab/KVAE-Audio", [f"diffusers/{file}" for file in FILES], "668 MB, MIT"),
     ),
 }
-# Their repositories are laid out for stable-audio-tools, whose names of weights diffusers does not read.
-TO_CONVERT = {"same-s": "stabilityai/SAME-S", "same-l": "stabilityai/SAME-L"}
 
 
 class DiffusersAutoencoder(PublishedSystem):
@@ -189,39 +187,22 @@ class DiffusersAutoencoder(PublishedSystem):
 
 
 class FromRepository(DiffusersAutoencoder):
-    """An autoencoder in diffusers' layout from any repository or folder.
+    """An autoencoder of a class of :data:`LAYOUTS` in diffusers' layout, from any repository or folder.
 
     Parameters
     ----------
-    system : str
-        ``"diffusers"``: any class of :data:`LAYOUTS`, by the configuration's ``_class_name``. Or a name of
-        :data:`TO_CONVERT`: SAME. The decoder of diffusers' class adds no noise; that of stable-audio-tools does.
-    source : str, optional
-        ``OWNER/NAME[/SUBFOLDER]`` on the hub; or a folder, as an absolute path or one that starts with a dot.
-    checkpoint : path-like, optional
-        A folder, instead of `source`.
+    source, checkpoint
+        As for :func:`~m2l_bench.systems.repository.named`.
     device, seed
         As for the base class.
     """
 
     def __init__(
-        self,
-        *,
-        system: str = "diffusers",
-        source: str | None = None,
-        checkpoint: Checkpoint = None,
-        device: Device = None,
-        seed: int = 0,
+        self, *, source: str | None = None, checkpoint: Checkpoint = None, device: Device = None, seed: int = 0
     ) -> None:
-        if source is None and checkpoint is None and system in TO_CONVERT:
-            raise CheckpointError(
-                f"{system}: {TO_CONVERT[system]} has stable-audio-tools' layout; give diffusers' layout "
-                f"({' and '.join(FILES)}): a folder as the checkpoint, or {system}:OWNER/NAME[/SUBFOLDER] for a repository on "
-                "the hub"
-            )
-        self.published, checkpoint, label = named(system, source, checkpoint, FILES)
-        self.name = f"diffusers:{label}" if system == "diffusers" else system
-        self._load("AutoencoderSAME" if system in TO_CONVERT else "", checkpoint, device, seed)
+        self.published, checkpoint, label = named("diffusers", source, checkpoint, FILES)
+        self.name = f"diffusers:{label}"
+        self._load("", checkpoint, device, seed)
 
 
 def _checked_class(name: str, path: Path, wanted: str) -> str:

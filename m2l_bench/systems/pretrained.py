@@ -28,30 +28,34 @@ BLOCK_SAMPLES = 2**18  # long inputs go through in pieces of this size: 6 s
 BLOCK_FRAMES = 512  # the same of frames: 6 s at 86 Hz
 
 
+def library_class(library: str, name: str) -> Any:
+    """A class of a library; ImportError, which says what to install, if the library is not there or too old."""
+    try:
+        module = importlib.import_module(library)
+    except ImportError as error:
+        raise ImportError(f"{name} needs {library}: pip install 'm2l-bench[codecs]'") from error
+    if not hasattr(module, name):
+        raise ImportError(f"{name} needs a newer {library}: pip install -U {library} (here is {module.__version__})")
+    return getattr(module, name)
+
+
 def load(library: str, model_class: str, folder: Path) -> Any:
     """Load ``library.model_class`` from a folder with ``config.json`` and safetensors, for inference.
 
     ImportError if the library is not installed or too old, ValueError if weights of the model are missing or have another shape.
     """
-    try:
-        module = importlib.import_module(library)
-    except ImportError as error:
-        raise ImportError(f"{model_class} needs {library}: pip install 'm2l-bench[codecs]'") from error
-    if not hasattr(module, model_class):
-        raise ImportError(
-            f"{model_class} needs a newer {library}: pip install -U {library} (here is {module.__version__})"
-        )
+    found = library_class(library, model_class)
     options = {"use_safetensors": True, "local_files_only": True, "output_loading_info": True}
     with warnings.catch_warnings(), _without_progress_bar(library):
         warnings.simplefilter("ignore")  # the libraries still use torch's older weight_norm
         try:
-            model, report = getattr(module, model_class).from_pretrained(str(folder), **options)
+            model, report = found.from_pretrained(str(folder), **options)
         except ImportError as error:  # the library stands in for a class whose own needs are not installed
             raise ImportError(" ".join(str(error).split())) from error
     for problem in ("missing_keys", "mismatched_keys"):
         if report.get(problem):
-            found = sorted(map(str, report[problem]))
-            raise ValueError(f"checkpoint {folder}: {problem.replace('_', ' ')}: {found[0]} and {len(found) - 1} more")
+            names = sorted(map(str, report[problem]))
+            raise ValueError(f"checkpoint {folder}: {problem.replace('_', ' ')}: {names[0]} and {len(names) - 1} more")
     return model.eval().requires_grad_(False)
 
 

@@ -46,6 +46,11 @@ class Snac(PublishedSystem):
         As for :class:`~m2l_bench.systems.repository.PublishedSystem`.
     seed : int
         Seed of the noise that the decoder adds.
+
+    Attributes
+    ----------
+    block : int
+        Samples of a block.
     """
 
     name, published = "snac", PUBLISHED
@@ -56,9 +61,10 @@ class Snac(PublishedSystem):
         self.model = _load(*self.paths).to(self.device)
         self.sample_rate: int = self.model.sampling_rate
         self.latent_dim: int = self.model.latent_dim
-        self._hop = int(self.model.hop_length)
+        self.hop = int(self.model.hop_length)
         self._frames_a_unit = math.lcm(self.model.vq_strides[0], self.model.attn_window_size or 1)
-        self.latent_rate = self.sample_rate / self._hop
+        self.latent_rate = self.sample_rate / self.hop
+        self.block = _UNITS_AT_ONCE * self._frames_a_unit * self.hop
         self._bits = int(self.model.codebook_size - 1).bit_length()
 
     def encode(self, audio: np.ndarray) -> np.ndarray:
@@ -67,7 +73,7 @@ class Snac(PublishedSystem):
 
     def decode(self, latents: np.ndarray, n_samples: int) -> np.ndarray:
         """(channels, latent_dim, frames) -> (channels, n_samples)."""
-        wave = self._in_units(self.model.decoder, self.latents(latents), Fraction(self._hop))
+        wave = self._in_units(self.model.decoder, self.latents(latents), Fraction(self.hop))
         return fit_length(wave[:, 0].cpu().numpy(), n_samples)
 
     def compress(self, audio: np.ndarray) -> bytes:
@@ -77,7 +83,7 @@ class Snac(PublishedSystem):
 
     def decompress(self, data: bytes, channels: int, n_samples: int) -> np.ndarray:
         """Output of :meth:`compress` -> (channels, n_samples)."""
-        unit = self._hop * self._frames_a_unit
+        unit = self.hop * self._frames_a_unit
         frames = -(-n_samples // unit) * self._frames_a_unit
         steps = [frames // stride for stride in self.model.vq_strides]
         values = torch.from_numpy(bits.unpack(data, self._bits, channels * sum(steps))).to(self.device)
@@ -86,9 +92,9 @@ class Snac(PublishedSystem):
 
     @torch.inference_mode()
     def _codes(self, audio: np.ndarray) -> list[Tensor]:
-        padded = framing.pad_to_multiple(self.streams(audio), self._hop * self._frames_a_unit)
+        padded = framing.pad_to_multiple(self.streams(audio), self.hop * self._frames_a_unit)
         wave = torch.from_numpy(padded).to(self.device)
-        z = self._in_units(self.model.encoder, wave, Fraction(1, self._hop))
+        z = self._in_units(self.model.encoder, wave, Fraction(1, self.hop))
         pieces = [self.model.quantizer(piece)[1] for piece in z.split(_UNITS_AT_ONCE * self._frames_a_unit, -1)]
         return [torch.cat(level, -1) for level in zip(*pieces, strict=True)]
 

@@ -81,8 +81,8 @@ class TaskItem:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
-    """Base class of sources: a dataset, or a part of one. A subclass gives ``about`` and `read`.
+class Dataset:
+    """A dataset in the user's folder. A subclass gives ``about``.
 
     Attributes
     ----------
@@ -97,18 +97,6 @@ class Source:
         """Description of the dataset."""
         raise NotImplementedError
 
-    def read(self) -> Iterable[tuple[TaskItem, Label | None]]:
-        """Yield all items with their labels; None for an item without a usable label."""
-        raise NotImplementedError
-
-    def items(self) -> list[TaskItem]:
-        """List the items, without labels."""
-        return [item for item, _ in self._entries]
-
-    def labels(self, split: str) -> Labels:
-        """Labels of the items of one split, by item id."""
-        return {item.id: label for item, label in self._entries if item.split == split and label is not None}
-
     @property
     def home(self) -> Path:
         """Folder of the dataset."""
@@ -121,6 +109,23 @@ class Source:
             f"{about.name} {about.version} must be in {self.home}, but it was not found there. {about.how} "
             f"Size: {about.size}. Licence: {about.licence}. Datasets are never downloaded automatically."
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source(Dataset):
+    """Base class of the sources of items with labels: a dataset, or a part of one. A subclass gives ``about`` and `read`."""
+
+    def read(self) -> Iterable[tuple[TaskItem, Label | None]]:
+        """Yield all items with their labels; None for an item without a usable label."""
+        raise NotImplementedError
+
+    def items(self) -> list[TaskItem]:
+        """List the items, without labels."""
+        return [item for item, _ in self._entries]
+
+    def labels(self, split: str) -> Labels:
+        """Labels of the items of one split, by item id."""
+        return {item.id: label for item, label in self._entries if item.split == split and label is not None}
 
     @cached_property
     def _entries(self) -> list[tuple[TaskItem, Label | None]]:

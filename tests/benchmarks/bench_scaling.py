@@ -37,7 +37,7 @@ class Spin:
     number: int
     kind = "spin"
     label = "spin"
-    path = None
+    item = None
     batch = 1
 
     @property

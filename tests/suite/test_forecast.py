@@ -81,17 +81,26 @@ def test_the_embedded_suite_file_is_the_default() -> None:
     assert len(EMBEDDED_SYSTEMS) == len(make_suite({}).systems)
 
 
-def test_the_paper_suite_says_what_it_needs_and_does_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("suite", "downloads", "data"),
+    [
+        ("paper", ("music2latent.pt", "musika_ae", "dac_44khz", "encodec_48khz", "clap", "vggish"), "musiccaps"),
+        ("field", ("Ace-Step1.5", "SAME-S", "SAME-L", "KVAE-Audio", "EAR_VAE", "EAR_VAE2", "xcodec"), "song-describer"),
+    ],
+)
+def test_a_large_suite_says_what_it_needs_and_does_nothing(
+    suite: str, downloads: tuple[str, ...], data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     with Hub({}) as hub:
         hub.patch(monkeypatch, tmp_path / "home")
-        result = CliRunner().invoke(app, ["run", str(SUITES / "paper.toml"), "--dry-run"])
+        result = CliRunner().invoke(app, ["run", str(SUITES / f"{suite}.toml"), "--dry-run"])
         assert hub.downloads() == []
     assert result.exit_code == 2
     assert "error: nothing can be run: all data are missing" in result.output
-    for name in ("music2latent.pt", "musika_ae", "dac_44khz", "encodec_48khz", "clap", "vggish"):
+    for name in downloads:
         assert [line for line in result.stdout.splitlines() if line.startswith("download: ") and name in line], name
-    assert "missing: data/musiccaps" in result.stdout
+    assert f"missing: {data}" in result.stdout
     assert "missing: tagging/magnatagatune" in result.stdout
     assert not (tmp_path / "results").exists()
 

@@ -16,7 +16,7 @@ from m2l_bench.report.contents import all_figures
 from m2l_bench.report.runs import read_runs
 from m2l_bench.report.significance import Pairs
 from m2l_bench.results import read_items, read_rows
-from m2l_bench.suite.data import find_audio, from_folder
+from m2l_bench.suite.data import AudioItem, find_audio, from_folder
 from m2l_bench.suite.engine import read_ahead
 from m2l_bench.suite.local import LocalEngine
 from m2l_bench.suite.plan import Plan, make_plan
@@ -312,22 +312,22 @@ def test_suite_mistakes_name_key_constraint_and_value(content: dict, message: st
 
 def test_the_next_file_is_decoded_ahead_and_no_further(music_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In order, each error where its file stands, and never more than one file more than was asked for."""
-    items = [item.path for item in from_folder(music_folder).items]
-    damaged = str(music_folder / "absent.wav")
+    items = from_folder(music_folder).items
+    damaged = AudioItem("absent.wav", str(music_folder / "absent.wav"), "")
     asked: list[str] = []
     load = audio.load
     monkeypatch.setattr(audio, "load", lambda path: asked.append(path) or load(path))
-    paths = [items[0], damaged, None, items[1], items[2]]
-    reader = read_ahead(paths)
-    for position, path in enumerate(paths):
+    given = [items[0], damaged, None, items[1], items[2]]
+    reader = read_ahead(given)
+    for position, item in enumerate(given):
         read = next(reader)
-        if path is None:
+        if item is None:
             assert read is None
-        elif path is damaged:
+        elif item is damaged:
             with pytest.raises(audio.AudioError, match=r"absent\.wav"):
                 read()
         else:
-            np.testing.assert_array_equal(read()[0], load(path)[0])
+            np.testing.assert_array_equal(read()[0], load(item.path)[0])
         assert len(asked) <= position + 2
     assert next(reader, None) is None
     assert list(read_ahead([])) == []

@@ -27,7 +27,7 @@ class ToyJob:
 
     kind = "toy"
     label = "toys"
-    path = None
+    item = None
     batch = 1
 
     @property

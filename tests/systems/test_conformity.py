@@ -13,7 +13,7 @@ from m2l_bench.systems.base import Autoencoder, BitstreamCodec, Codec, Encoder
 from m2l_bench.systems.registry import known_names, load, needs_download, system_class
 
 # These need files of the user's: tests/systems/test_folder.py, tests/systems_heavy/test_{diffusers,transformers}_audio.py.
-USERS_OWN = {"folder", "same-s", "same-l", "diffusers", "transformers"}
+USERS_OWN = {"folder", "diffusers", "transformers"}
 NAMES = [name for name in known_names() if name not in USERS_OWN and not needs_download(name)]
 
 

@@ -1,9 +1,10 @@
-"""Shrunk models of the packages ``music2latent``, ``codicodec`` and ``linear_cae`` with random weights, as published."""
+"""Shrunk models of the packages ``music2latent``, ``codicodec``, ``linear_cae`` and ``snac``, with random weights."""
 
 from __future__ import annotations
 
 import importlib
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,18 @@ LIN_CAE = {
 }
 
 
+SNAC_CONFIG = {
+    "sampling_rate": 44100,
+    "encoder_dim": 8,
+    "encoder_rates": [2, 4, 4],
+    "decoder_dim": 64,
+    "decoder_rates": [4, 4, 2],
+    "attn_window_size": 8,
+    "codebook_size": 64,
+    "vq_strides": [4, 2, 1],
+}
+
+
 def shrink(package: str, patch: pytest.MonkeyPatch) -> None:
     """Sizes are module globals there."""
     for module in ("models", "inference"):
@@ -58,6 +71,18 @@ def write(package: str, folder: Path) -> Path:
     path = folder / f"{package}.pt"
     torch.save({"gen_state_dict": _drawn(models.UNet()), "it": 3, "fid": np.float64(1.5)}, path)
     return path
+
+
+def write_snac(folder: Path) -> Path:
+    """A folder with the published names."""
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from snac import SNAC
+
+        torch.save(SNAC(**SNAC_CONFIG).state_dict(), folder / "pytorch_model.bin")
+    (folder / "config.json").write_text(json.dumps(SNAC_CONFIG))
+    return folder
 
 
 def write_lin_cae(folder: Path) -> Path:

@@ -33,6 +33,11 @@ NAMES = (
     "kvae-audio",
     "same-s",
     "same-l",
+    "ear-vae",
+    "ear-vae2",
+    "x-codec",
+    "mimi",
+    "vibevoice",
     "music2latent-authors",
     "codicodec",
 )
@@ -54,6 +59,11 @@ def write(name: str, folder: Path) -> None:
         version = name.partition("-")[2]
         layout = json.loads((HERE / "golden" / "mousai.json").read_text())[version]
         torch.save(mousai_weights.published(layout, mousai_weights.CONFIGS[version]), folder / "pytorch_model.bin")
+    elif name.startswith("ear-vae"):
+        import ear_vae_weights
+
+        file = {"ear-vae": "ear_vae_44k.pyt", "ear-vae2": "ear_vae2.pt"}[name]
+        torch.save(ear_vae_weights.state(ear_vae_weights.LAYOUT[f"published {name}"]), folder / file)
     elif name in ("music2latent-authors", "codicodec"):
         import authors_models
 

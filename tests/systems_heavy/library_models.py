@@ -211,10 +211,16 @@ def published_size(name: str, folder: Path) -> None:
         EncodecModel(EncodecConfig(**options)).save_pretrained(folder)
     elif name == "kvae-audio":
         AutoencoderKLKVAEAudio().save_pretrained(folder)
-    elif name == "same-s":
-        AutoencoderSAME().save_pretrained(folder)
-    elif name == "same-l":
-        large = {"encoder_channels": 256, "encoder_transformer_depths": (12,), "decoder_sinusoidal_blocks": (8,)}
-        AutoencoderSAME(**large).save_pretrained(folder)
+    elif name.startswith("same"):
+        import same_weights
+
+        same_weights.published_size(name, folder)
+    elif name in ("x-codec", "mimi", "vibevoice"):
+        model_class, config_class = {
+            "x-codec": (XcodecModel, XcodecConfig),
+            "mimi": (MimiModel, MimiConfig),
+            "vibevoice": (VibeVoiceAcousticTokenizerModel, VibeVoiceAcousticTokenizerConfig),
+        }[name]
+        model_class(config_class()).save_pretrained(folder)
     else:
         AutoencoderOobleck().save_pretrained(folder)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import authors_models
+import ear_vae_weights
 import library_models
 import mousai_weights
 import numpy as np
@@ -39,6 +40,8 @@ REPOSITORIES: dict[str, Callable[[Path], object]] = {
     "marcop/musika_ae": lambda f: shutil.copytree(GOLDEN / "musika_small", f, dirs_exist_ok=True),
     "archinetai/dmae1d-ATC64-v2": lambda f: write_mousai(f, "v2"),
     "archinetai/dmae1d-ATC32-v3": lambda f: write_mousai(f, "v3"),
+    "earlab/EAR_VAE": lambda f: ear_vae_weights.write("ear-vae", f / "pretrained_weight" / "ear_vae_44k.pyt"),
+    "earlab/EAR_VAE2": lambda f: ear_vae_weights.write("ear-vae2", f / "weights" / "ear_vae2.pt"),
     "descript/dac_44khz": library_models.dac,
     "facebook/encodec_24khz": lambda f: library_models.encodec(f, "24khz"),
     "facebook/encodec_48khz": lambda f: library_models.encodec(f, "48khz"),
@@ -89,19 +92,22 @@ def server(
 
 
 @pytest.fixture
-def small_mousai(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The published repositories hold no sizes of ours, so the small weights need the small sizes in the code."""
     sizes = {version: mousai_weights.CONFIGS[f"small-{version}"] for version in VERSIONS}
     monkeypatch.setattr(mousai, "VERSIONS", sizes)
+    ear_vae_weights.shrink(monkeypatch)
 
 
-@pytest.mark.usefixtures("small_mousai")
+@pytest.mark.usefixtures("small_sizes")
 @pytest.mark.parametrize(
     ("name", "options", "files"),
     [
         ("musika", {}, [f"marcop/musika_ae/{f}" for f in ("enc.h5", "enc2.h5", "dec.h5", "dec2.h5")]),
         ("mousai-v2", {"num_steps": 1}, ["archinetai/dmae1d-ATC64-v2/pytorch_model.bin"]),
         ("mousai-v3", {"num_steps": 1}, ["archinetai/dmae1d-ATC32-v3/pytorch_model.bin"]),
+        ("ear-vae", {}, ["earlab/EAR_VAE/pretrained_weight/ear_vae_44k.pyt"]),
+        ("ear-vae2", {}, ["earlab/EAR_VAE2/weights/ear_vae2.pt"]),
         ("dac", {}, [f"descript/dac_44khz/{f}" for f in LIBRARY_FILES]),
         ("encodec:24khz", {}, [f"facebook/encodec_24khz/{f}" for f in LIBRARY_FILES]),
         ("encodec:48khz", {}, [f"facebook/encodec_48khz/{f}" for f in LIBRARY_FILES]),
@@ -142,7 +148,7 @@ def test_published_checkpoints_are_downloaded_once(
     assert m2l_bench.load(name, **options).fingerprint == system.fingerprint
 
 
-def test_mousai_comes_from_the_commit_that_its_authors_name(server: HubWithPinnedCommits, small_mousai: None) -> None:
+def test_mousai_comes_from_the_commit_that_its_authors_name(server: HubWithPinnedCommits, small_sizes: None) -> None:
     m2l_bench.load("mousai-v3")
     assert "/resolve/3d43b811b83fa395d5ccd6cf58b796b85fddd1d2/" in server.downloads()[0]
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import warnings
 from pathlib import Path
 
+import authors_models
 import numpy as np
 import pytest
 import recipes
@@ -16,30 +15,12 @@ from m2l_bench.systems.base import Autoencoder, BitstreamCodec
 from m2l_bench.systems.registry import load
 from m2l_bench.systems.snac import Snac
 
-CONFIG = {
-    "sampling_rate": 44100,
-    "encoder_dim": 8,
-    "encoder_rates": [2, 4, 4],
-    "decoder_dim": 64,
-    "decoder_rates": [4, 4, 2],
-    "attn_window_size": 8,
-    "codebook_size": 64,
-    "vq_strides": [4, 2, 1],
-}
 UNIT = 32 * 8
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("snac")
-    torch.manual_seed(0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from snac import SNAC
-
-        torch.save(SNAC(**CONFIG).state_dict(), path / "pytorch_model.bin")
-    (path / "config.json").write_text(json.dumps(CONFIG))
-    return path
+    return authors_models.write_snac(tmp_path_factory.mktemp("snac"))
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +50,7 @@ def test_blocks_give_the_codes_of_the_whole(system: Snac) -> None:
     hook = system.model.quantizer.register_forward_pre_hook(lambda _, inputs: longest.append(inputs[0].shape[-1]))
     with hook:
         assert len(system.compress(audio)) > 0
-    assert len(longest) == 3 and max(longest) == 16 * UNIT // system._hop
+    assert len(longest) == 3 and max(longest) == 16 * UNIT // system.hop
     for ours, theirs in zip(system._codes(audio), expected, strict=True):
         assert float((ours == theirs).float().mean()) > 0.999
 

@@ -37,11 +37,6 @@ class FileJob:
         """The system's name in the tables."""
         return self.spec.label
 
-    @property
-    def path(self) -> str:
-        """The audio file."""
-        return self.item.path
-
     def failed(self, reason: str) -> Outcome:
         """The reason."""
         return Outcome(reason=reason)

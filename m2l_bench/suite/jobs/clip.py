@@ -9,7 +9,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from m2l_bench import audio as audio_io
 from m2l_bench.suite.data import AudioItem
 from m2l_bench.suite.engine import Read
 from m2l_bench.suite.jobs import FileJob, identity
@@ -79,9 +78,7 @@ def read_clips(
     for job in jobs:
         by_item.setdefault(job.item, []).append(job)
     for item, of_item in by_item.items():
-        header = audio_io.info(item.path)
-        length = min(header.n_samples, round(LONGEST * header.sample_rate))
-        reference, rate = audio_io.load(item.path, n_samples=length)
+        reference, rate = item.load(longest=LONGEST)
         found = {job.label: store.get(job.id) for job in of_item}
         estimates = {label: outcome.arrays["audio"] for label, outcome in found.items() if outcome and outcome.arrays}
         shortest = min([reference.shape[-1], *(estimate.shape[-1] for estimate in estimates.values())])

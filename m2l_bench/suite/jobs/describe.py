@@ -25,7 +25,7 @@ class _Describe:
     id: ClassVar[str] = ""
     kind: ClassVar[str] = "describe"
     batch: ClassVar[int] = 1
-    path: ClassVar[None] = None
+    item: ClassVar[None] = None
 
     def failed(self, reason: str) -> Outcome:
         """The reason."""

@@ -49,7 +49,7 @@ class DistanceJob:
 
     kind: ClassVar[str] = "distance"
     batch: ClassVar[int] = 1
-    path: ClassVar[None] = None
+    item: ClassVar[None] = None
 
     @cached_property
     def id(self) -> str:

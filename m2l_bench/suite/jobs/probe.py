@@ -57,7 +57,7 @@ class ProbeJob:
 
     kind: ClassVar[str] = "probe"
     batch: ClassVar[int] = 1
-    path: ClassVar[None] = None
+    item: ClassVar[None] = None
 
     @cached_property
     def id(self) -> str:

@@ -106,11 +106,6 @@ class ReconstructJob:
         return CHANCE if self.other else REFERENCE
 
     @property
-    def path(self) -> str:
-        """The audio file."""
-        return self.item.path
-
-    @property
     def id(self) -> str:
         """SHA-256 of everything the outcome depends on."""
         other = f"\t{self.other.sha256}" if self.other else ""
@@ -134,7 +129,7 @@ class ReconstructJob:
             system, allowed = scoring.spec.load(), scoring.max_length_difference
             estimate, kbps = reconstruct(system, reference, rate, item.stem, max_length_difference=allowed)
         elif self.other:
-            estimate = _like(*audio.load(self.other.path), reference, rate)
+            estimate = _like(*self.other.load(), reference, rate)
         scored = reference[:, : estimate.shape[-1]]
         found = score_pair(scored, estimate, rate, scoring.metrics)
         undefined = [plugins.label(name) for name, score in found.items() if isinstance(score, Undefined)]

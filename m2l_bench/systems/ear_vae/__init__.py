@@ -1,0 +1,1 @@
+"""EAR-VAE and EAR-VAE2."""
