@@ -29,7 +29,7 @@ from torch import Tensor
 from m2l_bench.files.hub import CheckpointError
 from m2l_bench.files.untrusted import parse_json
 from m2l_bench.files.weights import fill, read_safetensors, read_weights, tensors_of
-from m2l_bench.systems import framing
+from m2l_bench.systems import framing, pretrained
 from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, hub_files
 
 _SETTINGS = ("config.json", "preprocessor_config.json")
@@ -82,6 +82,7 @@ class Mert(PublishedSystem):
     def __init__(
         self, *, layer: int | str = "mean", checkpoint: Checkpoint = None, device: Device = None, seed: int = 0
     ) -> None:
+        pretrained.library_class("transformers", "HubertModel")
         if checkpoint is not None and (Path(checkpoint) / _WEIGHTS[0]).is_file():
             self.published = hub_files("", (*_SETTINGS, _WEIGHTS[0]), "")
         super().__init__(checkpoint=checkpoint, device=device, seed=seed)
@@ -117,11 +118,11 @@ class Mert(PublishedSystem):
     def _frames(self, signal: np.ndarray, first: int, stop: int) -> Tensor:
         """Frames of one window, (latent_dim, stop - first)."""
         begin, end = first * self.hop, (stop - 1) * self.hop + self._reach
-        wave = signal[begin:end].astype(np.float64)
+        wave = signal[begin:end]
         if self._normalise:
-            wave = (wave - wave.mean()) / np.sqrt(wave.var() + 1e-7)
+            wave = (wave - wave.mean()) / np.sqrt(wave.var() + 1e-7)  # in float32, as the extractor
         # After the file's end comes what the extractor pads with: zeros of the normalised signal.
-        padded = framing.slice_with_zeros(wave.astype(np.float32), 0, end - begin)
+        padded = framing.slice_with_zeros(wave, 0, end - begin)
         states = self.model(torch.from_numpy(padded)[None].to(self.device), output_hidden_states=True).hidden_states
         if self.layer:
             return states[self.layer][0].T
@@ -157,10 +158,8 @@ def _integer(path: Path, settings: dict[str, Any], field: str, default: int) -> 
 
 def _build(path: Path, config: dict[str, Any]) -> Any:
     """A ``HubertModel`` of the sizes of a MERT configuration; CheckpointError if it would compute something else."""
-    try:
-        from transformers import HubertConfig, HubertModel
-    except ImportError as error:
-        raise ImportError("MERT needs transformers: pip install 'm2l-bench[codecs]'") from error
+    from transformers import HubertConfig, HubertModel
+
     for field, wanted in _REQUIRED.items():
         if config.get(field, wanted) != wanted:
             raise CheckpointError(f"{path}: {field} must be {str(wanted).lower()}, got {config[field]!r}")

@@ -82,8 +82,7 @@ def published(tmp_path_factory):
 def test_every_layer_is_the_models_own(tmp_path, config, n_samples):
     model = write(tmp_path, config)
     audio = music(1, n_samples)
-    expected = states(model, audio[0])
-    assert min(np.abs(one - other).max() for one, other in zip(expected, expected[1:], strict=False)) > 0.1
+    expected = []
     for layer in (1, 2, 3):
         encoder = mert.Mert(layer=layer, checkpoint=tmp_path)
         found = encoder.encode(audio)
@@ -94,7 +93,9 @@ def test_every_layer_is_the_models_own(tmp_path, config, n_samples):
         with torch.inference_mode():
             whole = model(torch.from_numpy(padded)[None], output_hidden_states=True).hidden_states[layer][0].numpy()
         assert found.shape == (1, 16, frames)
-        np.testing.assert_allclose(found[0].T, whole, atol=2e-5)
+        np.testing.assert_allclose(found[0].T, whole, atol=5e-6)
+        expected.append(whole)
+    assert min(np.abs(one - other).max() for one, other in zip(expected, expected[1:], strict=False)) > 0.1
 
 
 def test_whole_windows_are_what_the_models_documentation_computes(published):
@@ -106,7 +107,7 @@ def test_whole_windows_are_what_the_models_documentation_computes(published):
     assert expected.shape == (4, 375, 16)
     for layer in (1, 3):
         found = mert.Mert(layer=layer, checkpoint=folder).encode(audio)[0, :, :375]
-        np.testing.assert_allclose(found.T, expected[layer], atol=2e-5)
+        np.testing.assert_allclose(found.T, expected[layer], atol=5e-6)
     found = mert.Mert(checkpoint=folder).encode(audio)[0, :, :375]
     np.testing.assert_allclose(found.T, expected[1:].mean(0), atol=2e-5)
 
@@ -195,7 +196,9 @@ def test_weights_of_training_are_left_out_and_others_refused(published, tmp_path
     expected = mert.Mert(checkpoint=published[0]).encode(audio)
     np.testing.assert_array_equal(mert.Mert(checkpoint=tmp_path).encode(audio), expected)
     write(tmp_path, BASE, **{"post_cqt_feature_proj.weight": torch.ones(2)})
-    with pytest.raises(CheckpointError, match=r"pytorch_model\.bin: .*Unexpected key.*post_cqt_feature_proj\.weight"):
+    with pytest.raises(
+        CheckpointError, match=r"pytorch_model\.bin: holds unknown weights: 'post_cqt_feature_proj\.weight'"
+    ):
         mert.Mert(checkpoint=tmp_path)
 
 
@@ -204,10 +207,10 @@ def test_missing_weights_and_other_shapes_are_refused(published, tmp_path):
     state = torch.load(tmp_path / "pytorch_model.bin", weights_only=True)
     bias = state.pop("encoder.layers.2.attention.q_proj.bias")
     torch.save(state, tmp_path / "pytorch_model.bin")
-    with pytest.raises(CheckpointError, match=r"Missing key.*encoder\.layers\.2\.attention\.q_proj\.bias"):
+    with pytest.raises(CheckpointError, match=r"lacks weights: 'encoder\.layers\.2\.attention\.q_proj\.bias'"):
         mert.Mert(checkpoint=tmp_path)
     torch.save({**state, "encoder.layers.2.attention.q_proj.bias": bias[:4]}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(CheckpointError, match="size mismatch for encoder.layers.2.attention.q_proj.bias"):
+    with pytest.raises(CheckpointError, match=r"q_proj\.bias' must have the shape \(16,\), got \(4,\)"):
         mert.Mert(checkpoint=tmp_path)
 
 
@@ -256,7 +259,7 @@ def test_the_published_files_are_downloaded_once(published, tmp_path, monkeypatc
         found = load("mert:2")
         files = [path.split("/", 5)[-1] for path in hub.downloads()]
         assert files == ["config.json", "preprocessor_config.json", "pytorch_model.bin"]
-        assert all(f"/{REPOSITORY}/resolve/" in path for path in hub.downloads())
+        assert all(f"{REPOSITORY}/resolve/" in path for path in hub.downloads())
     assert load("mert:2").fingerprint == found.fingerprint
     np.testing.assert_array_equal(found.encode(audio), load("mert:2", checkpoint=published[0]).encode(audio))
 
