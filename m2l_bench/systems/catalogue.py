@@ -33,7 +33,8 @@ class Entry:
         Of code / weights.
     download : tuple of str
         Variants whose weights are downloaded on first use; ``("",)`` where there are no variants, ``("*",)`` where a
-        variant is a repository on the hub, or a folder (an absolute path, or one that starts with a dot).
+        variant is a repository on the hub, or a folder (an absolute path, or one that starts with a dot), and where any
+        variant needs the same weights.
     shown : tuple of str
         Variants that are listed where any other is allowed too.
     caveats : mapping of str to str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import tracemalloc
 
@@ -95,7 +96,7 @@ def test_every_layer_is_the_models_own(tmp_path, config, n_samples):
         assert found.shape == (1, 16, frames)
         np.testing.assert_allclose(found[0].T, whole, atol=5e-6)
         expected.append(whole)
-    assert min(np.abs(one - other).max() for one, other in zip(expected, expected[1:], strict=False)) > 0.1
+    assert min(np.abs(one - other).max() for one, other in itertools.pairwise(expected)) > 0.1
 
 
 def test_whole_windows_are_what_the_models_documentation_computes(published):
