@@ -195,6 +195,17 @@ SYSTEMS: dict[str, Entry] = {
         latents="75 Hz x 768",
         parameters="94.37",
     ),
+    "muq": Entry(
+        place="systems.encoders.muq:Muq",
+        summary="MuQ-large-msd-iter (Zhu et al., 2025): its last layer, their mean, or one, as muq:7; needs the extra codecs",
+        variant_option="layer",
+        shown=("last", "mean"),
+        download=("*",),
+        licence="Apache-2.0 / CC BY-NC 4.0",
+        audio="24 kHz, mono",
+        latents="25 Hz x 1024",
+        parameters="316.34",
+    ),
     "music2latent": Entry(
         place="music2latent.autoencoder:Music2Latent",
         summary="consistency autoencoder, 64x (Pasini et al., 2024): the published weights, or the small"

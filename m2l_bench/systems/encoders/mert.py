@@ -6,9 +6,9 @@ Conventions
 default the mean of all layers. Frame ``t`` begins at sample ``320 t``; a file has as many as begin inside it.
 
 MERT attends to its whole input and was trained on excerpts of 5 s, so it gets windows of 5 s (375 frames), side by side. The
-last window ends with the file: it begins earlier than its place, and only the frames that no other window has are kept. A
-shorter file is one shorter window. Each window is shifted to mean 0 and scaled to variance 1, as by the model's own feature
-extractor, and has the 80 samples after it in addition, which the convolutions of its last frame reach.
+last window ends with the file (:func:`~m2l_bench.systems.encoders.layers.windows`); a shorter file is one shorter window. Each
+window is shifted to mean 0 and scaled to variance 1, as by the model's own feature extractor, and has the 80 samples after it
+in addition, which the convolutions of its last frame reach.
 
 References
 ----------
@@ -30,6 +30,7 @@ from m2l_bench.files.hub import CheckpointError
 from m2l_bench.files.untrusted import parse_json
 from m2l_bench.files.weights import fill, read_safetensors, read_weights, tensors_of
 from m2l_bench.systems import framing, pretrained
+from m2l_bench.systems.encoders.layers import layer_number, windows
 from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, hub_files
 
 _SETTINGS = ("config.json", "preprocessor_config.json")
@@ -67,7 +68,7 @@ class Mert(PublishedSystem):
     Parameters
     ----------
     layer : int or str
-        From 1 to the number of layers (12 in the 95M model), or ``"mean"``.
+        From 1 to the number of layers (12 in the 95M model), ``"last"`` or ``"mean"``.
     checkpoint : path-like, optional
         A folder with ``config.json``, ``preprocessor_config.json`` and ``model.safetensors`` or ``pytorch_model.bin``;
         MERT-v1-330M (24 layers of 1,024) is taken as well.
@@ -92,7 +93,7 @@ class Mert(PublishedSystem):
         fill(self.model, _state_dict(weights), weights)
         self.model.eval().requires_grad_(False).to(self.device)
         layers = self.model.config.num_hidden_layers
-        self.layer = _layer(layer, layers)
+        self.layer = layer_number(layer, layers)
         self.identify(f"mert:{self.layer or 'mean'}", {"layer": self.layer or "mean", "seconds": _SECONDS})
         self.sample_rate = _integer(config_file, config, "sample_rate", 24_000)
         self._normalise = _checked_preprocessor(preprocessor, self.sample_rate)
@@ -109,9 +110,7 @@ class Mert(PublishedSystem):
         signal = framing.as_audio(audio).mean(0)
         frames = -(-len(signal) // self.hop)
         out = np.empty((1, self.latent_dim, frames), np.float32)
-        for start in range(0, frames, self.window):
-            stop = min(start + self.window, frames)
-            first = max(0, stop - self.window)
+        for first, start, stop in windows(frames, self.window):
             out[0, :, start:stop] = self._frames(signal, first, stop)[:, start - first :].cpu().numpy()
         return out
 
@@ -127,16 +126,6 @@ class Mert(PublishedSystem):
         if self.layer:
             return states[self.layer][0].T
         return torch.stack(states[1:]).mean(0)[0].T  # the first is the input of the first layer
-
-
-def _layer(layer: int | str, layers: int) -> int:
-    """Number of a layer, 0 for the mean; ValueError if there is no such layer."""
-    if layer == "mean":
-        return 0
-    text = str(layer)
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= layers):
-        raise ValueError(f"layer must be mean or a whole number from 1 to {layers}, got {layer!r}")
-    return int(text)
 
 
 def _settings(path: Path) -> dict[str, Any]:

@@ -237,7 +237,7 @@ def test_what_hubert_does_not_compute_is_refused(tmp_path, file, change, message
 
 @pytest.mark.parametrize("layer", ["0", "4", "-1", "all", "1.0", "²", ""])
 def test_a_layer_that_is_not_there_is_named(published, layer):
-    with pytest.raises(ValueError, match="layer must be mean or a whole number from 1 to 3, got"):
+    with pytest.raises(ValueError, match="layer must be mean, last or a whole number from 1 to 3, got"):
         mert.Mert(layer=layer, checkpoint=published[0])
 
 
