@@ -125,6 +125,9 @@ class Network(nn.Module):
         Of the mel spectrum in dB.
     """
 
+    _window: Tensor
+    _filters: Tensor
+
     def __init__(self, width: int, conformer: Any, mean: float, std: float) -> None:
         from transformers.models.wav2vec2_conformer.modeling_wav2vec2_conformer import Wav2Vec2ConformerEncoder
 
