@@ -6,7 +6,7 @@ Conventions
 default the mean of all layers. Frame ``t`` begins at sample ``320 t``; a file has as many as begin inside it.
 
 MERT attends to its whole input and was trained on excerpts of 5 s, so it gets windows of 5 s (375 frames), side by side. The
-last window ends with the file (:func:`~m2l_bench.systems.encoders.attention_windows.windows`); a shorter file is one shorter window. Each
+last window ends with the file (:mod:`~m2l_bench.systems.encoders.attention_windows`); a shorter file is one shorter window. Each
 window is shifted to mean 0 and scaled to variance 1, as by the model's own feature extractor, and has the 80 samples after it
 in addition, which the convolutions of its last frame reach.
 

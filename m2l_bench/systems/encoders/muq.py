@@ -10,7 +10,7 @@ The front end: decibels of 128 mel bands (HTK's scale, triangles of height 1, to
 samples (periodic Hann) every 240, centred, mirrored at the ends, shifted and scaled by the configuration's constants.
 
 MuQ attends to its whole input and was trained on excerpts of 30 s, so it gets windows of 30 s (750 frames), side by side; the
-last one ends with the file (:func:`~m2l_bench.systems.encoders.attention_windows.windows`). The file's end is filled up with zeros to 240
+last one ends with the file (:mod:`~m2l_bench.systems.encoders.attention_windows`). The file's end is filled up with zeros to 240
 samples, and to 1,200 in all.
 
 References
