@@ -30,7 +30,10 @@ def _suite(folder: Path, systems: list[str], **more: object) -> Suite:
     return make_suite(content | more)
 
 
-def test_nothing_is_known_before_the_first_run_and_time_after_it(music_folder: Path, tmp_path: Path) -> None:
+def test_nothing_is_known_before_the_first_run_and_time_after_it(
+    music_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # runs below the working directory count too
     suite = _suite(music_folder, ["identity"])
     before = forecast(suite, out=tmp_path / "new")
     assert before.planned == {("reconstruct", "identity"): 3, ("reconstruct", "chance"): 3}
