@@ -5,9 +5,9 @@
 
 The plan is made again, compared with the manifest, and the arrangements are written down instead of played: exact by
 construction, and of what is asked of the synthesizer (an attack takes a few milliseconds, a release goes on after the end).
-One row an annotation: ``path``, ``kind``, ``start`` and ``duration`` in seconds from the clip's first sample, to 0.1 ms, ``value``.
+One row an annotation: ``path``, ``kind``, ``start`` and ``duration`` in seconds from the first sample (to 0.1 ms), ``value``.
 
-``beat``   at ``start``; ``value`` is empty. The tunes' metres are not annotated: clips begin at a bar line, bars may be uneven.
+``beat``   at ``start``; ``value`` is empty. Bars are not annotated: a clip begins at a bar line, later ones may be uneven.
 ``chord``  in Harte's spelling (``G#:min``); equal neighbours are one. It is what the accompaniment is
            made of: a clip without a chord player has only its root in the bass.
 ``note``   ``value`` is the MIDI pitch; of all instruments without percussion, cut at the clip's end. Unisons
