@@ -50,6 +50,14 @@ class Annotation:
     ends: np.ndarray
     values: np.ndarray = field(default_factory=lambda: np.empty(0))
 
+    def __str__(self) -> str:
+        """One line of text: start, end and value of each, where they are not empty; separated by semicolons."""
+        columns = [self.starts] if np.array_equal(self.starts, self.ends) else [self.starts, self.ends]
+        times = [[f"{time:.4f}".rstrip("0").rstrip(".") for time in column] for column in columns]
+        if len(self.values):
+            times.append([f"{v:g}" if isinstance(v, float) else str(v) for v in self.values.tolist()])
+        return ";".join(",".join(row) for row in zip(*times, strict=True))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
