@@ -268,7 +268,7 @@ def list_metrics() -> Listing:
 
 def list_audio_sets() -> Listing:
     from m2l_bench import assets
-    from m2l_bench.suite.published_sets import PUBLISHED_SETS
+    from m2l_bench.suite.audio_sets import PUBLISHED_SETS
 
     lines = [
         {"name": name, "files": f"{len(assets.manifest(name))} files", "data": "embedded"} for name in assets.FOLDERS

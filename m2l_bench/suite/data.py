@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from m2l_bench import assets, audio
+from m2l_bench import audio
 from m2l_bench.audio import AudioError, AudioInfo
 from m2l_bench.files.disk import sha256
 from m2l_bench.results import data_hash
@@ -113,29 +113,6 @@ class TaskSpec:
             If the dataset is missing (the message says how to get it) or its splits leak.
         """
         return _task_audio(self.name, self.data_home)
-
-
-def find_audio(name: str) -> AudioSet:
-    """The user's folder, an embedded set, or a published one (:mod:`m2l_bench.suite.published_sets`) as ``NAME[=FOLDER]``.
-
-    Raises
-    ------
-    AudioError
-        If it is none of these, or an embedded file is not the one that its manifest names.
-    MissingDataset
-        If a published set is not in its folder; the message says how to get it.
-    """
-    from m2l_bench.suite.published_sets import PUBLISHED_SETS
-
-    if Path(name).is_dir():
-        return from_folder(name)
-    if name in assets.FOLDERS:
-        assets.verify(name)
-        return from_folder(assets.folder(name), name=name)
-    known, _, home = name.partition("=")
-    if known in PUBLISHED_SETS:
-        return PUBLISHED_SETS[known].at(Path(home) if home else None).read()
-    raise AudioError(f"audio {name!r}: must be a folder or one of {', '.join((*assets.FOLDERS, *PUBLISHED_SETS))}")
 
 
 def from_folder(folder: str | Path, *, name: str | None = None, note: str = "") -> AudioSet:

@@ -17,7 +17,8 @@ from m2l_bench import plugins
 from m2l_bench.cards import Card
 from m2l_bench.reconstruction.metrics import PairMetric, SetMetric, get_metric
 from m2l_bench.reconstruction.sets.distribution import MINIMUM_FILES
-from m2l_bench.suite.data import AudioItem, AudioSet, TaskSpec, find_audio
+from m2l_bench.suite.audio_sets import find_audio
+from m2l_bench.suite.data import AudioItem, AudioSet, TaskSpec
 from m2l_bench.suite.engine import Done, Engine, Job, run_jobs
 from m2l_bench.suite.jobs.describe import DescribeEncoder, DescribeSystem
 from m2l_bench.suite.jobs.distance import DistanceJob

@@ -33,7 +33,8 @@ class Entry:
         Of code / weights.
     download : tuple of str
         Variants whose weights are downloaded on first use; ``("",)`` where there are no variants, ``("*",)`` where a
-        variant is a repository on the hub, or a folder (an absolute path, or one that starts with a dot).
+        variant is a repository on the hub, or a folder (an absolute path, or one that starts with a dot), and where any
+        variant needs the same weights.
     shown : tuple of str
         Variants that are listed where any other is allowed too.
     caveats : mapping of str to str
@@ -182,6 +183,28 @@ SYSTEMS: dict[str, Entry] = {
         licence="Apache-2.0 / Apache-2.0",
         audio="48 kHz, mono",
         latents="0.2 Hz x 512",
+    ),
+    "mert": Entry(
+        place="systems.encoders.mert:Mert",
+        summary="MERT-v1-95M (Li et al., 2024): the mean of its layers, or one of them, as mert:7; needs the extra codecs",
+        variant_option="layer",
+        shown=("mean", "4", "12"),
+        download=("*",),
+        licence="Apache-2.0 / CC BY-NC 4.0",
+        audio="24 kHz, mono",
+        latents="75 Hz x 768",
+        parameters="94.37",
+    ),
+    "muq": Entry(
+        place="systems.encoders.muq:Muq",
+        summary="MuQ-large-msd-iter (Zhu et al., 2025): its last layer, their mean, or one, as muq:7; needs the extra codecs",
+        variant_option="layer",
+        shown=("last", "mean"),
+        download=("*",),
+        licence="Apache-2.0 / CC BY-NC 4.0",
+        audio="24 kHz, mono",
+        latents="25 Hz x 1024",
+        parameters="316.34",
     ),
     "music2latent": Entry(
         place="music2latent.autoencoder:Music2Latent",

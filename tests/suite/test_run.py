@@ -16,7 +16,8 @@ from m2l_bench.report.contents import all_figures
 from m2l_bench.report.runs import read_runs
 from m2l_bench.report.significance import Pairs
 from m2l_bench.results import read_items, read_rows
-from m2l_bench.suite.data import AudioItem, find_audio, from_folder
+from m2l_bench.suite.audio_sets import find_audio
+from m2l_bench.suite.data import AudioItem, from_folder
 from m2l_bench.suite.engine import read_ahead
 from m2l_bench.suite.local import LocalEngine
 from m2l_bench.suite.plan import Plan, make_plan

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from m2l_bench import audio
 from m2l_bench.audio import AudioError
 from m2l_bench.cli import app
-from m2l_bench.suite.data import AudioItem, find_audio
-from m2l_bench.suite.published_sets import PUBLISHED_SETS
+from m2l_bench.suite.audio_sets import PUBLISHED_SETS, find_audio
+from m2l_bench.suite.data import AudioItem
 from m2l_bench.suite.suite import make_suite
 from m2l_bench.tasks.sources.source import MissingDataset
 

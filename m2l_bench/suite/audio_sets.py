@@ -1,4 +1,4 @@
-"""Sets of music that papers reconstruct, from the user's folder: Song Describer and MusicCaps.
+"""Sets of music by name: embedded ones, and those that papers reconstruct, from the user's folder (Song Describer, MusicCaps).
 
 Conventions
 -----------
@@ -14,9 +14,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from m2l_bench.audio import scan_audio
+from m2l_bench import assets
+from m2l_bench.audio import AudioError, scan_audio
 from m2l_bench.files.untrusted import inside
-from m2l_bench.suite.data import AudioItem, AudioSet, content_hash
+from m2l_bench.suite.data import AudioItem, AudioSet, content_hash, from_folder
 from m2l_bench.tasks.sources.source import About, Dataset, read_table
 
 EXCERPT = 10.0  # seconds
@@ -152,3 +153,24 @@ PUBLISHED_SETS: Mapping[str, PublishedSet] = {
         MusicCaps(name="musiccaps", what="clips of MusicCaps, 10 s each"),
     )
 }
+
+
+def find_audio(name: str) -> AudioSet:
+    """The user's folder, an embedded set, or a published one as ``NAME[=FOLDER]``.
+
+    Raises
+    ------
+    AudioError
+        If it is none of these, or an embedded file is not the one that its manifest names.
+    MissingDataset
+        If a published set is not in its folder; the message says how to get it.
+    """
+    if Path(name).is_dir():
+        return from_folder(name)
+    if name in assets.FOLDERS:
+        assets.verify(name)
+        return from_folder(assets.folder(name), name=name)
+    known, _, home = name.partition("=")
+    if known in PUBLISHED_SETS:
+        return PUBLISHED_SETS[known].at(Path(home) if home else None).read()
+    raise AudioError(f"audio {name!r}: must be a folder or one of {', '.join((*assets.FOLDERS, *PUBLISHED_SETS))}")
