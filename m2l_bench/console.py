@@ -211,19 +211,20 @@ def list_systems() -> Listing:
         entry = SYSTEMS.get(name.partition(":")[0])
         facts = [entry.audio, entry.latents, entry.bit_rate, entry.parameters, entry.licence] if entry else ["?"] * 5
         known = dict(zip(keys, [*facts, entry.summary if entry else "?"], strict=True))
-        table.append({"name": name} | known | {"download": "yes" if needs_download(name) else "no"})
+        table.append({"name": name} | known | {"download": entry.size if entry and needs_download(name) else "-"})
     blocks = []
     for what, lines in itertools.groupby(table, key=lambda line: line["what"]):
         variants = list(lines)
         audio, latents, rate, parameters, licence = (variants[0][key] for key in keys[:-1])
-        fetched = [line["name"] for line in variants if line["download"] == "yes"]
+        fetched = {line["name"]: line["download"] for line in variants if line["download"] != "-"}
+        download = f"download ({', '.join(dict.fromkeys(fetched.values()))})"
         facts = [
             audio,
             latents,
             "-" if parameters == "-" else f"{parameters} M parameters",
             {"-": "-", "measured": "bit rate measured"}.get(rate, f"{rate} kbit/s"),
             licence,
-            "" if not fetched else "download" if len(fetched) == len(variants) else f"download: {' '.join(fetched)}",
+            "" if not fetched else download if len(fetched) == len(variants) else f"{download}: {' '.join(fetched)}",
         ]
         blocks.append((" ".join(line["name"] for line in variants), what, facts))
     return table, blocks

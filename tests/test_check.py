@@ -47,6 +47,12 @@ class InPlace:
         return audio
 
 
+class Coarse:
+    def reconstruct(self, audio):
+        noise = audio.std() * np.random.default_rng(0).standard_normal(audio.shape)
+        return (np.roll(audio, -2, axis=1) + noise).astype(np.float32)
+
+
 class Rate:
     sample_rate, latent_dim, latent_rate = 22050, 2, 10.0
 
@@ -95,6 +101,22 @@ def test_what_is_sound_has_no_fault(name: str) -> None:
 def test_each_fault_is_named(broken: Path, name: str, fault: str, meaning: str) -> None:
     found = {finding.name: finding.meaning for finding in m2l_bench.check(f"{broken}:{name}").failed}
     assert meaning in found[fault]
+
+
+def test_a_wrong_shape_is_one_fault(broken: Path) -> None:
+    """What cannot compare such an output to its input is not a fault of its own."""
+    checked = m2l_bench.check(f"{broken}:Longer")
+    assert {finding.name for finding in checked.failed} == {"shape, mono and stereo", "shape, 6 channels"}
+    found = {finding.name: finding.meaning for finding in checked.results if finding.verdict == "note"}
+    assert all(found[name].startswith("Not checked, for the shape is wrong") for name in ("alignment", "seams"))
+
+
+def test_a_lag_that_costs_next_to_nothing_is_no_fault(broken: Path) -> None:
+    """Other errors hide it, as those of Opus at 12 kbit/s, 2 samples early."""
+    for name in (f"{broken}:Coarse", "opus:12k"):
+        found = {finding.name: finding for finding in m2l_bench.check(name).results}
+        assert found["lag"].verdict == "note" and found["lag"].values["lag (samples)"] == pytest.approx(-2, abs=0.3)
+        assert 0 < found["lag"].values["cost (dB)"] < 1 and "The output is early; in time" in found["lag"].meaning
 
 
 def test_the_command_prints_a_table_and_fails_on_a_fault(broken: Path) -> None:

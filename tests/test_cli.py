@@ -168,7 +168,7 @@ def test_version_is_printed_and_nothing_is_run() -> None:
 
 def test_list_systems_says_which_variant_is_downloaded() -> None:
     out = " ".join(invoke("list", "systems").stdout.split())
-    assert "| download: music2latent:published" in out
+    assert "| download (233 MB): music2latent:published" in out
 
 
 @pytest.mark.parametrize(

@@ -22,11 +22,13 @@ from m2l_bench.files.disk import sha256
 from m2l_bench.files.hub import recorded
 from m2l_bench.reconstruction import mel_distance, si_sdr
 from m2l_bench.reconstruction.checks import Unscorable
-from m2l_bench.reconstruction.pair.alignment import Alignment, align
+from m2l_bench.reconstruction.pair.alignment import Alignment, align, undo_lag
+from m2l_bench.reconstruction.pair.si_sdr import score
 from m2l_bench.systems.base import Autoencoder
 
 LATE = 0.99  # samples: one, less the error of the estimate
 SLIGHT = 0.5  # samples
+COSTLY = 1.0  # dB of SI-SDR; a coder of few bits may be off by a sample that its other errors hide
 LOUDER = 1.0  # dB
 PASSES = (1, 2, 5, 10)
 CONTEXT = 1.0  # seconds before a cut in which the output may differ
@@ -39,10 +41,13 @@ def alignment(subject: Subject) -> list[Finding]:
     if not subject.is_codec:
         return []
     found: list[Alignment] = []
+    costs: list[float] = []
     reason = ""
     for excerpt in subject.excerpts:
         try:
             found.append(align(excerpt.audio, excerpt.output, subject.rate))
+            in_time = undo_lag(excerpt.audio, excerpt.output, found[-1].lag)
+            costs.append(score(*in_time, subject.rate) - score(excerpt.audio, excerpt.output, subject.rate))
         except Unscorable as error:
             reason = str(error)
     if not found:
@@ -52,15 +57,18 @@ def alignment(subject: Subject) -> list[Finding]:
     gain = max((a.gain for a in found), key=abs)
     inverted = any(a.polarity < 0 for a in found)
     some = f" (1 of {len(subject.excerpts)} excerpts: {reason})" if reason else ""
-    late: Verdict = "fail" if abs(lag) >= LATE else "note" if abs(lag) >= SLIGHT or reason else "pass"
-    side = "late" if lag > 0 else "early"
-    meaning = f"The output is {side}: SI-SDR and all that compares samples suffers." if late == "fail" else ""
-    meaning = meaning or ("The output is in time." if abs(lag) < SLIGHT else f"The output is slightly {side}.")
+    cost, side = max(costs), "late" if lag > 0 else "early"
+    late: Verdict = "note" if abs(lag) >= SLIGHT or reason else "pass"
+    meaning = "The output is in time."
+    if abs(lag) >= SLIGHT:
+        meaning = f"The output is {side}; in time, its SI-SDR would be {cost:.1f} dB higher."
+    if abs(lag) >= LATE and cost >= COSTLY:
+        late = "fail"
     level = f"{gain:+.2f} dB, {'inverted' if inverted else 'not inverted'}"
     off = inverted or abs(gain) > LOUDER
     kept = "The output is inverted." if inverted else "The part of the output that follows the input has another level."
     return [
-        Finding("lag", late, f"{lag:.4g} samples", meaning + some, {"lag (samples)": lag}),
+        Finding("lag", late, f"{lag:.4g} samples", meaning + some, {"lag (samples)": lag, "cost (dB)": cost}),
         Finding(
             "gain, polarity",
             "note" if off else "pass",

@@ -76,7 +76,11 @@ class RunData:
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """A published figure; kept apart from measured numbers, always with source and conditions."""
+    """A published figure; kept apart from measured numbers, always with source and conditions.
+
+    `metric` is a name of this package, or, for a definition that the package does not have, the source's own, which has
+    capitals: ``"MR-STFT"``, ``"Mel distance"``.
+    """
 
     system: str
     dataset: str

@@ -259,10 +259,15 @@ def with_published(table: Table, figures: Sequence[Published]) -> Table:
     """Add the published figures of the table's metrics below it.
 
     In reconstruction tables the metric must be the same, in probing tables the task too: embedded tasks are not
-    comparable with the public ones.
+    comparable with the public ones. A figure under the source's own name of a metric follows those of the same source's table.
     """
     columns = {(column.measurement.task, column.measurement.metric) for column in table.columns}
-    return replace(table, published=tuple(figure for figure in figures if (figure.task, figure.metric) in columns))
+    shown = {figure for figure in figures if (figure.task, figure.metric) in columns}
+    sources = {(figure.task, figure.source, figure.table) for figure in shown}
+    for figure in figures:
+        if not figure.metric.islower() and (figure.task, figure.source, figure.table) in sources:
+            shown.add(figure)
+    return replace(table, published=tuple(figure for figure in figures if figure in shown))
 
 
 def _column(

@@ -92,7 +92,7 @@ def _specs(plan: Plan) -> dict[str, SystemSpec]:
 
 def _note(plan: Plan, spec: SystemSpec) -> str:
     """What must stand under every number of a system."""
-    return caveat(spec.system) if spec.label in plan.systems and spec.checkpoint is None else ""
+    return caveat(spec.system, has_checkpoint=spec.checkpoint is not None) if spec.label in plan.systems else ""
 
 
 def _of_audio(

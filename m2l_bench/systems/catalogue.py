@@ -35,10 +35,14 @@ class Entry:
         Variants whose weights are downloaded on first use; ``("",)`` where there are no variants, ``("*",)`` where a
         variant is a repository on the hub, or a folder (an absolute path, or one that starts with a dot), and where any
         variant needs the same weights.
+    size : str
+        Of one variant's download, a range where variants differ or the precision of the weights is not stated.
     shown : tuple of str
         Variants that are listed where any other is allowed too.
+    caveat : str
+        Note that is printed under every table with the system, with any weights: how systems of this kind are trained.
     caveats : mapping of str to str
-        Variant -> note that is printed under every table with it; ``"*"`` is any other variant.
+        Variant -> such a note on its weights, which a checkpoint of the user's replaces.
     """
 
     place: str
@@ -52,8 +56,10 @@ class Entry:
     parameters: str = "-"
     licence: str = "MIT"
     download: tuple[str, ...] = ()
+    size: str = ""
     bit_rate: str = "-"
     shown: tuple[str, ...] = ()
+    caveat: str = ""
     caveats: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -142,6 +148,7 @@ SYSTEMS: dict[str, Entry] = {
         variants={"published": {}, "small": {"config": "small"}},
         audio="44.1 kHz, mono",
         latents="10.77 Hz x 64",
+        parameters="16.26; small: 0.77",
     ),
     "random-init-features": Entry(
         place="systems.encoders.features:RandomInit",
@@ -150,6 +157,7 @@ SYSTEMS: dict[str, Entry] = {
         options={"layer": "features"},
         audio="44.1 kHz, mono",
         latents="10.77 Hz x 8192; small: x 1024",
+        parameters="16.26; small: 0.77",
     ),
     "mfcc-chroma": Entry(
         place="systems.encoders.features:MfccChroma",
@@ -170,6 +178,7 @@ SYSTEMS: dict[str, Entry] = {
         summary="VGGish (Hershey et al., 2017), without its last ReLU (relu: with it) and without PCA",
         variants={"linear": {}, "relu": {"relu": True}},
         download=("linear", "relu"),
+        size="288 MB",
         licence="Apache-2.0 / Apache-2.0",
         audio="16 kHz, mono",
         latents="1.04 Hz x 128",
@@ -180,9 +189,11 @@ SYSTEMS: dict[str, Entry] = {
         summary="LAION-CLAP's audio tower (Wu et al., 2023), projected, unit length; needs the extra codecs",
         variants={name: {"variant": name} for name in ("music", "htsat-unfused")},
         download=("music", "htsat-unfused"),
+        size="614 to 776 MB",
         licence="Apache-2.0 / Apache-2.0",
         audio="48 kHz, mono",
         latents="0.2 Hz x 512",
+        parameters="68.61; htsat-unfused: 28.19",
     ),
     "mert": Entry(
         place="systems.encoders.mert:Mert",
@@ -190,6 +201,7 @@ SYSTEMS: dict[str, Entry] = {
         variant_option="layer",
         shown=("mean", "4", "12"),
         download=("*",),
+        size="378 MB",
         licence="Apache-2.0 / CC BY-NC 4.0",
         audio="24 kHz, mono",
         latents="75 Hz x 768",
@@ -201,6 +213,7 @@ SYSTEMS: dict[str, Entry] = {
         variant_option="layer",
         shown=("last", "mean"),
         download=("*",),
+        size="about 1.3 GB",
         licence="Apache-2.0 / CC BY-NC 4.0",
         audio="24 kHz, mono",
         latents="25 Hz x 1024",
@@ -213,6 +226,7 @@ SYSTEMS: dict[str, Entry] = {
         variant_option="variant",
         shown=("small", "published"),
         download=("published",),
+        size="233 MB",
         licence="MIT / small MIT, published CC BY-NC 4.0",
         audio="44.1 kHz, per channel",
         latents="10.77 Hz x 64, 64x",
@@ -228,6 +242,7 @@ SYSTEMS: dict[str, Entry] = {
         variant_option="variant",
         shown=("small", "published"),
         download=("published",),
+        size="233 MB",
         audio="44.1 kHz, per channel",
         latents="10.77 Hz x 1024; published: x 8192",
         parameters="0.77; published: 16.26",
@@ -240,6 +255,7 @@ SYSTEMS: dict[str, Entry] = {
         place="systems.musika.system:Musika",
         summary="adversarial autoencoder, 64x (Pasini, Schlueter, 2022)",
         download=("",),
+        size="112 MB",
         licence="MIT / MIT",
         audio="44.1 kHz, per channel",
         latents="10.77 Hz x 64, 64x",
@@ -251,14 +267,15 @@ SYSTEMS: dict[str, Entry] = {
             summary=f"diffusion autoencoder {original} (Schneider et al., 2023); num_steps=20 by default",
             options={"version": version},
             download=("",),
+            size=size,
             licence="MIT / not stated",
             audio="48 kHz, stereo",
             latents=latents,
             parameters=parameters,
         )
-        for version, original, latents, parameters in (
-            ("v2", "dmae1d-ATC64-v2, 64x", "46.9 Hz x 32, 64x", "185.11"),
-            ("v3", "dmae1d-ATC32-v3, 32x", "93.8 Hz x 32, 32x", "86.27"),
+        for version, original, latents, parameters, size in (
+            ("v2", "dmae1d-ATC64-v2, 64x", "46.9 Hz x 32, 64x", "185.11", "about 750 MB"),
+            ("v3", "dmae1d-ATC32-v3, 32x", "93.8 Hz x 32, 32x", "86.27", "about 350 MB"),
         )
     },
     "dac": Entry(
@@ -266,6 +283,7 @@ SYSTEMS: dict[str, Entry] = {
         summary="Descript Audio Codec, 44.1 kHz (Kumar et al., 2023), all codebooks, 3 of them, or before quantisation",
         variants={"44khz": {}, "44khz-3": {"codebooks": 3}, "44khz-continuous": {"class": "ContinuousDac"}},
         download=("44khz", "44khz-3", "44khz-continuous"),
+        size="307 MB",
         licence="MIT / MIT",
         audio="44.1 kHz, per channel",
         latents="86.1 Hz x 1024, 0.5x",
@@ -285,16 +303,18 @@ SYSTEMS: dict[str, Entry] = {
             "48khz-continuous": {"class": "ContinuousEncodec", "variant": "48khz"},
         },
         download=("24khz", "24khz-3k", "24khz-24k", "24khz-continuous", "48khz", "48khz-24k", "48khz-continuous"),
+        size="76 to 93 MB",
         licence="MIT / CC BY-NC 4.0",
         bit_rate="6, 3 or 24",
         audio="24 kHz per channel, 48 kHz stereo",
         latents="75 Hz x 128, 2.5x; 48 kHz: 151.5 Hz x 129 (128 + segment gain), 5x",
-        parameters="14.85",
+        parameters="14.85; 48 kHz: 14.86",
     ),
     "snac": Entry(
         place="systems.snac:Snac",
         summary="SNAC at 44.1 kHz (Siuzdak et al., 2024): codes at several time scales; needs the extra snac",
         download=("",),
+        size="218 MB",
         licence="MIT / MIT",
         audio="44.1 kHz, per channel",
         bit_rate="2.6",
@@ -305,6 +325,7 @@ SYSTEMS: dict[str, Entry] = {
         summary="CoDiCodec (Pasini et al., 2025): continuous latents or tokens, stereo pairs; needs the extra codicodec",
         variants={"continuous": {}, "tokens": {"class": "TokenCoDiCodec"}},
         download=("continuous", "tokens"),
+        size="about 600 MB",
         licence="CC BY-NC 4.0 / CC BY-NC 4.0",
         audio="44.1 kHz, stereo",
         latents="10.77 Hz x 64, 128x",
@@ -316,14 +337,17 @@ SYSTEMS: dict[str, Entry] = {
         summary="Lin-CAE (Torres et al., 2025), and m2l, Music2Latent retrained by the same authors; needs the extra lin-cae",
         variants={name: {"variant": name} for name in ("lin-cae", "lin-cae-2", "m2l")},
         download=("lin-cae", "lin-cae-2", "m2l"),
+        size="about 230 MB",
         licence="Apache-2.0 / not stated apart",
         audio="44.1 kHz, per channel",
         latents="10.77 Hz x 64, 64x",
+        parameters="58.19",
     ),
     "music2latent-authors": Entry(
         place="systems.packages:AuthorsMusic2Latent",
         summary="music2latent:published through its authors' package, with its fades at edges; needs the extra authors",
         download=("",),
+        size="233 MB",
         licence="CC BY-NC 4.0 / CC BY-NC 4.0",
         audio="44.1 kHz, per channel",
         latents="10.77 Hz x 64, 64x",
@@ -334,6 +358,7 @@ SYSTEMS: dict[str, Entry] = {
         options={"system": "stable-audio"},
         summary="variational autoencoder of Stable Audio Open, 64x (Evans et al., 2024); gated: log in to the hub first",
         download=("",),
+        size="625 MB",
         licence="Apache-2.0 / Stability AI Community",
         audio="44.1 kHz, stereo",
         latents="21.5 Hz x 64, 64x",
@@ -344,6 +369,7 @@ SYSTEMS: dict[str, Entry] = {
         options={"system": "ace-step"},
         summary="variational autoencoder of ACE-Step 1.5, 60x: Stable Audio's networks at 48 kHz",
         download=("",),
+        size="337 MB",
         licence="MIT / MIT",
         audio="48 kHz, stereo",
         latents="25 Hz x 64, 60x",
@@ -354,6 +380,7 @@ SYSTEMS: dict[str, Entry] = {
         options={"system": "kvae-audio"},
         summary="KVAE-Audio (Kandinsky Lab), 15x; its encoder attends to the whole file; needs a recent diffusers (as 0.42.1)",
         download=("",),
+        size="668 MB",
         licence="MIT / MIT",
         audio="48 kHz, per channel",
         latents="50 Hz x 64, 15x",
@@ -365,13 +392,17 @@ SYSTEMS: dict[str, Entry] = {
             options={"system": name},
             summary=f"{published}, autoencoder of Stable Audio 3, 32x (Stability AI, 2026); needs diffusers >= 0.40",
             download=("",),
+            size=size,
             licence="MIT / Stability AI Community",
             audio="44.1 kHz, stereo",
             latents="10.77 Hz x 256, 32x",
             parameters=parameters,
-            caveats={"": _SAME},
+            caveat=_SAME,
         )
-        for name, published, parameters in (("same-s", "SAME-S", "108"), ("same-l", "SAME-L", "852"))
+        for name, published, parameters, size in (
+            ("same-s", "SAME-S", "108", "0.2 to 0.4 GB"),
+            ("same-l", "SAME-L", "852", "1.7 to 3.4 GB"),
+        )
     },
     "diffusers": Entry(
         place="systems.diffusers_audio:FromRepository",
@@ -381,7 +412,7 @@ SYSTEMS: dict[str, Entry] = {
         licence="Apache-2.0 / the repository's",
         audio="as configured",
         latents="as configured",
-        caveats=dict.fromkeys(("", "*"), f"diffusers, where the class is AutoencoderSAME: {_SAME}"),
+        caveat=f"diffusers, where the class is AutoencoderSAME: {_SAME}",
     ),
     "ear-vae": Entry(
         place="systems.ear_vae.system:EarVae",
@@ -389,6 +420,7 @@ SYSTEMS: dict[str, Entry] = {
         summary="EAR-VAE (Wang et al., 2025), 32x, trained for phase and stereo image; its decoder attends to the whole file;"
         " needs the extra codecs",
         download=("",),
+        size="about 590 MB",
         licence="Apache-2.0 / Apache-2.0",
         audio="44.1 kHz, stereo",
         latents="43.1 Hz x 64, 32x",
@@ -399,6 +431,7 @@ SYSTEMS: dict[str, Entry] = {
         options={"system": "ear-vae2"},
         summary="EAR-VAE2 (Wang et al., 2026), 30x: an autoencoder of complex spectra, with a refiner",
         download=("",),
+        size="about 710 MB",
         licence="Apache-2.0 / Apache-2.0",
         audio="48 kHz, stereo",
         latents="25 Hz x 128, 30x",
@@ -414,12 +447,13 @@ SYSTEMS: dict[str, Entry] = {
         "as xcodec-hubert-general",
         variants={"4k": {}, "2k": {"bandwidth": 2.0}, "1k": {"bandwidth": 1.0}},
         download=("4k", "2k", "1k"),
+        size="about 710 MB",
         licence="Apache-2.0 / see the repository",
         audio="16 kHz, per channel",
         latents="50 Hz x 1024, 0.3x",
         bit_rate="4, 2 or 1",
         parameters="160.7",
-        caveats=dict.fromkeys(("4k", "2k", "1k"), f"x-codec: {_SEMANTIC}"),
+        caveat=f"x-codec: {_SEMANTIC}",
     ),
     "higgs-audio": Entry(
         place="systems.transformers_audio:SemanticCodec",
@@ -428,34 +462,37 @@ SYSTEMS: dict[str, Entry] = {
         "needs torchaudio",
         variants={"2k": {}, "1k": {"bandwidth": 1.0}},
         download=("2k", "1k"),
+        size="about 800 MB",
         licence="Apache-2.0 / Boson Higgs Audio 2 Community",
         audio="24 kHz, per channel",
         latents="25 Hz x 1024, 0.9x",
         bit_rate="2 or 1",
         parameters="201",
-        caveats=dict.fromkeys(("2k", "1k"), f"higgs-audio: {_SEMANTIC}"),
+        caveat=f"higgs-audio: {_SEMANTIC}",
     ),
     "mimi": Entry(
         place="systems.transformers_audio:Mimi",
         summary="Mimi (Défossez et al., 2024), a codec of speech: all 32 codebooks, or 8 of them",
         variants={"32": {}, "8": {"codebooks": 8}},
         download=("32", "8"),
+        size="385 MB",
         licence="Apache-2.0 / CC BY 4.0",
         audio="24 kHz, per channel",
         latents="12.5 Hz x 512, 3.8x",
         bit_rate="4.4 or 1.1",
         parameters="79.31",
-        caveats=dict.fromkeys(("32", "8"), "mimi: trained on speech, its first codebook to predict WavLM's features."),
+        caveat="mimi: trained on speech, its first codebook to predict WavLM's features.",
     ),
     "vibevoice": Entry(
         place="systems.transformers_audio:VibeVoice",
         summary="acoustic tokeniser of VibeVoice (Peng et al., 2025), a continuous autoencoder of speech",
         download=("",),
+        size="1.4 GB",
         licence="Apache-2.0 / MIT",
         audio="24 kHz, per channel",
         latents="7.5 Hz x 65 (64 + gain), 49x",
         parameters="687.39",
-        caveats={"": "vibevoice: trained on speech."},
+        caveat="vibevoice: trained on speech.",
     ),
     "transformers": Entry(
         place="systems.transformers_audio:from_repository",

@@ -26,7 +26,7 @@ from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, hu
 
 PUBLISHED = {
     variant: hub_files(
-        f"facebook/encodec_{variant}", ("config.json", "model.safetensors"), "60 to 90 MB, weights CC BY-NC 4.0"
+        f"facebook/encodec_{variant}", ("config.json", "model.safetensors"), "76 to 93 MB, weights CC BY-NC 4.0"
     )
     for variant in ("24khz", "48khz")
 }

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from m2l_bench import plugins
+from m2l_bench.results import joined_notes
 from m2l_bench.systems.base import System
 from m2l_bench.systems.catalogue import SYSTEMS, Entry
 from m2l_bench.systems.construct import construct
@@ -104,10 +105,15 @@ def check_encoder(name: str) -> None:
             raise ValueError(f"{name} has no latents, and cannot be an encoder")
 
 
-def caveat(name: str) -> str:
-    """Note that is printed under every table with a system of this registry name; empty for most."""
+def caveat(name: str, *, has_checkpoint: bool = False) -> str:
+    """Note that is printed under every table with a system of this registry name; empty for most.
+
+    What it says of the listed weights is left out where the user gave others (`has_checkpoint`).
+    """
     entry, variant = _listed(name)
-    return entry.caveats.get(variant, entry.caveats.get("*", "")) if entry else ""
+    if entry is None:
+        return ""
+    return joined_notes(entry.caveat, "" if has_checkpoint else entry.caveats.get(variant, ""))
 
 
 def needs_download(name: str) -> bool:

@@ -44,8 +44,8 @@ from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, hu
 FILES = ("model_config.json", "model.safetensors")
 _LICENCE = "Stability AI Community License"
 PUBLISHED = {
-    "same-s": hub_files("stabilityai/SAME-S", FILES, f"108 million parameters, {_LICENCE}"),
-    "same-l": hub_files("stabilityai/SAME-L", FILES, f"852 million parameters, {_LICENCE}"),
+    "same-s": hub_files("stabilityai/SAME-S", FILES, f"0.2 to 0.4 GB (108 million parameters), {_LICENCE}"),
+    "same-l": hub_files("stabilityai/SAME-L", FILES, f"1.7 to 3.4 GB (852 million parameters), {_LICENCE}"),
 }
 _NOISE = 1e-3  # of decoding, in standard deviations of the encoder's output
 

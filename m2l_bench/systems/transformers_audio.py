@@ -40,7 +40,7 @@ PUBLISHED = {
     ),
     "mimi": hub_files("kyutai/mimi", FILES, "385 MB, CC BY 4.0"),
     "vibevoice": hub_files(
-        "microsoft/VibeVoice-AcousticTokenizer", FILES, "687 million parameters (1.4 GB in bfloat16), MIT"
+        "microsoft/VibeVoice-AcousticTokenizer", FILES, "1.4 GB (687 million parameters in bfloat16), MIT"
     ),
 }
 _CLASSES = {"x-codec": "XcodecModel", "higgs-audio": "HiggsAudioV2TokenizerModel"}

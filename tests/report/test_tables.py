@@ -208,6 +208,19 @@ def test_published_figures_stay_apart() -> None:
     assert [line["origin"] for line in csv.DictReader(io.StringIO(render.to_csv(table)))].count("published") == 1
 
 
+def test_a_metric_under_its_sources_name_follows_the_figures_of_its_table() -> None:
+    theirs = replace(FIGURE, metric="MR-STFT", value="0.5")
+    others = [
+        replace(theirs, source="Nobody 2024"),
+        replace(theirs, task="key/giantsteps"),
+        replace(FIGURE, metric="visqol"),
+    ]
+    table = with_published(small_table(), [theirs, FIGURE, *others])
+    assert table.published == (theirs, FIGURE)
+    assert "| MR-STFT | 0.5 |" in " ".join(render.to_markdown(table).split())
+    assert with_published(small_table(), [theirs]).published == ()
+
+
 def test_published_figures_are_escaped_once() -> None:
     table = with_published(small_table(), [replace(FIGURE, system="A*[<b>")])
     assert r"| A\*\[&lt;b&gt; " in render.to_markdown(table)

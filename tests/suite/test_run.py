@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from m2l_bench import audio
+from m2l_bench import assets, audio
 from m2l_bench.reconstruction import mel_distance
 from m2l_bench.report.contents import all_figures
 from m2l_bench.report.runs import read_runs
@@ -23,6 +24,7 @@ from m2l_bench.suite.local import LocalEngine
 from m2l_bench.suite.plan import Plan, make_plan
 from m2l_bench.suite.run import run_suite
 from m2l_bench.suite.suite import Suite, make_suite, read_suite
+from m2l_bench.systems.catalogue import SYSTEMS
 
 METRICS = ["si_sdr", "mel_distance"]
 
@@ -206,6 +208,21 @@ def test_eleven_kinds_of_bad_file_are_named_and_counted_and_change_nothing_else(
             assert (row.n_planned, row.n_scored, row.n_failed) == (14, 3, 11)
     listed = (tmp_path / "spoiled" / "failures.csv").read_text()
     assert all(name in listed for name in expected)
+
+
+def test_a_users_checkpoint_keeps_the_caveat_of_its_kind(
+    music_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = replace(SYSTEMS["pca"], caveat="Linear.", caveats={"": "Fitted here."})
+    monkeypatch.setitem(SYSTEMS, "pca", entry)
+    mine = {
+        "system": "pca",
+        "label": "mine",
+        "checkpoint": str(Path(assets.__file__).parent / "pca" / "mdct-64x.safetensors"),
+    }
+    rows = run_suite(_suite(music_folder, ["pca", mine]), out=tmp_path / "run").rows
+    notes = {row.system: row.notes for row in rows if row.metric == "si_sdr"}
+    assert notes["pca"][-2:] == ("Linear.", "Fitted here.") and notes["mine"][-1:] == ("Linear.",)
 
 
 def test_files_with_a_channel_silent_in_the_reference_are_counted_in_the_note(

@@ -40,6 +40,17 @@ def test_codecs_have_no_delay(name: str, channels: int, music) -> None:
     assert abs(lags[int(np.argmax(products))]) <= 2
 
 
+@pytest.mark.parametrize("name", ["opus:32k", "mp3:64k", "vorbis:q4"])
+def test_a_long_file_begins_as_a_short_one(name: str, music) -> None:
+    """One write of a minute overflowed libvorbis's stack, and the first samples depended on all of it."""
+    system = load(name)
+    rate = system.sample_rate
+    given = np.tile(music(10 * rate, 1, rate), (1, 7))
+    whole = system.reconstruct(given)
+    assert whole.shape == given.shape
+    np.testing.assert_array_equal(system.reconstruct(given[:, : 20 * rate])[:, : 19 * rate], whole[:, : 19 * rate])
+
+
 def test_measured_bit_rate_follows_the_setting(music) -> None:
     given = music(5 * 48000, 2, 48000)
     measured = [reconstruct(load(f"opus:{rate}k"), given, 48000, "x")[1] for rate in (16, 32, 64, 128)]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import m2l_bench
-from m2l_bench.systems.registry import load
+from m2l_bench.systems.registry import caveat, load
 
 HALVES = """
 import numpy as np
@@ -92,3 +92,23 @@ def test_features_follow_the_checkpoint_that_is_named(tmp_path: Path) -> None:
     given = np.random.default_rng(0).uniform(-0.5, 0.5, (1, 30000)).astype(np.float32)
     assert latents.encode(given).shape[-2] == 8
     assert features.encode(given).shape[-2] == features.latent_dim == config.features_dim
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "weights"),
+    [
+        ("same-l", "SAME was trained with pitch", ""),
+        ("diffusers:someone/same", "diffusers, where the class is AutoencoderSAME", ""),
+        ("x-codec:1k", "its probes are partly HuBERT's", ""),
+        ("mimi", "trained on speech", ""),
+        ("music2latent:small", "", "trained for 226 minutes"),
+        ("dac-style", "", "million parameters and was trained for"),
+        ("ear-vae2", "", "the public weights were retrained"),
+        ("identity", "", ""),
+        ("halves.py:Halves", "", ""),
+    ],
+)
+def test_a_users_checkpoint_keeps_the_caveat_of_its_kind(name: str, kind: str, weights: str) -> None:
+    with_ours, with_theirs = caveat(name), caveat(name, has_checkpoint=True)
+    assert kind in with_theirs and bool(kind) == bool(with_theirs)
+    assert weights in with_ours and bool(weights) == (with_ours != with_theirs)

@@ -183,7 +183,9 @@ def test_is_downloaded_once(name: str, repo: str, server: Hub) -> None:
 @pytest.mark.parametrize("name", list(PUBLISHED))
 def test_without_the_hub_one_line_says_what_to_do(name: str, server: Hub) -> None:
     server.stop()
-    message = rf"model_config\.json of stabilityai/{name.upper()} .* million parameters, Stability .*give its path"
+    message = (
+        rf"model_config\.json of stabilityai/{name.upper()} .* GB \(.* million parameters\), Stability .*give its path"
+    )
     with pytest.raises(CheckpointError, match=message) as caught:
         m2l_bench.load(name)
     assert "\n" not in str(caught.value)

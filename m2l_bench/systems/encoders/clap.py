@@ -106,7 +106,7 @@ def _folder(checkpoint: str | Path) -> Path:
     """The user's folder, or the hub's files, trusted on first use; pickled weights are checked before they are loaded."""
     folder = Path(checkpoint)
     if not folder.is_dir():
-        small, about = ("config.json", "preprocessor_config.json"), "0.6 to 0.8 GB, Apache-2.0"
+        small, about = ("config.json", "preprocessor_config.json"), "614 to 776 MB, Apache-2.0"
         try:
             paths = find(None, hub_files(str(checkpoint), (*small, "model.safetensors"), about))
         except CheckpointError:  # older revisions have the pickle alone

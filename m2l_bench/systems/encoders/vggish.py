@@ -139,7 +139,7 @@ def _fetched() -> Path:
 
     path = Path(platformdirs.user_cache_dir("m2l_bench")) / "vggish" / Path(URL).name
     if not path.exists():
-        refuse_offline(HubFile("harritaylor/torchvggish", path.name, "288 MB"))
+        refuse_offline(HubFile("harritaylor/torchvggish", path.name, "288 MB, Apache-2.0"))
         path.parent.mkdir(parents=True, exist_ok=True)
         # Writes to a temporary file, compares the hash, then renames.
         torch.hub.download_url_to_file(URL, str(path), hash_prefix=SHA256_PREFIX, progress=False)
