@@ -134,8 +134,8 @@ class MLPProbe(Probe):
             if not models.alive:
                 break
         if validator.slow:
-            for model in best:
-                model.score = validator.score(outputs_of(model.weights, validator.z))
+            for one in best:
+                one.score = validator.score(outputs_of(one.weights, validator.z))
         return [self._attributes(grid, best[s * len(grid) : (s + 1) * len(grid)]) for s in range(len(seeds))]
 
     def _attributes(self, grid: list[tuple[float, float]], best: list[_Best]) -> dict[str, Any]:

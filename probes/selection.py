@@ -208,8 +208,8 @@ def _fit_together(models: Sequence[Probe], X: Any, y: Any, validation: tuple[Any
         x, y, validation = x[train], y[train], (x[held], y[held])
     held_x, held_y = first._check(*validation, reset=False)
     targets = encode(y)
-    held = Validator(held_x, held_y, encode(held_y, like=targets), first.scoring)
-    _train_together(models, x, targets, held)
+    validator = Validator(held_x, held_y, encode(held_y, like=targets), first.scoring)
+    _train_together(models, x, targets, validator)
 
 
 def fit_outputs(

@@ -67,7 +67,7 @@ def reconstruct(
 
 
 def latent_offset(system: System) -> float:
-    """Seconds by which latent frames are later than (k + 0.5) / latent_rate: the system's ``latent_offset``, 0 where it has none."""
+    """Seconds by which frame k is later than (k + 0.5) / latent_rate: the system's ``latent_offset``, 0 where it has none."""
     return float(getattr(system, "latent_offset", 0.0))
 
 
