@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from muq.muq.muq import MuQ, MuQConfig
 from safetensors.torch import save_file
 from transformers import Wav2Vec2ConformerConfig
 
@@ -20,6 +19,8 @@ LENGTHS = (1920, 24_000, 48_480)
 
 
 def main() -> None:
+    from muq.muq.muq import MuQ, MuQConfig  # only here: the package is for recording, not for tests
+
     torch.manual_seed(0)
     conformer = Wav2Vec2ConformerConfig(
         num_attention_heads=2,
