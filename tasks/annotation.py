@@ -55,7 +55,7 @@ class Annotation:
         columns = [self.starts] if np.array_equal(self.starts, self.ends) else [self.starts, self.ends]
         times = [[f"{time:.4f}".rstrip("0").rstrip(".") for time in column] for column in columns]
         if len(self.values):
-            times.append([f"{v:g}" if isinstance(v, float) else str(v) for v in self.values.tolist()])
+            times.append([f"{v:.9g}" if isinstance(v, float) else str(v) for v in self.values.tolist()])
         return ";".join(",".join(row) for row in zip(*times, strict=True))
 
 
@@ -114,7 +114,7 @@ def targets(kind: str, annotation: Annotation, starts: np.ndarray) -> np.ndarray
     elif kind == "notes":
         centres = starts + step / 2
         for start, end, pitch in zip(annotation.starts, annotation.ends, annotation.values, strict=True):
-            column = int(round(float(pitch))) - int(PITCHES[0])
+            column = round(float(pitch)) - int(PITCHES[0])
             if 0 <= column < size:
                 made[(centres >= start) & (centres < end), column] = 1.0
     else:

@@ -7,10 +7,12 @@ A task is a declaration: the source of its items and labels, and its kind. The k
 ``single-label``  one label an item; accuracy (the main metric), macro F1
 ``key``           one of 24 keys; MIREX score (main), MIREX 2017 score, accuracy
 ``multi-label``   any number of tags; ROC-AUC (main), average precision
-``beats``, ``onsets``, ``chords``, ``notes``, ``melody``   annotations in time: :mod:`m2l_bench.tasks.time`
 
-Features of an item of the first three have shape ``(dim, clips)``: its latents after :func:`pool`. Every clip is a training example. The
-logits of an item's clips are averaged, and items are scored, both in validation and in the test.
+and kinds of annotations in time (``beats``, ``onsets``, ``chords``, ``notes``, ``melody``), for which see
+:mod:`m2l_bench.tasks.time`.
+
+Features of an item of the first three have shape ``(dim, clips)``: its latents after :func:`pool`. Every clip is a training
+example. The logits of an item's clips are averaged, and items are scored, both in validation and in the test.
 See :mod:`m2l_bench.tasks.protocol` for the evaluation.
 """
 

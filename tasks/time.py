@@ -225,12 +225,16 @@ def evaluate_in_time(
         If a split has no item with latents and an annotation, or the probe is another classifier.
     """
     items, there = task.items(), set(available)
-    parts = {split: [item for item in items if item.split == split and item.id in there] for split in ("train", "valid")}
+    parts = {
+        split: [item for item in items if item.split == split and item.id in there] for split in ("train", "valid")
+    }
     annotations = {split: task.split_annotations(split) for split in parts}
     parts = {split: [item for item in part if item.id in annotations[split]] for split, part in parts.items()}
     for split, part in parts.items():
         if not part:
-            raise ValueError(f"{task.name}: the {split} split must have tracks with latents and an annotation, got none")
+            raise ValueError(
+                f"{task.name}: the {split} split must have tracks with latents and an annotation, got none"
+            )
     held = _Held.of(task.kind, [tracks(item.id) for item in parts["valid"]], parts["valid"], annotations["valid"])
     fitted, drawn = _fit(task.kind, probe, tracks, parts["train"], annotations["train"], held, seeds)
     planned = [item for item in items if item.split == "test"]
@@ -348,7 +352,11 @@ class _Held:
         if not tunable(self.kind):
             return float(np.mean([_agreement(g, t) for g, t in zip(grids, self.truth, strict=True)])), float("nan")
         scores = [
-            float(np.mean([self._f(g, t, r, threshold) for g, t, r in zip(grids, self.truth, self.references, strict=True)]))
+            float(
+                np.mean(
+                    [self._f(g, t, r, threshold) for g, t, r in zip(grids, self.truth, self.references, strict=True)]
+                )
+            )
             for threshold in THRESHOLDS
         ]
         return max(scores), THRESHOLDS[int(np.argmax(scores))]

@@ -36,7 +36,7 @@ def _beats(reference: Annotation, estimate: Annotation, seconds: float) -> dict[
     given, found = reference.starts, estimate.starts
     if seconds > LONG:
         given, found = mir_eval.beat.trim_beats(given), mir_eval.beat.trim_beats(found)
-    cmlc, cmlt, amlc, amlt = mir_eval.beat.continuity(given, found) if len(given) > 1 and len(found) > 1 else [0.0] * 4
+    _, cmlt, _, amlt = mir_eval.beat.continuity(given, found) if len(given) > 1 and len(found) > 1 else [0.0] * 4
     return {
         "beat_f": mir_eval.beat.f_measure(given, found),
         "beat_f_20ms": mir_eval.beat.f_measure(given, found, f_measure_threshold=_FINE),
@@ -153,7 +153,7 @@ def _card(name: str, title: str, formula: str, source: str, *, unit: str = "1", 
 
 
 _TRIM = f"mir_eval.beat; in tracks of more than {LONG:g} s without the first 5 s, in shorter ones all; mean over tracks"
-_CHORD = "mir_eval.chord: share of the time whose chord is right by the rule {}, of the time to which the rule applies; mean over tracks"
+_CHORD = "mir_eval.chord: share of the time with the right chord by the rule {}, of the time that it applies to; mean over tracks"
 CARDS: dict[str, Card] = {
     card.name: card
     for card in (
@@ -187,8 +187,8 @@ CARDS: dict[str, Card] = {
         _card(
             "note_f",
             "note F",
-            "harmonic mean of precision and recall of the pitches sounding at every 10 ms (+-50 cents), mir_eval.multipitch; mean "
-            "over tracks",
+            "harmonic mean of precision and recall of the pitches at every 10 ms (+-50 cents), mir_eval.multipitch; mean over "
+            "tracks",
             "Bay, Ehmann, Downie 2009",
         ),
         _card("note_accuracy", "note accuracy", "TP / (TP + FP + FN), as note F; mean over tracks", "Bay et al. 2009"),
@@ -199,7 +199,12 @@ CARDS: dict[str, Card] = {
             "share of the time whose voicing, and pitch where voiced (+-50 cents), is right, mir_eval.melody; mean over tracks",
             "Salamon et al. 2014",
         ),
-        _card("melody_pitch", "raw pitch", "as melody accuracy, of the voiced time; mean over tracks", "Salamon et al. 2014"),
+        _card(
+            "melody_pitch",
+            "raw pitch",
+            "as melody accuracy, of the voiced time; mean over tracks",
+            "Salamon et al. 2014",
+        ),
         _card("melody_chroma", "raw chroma", "as raw pitch, octaves ignored; mean over tracks", "Salamon et al. 2014"),
     )
 }

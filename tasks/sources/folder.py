@@ -75,7 +75,7 @@ class LabelTable(Source):
             group = row.get("group") or name
             yield TaskItem(name, path, row.get("split") or self._dealt[group], group), self._label(row)
 
-    def _label(self, row: Mapping[str, str]) -> Label | None:
+    def _label(self, row: Mapping[str, str]) -> str | tuple[str, ...] | None:
         if self.tags:
             return tuple(tag for tag in self.tags if row[tag].strip() == "1")
         return row[self._columns[0]] or None
@@ -94,7 +94,7 @@ class LabelTable(Source):
 
     def _strata(self, row: Mapping[str, str]) -> tuple[str, ...]:
         label = self._label(row)
-        return (label if isinstance(label, tuple) else (label or "",)) or ("",)
+        return label or ("",) if isinstance(label, tuple) else (label or "",)
 
     @cached_property
     def _header(self) -> list[str]:
