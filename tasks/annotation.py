@@ -34,7 +34,7 @@ _SHORTEST_CHORD = 0.25  # seconds
 TimeKind = Literal["beats", "onsets", "chords", "notes", "melody"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Annotation:
     """What is annotated in one track, in the order of time.
 
@@ -55,8 +55,32 @@ class Annotation:
         columns = [self.starts] if np.array_equal(self.starts, self.ends) else [self.starts, self.ends]
         times = [[f"{time:.4f}".rstrip("0").rstrip(".") for time in column] for column in columns]
         if len(self.values):
-            times.append([f"{v:.9g}" if isinstance(v, float) else str(v) for v in self.values.tolist()])
+            times.append([repr(v).removesuffix(".0") if isinstance(v, float) else str(v) for v in self.values.tolist()])
         return ";".join(",".join(row) for row in zip(*times, strict=True))
+
+    @classmethod
+    def parse(cls, kind: str, text: str) -> Annotation:
+        """Read what :meth:`__str__` wrote of an annotation of a kind.
+
+        Examples
+        --------
+        >>> chord = Annotation(starts=np.array([0.0]), ends=np.array([1.5]), values=np.array(["A:min"]))
+        >>> Annotation.parse("chords", str(chord)) == chord, str(chord)
+        (True, '0,1.5,A:min')
+        """
+        rows = [row.split(",") for row in text.split(";") if row]
+        starts = np.array([float(row[0]) for row in rows])
+        ends = np.array([float(row[1]) for row in rows]) if kind in ("chords", "notes") else starts
+        if kind in _APART:
+            return cls(starts=starts, ends=ends)
+        values = [row[-1] for row in rows]
+        return cls(starts=starts, ends=ends, values=np.array(values if kind == "chords" else list(map(float, values))))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Annotation):
+            return NotImplemented
+        pairs = zip(self.__dict__.values(), other.__dict__.values(), strict=True)
+        return all(np.array_equal(mine, theirs) for mine, theirs in pairs)
 
 
 @dataclass(frozen=True, kw_only=True)

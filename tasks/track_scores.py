@@ -70,13 +70,7 @@ def _timing(given: np.ndarray, found: np.ndarray, window: float) -> float:
 def _chords(reference: Annotation, estimate: Annotation, seconds: float) -> dict[str, float]:
     import mir_eval
 
-    given, found = (np.stack([a.starts, a.ends], 1) for a in (reference, estimate))
-    labels = [str(label) for label in estimate.values]
-    intervals, labels = mir_eval.util.adjust_intervals(found, labels, given.min(), given.max(), "N", "N")
-    intervals, expected, labels = mir_eval.util.merge_labeled_intervals(
-        given, [str(label) for label in reference.values], intervals, labels
-    )
-    weights = mir_eval.util.intervals_to_durations(intervals)
+    weights, expected, labels = aligned_chords(reference, estimate)
     return {
         f"chord_{name}": float(mir_eval.chord.weighted_accuracy(compare(expected, labels), weights))
         for name, compare in (
@@ -86,6 +80,17 @@ def _chords(reference: Annotation, estimate: Annotation, seconds: float) -> dict
             ("mirex", mir_eval.chord.mirex),
         )
     }
+
+
+def aligned_chords(reference: Annotation, estimate: Annotation) -> tuple[np.ndarray, list[str], list[str]]:
+    """Durations (s) of the stretches in which neither changes, within the reference, and the labels of both in each."""
+    import mir_eval
+
+    given, found = (np.stack([a.starts, a.ends], 1) for a in (reference, estimate))
+    expected, labels = ([str(label) for label in a.values] for a in (reference, estimate))
+    found, labels = mir_eval.util.adjust_intervals(found, labels, given.min(), given.max(), "N", "N")
+    intervals, expected, labels = mir_eval.util.merge_labeled_intervals(given, expected, found, labels)
+    return mir_eval.util.intervals_to_durations(intervals), expected, labels
 
 
 def _notes(reference: Annotation, estimate: Annotation, seconds: float) -> dict[str, float]:

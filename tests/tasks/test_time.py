@@ -168,21 +168,10 @@ def test_scores_are_mir_evals_on_what_is_stored(kind: str) -> None:
     """The text of an estimate is all of it."""
     result = evaluated(kind, lambda found, _: emit(kind, found, 10.0))
     for number in (0, 7):
-        stored = parse(str(result.seeds[0].estimates[number]), kind)
+        stored = Annotation.parse(kind, str(result.seeds[0].estimates[number]))
         reference = result.references[number]
         for metric, expected in own_scores(kind, reference, stored).items():
             assert result.item_values(metric, result.seeds[0])[number] == pytest.approx(expected, abs=1e-9), metric
-
-
-def parse(text: str, kind: str) -> Annotation:
-    rows = [row.split(",") for row in text.split(";")]
-    starts = np.array([float(row[0]) for row in rows])
-    if kind in ("beats", "onsets"):
-        return Annotation(starts=starts, ends=starts)
-    if kind == "melody":
-        return Annotation(starts=starts, ends=starts, values=np.array([float(row[1]) for row in rows]))
-    values = np.array([row[2] for row in rows]) if kind == "chords" else np.array([float(row[2]) for row in rows])
-    return Annotation(starts=starts, ends=np.array([float(row[1]) for row in rows]), values=values)
 
 
 def own_scores(kind: str, reference: Annotation, found: Annotation) -> dict[str, float]:
