@@ -142,7 +142,7 @@ _SCORES: dict[str, Callable[[Annotation, Annotation, float], dict[str, float]]] 
 }
 
 
-def _card(name: str, title: str, formula: str, source: str, *, unit: str = "1", higher: bool = True) -> Card:
+def _card(name: str, title: str, formula: str, source: str, *, unit: str = "", higher: bool = True) -> Card:
     return Card(
         name=name,
         title=title,

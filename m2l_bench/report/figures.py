@@ -191,7 +191,7 @@ def timeline(
         for index, (axes, (name, found)) in enumerate(zip(rows, lines.items(), strict=True)):
             colour = "#000000" if index == 0 else style.COLOURS[(index - 1) % len(style.COLOURS)]
             _draw_line(axes, kind, found, colour)
-            axes.set_xlim(0, duration)
+            axes.set_xlim(-0.005 * duration, duration)  # an event at 0 is seen beside the axis
             axes.set_ylim(*((min(pitches) - 2, max(pitches) + 2) if pitches else (0, 1)))
             if tall:
                 axes.set_ylabel("MIDI")
