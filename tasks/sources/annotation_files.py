@@ -87,7 +87,8 @@ def read_annotation(path: Path, kind: str) -> Annotation:
         starts = thinned(starts)
     if kind in ("beats", "onsets"):
         return Annotation(starts=starts, ends=starts)
-    return Annotation(starts=starts, ends=ends, values=np.array([row[2] for row in rows]))
+    values = np.array([row[2] for row in rows])
+    return Annotation(starts=starts, ends=starts if kind == "melody" else ends, values=values)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
