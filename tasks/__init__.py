@@ -59,6 +59,7 @@ def task_names() -> list[str]:
 
 def _own_folder(table: Path) -> Task:
     source = LabelTable(table=table)
+    source.items()  # every file is checked before anything is encoded
     labels = KEYS if source.kind == "key" else source.tags
     name = f"own/{table.stem}"
     return Task(name=name, kind=source.kind, source=source, labels=labels, group="group", caveat=source.caveat)

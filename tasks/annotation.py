@@ -51,12 +51,11 @@ class Annotation:
     values: np.ndarray = field(default_factory=lambda: np.empty(0))
 
     def __str__(self) -> str:
-        """One line of text: start, end and value of each, where they are not empty; separated by semicolons."""
+        """One line of text, exactly: start, end and value of each, where they are not empty; separated by semicolons."""
         columns = [self.starts] if np.array_equal(self.starts, self.ends) else [self.starts, self.ends]
-        times = [[f"{time:.4f}".rstrip("0").rstrip(".") for time in column] for column in columns]
-        if len(self.values):
-            times.append([repr(v).removesuffix(".0") if isinstance(v, float) else str(v) for v in self.values.tolist()])
-        return ";".join(",".join(row) for row in zip(*times, strict=True))
+        columns += [self.values] if len(self.values) else []
+        texts = [[str(value).removesuffix(".0") for value in column.tolist()] for column in columns]
+        return ";".join(",".join(row) for row in zip(*texts, strict=True))
 
     @classmethod
     def parse(cls, kind: str, text: str) -> Annotation:

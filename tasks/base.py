@@ -20,10 +20,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from m2l_bench.results import data_hash
 from m2l_bench.tasks.annotation import Annotation
 from m2l_bench.tasks.sources.source import SPLITS, About, Label, Labels, Source, TaskItem
 from m2l_bench.tasks.tonality import parse_key
@@ -173,6 +175,12 @@ class Task:
         if wrong or not self.in_time:
             raise ValueError(f"{self.name}: label of {wrong[0] if wrong else split!r} must be an Annotation")
         return {item: label for item, label in labels.items() if isinstance(label, Annotation)}
+
+    @cached_property
+    def labels_hash(self) -> str:
+        """Hash of the labels of all items, for the identity of results; 16 hexadecimal digits."""
+        found = {split: self.source.labels(split) for split in SPLITS}
+        return data_hash((item.id, str(found[item.split].get(item.id, ""))) for item in self.items())
 
     def _key(self, item: str, label: Label) -> str:
         try:

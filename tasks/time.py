@@ -20,6 +20,7 @@ One rule for all encoders, so that a slow one is neither favoured nor held back:
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ from m2l_bench.tasks.annotation import (
 )
 from m2l_bench.tasks.protocol import planned_hash
 from m2l_bench.tasks.sources.source import TaskItem
-from m2l_bench.tasks.track_scores import score
+from m2l_bench.tasks.track_scores import CARDS, FEWEST_GROUPS, score
 
 if TYPE_CHECKING:
     from m2l_bench.tasks.base import Task
@@ -262,8 +263,9 @@ def evaluate_in_time(
     notes = [task.caveat] if task.caveat else []
     if drawn:
         notes.append(f"Trained on {drawn[0]:,} of {drawn[1]:,} frames, drawn by the seed.")
-    if len(scored) < 10:
-        notes.append(f"{len(scored)} test tracks: scores and intervals are rough.")
+    n_groups = len({test[k].group for k in scored})
+    if n_groups < FEWEST_GROUPS:
+        notes.append(f"{n_groups} {task.group}s in the test: too few for an interval.")
     if not all(model.converged_ for model in fitted):
         notes.append("The probe's training was stopped before it converged.")
     return TimeResult(
@@ -502,10 +504,11 @@ def _score_seed(
     for metric, of_track in values.items():
         defined = ~np.isnan(of_track)
         scores[metric] = float(of_track[defined].mean()) if defined.any() else float("nan")
-        several = len(np.unique(groups[defined])) > 1
-        intervals[metric] = (
-            mean_interval(of_track[defined], groups=groups[defined]) if several else (float("nan"), float("nan"))
-        )
+        intervals[metric] = float("nan"), float("nan")
+        if len(np.unique(groups[defined])) >= FEWEST_GROUPS:
+            low, high = mean_interval(of_track[defined], groups=groups[defined])
+            most = math.inf if CARDS[metric].unit else 1.0  # times have no upper end, scores do
+            intervals[metric] = max(0.0, low), min(most, high)
     return TimeSeed(
         seed=seed,
         values=values,

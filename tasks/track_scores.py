@@ -19,6 +19,8 @@ from m2l_bench.tasks.annotation import Annotation, frequency_of
 LONG = 20.0  # seconds: of a longer track, beats of the first 5 s are not counted, as in MIREX
 _STEP = 0.01  # seconds: how finely notes and melodies are compared
 _FINE = 0.02  # seconds
+LOWEST, HIGHEST = 16.0, 111.0  # MIDI: mir_eval refuses frequencies below 20 and above 5000 Hz
+FEWEST_GROUPS = 10  # of an interval: with fewer, resampling says nothing
 
 Scores = Mapping[str, float]
 
@@ -108,11 +110,12 @@ def _notes(reference: Annotation, estimate: Annotation, seconds: float) -> dict[
 
 
 def sounding(notes: Annotation, times: np.ndarray) -> list[np.ndarray]:
-    """Frequencies (Hz) that sound at each time."""
+    """Frequencies (Hz) that sound at each time, of those that mir_eval compares."""
     first = np.searchsorted(times, notes.starts - 1e-9)
     last = np.searchsorted(times, notes.ends - 1e-9)
     pitches: list[set[float]] = [set() for _ in times]
-    for a, b, pitch in zip(first, last, notes.values, strict=True):
+    heard = (notes.values >= LOWEST) & (notes.values <= HIGHEST)
+    for a, b, pitch in zip(first[heard], last[heard], notes.values[heard], strict=True):
         for place in range(a, b):
             pitches[place].add(float(pitch))
     return [frequency_of(np.array(sorted(found))) for found in pitches]

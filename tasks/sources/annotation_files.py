@@ -11,7 +11,7 @@ kind       a line                 constraint
 ``beats``  ``time [anything]``    such as the beat's number in the bar, which is ignored
 ``onsets`` ``time [anything]``    onsets within 0.03 s of the one before are left out: a chord is one onset
 ``chords`` ``start end label``    Harte's spelling, as mir_eval reads it; no overlap; a gap is no chord (``N``)
-``notes``  ``onset offset pitch`` MIDI, 16 to 111 (as far as mir_eval scores), fractions allowed; notes may overlap
+``notes``  ``onset offset pitch`` MIDI, 0 to 127 (16 to 111 are scored), fractions allowed; notes may overlap
 ``melody`` ``time frequency``     Hz; 0 or less: unvoiced
 ========== ====================== ==============================================================================================
 
@@ -34,7 +34,6 @@ import numpy as np
 from m2l_bench.tasks.annotation import Annotation, thinned
 
 LATEST = 30_000.0  # seconds: mir_eval refuses later events; milliseconds or samples are found out by it
-LOWEST, HIGHEST = 16.0, 111.0  # MIDI: mir_eval refuses notes below 20 and above 5000 Hz
 _FIELDS = {
     "beats": ("time", "[anything]"),
     "onsets": ("time", "[anything]"),
@@ -118,7 +117,7 @@ def _row(kind: str, line: str) -> Row:
     if kind == "chords":
         _check_chord(fields[2])
         return start, end, fields[2]
-    return start, end, _number("pitch", fields[2], least=LOWEST, most=HIGHEST)
+    return start, end, _number("pitch", fields[2], least=0.0, most=127.0)
 
 
 def _number(name: str, text: str, *, least: float = -np.inf, most: float = np.inf) -> float:

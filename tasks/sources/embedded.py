@@ -99,7 +99,9 @@ def read_annotations(path: Path, kind: str) -> dict[str, Annotation]:
     for first, last in zip(edges, [*edges[1:], len(names)], strict=True):
         part = slice(first, last)
         of_kind = values[part] if kind == "chord" else values[part].astype(float) if kind == "note" else np.empty(0)
-        found[str(names[first])] = Annotation(starts=start[part], ends=start[part] + duration[part], values=of_kind)
+        found[str(names[first])] = Annotation(
+            starts=start[part], ends=(start[part] + duration[part]).round(4), values=of_kind
+        )
     return found
 
 

@@ -12,7 +12,7 @@ may lie in two splits.
 Items without ``split`` are assigned by group, 70 / 10 / 20 %, with the labels in the same proportions (see :func:`deal`);
 annotations in time have no labels to share out. Items are named by their path, POSIX style; a path that leads out of the CSV's
 folder is refused (:mod:`m2l_bench.files.untrusted`). All cells and annotation files are checked when they are read, before
-anything is encoded. The caveat holds a hash of the annotation files: a task with other annotations is another.
+anything is encoded.
 """
 
 from __future__ import annotations
@@ -24,9 +24,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from m2l_bench.files.disk import sha256
 from m2l_bench.files.untrusted import inside
-from m2l_bench.results import data_hash
 from m2l_bench.tasks.annotation import OUTPUTS
 from m2l_bench.tasks.sources.annotation_files import read_annotation
 from m2l_bench.tasks.sources.source import SPLITS, About, Label, Source, TaskItem, read_table
@@ -72,11 +70,6 @@ class LabelTable(Source):
             sizes = ", ".join(f"{counts[split]} {split}" for split in SPLITS)
             rule = "" if self._in_time else ", in the proportions of the labels"
             notes.append(f"Splits assigned by group{rule}: {sizes}.")
-        if self._in_time:
-            self.items()  # a file that cannot be read is named
-            files = {name: path for name, row in self._rows.items() if (path := self._annotated(row))}
-            content = data_hash((name, sha256(path)) for name, path in files.items())
-            notes.append(f"Annotations: {len(files)} files, SHA-256 {content}.")
         return " ".join(notes)
 
     def read(self) -> Iterator[tuple[TaskItem, Label | None]]:

@@ -68,6 +68,7 @@ class ProbeJob:
             self.kind,
             task=[task.name, task.kind, task.labels, *task.pooled_as, task.caveat],
             splits=[(item.id, item.split, item.group) for item in task.items()],
+            labels=task.labels_hash,
             latents=self.latents,
             missing=self.missing,
             cards=[TASK_CARDS[name].hash for name in task.metrics],
