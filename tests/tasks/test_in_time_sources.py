@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from layouts_in_time import LAYOUTS, Written
+from layouts_in_time import LAYOUTS, SECONDS, Written
 
 import m2l_bench
 from m2l_bench.tasks import load_task
@@ -16,6 +16,7 @@ from m2l_bench.tasks.annotation import Annotation
 from m2l_bench.tasks.base import Task
 from m2l_bench.tasks.sources.mirdata_in_time import REPLICAS, annotation_of
 from m2l_bench.tasks.sources.source import SPLITS, IncompleteSplit, MissingDataset
+from m2l_bench.tasks.track_scores import score
 
 LATER = ("2005/MIDI-Unprocessed_01_R1_2008_wav--1", "2006/MIDI-Unprocessed_02_R1_2008_wav--1")  # again in a later split
 UNUSED = {"beat/ballroom": REPLICAS, "notes/maestro": LATER, "beat/gtzan": ("jazz.00054", "blues.99999")}
@@ -61,6 +62,7 @@ def test_annotations_are_those_that_were_written(
             assert annotation.values.tolist() == expected[track].values.tolist()
         else:
             np.testing.assert_allclose(annotation.values, expected[track].values, rtol=0, atol=1e-9)
+    assert score(task.kind, annotation, annotation, SECONDS)[task.main_metric] == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("name", list(LAYOUTS))
