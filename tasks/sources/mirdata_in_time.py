@@ -155,7 +155,11 @@ class GuitarSet(InTime):
         return str(track.audio_mic_path)
 
     def _data(self, track: Any) -> Any:
-        return getattr(track, {"beats": "beats", "chords": "leadsheet_chords", "notes": "notes_all"}[self.kind])
+        name = {"beats": "beats", "chords": "leadsheet_chords", "notes": "notes_all"}[self.kind]
+        try:
+            return getattr(track, name)
+        except (StopIteration, IndexError):  # how mirdata says that a JAMS file has no such annotation
+            return None
 
 
 class GtzanBeats(Gtzan):

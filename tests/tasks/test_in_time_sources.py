@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
-from layouts_in_time import LAYOUTS, SECONDS, Written
+from layouts_in_time import LAYOUTS, SECONDS, Written, guitarset
 
 import m2l_bench
 from m2l_bench.tasks import load_task
@@ -183,3 +184,14 @@ def test_beats_of_ballroom_end_to_end(folders: dict[str, tuple[Path, dict[str, W
     result = m2l_bench.probe("mel", task, "linear", seeds=(0,))
     assert result.mean("beat_f") > 0.9 and not result.failures
     assert {item.id for item in result.items} == {item.id for item in task.items() if item.split == "test"}
+
+
+@pytest.mark.parametrize(("name", "namespace"), [("beat/guitarset", "beat_position"), ("chord/guitarset", "chord")])
+def test_jams_without_the_annotation_are_left_out(tmp_path: Path, name: str, namespace: str) -> None:
+    guitarset(tmp_path)
+    path = tmp_path / "annotation" / "05_BN1-129-Eb_comp.jams"
+    jams = json.loads(path.read_text())
+    jams["annotations"] = [a for a in jams["annotations"] if a["namespace"] != namespace]
+    path.write_text(json.dumps(jams))
+    task = load_task(name, data_home=tmp_path)
+    assert {item.id for item in task.items()} - found(task).keys() == {path.stem}
