@@ -14,7 +14,7 @@ One rule for all encoders, so that a slow one is neither favoured nor held back:
 - The features of a frame are the frame, the mean of the frames in the 250 ms before it and of those in the 250 ms after it:
   context is equal in seconds. Where there is none, the frame itself stands for it.
 - Every frame of the training tracks is an example; of more than :data:`MOST_FRAMES` grid frames (or :data:`MOST_VALUES`
-  features) as many are drawn by the seed.
+  features) as many are drawn by the seed. Validation tracks are drawn, once, until they have as many frames.
 - Selection compares estimates and annotations on the grid; test scores are mir_eval's, on the annotation as it is.
 """
 
@@ -237,7 +237,7 @@ def evaluate_in_time(
             raise ValueError(
                 f"{task.name}: the {split} split must have tracks with latents and an annotation, got none"
             )
-    held = _Held.of(task.kind, [tracks(item.id) for item in parts["valid"]], parts["valid"], annotations["valid"])
+    held = _Held.of(task.kind, tracks, parts["valid"], annotations["valid"])
     fitted, drawn = _fit(task.kind, probe, tracks, parts["train"], annotations["train"], held, seeds)
     planned = [item for item in items if item.split == "test"]
     test = [item for item in planned if item.id in there]
@@ -261,6 +261,8 @@ def evaluate_in_time(
         for seed, found, (validation, threshold) in zip(seeds, estimates, decided, strict=True)
     )  # fmt: skip
     notes = [task.caveat] if task.caveat else []
+    if len(held.frames) < len(parts["valid"]):
+        notes.append(f"Selected on {len(held.frames)} of {len(parts['valid'])} validation tracks, drawn once.")
     if drawn:
         notes.append(f"Trained on {drawn[0]:,} of {drawn[1]:,} frames, drawn by the seed.")
     n_groups = len({test[k].group for k in scored})
@@ -324,10 +326,21 @@ class _Held:
 
     @classmethod
     def of(
-        cls, kind: str, tracks: Sequence[Track], items: Sequence[TaskItem], annotations: Mapping[str, Annotation]
+        cls,
+        kind: str,
+        tracks: Callable[[str], Track],
+        items: Sequence[TaskItem],
+        annotations: Mapping[str, Annotation],
     ) -> _Held:
-        frames = [frames_of(track) for track in tracks]
-        references = [annotations[item.id] for item in items]
+        """Read tracks in a fixed random order until they have as many frames as there may be, or there are no more."""
+        frames, references, left = [], [], 1.0
+        for place in np.random.default_rng(0).permutation(len(items)):
+            if left <= 0:
+                break
+            found = frames_of(tracks(items[place].id))
+            frames.append(found)
+            references.append(annotations[items[place].id])
+            left -= max(found.starts.size / MOST_FRAMES, found.features.size / MOST_VALUES)
         return cls(
             kind=kind,
             frames=frames,

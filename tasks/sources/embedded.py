@@ -55,8 +55,8 @@ class Tunes(Embedded):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TunesInTime(Source):
-    """Beats, onsets, chords or notes of the fiddle tunes, exact by construction; ``data_home`` is not used.
+class TunesInTime(Tunes):
+    """Beats, onsets, chords or notes of the fiddle tunes, exact by construction, instead of a column of the manifest.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class TunesInTime(Source):
     """
 
     kind: str
-    about = Tunes.about
+    column: str = ""
 
     def read(self) -> Iterator[tuple[TaskItem, Label]]:
         """Yield clips, by their path in the set."""
@@ -77,10 +77,6 @@ class TunesInTime(Source):
                 times = thinned(found.starts)
                 found = Annotation(starts=times, ends=times)
             yield TaskItem(row["path"], folder / row["path"], row["split"], row["group"]), found
-
-    def verify(self) -> None:
-        """Check annotations, manifest and audio against their SHA-256."""
-        assets.verify(Tunes.folder)
 
 
 _ROWS = {"beats": "beat", "onsets": "note", "chords": "chord", "notes": "note"}  # kind of task -> kind of annotation

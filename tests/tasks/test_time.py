@@ -290,6 +290,7 @@ def test_training_frames_are_bounded_and_drawn_evenly(monkeypatch: pytest.Monkey
     assert not np.array_equal(other, x)
     result = evaluate_in_time(task, tracks, list(known), LinearProbe(l2=(1e-2,)), seeds=[0, 1])
     assert "Trained on 300 of 4,800 frames, drawn by the seed." in result.note
+    assert "Selected on 1 of 4 validation tracks, drawn once." in result.note
     assert MOST_FRAMES == 200_000
 
 
@@ -363,3 +364,21 @@ def test_embedded_annotations(name: str, kind: str) -> None:
 
 def test_onsets_of_a_chord_are_one() -> None:
     assert thinned([0.0, 0.01, 0.1]).tolist() == [0.0, 0.1]
+
+
+def test_few_groups_have_no_interval_and_bounded_scores_bounded_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = evaluated("beats", lambda found, _: emit("beats", found, 50.0))
+    assert all(np.isnan(found.seeds[0].intervals[metric]).all() for metric in found.task.metrics)
+    assert "8 tracks in the test: too few for an interval." in found.note
+    monkeypatch.setitem(N, "test", 12)
+    found = evaluated("beats", lambda found, _: emit("beats", found, 50.0))
+    low, high = found.seeds[0].intervals["beat_f"]
+    assert 0.9 < low <= found.mean("beat_f") <= high <= 1.0
+    assert found.seeds[0].intervals["beat_timing"][1] > 1.0  # ms
+    assert "interval" not in found.note
+
+
+def test_notes_that_mir_eval_refuses_are_left_out() -> None:
+    held = Annotation(starts=np.zeros(3), ends=np.ones(3), values=np.array([10.0, 60.0, 120.0]))
+    found = Annotation(starts=np.zeros(1), ends=np.ones(1), values=np.array([60.0]))
+    assert score("notes", held, found, 1.0)["note_f"] == 1.0
