@@ -15,12 +15,15 @@ import pytest
 from layouts import text
 
 from m2l_bench import audio
+from m2l_bench.report.build import build
 from m2l_bench.suite import data
+from m2l_bench.suite.jobs.probe import ProbeJob
 from m2l_bench.suite.local import LocalEngine
 from m2l_bench.suite.run import run_suite
 from m2l_bench.suite.suite import make_suite
 from m2l_bench.tasks import load_task
 from m2l_bench.tasks.annotation import OUTPUTS, Annotation
+from m2l_bench.tasks.base import Task
 from m2l_bench.tasks.protocol import planned_hash
 from m2l_bench.tasks.sources.annotation_files import read_annotation
 from m2l_bench.tasks.sources.source import SPLITS
@@ -263,3 +266,57 @@ def test_a_run_end_to_end_and_again_with_another_annotation(tmp_path: Path) -> N
     text(tmp_path / "beats" / "2.beats", "4.999\n")  # a test track
     others, other_jobs = run()
     assert others["beat_f"] < 0.9 and jobs and not jobs & other_jobs
+
+
+def test_what_tasks_in_time_do_not_have_is_said(tmp_path: Path) -> None:
+    """A scikit-learn classifier fails and is counted, the other probe goes on; no learning curve; a timeline without audio."""
+    text(tmp_path / "near.py", "from sklearn.neighbors import KNeighborsClassifier\nknn = KNeighborsClassifier()\n")
+    suite = make_suite(
+        {
+            "name": "own",
+            "systems": [f"energy={clicks(tmp_path).with_name('energy.py')}:Energy"],
+            "audio": [],
+            "tasks": [str(tmp_path / "beats.csv")],
+            "probes": ["linear", f"{tmp_path / 'near.py'}:knn"],
+            "probe_seeds": [0],
+            "train_items": [2],
+        }
+    )
+    result = run_suite(suite, out=tmp_path / "run")
+    rows = {(row.probe, row.metric): row for row in result.rows}
+    assert {row.split for row in result.rows} == {"test"}
+    assert "There are no learning curves of tasks in time." in rows["linear", "beat_f"].note
+    assert "5 groups in the test: too few for an interval." in rows["linear", "beat_f"].note
+    assert rows["linear", "beat_f"].value > 0.97 and np.isnan(rows["linear", "beat_f"].ci_low)
+    assert (rows["knn", "beat_f"].n_failed, rows["knn", "beat_f"].n_scored) == (5, 0)
+    assert "the probe must be linear or mlp, got KNeighborsClassifier" in rows["knn", "beat_f"].note
+    build([tmp_path / "run"])
+    figures = {path.name for path in (tmp_path / "run" / "report" / "figures").iterdir()}
+    assert "own-beats-linear-timeline.png" in figures
+
+
+def test_other_labels_are_another_probing(tmp_path: Path) -> None:
+    """Also where neither files nor splits nor test labels change."""
+    for k in range(6):
+        audio.write(tmp_path / f"{k}.wav", np.zeros((1, 800), np.float32), 8000)
+    rows = [f"{k}.wav,{'ab'[k % 2]},{SPLITS[k // 2]}" for k in range(6)]
+    text(tmp_path / "mine.csv", "\n".join(["path,label,split", *rows, ""]))
+    before = load_task(str(tmp_path / "mine.csv"))
+    text(tmp_path / "mine.csv", "\n".join(["path,label,split", rows[0].replace(",a,", ",b,"), *rows[1:], ""]))
+    after = load_task(str(tmp_path / "mine.csv"))
+    ids = [
+        ProbeJob(label="x", task=Loaded(task), latents=(), missing=(), probe="linear", seeds=(0,)).id
+        for task in (before, after)
+    ]
+    assert before.items() == after.items() and ids[0] != ids[1]
+    assert planned_hash(before, before.split_labels("test")) == planned_hash(after, after.split_labels("test"))
+
+
+class Loaded:
+    """Stands for a task's specification."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    def load(self) -> Task:
+        return self.task

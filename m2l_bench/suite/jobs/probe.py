@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
 from m2l_bench import audio as audio_io
 from m2l_bench import plugins
 from m2l_bench.probes import PROBES, load_probe
+from m2l_bench.results import joined_notes
 from m2l_bench.suite.data import TaskSpec
 from m2l_bench.suite.engine import Read
 from m2l_bench.suite.jobs import identity
@@ -93,6 +94,9 @@ class ProbeJob:
             in_time = evaluate_in_time(
                 task, lambda item: _track(store, keys[item]), list(keys), probe, seeds=self.seeds
             )
+            if self.train_items:
+                note = joined_notes(in_time.note, "There are no learning curves of tasks in time.")
+                in_time = replace(in_time, note=note)
             return self._outcome(in_time, _rows(in_time, "test"), _items_in_time(in_time))
         features = {item: require(store, key).arrays["pooled"] for item, key in self.latents}
         result = evaluate(task, features, probe, seeds=self.seeds)
