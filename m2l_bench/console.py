@@ -253,12 +253,12 @@ def list_metrics() -> Listing:
     from m2l_bench.plugins import names
     from m2l_bench.reconstruction.metrics import METRICS, card_of_rows, get_metric
     from m2l_bench.suite.jobs.reconstruct import BIT_RATE
-    from m2l_bench.tasks.scoring import METRICS as TASK_METRICS
+    from m2l_bench.tasks.scoring import TASK_CARDS
 
     better = {True: "higher", False: "lower", None: "-"}
     table, blocks = [], []
     pairs = [(get_metric(name).card, card_of_rows(name)) for name in (*METRICS, *names("metric"))]
-    for card, final in [*pairs, *((card, card) for card in (BIT_RATE, *(m.card for m in TASK_METRICS.values())))]:
+    for card, final in [*pairs, *((card, card) for card in (BIT_RATE, *TASK_CARDS.values()))]:
         line = {"name": card.name, "unit": card.unit, "better": better[card.higher_is_better]}
         line |= {"card": final.hash if final else "after the download", "source": card.source}
         table.append(line)

@@ -113,8 +113,9 @@ class LinearProbe(Probe):
             beta, used, converged = _minimise(problem, beta, l2, tol=self.tol, max_iter=self.max_iter)
             n_iter += used
             solution = beta.cpu().numpy().copy()
-            if targets.exclusive:  # a softmax does not depend on a common shift of the intercepts
-                solution[-1] -= solution[-1].mean()
+            if targets.softmaxes:  # a softmax does not depend on a common shift of its intercepts
+                each = solution[-1].reshape(targets.softmaxes, -1)
+                solution[-1] = (each - each.mean(axis=1, keepdims=True)).ravel()
             coef, intercept = axes @ solution[:-1], solution[-1]
             path[l2] = validator.score(validator.z @ coef + intercept), coef, intercept, converged
         best = max(self.l2, key=lambda l2: path[l2][0])
@@ -161,25 +162,30 @@ class _Problem:
         self.z = torch.as_tensor(z, device=device)
         self.variances = torch.as_tensor(variances, device=device)[:, None]
         self.y = torch.as_tensor(targets.y, device=device)
-        self.exclusive, self.share = targets.exclusive, 1 / len(z)
+        self.share = 1 / len(z)
+        # Outputs of a softmax, 0 for sigmoids.
+        self.classes = targets.y.shape[1] // targets.softmaxes if targets.softmaxes else 0
         # Rates of the training items, kept away from 0 and 1 by one item in all.
         self.rates = ((self.share * self.y).sum(0) * len(z) + 0.5) / (len(z) + 1)
         present = self.y.sum(0)
         # The intercept of a tag that all or no items have would diverge: it stays at its rate.
-        self.constant = ((present == 0) | (present == len(z))) & (not targets.exclusive)
+        self.constant = ((present == 0) | (present == len(z))) & (not targets.softmaxes)
 
     def start(self) -> torch.Tensor:
         """Zero weights, and the intercepts that give the training rates."""
         import torch
 
         beta = torch.zeros((self.z.shape[1] + 1, self.y.shape[1]), dtype=self.z.dtype, device=self.z.device)
-        beta[-1] = self.rates.log() if self.exclusive else self.rates.logit()
+        beta[-1] = self.rates.log() if self.classes else self.rates.logit()
         return beta
 
     def total(self, values: torch.Tensor) -> torch.Tensor:
         """Sum over rows, and over the outputs of a group: (rows, outputs) -> (1, outputs)."""
         sums = values.sum(0, keepdim=True)
-        return sums.sum(1, keepdim=True).expand_as(sums) if self.exclusive else sums
+        if not self.classes:
+            return sums
+        each = sums.view(-1, self.classes)
+        return each.sum(1, keepdim=True).expand_as(each).reshape(sums.shape)
 
     def diagonal(self, l2: float) -> torch.Tensor:
         """Estimate of the Hessian's diagonal, (dim + 1, outputs)."""
@@ -195,15 +201,17 @@ class _Problem:
         beta = beta[:, columns]
         y = self.y[:, columns]
         outputs = torch.addmm(beta[-1], self.z, beta[:-1])  # (items, columns)
-        if self.exclusive:
-            losses = self.share * (torch.logsumexp(outputs, 1, keepdim=True) * y - outputs * y)
-            errors = self.share * (torch.softmax(outputs, 1) - y)
+        if self.classes:
+            each = outputs.unflatten(1, (-1, self.classes))
+            sums = torch.logsumexp(each, 2, keepdim=True).expand_as(each).reshape(y.shape)
+            losses = self.share * (sums * y - outputs * y)
+            errors = self.share * (torch.softmax(each, 2).reshape(y.shape) - y)
         else:
             losses = self.share * (torch.nn.functional.softplus(outputs) - y * outputs)
             errors = self.share * (torch.sigmoid(outputs) - y)
         gradient = torch.cat([self.z.T @ errors + l2 * beta[:-1], errors.sum(0, keepdim=True)])
         penalty = 0.5 * l2 * beta[:-1].square().sum(0, keepdim=True)
-        return self.total(losses) + (self.total(penalty) if self.exclusive else penalty), gradient
+        return self.total(losses) + (self.total(penalty) if self.classes else penalty), gradient
 
 
 def _minimise(

@@ -122,7 +122,8 @@ class MLPProbe(Probe):
                 models.train(inputs, labels)
             outputs = models.predict(held)
             for k, model in enumerate(models.alive):
-                best[model].update(epoch, validator.score(outputs[k]), models.weights_of(k))
+                score = (validator.loss if validator.slow else validator.score)(outputs[k])
+                best[model].update(epoch, score, models.weights_of(k))
             stopped = {model for model in models.alive if epoch - best[model].epoch >= self.patience}
             if (epoch + 1) % race_epochs == 0:
                 for seed in range(len(seeds)):
@@ -132,6 +133,9 @@ class MLPProbe(Probe):
             models.keep([model for model in models.alive if model not in stopped])
             if not models.alive:
                 break
+        if validator.slow:
+            for one in best:
+                one.score = validator.score(outputs_of(one.weights, validator.z))
         return [self._attributes(grid, best[s * len(grid) : (s + 1) * len(grid)]) for s in range(len(seeds))]
 
     def _attributes(self, grid: list[tuple[float, float]], best: list[_Best]) -> dict[str, Any]:
@@ -145,8 +149,7 @@ class MLPProbe(Probe):
         }
 
     def _outputs(self, z: np.ndarray) -> np.ndarray:
-        w1, b1, w2, b2 = (array.astype(np.float64) for array in self.weights_)
-        return np.maximum(z @ w1 + b1, 0.0) @ w2 + b2
+        return outputs_of(self.weights_, z)
 
     def _check_parameters(self) -> None:
         for name in ("hidden_size", "batch_size", "max_epochs", "patience", "race_steps"):
@@ -159,6 +162,13 @@ class MLPProbe(Probe):
             raise ValueError(f"learning_rates must hold positive numbers, got {self.learning_rates!r}")
         if not len(self.weight_decays) or min(self.weight_decays) < 0:
             raise ValueError(f"weight_decays must hold numbers >= 0, got {self.weight_decays!r}")
+
+
+def outputs_of(weights: Sequence[np.ndarray], z: np.ndarray) -> np.ndarray:
+    """(items, dim) -> float64 (items, outputs), for W1, b1, W2, b2."""
+    w1, b1, w2, b2 = (array.astype(np.float64) for array in weights)
+    hidden: np.ndarray = np.maximum(z @ w1 + b1, 0.0)
+    return hidden @ w2 + b2
 
 
 @dataclass
@@ -187,7 +197,7 @@ class _Models:
     ) -> None:
         import torch
 
-        self.probe, self.exclusive, self.grid = probe, targets.exclusive, grid
+        self.probe, self.softmaxes, self.grid = probe, targets.softmaxes, grid
         self.generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
         hidden, outputs = probe.hidden_size, targets.y.shape[1]
         self.shapes = [(dim, hidden), (1, hidden), (hidden, outputs), (1, outputs)]
@@ -280,8 +290,11 @@ class _Models:
         (w1, b1, w2, b2), (to_w1, to_b1, to_w2, to_b2) = self.weights, self.gradients
         hidden = torch.baddbmm(b1, z, w1).relu_().mul_(kept)  # (models, batch, hidden)
         outputs = torch.baddbmm(b2, hidden, w2, alpha=scale)  # (models, batch, outputs)
-        probabilities = torch.softmax(outputs, 2) if self.exclusive else torch.sigmoid(outputs)
-        error = (probabilities - y) / (y.shape[1] if self.exclusive else y.shape[1] * y.shape[2])
+        if self.softmaxes:
+            probabilities = torch.softmax(outputs.unflatten(2, (self.softmaxes, -1)), 3).flatten(2)
+        else:
+            probabilities = torch.sigmoid(outputs)
+        error = (probabilities - y) / (y.shape[1] * (self.softmaxes or y.shape[2]))
         torch.sum(error, 1, keepdim=True, out=to_b2)
         error *= scale
         torch.bmm(hidden.transpose(1, 2), error, out=to_w2)

@@ -5,7 +5,7 @@ Conventions
 Features are ``(items, dim)``. Single-label targets are ``(items,)`` of any labels, multi-label targets
 ``(items, tags)`` of 0 and 1. A probe computes *outputs*, ``(items, outputs)``: one per class (softmax), one per tag
 (sigmoids), or a single one for two classes. *Logits* always have one column per class or tag; those of two classes
-are ``(0, output)``.
+are ``(0, output)``. :func:`fit_outputs` also takes targets between 0 and 1, and several softmaxes side by side.
 
 Every probe follows one rule. Features are standardised with the statistics of the training items. Each grid point is
 fitted on the training items and scored on the validation items, and the best one is kept as it is: nothing is refitted
@@ -21,7 +21,7 @@ import contextlib
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,20 +46,18 @@ class Targets:
     classes : np.ndarray, (classes,) or (tags,)
     multilabel : bool
     y : np.ndarray, float64, (items, outputs)
-        0 and 1.
+        0 and 1, or between.
     known : np.ndarray of bool, (items,)
         False for a validation item whose label no training item has: every prediction for it is wrong.
+    softmaxes : int
+        How many softmaxes the outputs form, of equally many each, one after the other; 0: each output is a sigmoid.
     """
 
     classes: np.ndarray
     multilabel: bool
     y: np.ndarray
     known: np.ndarray
-
-    @property
-    def exclusive(self) -> bool:
-        """Whether the outputs form one softmax; otherwise each is a sigmoid."""
-        return not self.multilabel and len(self.classes) > 2
+    softmaxes: int
 
 
 @dataclass(frozen=True)
@@ -75,21 +73,29 @@ class Validator:
     targets : Targets
     scoring : callable or None
         None: minus the log loss.
+    slow : bool
+        Whether `scoring` takes long: it then compares the points of a grid, but not the epochs of one.
     """
 
     z: np.ndarray
     y: np.ndarray
     targets: Targets
     scoring: Scoring | None
+    slow: bool = False
+
+    def loss(self, outputs: np.ndarray) -> tuple[float, float]:
+        """(items, outputs) -> minus the log loss, twice."""
+        targets, known = self.targets, self.targets.known
+        loss = -log_loss(outputs[known], targets.y[known], softmaxes=targets.softmaxes)
+        return (-np.inf, -np.inf) if np.isnan(loss) else (loss, loss)
 
     def score(self, outputs: np.ndarray) -> tuple[float, float]:
         """(items, outputs) -> (score, minus the log loss); the larger pair is better, and NaN becomes -inf."""
-        targets, known = self.targets, self.targets.known
-        loss = -log_loss(outputs[known], targets.y[known], exclusive=targets.exclusive)
-        score = loss
+        targets = self.targets
+        score = loss = self.loss(outputs)[0]
         if self.scoring is not None:
             score = float(self.scoring(self.y, as_logits(outputs, targets.multilabel), targets.classes))
-        return (-np.inf if np.isnan(score) else score), (-np.inf if np.isnan(loss) else loss)
+        return (-np.inf if np.isnan(score) else score), loss
 
 
 class Probe(ClassifierMixin, BaseEstimator, ABC):
@@ -202,12 +208,60 @@ def _fit_together(models: Sequence[Probe], X: Any, y: Any, validation: tuple[Any
         x, y, validation = x[train], y[train], (x[held], y[held])
     held_x, held_y = first._check(*validation, reset=False)
     targets = encode(y)
-    held_targets = encode(held_y, like=targets)
+    validator = Validator(held_x, held_y, encode(held_y, like=targets), first.scoring)
+    _train_together(models, x, targets, validator)
+
+
+def fit_outputs(
+    probe: Probe,
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    validation: tuple[np.ndarray, np.ndarray],
+    scoring: Callable[[np.ndarray], float],
+    softmaxes: int,
+    seeds: Sequence[int],
+) -> list[Probe]:
+    """Fit clones of a probe to targets of any shape, such as those of frames.
+
+    Parameters
+    ----------
+    probe : Probe
+        Not changed.
+    x : np.ndarray, (items, dim)
+    y : np.ndarray, (items, outputs)
+        0 to 1.
+    validation : (x, y)
+    scoring : callable
+        Outputs of the validation items -> score of a grid point.
+    softmaxes : int
+        As in :class:`Targets`.
+    seeds : sequence of int
+
+    Returns
+    -------
+    list of Probe
+        One per seed; their logits are the outputs.
+    """
+    models = [clone(probe).set_params(random_state=seed) for seed in seeds]
+
+    def of(y: np.ndarray) -> Targets:
+        return Targets(np.arange(y.shape[1]), True, np.asarray(y, np.float64), np.ones(len(y), bool), softmaxes)
+
+    held_x, held_y = (np.asarray(part, np.float64) for part in validation)
+    held = Validator(held_x, held_y, of(held_y), lambda _, outputs, __: scoring(outputs), slow=True)
+    _train_together(models, np.asarray(x, np.float64), of(y), held)
+    return models
+
+
+def _train_together(models: Sequence[Probe], x: np.ndarray, targets: Targets, held: Validator) -> None:
+    """Standardise and train; `held` has the features of the validation items as they are."""
+    first = models[0]
     with single_thread():
         mean, scale = x.mean(axis=0), x.std(axis=0)
         # A constant feature becomes 0; rounding errors in it must not be scaled up.
         scale[scale <= 1e-10 * np.maximum(1e-30, np.abs(mean))] = 1.0
-        validator = Validator((held_x - mean) / scale, held_y, held_targets, first.scoring)
+        validator = replace(held, z=(held.z - mean) / scale)
         fitted = first._train((x - mean) / scale, targets, validator, [model.random_state for model in models])
     for model, attributes in zip(models, fitted, strict=True):
         model.classes_, model.multilabel_, model.n_features_in_ = targets.classes, targets.multilabel, x.shape[1]
@@ -242,12 +296,13 @@ def encode(y: np.ndarray, like: Targets | None = None) -> Targets:
         kind = "tags" if like.multilabel else "classes"
         raise ValueError(f"validation targets must have the {len(like.classes)} {kind} of y, got shape {y.shape}")
     if y.ndim == 2:
-        return Targets(np.arange(y.shape[1]), True, y.astype(np.float64), np.ones(len(y), bool))
+        return Targets(np.arange(y.shape[1]), True, y.astype(np.float64), np.ones(len(y), bool), 0)
     classes = np.unique(y) if like is None else like.classes
     if len(classes) < 2:
         raise ValueError(f"y must hold at least 2 classes, got 1 class: {classes[0]}")
     one_hot = (y[:, None] == classes).astype(np.float64)
-    return Targets(classes, False, one_hot if len(classes) > 2 else one_hot[:, 1:], np.isin(y, classes))
+    softmaxes = int(len(classes) > 2)
+    return Targets(classes, False, one_hot if softmaxes else one_hot[:, 1:], np.isin(y, classes), softmaxes)
 
 
 def as_logits(outputs: np.ndarray, multilabel: bool) -> np.ndarray:
@@ -257,14 +312,15 @@ def as_logits(outputs: np.ndarray, multilabel: bool) -> np.ndarray:
     return np.concatenate([np.zeros_like(outputs), outputs], axis=1)
 
 
-def log_loss(outputs: np.ndarray, y: np.ndarray, *, exclusive: bool) -> float:
-    """Mean log loss over items (softmax), or over items and outputs (sigmoids); infinite without items."""
+def log_loss(outputs: np.ndarray, y: np.ndarray, *, softmaxes: int) -> float:
+    """Mean log loss over items and softmaxes, or over items and outputs (sigmoids: 0 softmaxes); infinite without items."""
     if not len(y):
         return np.inf
-    if exclusive:
-        top = outputs.max(axis=1, keepdims=True)
-        sums = np.log(np.exp(outputs - top).sum(axis=1, keepdims=True)) + top
-        return float(np.mean(sums - (outputs * y).sum(axis=1, keepdims=True)))
+    if softmaxes:
+        outputs, y = (part.reshape(len(y), softmaxes, -1) for part in (outputs, y))
+        top = outputs.max(axis=2, keepdims=True)
+        sums = np.log(np.exp(outputs - top).sum(axis=2, keepdims=True)) + top
+        return float(np.mean(sums - (outputs * y).sum(axis=2, keepdims=True)))
     return float(np.mean(np.logaddexp(0.0, outputs) - y * outputs))
 
 

@@ -206,9 +206,9 @@ def draw_instruments(n: int, band: Counter[str], random: np.random.Generator) ->
     return drawn
 
 
-def mix(clip: Clip, renderer: Renderer) -> np.ndarray:
-    """Render each instrument alone, set its level, and sum; float32, (samples,)."""
-    arrangement = Arrangement(
+def arrangement_of(clip: Clip) -> Arrangement:
+    """Transpose the tune and hand out its parts."""
+    return Arrangement(
         [(start, length, pitch + clip.shift) for start, length, pitch in clip.notes],
         clip.tonic,
         clip.tune.mode,
@@ -216,6 +216,11 @@ def mix(clip: Clip, renderer: Renderer) -> np.ndarray:
         clip.beats_per_minute,
         assign_parts(clip.instruments),
     )
+
+
+def mix(clip: Clip, renderer: Renderer) -> np.ndarray:
+    """Render each instrument alone, set its level, and sum; float32, (samples,)."""
+    arrangement = arrangement_of(clip)
     percussion = renderer.stem(None, arrangement.percussion(clip.tune.genre, SECONDS), SECONDS)
     total = at_level(percussion, PERCUSSION_DB)
     stems = arrangement.stems(SECONDS)

@@ -44,6 +44,12 @@ def write_manifest(folder: Path, rows: Sequence[dict[str, object]]) -> str:
     return sha256(path.read_bytes())
 
 
+def read_manifest(folder: Path) -> list[dict[str, str]]:
+    """Read ``manifest.csv``."""
+    with (folder / "manifest.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def replace_audio(folder: Path, clips: dict[str, bytes]) -> int:
     """Remove the audio that an earlier build left in `folder`, write `clips`, and return their size in bytes."""
     for old in [*folder.rglob("*.ogg"), *folder.rglob("*.opus"), *folder.rglob("*.mp3")]:

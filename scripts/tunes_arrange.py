@@ -76,15 +76,27 @@ class Arrangement:
     beats_per_minute: float
     parts: dict[str, str]  # instrument -> "melody", "doubling", "chords" or "bass"
 
-    def stems(self, seconds: float) -> dict[str, list[Note]]:
-        """Write out each instrument's notes for the first `seconds`; a short tune starts again."""
-        per_quarter = 60 / self.beats_per_minute / BEATS[self.metre]
+    @property
+    def per_quarter(self) -> float:
+        """Seconds of a quarter note."""
+        return 60 / self.beats_per_minute / BEATS[self.metre]
+
+    def repeated(self, seconds: float) -> list[tuple[float, float, int]]:
+        """The melody's notes that begin in the first `seconds`; a short tune starts again."""
         unit = UNITS[self.metre]
         total = unit * np.ceil(max(start + length for start, length, _ in self.melody) / unit)
-        repeats = int(np.ceil(seconds / (total * per_quarter)))
+        repeats = int(np.ceil(seconds / (total * self.per_quarter)))
         melody = [(start + r * total, length, pitch) for r in range(repeats) for start, length, pitch in self.melody]
-        melody = [note for note in melody if note[0] * per_quarter < seconds]
-        chords = harmonise(melody, self.tonic, self.mode, unit)
+        return [note for note in melody if note[0] * self.per_quarter < seconds]
+
+    def chords(self, seconds: float) -> list[tuple[float, tuple[int, ...]]]:
+        """Start (in quarter notes) and pitch classes, the root first, of the triad of each unit of time."""
+        return harmonise(self.repeated(seconds), self.tonic, self.mode, UNITS[self.metre])
+
+    def stems(self, seconds: float) -> dict[str, list[Note]]:
+        """Write out each instrument's notes for the first `seconds`."""
+        per_quarter, unit = self.per_quarter, UNITS[self.metre]
+        melody, chords = self.repeated(seconds), self.chords(seconds)
         has_bass = "bass" in self.parts.values()
         written = {
             "melody": [(s, n * 0.92, p, 96 if s % BEATS[self.metre] == 0 else 80) for s, n, p in melody],

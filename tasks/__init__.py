@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from m2l_bench import plugins
-from m2l_bench.tasks import genre, instrument, key, tagging
+from m2l_bench.tasks import genre, in_time, instrument, key, tagging
 from m2l_bench.tasks.base import Task
 from m2l_bench.tasks.protocol import evaluate
 from m2l_bench.tasks.sources.folder import LabelTable
@@ -13,7 +13,7 @@ from m2l_bench.tasks.tonality import KEYS, key_score
 
 __all__ = ["evaluate", "key_score", "load_task", "task_names"]
 
-_TASKS = {task.name: task for module in (tagging, key, genre, instrument) for task in module.TASKS}
+_TASKS = {task.name: task for module in (tagging, key, genre, instrument, in_time) for task in module.TASKS}
 
 
 def load_task(name: str, *, data_home: str | Path | None = None) -> Task:
@@ -59,6 +59,7 @@ def task_names() -> list[str]:
 
 def _own_folder(table: Path) -> Task:
     source = LabelTable(table=table)
+    source.items()  # every file is checked before anything is encoded
     labels = KEYS if source.kind == "key" else source.tags
     name = f"own/{table.stem}"
     return Task(name=name, kind=source.kind, source=source, labels=labels, group="group", caveat=source.caveat)

@@ -8,8 +8,11 @@ A task is a declaration: the source of its items and labels, and its kind. The k
 ``key``           one of 24 keys; MIREX score (main), MIREX 2017 score, accuracy
 ``multi-label``   any number of tags; ROC-AUC (main), average precision
 
-Features of an item have shape ``(dim, clips)``: its latents after :func:`pool`. Every clip is a training example. The
-logits of an item's clips are averaged, and items are scored, both in validation and in the test.
+and kinds of annotations in time (``beats``, ``onsets``, ``chords``, ``notes``, ``melody``), for which see
+:mod:`m2l_bench.tasks.time`.
+
+Features of an item of the first three have shape ``(dim, clips)``: its latents after :func:`pool`. Every clip is a training
+example. The logits of an item's clips are averaged, and items are scored, both in validation and in the test.
 See :mod:`m2l_bench.tasks.protocol` for the evaluation.
 """
 
@@ -17,20 +20,26 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from m2l_bench.tasks.sources.source import SPLITS, About, Labels, Source, TaskItem
+from m2l_bench.results import data_hash
+from m2l_bench.tasks.annotation import Annotation
+from m2l_bench.tasks.sources.source import SPLITS, About, Label, Labels, Source, TaskItem
 from m2l_bench.tasks.tonality import parse_key
+from m2l_bench.tasks.track_scores import TIME_KINDS
 
 KINDS: dict[str, tuple[str, ...]] = {
     "single-label": ("accuracy", "macro_f1"),
     "key": ("key_mirex", "key_mirex_2017", "accuracy"),
     "multi-label": ("roc_auc", "average_precision"),
+    **TIME_KINDS,
 }
 """Kind -> its metrics, the main one first."""
 POOLINGS = ("mean", "mean+std")
+FRAMES = "frames"
 
 
 class LeakError(ValueError):
@@ -92,6 +101,16 @@ class Task:
         return KINDS[self.kind]
 
     @property
+    def in_time(self) -> bool:
+        """Whether its labels are annotations in time."""
+        return self.kind in TIME_KINDS
+
+    @property
+    def pooled_as(self) -> tuple[str, float | None]:
+        """How an item's latents are kept: a pooling and the longest clip; or ``"frames"``, all of them."""
+        return (FRAMES, None) if self.in_time else (self.pooling, self.clip_seconds)
+
+    @property
     def main_metric(self) -> str:
         """The metric that selects the probe's hyperparameters."""
         return self.metrics[0]
@@ -149,7 +168,21 @@ class Task:
                 )
         return labels
 
-    def _key(self, item: str, label: str | tuple[str, ...]) -> str:
+    def split_annotations(self, split: str) -> dict[str, Annotation]:
+        """Annotations of one split, by item; ValueError if a label is none, or the task is not in time."""
+        labels = self.source.labels(split)
+        wrong = [item for item, label in labels.items() if not isinstance(label, Annotation)]
+        if wrong or not self.in_time:
+            raise ValueError(f"{self.name}: label of {wrong[0] if wrong else split!r} must be an Annotation")
+        return {item: label for item, label in labels.items() if isinstance(label, Annotation)}
+
+    @cached_property
+    def labels_hash(self) -> str:
+        """Hash of the labels of all items, for the identity of results; 16 hexadecimal digits."""
+        found = {split: self.source.labels(split) for split in SPLITS}
+        return data_hash((item.id, str(found[item.split].get(item.id, ""))) for item in self.items())
+
+    def _key(self, item: str, label: Label) -> str:
         try:
             return parse_key(str(label))
         except ValueError as error:
@@ -164,9 +197,9 @@ class Task:
         return self if data_home is None else replace(self, source=replace(self.source, data_home=Path(data_home)))
 
 
-def as_tags(label: str | tuple[str, ...]) -> tuple[str, ...]:
+def as_tags(label: Label) -> tuple[str, ...]:
     """Tags as they are, and a label as its only tag."""
-    return label if isinstance(label, tuple) else (label,)
+    return label if isinstance(label, tuple) else (str(label),)
 
 
 def pool(

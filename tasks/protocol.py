@@ -98,7 +98,7 @@ def evaluate(
 
 def planned_hash(task: Task, labels: Labels) -> str:
     """Hash of all test items and their labels, failed ones included; 16 hexadecimal digits."""
-    lines = [f"{item.id}\t{labels.get(item.id, '')}" for item in task.items() if item.split == "test"]
+    lines = [f"{item.id}\t{labels.get(item.id, '')!s}" for item in task.items() if item.split == "test"]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from m2l_bench.cards import Card
 from m2l_bench.tasks.intervals import Interval, Weighted
 from m2l_bench.tasks.tonality import score_table
+from m2l_bench.tasks.track_scores import CARDS as TRACK_CARDS
 
 Prepare = Callable[[np.ndarray, np.ndarray], Weighted]
 PerItem = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -221,3 +222,5 @@ _METRICS = (
     ),
 )
 METRICS: dict[str, TaskMetric] = {metric.card.name: metric for metric in _METRICS}
+TASK_CARDS: dict[str, Card] = {name: metric.card for name, metric in METRICS.items()} | TRACK_CARDS
+"""Of the metrics of all kinds of task, those in time included."""

@@ -103,9 +103,13 @@ def test_the_tables_of_the_docs_are_tasks(tmp_path: Path, music: Callable[..., n
         table = tmp_path / str(number) / "labels.csv"
         lines = block.partition("```")[0].splitlines()
         for line in lines[1:]:
-            audio.write(table.parent / line.split(",")[0], music(4410), 44100)
+            path, label, *_ = line.split(",")
+            audio.write(table.parent / path, music(4410), 44100)
+            if label.endswith(".txt"):
+                (table.parent / label).parent.mkdir(exist_ok=True)
+                (table.parent / label).write_text("0.05 1\n")
         table.write_text("\n".join(lines) + "\n")
         task = load_task(str(table))
         assert len(task.source.items()) == len(lines) - 1
         kinds.append((task.kind, "notes" in task.caveat))
-    assert kinds == [("single-label", True), ("key", False), ("multi-label", False)]
+    assert kinds == [("single-label", True), ("key", False), ("multi-label", False), ("beats", False)]

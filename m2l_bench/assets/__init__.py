@@ -18,14 +18,21 @@ _HERE = Path(__file__).parent
 
 # name of the set or task -> folder
 FOLDERS = {
+    "beat/tunes": "tunes",
+    "chord/tunes": "tunes",
     "genre/tunes": "tunes",
     "instrument/tonejs": "instrument/tonejs",
     "key/tunes": "tunes",
+    "notes/tunes": "tunes",
+    "onset/tunes": "tunes",
     "pitch/tonejs": "instrument/tonejs",
     "reconstruction/wesnoth": "reconstruction/wesnoth",
     "tagging/tunes": "tunes",
     "tunes": "tunes",
 }
+
+# Annotations in time, beside a manifest: file -> SHA-256.
+ANNOTATIONS = {"tunes/annotations.parquet": "89eb5a705d67b2dd3e2b1e0af643b3fb5323cf47780a231114421677201c03d9"}
 
 # folder -> SHA-256 of its manifest: a changed label, split or clip needs a change here
 MANIFESTS = {
@@ -99,6 +106,9 @@ def verify(name: str) -> None:
     """
     place = folder(name)
     _verify_file(place / "manifest.csv", MANIFESTS[FOLDERS[name]])
+    for file, digest in ANNOTATIONS.items():
+        if file.startswith(f"{FOLDERS[name]}/"):
+            _verify_file(_HERE / file, digest)
     for row in manifest(name):
         _verify_file(place / row["path"], row["sha256"])
 

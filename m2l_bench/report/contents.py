@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from m2l_bench import audio
@@ -17,6 +18,8 @@ from m2l_bench.report.clips import ClipFiles
 from m2l_bench.report.runs import Measurement, RunData
 from m2l_bench.report.significance import CONDITIONS, RANKED, Pairs, is_ranked, matrix, winners
 from m2l_bench.report.tables import ANCHORS, CHANCE, Table, bands, grouped, heading, make_table
+from m2l_bench.tasks import load_task
+from m2l_bench.tasks.annotation import Annotation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,6 +31,7 @@ FIGURE_METRICS = (
 )
 BIT_RATE_EDGES = (16.0, 32.0, 64.0, 128.0)  # kbit/s
 MOST_SPECTROGRAMS = 6
+MOST_TIMELINES = 3
 
 
 @dataclass(frozen=True)
@@ -184,7 +188,10 @@ def _probe_figures(results: RunData, pairs: Pairs) -> Iterator[FigureSpec]:
     for measurement in main:
         yield from _tradeoff_figures(results, measurement)
         yield from _matrix_figure(results, pairs, measurement)
-        yield from _confusion_figure(results, measurement)
+        if figure_data.time_kind(measurement):
+            yield from _time_figures(results, measurement)
+        else:
+            yield from _confusion_figure(results, measurement)
         curves = figure_data.learning_curves(results, measurement)
         if curves:
             task, probe, label = measurement.task, measurement.probe, heading(results.measured[measurement])
@@ -223,6 +230,48 @@ def _confusion_figure(results: RunData, measurement: Measurement) -> Iterator[Fi
             f"{title} (the best score): targets in rows, predictions in columns, all seeds together",
             partial(figures.confusion, counts, labels, title=title),
         )
+
+
+def _time_figures(results: RunData, measurement: Measurement) -> Iterator[FigureSpec]:
+    """Yield a test track with what the best systems find in it, the middle one by its score; of chords also the confusion."""
+    found = figure_data.estimates(results.items, measurement)
+    scores = {s: i for s, i in figure_data.intervals(results, measurement).items() if s in found}
+    if not scores:
+        return
+    ranked = sorted(scores, key=lambda system: -scores[system].value)
+    best, kind, name = ranked[0], figure_data.time_kind(measurement), " ".join(measurement[1:3])
+    tracks = sorted(found[best].values(), key=lambda item: (item.value, item.item))
+    track = tracks[len(tracks) // 2]
+    shown = [system for system in ranked[:MOST_TIMELINES] if track.item in found[system]]
+    lines = {"annotation": Annotation.parse(kind, track.target)}
+    lines |= {system: Annotation.parse(kind, found[system][track.item].prediction) for system in shown}
+    path = _audio_of(measurement.task, track.item)
+
+    def draw() -> Figure:
+        signal, rate = audio.load(path) if path is not None else (None, 0)
+        levels = None if signal is None else figure_data.spectrogram(signal)
+        duration = (
+            signal.shape[-1] / rate if signal is not None else max(float(a.ends.max(initial=0)) for a in lines.values())
+        )
+        title = f"{name}, {track.item}"
+        return figures.timeline(kind, lines, levels, duration=duration, max_frequency=rate / 2, title=title)
+
+    caption = f"{name}: a test track of middle score, {track.item}: annotation, and estimates of {', '.join(shown)}"
+    yield FigureSpec(slug(measurement.task, measurement.probe, "timeline"), caption, draw)
+    if kind == "chords":
+        yield FigureSpec(
+            slug(measurement.task, measurement.probe, "confusion"),
+            f"{name}, {best} (the best score): what is estimated in the time of annotated chords",
+            partial(figures.chord_confusion, figure_data.chord_confusion(tracks), title=f"{name}, {best}"),
+        )
+
+
+def _audio_of(task: str, item: str) -> Path | None:
+    """A track's audio, where its dataset is on this machine."""
+    try:
+        return next((found.path for found in load_task(task).items() if found.id == item), None)
+    except ValueError:  # the data are elsewhere, or the task was a user's
+        return None
 
 
 def _spectrogram_figure(results: RunData, clips: Sequence[ClipFiles]) -> Iterator[FigureSpec]:

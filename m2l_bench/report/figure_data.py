@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 import numpy as np
@@ -20,10 +20,15 @@ from m2l_bench.report.runs import Measurement, RunData, natural_key
 from m2l_bench.report.style import Interval, Point
 from m2l_bench.report.tables import make_table
 from m2l_bench.results import Item
+from m2l_bench.tasks.annotation import CHORDS, Annotation, chord_column
 from m2l_bench.tasks.tonality import KEYS
+from m2l_bench.tasks.track_scores import TIME_KINDS, aligned_chords
 
 # The metric that figures show for a task: the first of these that has rows.
-MAIN_METRICS = ("key_mirex", "roc_auc", "accuracy", "macro_f1", "average_precision")
+MAIN_METRICS = (
+    *("key_mirex", "roc_auc", "accuracy", "macro_f1", "average_precision"),
+    *(metrics[0] for metrics in TIME_KINDS.values()),
+)
 _CURVE = re.compile(r"@([0-9]+)$")
 
 
@@ -83,6 +88,41 @@ def confusion_counts(items: Sequence[Item], measurement: Measurement, system: st
     labels = [key for key in by_fifths if key in found] if found <= set(by_fifths) else sorted(found, key=natural_key)
     counts = Counter(pairs.values())
     return np.array([[counts[target, guess] for guess in labels] for target in labels], dtype=np.int64), labels
+
+
+def time_kind(measurement: Measurement) -> str:
+    """Kind of the annotations in time that a metric scores; empty for other metrics."""
+    return next((kind for kind, metrics in TIME_KINDS.items() if measurement.metric in metrics), "")
+
+
+def estimates(items: Sequence[Item], measurement: Measurement) -> dict[str, dict[str, Item]]:
+    """System -> test track -> its record with target and estimate, of the first seed."""
+    found: dict[str, dict[str, Item]] = {}
+    mine = (i for i in items if (i.task, i.probe, i.split, i.metric) == measurement[1:5] and not i.reason)
+    for item in sorted(mine, key=lambda i: (i.system, i.item, i.seed)):
+        found.setdefault(item.system, {}).setdefault(item.item, item)
+    return found
+
+
+def chord_confusion(items: Iterable[Item]) -> np.ndarray:
+    """Share of the time of major and of minor chords by what was estimated in it.
+
+    Returns
+    -------
+    np.ndarray, shape (2, 25)
+        Rows: annotated major, minor. Columns: estimated major by the interval (semitones up) from the annotated root to the
+        estimated one, minor likewise, none.
+    """
+    seconds = np.zeros((2, len(CHORDS)))
+    for item in items:
+        given, found = (Annotation.parse("chords", text) for text in (item.target, item.prediction))
+        durations, expected, estimated = aligned_chords(given, found)
+        for length, target, guess in zip(durations, expected, estimated, strict=True):
+            true, said = chord_column(target), chord_column(guess)
+            if true < 24:
+                column = 24 if said == 24 else said // 12 * 12 + (said - true) % 12
+                seconds[true // 12, column] += length
+    return seconds / np.maximum(seconds.sum(axis=1, keepdims=True), 1e-9)
 
 
 def learning_curves(results: RunData, main: Measurement) -> dict[str, list[tuple[float, Interval]]]:

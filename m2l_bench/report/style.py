@@ -86,16 +86,23 @@ def _style() -> Iterator[None]:
 
 @contextmanager
 def panels(
-    width: float, height: float, rows: int = 1, columns: int = 1, *, sharex: bool = False, sharey: bool = False
+    width: float,
+    height: float,
+    rows: int = 1,
+    columns: int = 1,
+    *,
+    sharex: bool = False,
+    sharey: bool = False,
+    heights: Sequence[float] | None = None,
 ) -> Iterator[tuple[Figure, np.ndarray]]:
-    """Make a figure in our style: width and height in inches, axes as an array of rows and columns."""
+    """Make a figure in our style: width and height in inches, axes as an array of rows (of relative `heights`) and columns."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     with _style():
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
-        yield figure, figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)
+        yield figure, figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey, height_ratios=heights)
 
 
 def error_lengths(intervals: Sequence[Interval]) -> np.ndarray:

@@ -27,7 +27,7 @@ from m2l_bench.suite.jobs.probe import ProbeJob, probe_settings
 from m2l_bench.suite.jobs.reconstruct import BIT_RATE, ReconstructJob, Scoring
 from m2l_bench.suite.store import Store, require
 from m2l_bench.suite.suite import CHANCE, Suite, SystemSpec
-from m2l_bench.tasks.scoring import METRICS as TASK_METRICS
+from m2l_bench.tasks.scoring import TASK_CARDS
 from m2l_bench.tasks.sources.source import MissingDataset
 
 
@@ -176,8 +176,8 @@ class Plan:
                 spec=system.spec,
                 fingerprint=system.fingerprint,
                 item=item,
-                pooling=task.pooling,
-                clip_seconds=task.clip_seconds,
+                pooling=task.pooled_as[0],
+                clip_seconds=task.pooled_as[1],
             )
 
     def counts(self, absent: Mapping[str, tuple[bool, bool]] | None = None) -> Counter[tuple[str, str]]:
@@ -272,7 +272,7 @@ def make_plan(suite: Suite, engine: Engine, *, offline: bool = False) -> Plan:
         else:
             facts = {key: done.value[key] for key in ("fingerprint", "reconstructs", "encodes")}
             systems[job.label] = PlannedSystem(spec=job.spec, **facts)
-    cards |= {name: TASK_METRICS[name].card for spec in tasks for name in spec.load().metrics}
+    cards |= {name: TASK_CARDS[name] for spec in tasks for name in spec.load().metrics}
     return Plan(
         suite=suite,
         data=data,

@@ -22,7 +22,7 @@ from m2l_bench.suite.plan import Plan, common_files, distance_job, probe_jobs, s
 from m2l_bench.suite.store import Outcome, Store, require
 from m2l_bench.suite.suite import CHANCE, SystemSpec
 from m2l_bench.systems.registry import caveat
-from m2l_bench.tasks.scoring import METRICS as TASK_METRICS
+from m2l_bench.tasks.scoring import TASK_CARDS
 
 NAN = float("nan")
 SILENT_NOTE = "{} files have a channel that is silent in the reference and is not scored."
@@ -272,7 +272,7 @@ def _of_task(plan: Plan, store: Store, task_spec: TaskSpec, probe: str, spec: Sy
         "task": task.name,
         "probe": plugins.label(probe),
     }
-    cards = {name: TASK_METRICS[name].card.hash for name in task.metrics}
+    cards = {name: TASK_CARDS[name].hash for name in task.metrics}
     rows = []
     for row in outcome.value["rows"]:
         note = joined_notes(row["note"], _note(plan, spec))

@@ -66,6 +66,11 @@ def reconstruct(
     return estimate, kbps
 
 
+def latent_offset(system: System) -> float:
+    """Seconds by which frame k is later than (k + 0.5) / latent_rate: the system's ``latent_offset``, 0 where it has none."""
+    return float(getattr(system, "latent_offset", 0.0))
+
+
 def encode(system: System, audio: np.ndarray, rate: int, *, whole_windows: bool = False) -> tuple[np.ndarray, float]:
     """Latents of one file, resampled to the system's rate first.
 

@@ -165,6 +165,18 @@ SYSTEMS: dict[str, Entry] = {
         audio="22.05 kHz, mono",
         latents="21.5 Hz x 32",
     ),
+    "mel": Entry(
+        place="systems.encoders.features:Mel",
+        summary="log-mel spectrogram (librosa): the plainest features of tasks in time",
+        audio="22.05 kHz, mono",
+        latents="50 Hz x 80",
+    ),
+    "cqt": Entry(
+        place="systems.encoders.features:Cqt",
+        summary="constant-Q transform (librosa): semitones",
+        audio="22.4 kHz, mono",
+        latents="50 Hz x 84",
+    ),
     "musicnn": Entry(
         place="systems.encoders.musicnn:Musicnn",
         summary="musicnn (Pons, Serra, 2019), trained on MagnaTagATune: the supervised reference of probing",

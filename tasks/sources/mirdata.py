@@ -42,6 +42,10 @@ class Mirdata(Source):
         """Label or tags of mirdata's track; None without a usable label."""
         raise NotImplementedError
 
+    def _audio(self, track: Any) -> str:
+        """Path of the audio file of mirdata's track."""
+        return str(track.audio_path)
+
     def read(self) -> Iterable[tuple[TaskItem, Label | None]]:
         """Yield the tracks that are used; their labels are read by `labels` alone."""
         try:
@@ -50,13 +54,13 @@ class Mirdata(Source):
         except FileNotFoundError as error:
             raise self.missing() from error
         for name, (split, group) in places.items():
-            audio = Path(self._tracks[name].audio_path).absolute()  # as the index says: any path
+            audio = Path(self._audio(self._tracks[name])).absolute()  # as the index says: any path
             yield TaskItem(name, inside(self.home, audio, source=self._dataset.index_path), split, group), None
 
     def labels(self, split: str) -> Labels:
         """Labels of one split, read track by track."""
-        with _quiet():
-            found = {item.id: self._label(self._tracks[item.id]) for item in self.items() if item.split == split}
+        with _quiet():  # tracks of their own, which are dropped with what they keep of their files
+            found = {item.id: self._label(self._dataset.track(item.id)) for item in self.items() if item.split == split}
         return {name: label for name, label in found.items() if label is not None}
 
     @cached_property

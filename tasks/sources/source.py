@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from m2l_bench.tasks.annotation import Annotation
+
 SPLITS = ("train", "valid", "test")
-Label = str | tuple[str, ...]
-"""One label (or key), or the tags of an item."""
+Label = str | tuple[str, ...] | Annotation
+"""One label (or key), the tags of an item, or what is annotated in time."""
 Labels = Mapping[str, Label]
 """Item id -> label or tags; items without a usable label are left out."""
 

@@ -33,6 +33,7 @@ from m2l_bench.systems.files import file_decoder
 from m2l_bench.systems.musika.keras_weights import read_layers
 from m2l_bench.systems.pca import Pca
 from m2l_bench.systems.small.recipes import read_recipe
+from m2l_bench.tasks.sources.annotation_files import read_annotation
 from m2l_bench.tasks.sources.folder import LabelTable
 
 SECONDS, BYTES = 10.0, 2 << 30  # a case that takes more of either is a finding
@@ -53,6 +54,8 @@ audio = ["reconstruction/wesnoth"]\nmetrics = ["si_sdr"]\ntasks = ["key/tunes"]\
 RECIPE = b'seed = 1\n[model]\nwidth = 16\n[data]\nfolders = [{ path = "music", weight = 1.0, include = ["a/*"] }]\n\
 [optimization]\nsteps = 100\nwarm_up = 10\nbetas = [0.9, 0.999]\n[run]\nprecision = "no"\nthreads = 1\n'
 TABLE = b'path,label,split,group\na.wav,rock,train,x\n"b.wav",jazz,test,y\nc/d.wav,rock,valid,\n'
+CHORDS = b"# chords\n0.0 1.25 C:maj(9,11)\n1.25,2.5,Bb:min7/b3\n2.6\t4.0 N\n"
+NOTES = b"0.1 0.5 60\n0.1,0.75,64.5\n\n0.5\t1.0 67\n"
 TOKENS = [
     b"\0", b"../", b"\xff\xfe", b'"', b"'", b"[" * 3000, b"{", b"}", b"]", b"\n", b",", b"=", b"1e999", b"-1", b"nan", b"inf",
     b"9" * 30, b"9" * 6000, b"true", b"null", b"[]", b"{}", b"\xef\xbb\xbf", b"\r", b"0", b"'''", b"1979-05-27", b"/etc/passwd",
@@ -139,6 +142,8 @@ def good(kind: str) -> bytes:
         "suite.toml": lambda: SUITE,
         "recipe.toml": lambda: RECIPE,
         "labels.csv": lambda: TABLE,
+        "chords.csv": lambda: CHORDS,
+        "notes.csv": lambda: NOTES,
         "manifest.json": _clips,
         "items.parquet": _results,
         "store.seg": lambda: _written(_segment, "*.seg"),
@@ -175,6 +180,8 @@ READERS: dict[str, Callable[[Path], object]] = {
     "suite.toml": read_suite,
     "recipe.toml": read_recipe,
     "labels.csv": _read_table,
+    "chords.csv": lambda path: read_annotation(path, "chords"),
+    "notes.csv": lambda path: read_annotation(path, "notes"),
     "manifest.json": lambda path: read_manifest(path.parent),
     "items.parquet": lambda path: from_parquet(path, Item),
     "store.seg": _read_segment,

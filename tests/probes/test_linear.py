@@ -12,6 +12,7 @@ from sklearn.multiclass import OneVsRestClassifier
 
 from m2l_bench.probes import LinearProbe
 from m2l_bench.probes.linear import L2_GRID
+from m2l_bench.probes.selection import fit_outputs, log_loss
 
 
 def problem(classes: int, n: int = 300, dim: int = 20) -> tuple[np.ndarray, np.ndarray]:
@@ -110,3 +111,32 @@ def test_few_items_of_many_classes_are_no_reason_to_warn() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(24, 4)), np.arange(24) % 20
     assert len(LinearProbe(l2=(1.0,)).fit(x, y, validation=(x, y)).classes_) == 20
+
+
+def test_softmaxes_side_by_side_equal_one_fit_each() -> None:
+    x, _ = problem(3)
+    one_hot = [np.eye(classes)[problem(classes)[1]] for classes in (3, 3)]
+    one_hot[1] = one_hot[1][::-1]
+    y = np.concatenate(one_hot, axis=1)
+    probe = LinearProbe(l2=(1e-2,))
+    options = {"scoring": lambda outputs: -log_loss(outputs, y, softmaxes=2), "softmaxes": 2, "seeds": [0]}
+    (both,) = fit_outputs(probe, x, y, validation=(x, y), **options)
+    for place, part in enumerate(one_hot):
+        alone = LinearProbe(l2=(1e-2,)).fit(x, part.argmax(1), validation=(x, part.argmax(1)))
+        np.testing.assert_allclose(both.coef_[3 * place :][:3], alone.coef_, atol=1e-4)
+        np.testing.assert_allclose(both.logits(x)[:, 3 * place :][:, :3], alone.logits(x), atol=1e-3)
+
+
+def test_targets_between_0_and_1_are_two_weighted_examples() -> None:
+    """A target of 0.5 is an example of each side with half the weight."""
+    x, y = problem(2)
+    soft = y.astype(float)[:, None]
+    soft[::3] = 0.5
+    probe = LinearProbe(l2=(1e-2,))
+    (fitted,) = fit_outputs(probe, x, soft, validation=(x, soft), scoring=lambda outputs: 0.0, softmaxes=0, seeds=[0])
+    z = (x - fitted.mean_) / fitted.scale_
+    twice = np.concatenate([z, z])
+    labels = np.repeat([1, 0], len(x))
+    weights = np.concatenate([soft[:, 0], 1 - soft[:, 0]])
+    expected = oracle(1e-2, len(x)).fit(twice, labels, sample_weight=weights)
+    np.testing.assert_allclose(fitted.coef_, expected.coef_, atol=1e-3)

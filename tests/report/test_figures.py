@@ -13,6 +13,8 @@ from m2l_bench.report.curves import draw_training, training_data
 from m2l_bench.report.runs import Measurement, RunData, read_runs
 from m2l_bench.report.significance import Pairs, matrix
 from m2l_bench.report.style import COLOURS, MARKERS, Interval, Point, save
+from m2l_bench.results import Item
+from m2l_bench.tasks.annotation import Annotation
 
 from .synthetic import CARDS_BY_HASH, DATASET, HOSTILE, SYSTEMS, make_run, row
 
@@ -210,3 +212,57 @@ def test_curves_of_trainings_from_their_logs(tmp_path: Path) -> None:
     (tmp_path / "two" / "log.csv").write_text("loss\nx\n")
     with pytest.raises(ValueError, match=r"log\.csv: must be a training's CSV"):
         training_data([tmp_path / "two"])
+
+
+def of(kind: str, text: str) -> Annotation:
+    return Annotation.parse(kind, text)
+
+
+def test_data_of_chord_confusion() -> None:
+    """Four seconds each: right, a fifth up, the parallel minor; of a minor chord, half nothing and half its relative major."""
+    item = Item(
+        system="pca",
+        fingerprint="f",
+        dataset="chord/x",
+        metric="chord_majmin",
+        card="c",
+        item="a",
+        value=0.5,
+        target="0,12,D:maj;12,16,A:min",
+        prediction="0,4,D:maj;4,8,A:maj;8,12,D:min;12,14,N;14,16,C:maj",
+    )
+    shares = figure_data.chord_confusion([item])
+    assert shares.shape == (2, 25) and np.count_nonzero(shares) == 5
+    np.testing.assert_allclose(shares[0, [0, 7, 12]], 1 / 3)
+    np.testing.assert_allclose(shares[1, [3, 24]], 0.5)  # C is three semitones above A
+
+
+TIMELINES = {
+    "beats": ("0.5;1", "0.51;1.4"),
+    "onsets": ("0;1", ""),
+    "chords": ("0,1,C:maj;1,2,A:min", "0,2,N"),
+    "notes": ("0,1,60;0.5,2,64", ""),
+    "melody": ("0.01,440;0.03,0", "0.01,0;0.03,220"),
+}
+
+
+@pytest.mark.parametrize("kind", list(TIMELINES))
+@pytest.mark.parametrize("with_audio", [True, False])
+def test_a_timeline_has_a_panel_a_line(kind: str, with_audio: bool) -> None:
+    lines = dict(zip(("annotation", HOSTILE), (of(kind, text) for text in TIMELINES[kind]), strict=True))
+    levels = np.zeros((8, 20), np.float32) if with_audio else None
+    figure = figures.timeline(kind, lines, levels, duration=2.0, max_frequency=22_050.0, title="t")
+    axes = figure.axes
+    assert len(axes) == 2 + with_audio
+    assert [len(one.images) for one in axes] == [1] * with_audio + [0, 0]
+    given = axes[with_audio]
+    if kind == "chords":
+        assert [text.get_text() for text in given.texts] == ["C", "Am"]
+    elif kind == "melody":
+        np.testing.assert_allclose(given.lines[0].get_xydata(), [[0.01, 69]])
+        np.testing.assert_allclose(axes[-1].lines[0].get_xydata(), [[0.03, 57]])
+    else:
+        drawn = [path.vertices for path in given.collections[0].get_paths()]
+        expected = lines["annotation"]
+        np.testing.assert_allclose([line[0, 0] for line in drawn], expected.starts)
+        np.testing.assert_allclose([line[1, 0] for line in drawn], expected.ends)

@@ -11,13 +11,15 @@ from typing import ClassVar
 from m2l_bench.suite.engine import Read
 from m2l_bench.suite.jobs import FileJob, identity
 from m2l_bench.suite.store import Outcome, Store
-from m2l_bench.systems.apply import encode
-from m2l_bench.tasks.base import pool
+from m2l_bench.systems.apply import encode, latent_offset
+from m2l_bench.tasks.base import FRAMES, pool
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncodeJob(FileJob):
-    """Encode one file and keep its pooled latents: the array ``pooled``, float32 (dim, clips).
+    """Encode one file and keep its latents: ``pooled``, float32 (dim, clips), or (dim, frames) of a task in time.
+
+    The outcome of a task in time also has ``rate`` (frames a second), ``seconds`` of the audio, and the encoder's ``offset``.
 
     Attributes
     ----------
@@ -41,6 +43,10 @@ class EncodeJob(FileJob):
     def run(self, store: Store, read: Read | None) -> Outcome:
         """Encode and pool."""
         assert read is not None
-        latents, latent_rate = encode(self.spec.load(), *read())
+        system, (signal, rate) = self.spec.load(), read()
+        latents, latent_rate = encode(system, signal, rate)
+        if self.pooling == FRAMES:
+            value = {"rate": latent_rate, "seconds": signal.shape[-1] / rate, "offset": latent_offset(system)}
+            return Outcome(value, {"pooled": latents.mean(axis=0, dtype="float64").astype("float32")})
         pooled = pool(latents, latent_rate, pooling=self.pooling, clip_seconds=self.clip_seconds)
         return Outcome(arrays={"pooled": pooled.astype("float32")})

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
 from m2l_bench import audio as audio_io
 from m2l_bench import plugins
 from m2l_bench.probes import PROBES, load_probe
+from m2l_bench.results import joined_notes
 from m2l_bench.suite.data import TaskSpec
 from m2l_bench.suite.engine import Read
 from m2l_bench.suite.jobs import identity
 from m2l_bench.suite.store import Outcome, Store, require
-from m2l_bench.systems.apply import encode
+from m2l_bench.systems.apply import encode, latent_offset
 from m2l_bench.systems.base import System
 from m2l_bench.systems.registry import load
 from m2l_bench.tasks import evaluate, load_task
 from m2l_bench.tasks.base import Task
 from m2l_bench.tasks.outcome import Result
 from m2l_bench.tasks.protocol import planned_hash
-from m2l_bench.tasks.scoring import METRICS
+from m2l_bench.tasks.scoring import TASK_CARDS
+from m2l_bench.tasks.time import TimeResult, Track, evaluate_in_time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,11 +67,12 @@ class ProbeJob:
         task = self.task.load()
         return identity(
             self.kind,
-            task=[task.name, task.kind, task.labels, task.pooling, task.clip_seconds, task.caveat],
+            task=[task.name, task.kind, task.labels, *task.pooled_as, task.caveat],
             splits=[(item.id, item.split, item.group) for item in task.items()],
+            labels=task.labels_hash,
             latents=self.latents,
             missing=self.missing,
-            cards=[METRICS[name].card.hash for name in task.metrics],
+            cards=[TASK_CARDS[name].hash for name in task.metrics],
             probe=plugins.label(self.probe),
             settings=probe_settings(self.probe),
             seeds=self.seeds,
@@ -85,9 +88,17 @@ class ProbeJob:
 
     def run(self, store: Store, read: Read | None) -> Outcome:
         """Rows and predictions; items without latents are counted as failed."""
-        task = self.task.load()
+        task, probe = self.task.load(), load_probe(self.probe)
+        if task.in_time:
+            keys = dict(self.latents)
+            in_time = evaluate_in_time(
+                task, lambda item: _track(store, keys[item]), list(keys), probe, seeds=self.seeds
+            )
+            if self.train_items:
+                note = joined_notes(in_time.note, "There are no learning curves of tasks in time.")
+                in_time = replace(in_time, note=note)
+            return self._outcome(in_time, _rows(in_time, "test"), _items_in_time(in_time))
         features = {item: require(store, key).arrays["pooled"] for item, key in self.latents}
-        probe = load_probe(self.probe)
         result = evaluate(task, features, probe, seeds=self.seeds)
         curve = {
             n: evaluate(task, features, probe, seeds=self.seeds, train_items=n)
@@ -98,9 +109,17 @@ class ProbeJob:
         if self.train_items:
             curve[result.n_train] = result
             rows += [row for n, part in curve.items() for row in _rows(part, f"test@{n}")]
+        return self._outcome(result, rows, _items(result))
+
+    def _outcome(self, result: Result | TimeResult, rows: list[dict[str, Any]], items: list[list[Any]]) -> Outcome:
         reasons = dict(self.missing)
         lost = [[name, reasons.get(name, why)] for name, why in result.failures]
-        return Outcome({"rows": rows, "items": _items(result), "failed": lost}, reason=lost[0][1] if lost else "")
+        return Outcome({"rows": rows, "items": items, "failed": lost}, reason=lost[0][1] if lost else "")
+
+
+def _track(store: Store, key: str) -> Track:
+    found = require(store, key)
+    return Track(latents=found.arrays["pooled"], **{name: found.value[name] for name in ("rate", "seconds", "offset")})
 
 
 def failed_task(task: Task, seeds: Sequence[int], reason: str) -> Outcome:
@@ -113,14 +132,14 @@ def failed_task(task: Task, seeds: Sequence[int], reason: str) -> Outcome:
         "ci_low": float("nan"),
         "ci_high": float("nan"),
         "note": f"{task.name}: {reason}",
-        "data_hash": planned_hash(task, task.split_labels("test")),
+        "data_hash": planned_hash(task, task.split_annotations("test") if task.in_time else task.split_labels("test")),
         **counts,
     }
     rows = [row | {"metric": metric, "seed": seed} for metric in task.metrics for seed in seeds]
     return Outcome({"rows": rows, "items": [], "failed": [[name, reason] for name in names]}, reason=reason)
 
 
-def _rows(result: Result, split: str) -> list[dict[str, Any]]:
+def _rows(result: Result | TimeResult, split: str) -> list[dict[str, Any]]:
     counts = {
         "n_planned": len(result.items) + len(result.failures),
         "n_scored": len(result.items),
@@ -157,7 +176,23 @@ def _items(result: Result) -> list[list[Any]]:
     ]
 
 
-def probe(system: System | str, task: Task | str, probe: Any = "linear", *, seeds: Sequence[int] = (0, 1, 2)) -> Result:
+def _items_in_time(result: TimeResult) -> list[list[Any]]:
+    """As :func:`_items`; target and prediction are what is annotated and estimated, as text."""
+    main = result.task.main_metric
+    return [
+        [metric, seed.seed, item.id, item.group, float(value)]
+        + ([str(reference), str(found)] if metric == main else ["", ""])
+        for seed in result.seeds
+        for metric in result.task.metrics
+        for item, value, reference, found in zip(
+            result.items, result.item_values(metric, seed), result.references, seed.estimates, strict=True
+        )
+    ]
+
+
+def probe(
+    system: System | str, task: Task | str, probe: Any = "linear", *, seeds: Sequence[int] = (0, 1, 2)
+) -> Result | TimeResult:
     """Probe a system's latents on a task, in this process; :func:`m2l_bench.suite.run.run_suite` keeps its results.
 
     Parameters
@@ -172,8 +207,8 @@ def probe(system: System | str, task: Task | str, probe: Any = "linear", *, seed
 
     Returns
     -------
-    Result
-        Scores with intervals and spread, predictions, confusion.
+    Result or TimeResult
+        Scores with intervals and spread, predictions, confusion; of a task in time, estimates.
 
     Raises
     ------
@@ -189,10 +224,17 @@ def probe(system: System | str, task: Task | str, probe: Any = "linear", *, seed
         system = load(system)
     if isinstance(task, str):
         task = load_task(task)
-    features = {}
+    features, tracks = {}, {}
     for item in task.items():
         signal, rate = audio_io.load(item.path)
-        features[item.id] = task.pool(*encode(system, signal, rate))
+        latents, latent_rate = encode(system, signal, rate)
+        if task.in_time:
+            facts = {"rate": latent_rate, "seconds": signal.shape[-1] / rate, "offset": latent_offset(system)}
+            tracks[item.id] = Track(latents=latents.mean(axis=0, dtype="float64").astype("float32"), **facts)
+        else:
+            features[item.id] = task.pool(latents, latent_rate)
+    if task.in_time:
+        return evaluate_in_time(task, tracks.__getitem__, list(tracks), load_probe(probe), seeds=seeds)
     return evaluate(task, features, load_probe(probe), seeds=seeds)
 
 

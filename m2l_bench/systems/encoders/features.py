@@ -66,6 +66,7 @@ class MfccChroma:
     sample_rate: int | None = 22_050
     latent_dim = 32
     latent_rate = 22_050 / 1024
+    latent_offset = -512 / 22_050  # the first frame is centred on the first sample
 
     def __init__(self, *, seed: int = 0) -> None:
         self.seed = seed
@@ -82,6 +83,78 @@ class MfccChroma:
         mfcc = feature.mfcc(y=signal, n_mfcc=20, **settings)
         chroma = feature.chroma_stft(y=signal, tuning=0.0, **settings)
         return np.concatenate([mfcc, chroma])[None].astype(np.float32)
+
+
+class Mel:
+    """Log-mel spectrogram of 80 bands, 50 frames a second, with librosa: the plainest features of tasks in time.
+
+    22,050 Hz; 2048-sample Hann windows every 441, centred; Slaney bands of the power spectrum to 11,025 Hz;
+    ``log10(1 + 10000 x)``.
+
+    Examples
+    --------
+    >>> Mel().encode(np.zeros((1, 22050), np.float32)).shape
+    (1, 80, 50)
+    """
+
+    name = "mel"
+    sample_rate: int | None = 22_050
+    latent_dim = 80
+    latent_rate = 50.0
+    latent_offset = -0.01
+
+    def __init__(self, *, seed: int = 0) -> None:
+        self.seed = seed
+        self.fingerprint = fingerprint(
+            self.name, {"bands": 80, "n_fft": 2048, "hop": 441, "librosa": version("librosa")}
+        )
+
+    def encode(self, audio: np.ndarray) -> np.ndarray:
+        """(channels, samples) at 22,050 Hz -> (1, 80, frames)."""
+        from librosa import feature
+
+        signal = mono(audio)
+        signal = fit_length(signal, max(2048, len(signal)))
+        power = feature.melspectrogram(y=signal, sr=self.sample_rate, n_fft=2048, hop_length=441, n_mels=80)
+        return np.log10(1 + 1e4 * power[:, : -(-len(signal) // 441)])[None].astype(np.float32)
+
+
+class Cqt:
+    """Constant-Q transform of 84 semitones from C1, 50 frames a second, with librosa.
+
+    22,400 Hz; a hop of 448 samples, centred; magnitude, ``log10(1 + 100 x)``.
+
+    References
+    ----------
+    Schörkhuber, Klapuri, "Constant-Q transform toolbox for music processing", SMC 2010.
+
+    Examples
+    --------
+    >>> Cqt().encode(np.zeros((1, 22400), np.float32)).shape
+    (1, 84, 50)
+    """
+
+    name = "cqt"
+    sample_rate: int | None = 22_400
+    latent_dim = 84
+    latent_rate = 50.0
+    latent_offset = -0.01
+
+    def __init__(self, *, seed: int = 0) -> None:
+        self.seed = seed
+        self.fingerprint = fingerprint(self.name, {"bins": 84, "hop": 448, "librosa": version("librosa")})
+
+    def encode(self, audio: np.ndarray) -> np.ndarray:
+        """(channels, samples) at 22,400 Hz -> (1, 84, frames)."""
+        import librosa
+
+        signal = mono(audio)
+        signal = fit_length(signal, max(_CQT_LEAST, len(signal)))
+        bins = librosa.cqt(signal, sr=self.sample_rate, hop_length=448, n_bins=84, tuning=0.0)
+        return np.log10(1 + 100 * np.abs(bins[:, : -(-len(signal) // 448)]))[None].astype(np.float32)
+
+
+_CQT_LEAST = 22_400  # librosa warns of a signal that is shorter than its longest filter after downsampling
 
 
 class Music2LatentFeatures:

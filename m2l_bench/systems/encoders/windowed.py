@@ -48,6 +48,11 @@ class WindowEncoder(ABC):
         """Windows a second."""
         return self.sample_rate / self.hop
 
+    @property
+    def latent_offset(self) -> float:
+        """Seconds by which a window's centre is later than the middle of its hop."""
+        return (self.window - self.hop) / 2 / self.sample_rate
+
     def encode(self, audio: np.ndarray) -> np.ndarray:
         """(channels, samples) -> (1, latent_dim, windows), at least one."""
         signal = mono(audio)

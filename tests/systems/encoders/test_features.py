@@ -8,7 +8,7 @@ import pytest
 from m2l_bench.music2latent.config import Config
 from m2l_bench.probes import LinearProbe
 from m2l_bench.systems.base import Encoder
-from m2l_bench.systems.encoders.features import Majority, MfccChroma, RandomInit
+from m2l_bench.systems.encoders.features import Cqt, Majority, Mel, MfccChroma, RandomInit
 from m2l_bench.systems.encoders.musicnn import Musicnn
 
 SMALL = Config(
@@ -16,7 +16,9 @@ SMALL = Config(
     bottleneck_width=32, bottleneck_blocks=1, embedding_width=16,
 )  # fmt: skip
 MAKE = {
+    "cqt": Cqt,
     "majority": Majority,
+    "mel": Mel,
     "mfcc-chroma": MfccChroma,
     "musicnn": Musicnn,
     "random-init": lambda: RandomInit(config=SMALL),
@@ -79,3 +81,26 @@ def test_a_probe_on_majority_predicts_the_most_frequent_class() -> None:
     y = np.repeat([0, 1, 2], [5, 20, 9])
     x = np.repeat(Majority().encode(np.zeros((1, 10))).mean(axis=2), len(y), axis=0)
     assert LinearProbe().fit(x, y, validation=(x, y)).score(x, y) == 20 / 34
+
+
+@pytest.mark.parametrize("make", [Mel, Cqt, MfccChroma])
+def test_frames_lie_where_the_offset_says(make: type) -> None:
+    """A click is loudest in the frame whose centre is nearest."""
+    encoder = make()
+    for time in (1.0, 1.234, 1.777):
+        audio = np.zeros((1, round(3 * encoder.sample_rate)), np.float32)
+        audio[0, round(time * encoder.sample_rate)] = 0.9
+        latents = encoder.encode(audio)[0]
+        latents = (
+            latents[:1] if make is MfccChroma else latents[len(latents) // 2 :]
+        )  # c0 is the level; high bands are quick
+        # Where there is a plateau, its middle counts.
+        level = latents.sum(axis=0)
+        frame = np.flatnonzero(level > level.max() - 0.01 * np.ptp(level)).mean()
+        centre = (frame + 0.5) / encoder.latent_rate + encoder.latent_offset
+        assert centre == pytest.approx(time, abs=0.51 / encoder.latent_rate)
+
+
+def test_cqt_has_a_bin_a_semitone() -> None:
+    tone = 0.3 * np.sin(2 * np.pi * 440 * np.arange(44_800) / 22_400)[None].astype(np.float32)
+    assert set(Cqt().encode(tone)[0, :, 20:80].argmax(axis=0)) == {69 - 24}  # C1 is MIDI 24

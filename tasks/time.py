@@ -1,0 +1,533 @@
+"""Evaluation of a task in time: the latents of its tracks, a probe and seeds in; estimates and their scores out.
+
+The order of steps is that of :mod:`m2l_bench.tasks.protocol`: training and validation annotations are read; the probe's grid
+(and a threshold, where there is one) is selected by the main metric on validation tracks; the test tracks are estimated; only
+then are the test annotations read.
+
+Conventions
+-----------
+One rule for all encoders, so that a slow one is neither favoured nor held back:
+
+- Latents of more than 50 frames a second are averaged onto the grid. A slower one emits K = ceil(50 / latent_rate) outputs for
+  each frame, one for each grid step of its span, each with weights of its own: nothing is interpolated.
+- Frame k is centred at (k + 0.5) / latent_rate + latent_offset seconds; ``latent_offset`` is the encoder's, 0 by default.
+- The features of a frame are the frame, the mean of the frames in the 250 ms before it and of those in the 250 ms after it:
+  context is equal in seconds. Where there is none, the frame itself stands for it.
+- Every frame of the training tracks is an example; of more than :data:`MOST_FRAMES` grid frames (or :data:`MOST_VALUES`
+  features) as many are drawn by the seed. Validation tracks are drawn, once, until they have as many frames.
+- Selection compares estimates and annotations on the grid; test scores are mir_eval's, on the annotation as it is.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.special
+
+from m2l_bench.results import joined_notes
+from m2l_bench.statistics import mean_interval
+from m2l_bench.tasks.annotation import (
+    GRID,
+    OUTPUTS,
+    PITCHES,
+    THRESHOLDS,
+    Annotation,
+    chord_runs,
+    events,
+    frequency_of,
+    targets,
+    tunable,
+)
+from m2l_bench.tasks.protocol import planned_hash
+from m2l_bench.tasks.sources.source import TaskItem
+from m2l_bench.tasks.track_scores import CARDS, FEWEST_GROUPS, score
+
+if TYPE_CHECKING:
+    from m2l_bench.tasks.base import Task
+
+CONTEXT = 0.25  # seconds on either side
+MOST_FRAMES = 200_000
+MOST_VALUES = 2**28  # float64: 2 GB
+TOLERANCE = 1e-3  # of the linear probe: the loss is within 5e-7 of its minimum, and scores within about 0.001
+
+
+@dataclass(frozen=True, kw_only=True)
+class Track:
+    """An item's latents, and its length.
+
+    Attributes
+    ----------
+    latents : np.ndarray, (dim, frames)
+        Averaged over the streams.
+    rate : float
+        Frames a second.
+    seconds : float
+        Of the audio.
+    offset : float
+        Seconds by which frames are later than their place says.
+    """
+
+    latents: np.ndarray
+    rate: float
+    seconds: float
+    offset: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frames:
+    """A track's frames as a probe sees them.
+
+    Attributes
+    ----------
+    features : np.ndarray, float32, (frames, 3 * dim)
+    starts : np.ndarray, (frames, K)
+        Where each output's grid step begins, in seconds.
+    places : np.ndarray, (grid frames, 2)
+        Frame and output of each step of the grid of the track.
+    """
+
+    features: np.ndarray
+    starts: np.ndarray
+    places: np.ndarray
+
+
+def frames_of(track: Track) -> Frames:
+    """Bring latents to the grid, and add their context."""
+    n_grid = max(1, int(np.ceil(track.seconds * GRID - 1e-9)))
+    centres = (np.arange(n_grid) + 0.5) / GRID
+    latents, rate, offset = np.asarray(track.latents, np.float64), track.rate, track.offset
+    if rate > GRID:
+        latents, rate, offset = _averaged(latents, rate, offset, n_grid), float(GRID), 0.0
+    n = latents.shape[1]
+    per_frame = int(np.ceil(GRID / rate - 1e-9))
+    begins = np.arange(n) / rate + offset
+    frame = np.clip(np.floor((centres - offset) * rate + 1e-9), 0, n - 1).astype(int)
+    output = np.clip(np.floor((centres - begins[frame]) * GRID + 1e-9), 0, per_frame - 1).astype(int)
+    starts = begins[:, None] + np.arange(per_frame) / GRID
+    return Frames(features=_with_context(latents, rate), starts=starts, places=np.stack([frame, output], 1))
+
+
+def _averaged(latents: np.ndarray, rate: float, offset: float, n_grid: int) -> np.ndarray:
+    """Mean of the frames centred in each grid step; where there is none, the nearest frame."""
+    centres = (np.arange(latents.shape[1]) + 0.5) / rate + offset
+    edges = np.searchsorted(centres, np.arange(n_grid + 1) / GRID - 1e-9)
+    sums = np.concatenate([np.zeros((len(latents), 1)), latents.cumsum(1)], 1)
+    counts = np.diff(edges)
+    nearest = np.clip(np.round(((np.arange(n_grid) + 0.5) / GRID - offset) * rate - 0.5), 0, latents.shape[1] - 1)
+    means = (sums[:, edges[1:]] - sums[:, edges[:-1]]) / np.maximum(counts, 1)
+    return np.asarray(np.where(counts, means, latents[:, nearest.astype(int)]))
+
+
+def _with_context(latents: np.ndarray, rate: float) -> np.ndarray:
+    """(dim, frames) -> float32 (frames, 3 * dim)."""
+    n, reach = latents.shape[1], int(np.floor(CONTEXT * rate + 1e-9))
+    sums = np.concatenate([np.zeros((len(latents), 1)), latents.cumsum(1)], 1)
+    place = np.arange(n)
+    parts = [latents]
+    for first, last in ((place - reach, place), (place + 1, place + 1 + reach)):
+        first, last = np.clip(first, 0, n), np.clip(last, 0, n)
+        counts = last - first
+        means = (sums[:, last] - sums[:, first]) / np.maximum(counts, 1)
+        parts.append(np.where(counts, means, latents))
+    return np.concatenate(parts).T.astype(np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeSeed:
+    """The result of one seed; see :class:`m2l_bench.tasks.outcome.SeedResult`.
+
+    Attributes
+    ----------
+    seed : int
+    values : mapping of str to np.ndarray
+        Metric -> score of each test track, NaN where it is not defined.
+    scores : mapping of str to float
+    intervals : mapping of str to (float, float)
+    estimates : tuple of Annotation
+        Of the test tracks.
+    threshold : float
+        Selected on the validation tracks; NaN where there is none.
+    validation_score : float
+        Main metric on the grid of the validation tracks.
+    """
+
+    seed: int
+    values: Mapping[str, np.ndarray]
+    scores: Mapping[str, float]
+    intervals: Mapping[str, tuple[float, float]]
+    estimates: tuple[Annotation, ...]
+    threshold: float
+    validation_score: float
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class TimeResult:
+    """The result of a probe on a task in time, for every seed; see :class:`m2l_bench.tasks.outcome.Result`."""
+
+    task: Task
+    probe: str
+    items: list[TaskItem]
+    references: tuple[Annotation, ...]
+    seeds: tuple[TimeSeed, ...]
+    failures: tuple[tuple[str, str], ...]
+    note: str
+    data_hash: str
+    n_train: int
+
+    def __repr__(self) -> str:
+        scores = ", ".join(f"{metric} {self.mean(metric):.3f}" for metric in self.task.metrics)
+        counts = f"{len(self.items)} test tracks, {len(self.failures)} failed, {len(self.seeds)} seeds"
+        return f"TimeResult({self.task.name}, {self.probe}: {scores}; {counts})"
+
+    def mean(self, metric: str) -> float:
+        """Mean over seeds."""
+        return float(np.mean([seed.scores[metric] for seed in self.seeds]))
+
+    def item_values(self, metric: str, seed: TimeSeed) -> np.ndarray:
+        """The tracks' scores; their mean, where they are defined, is the score."""
+        return seed.values[metric]
+
+
+def evaluate_in_time(
+    task: Task,
+    tracks: Callable[[str], Track],
+    available: Sequence[str],
+    probe: Any,
+    *,
+    seeds: Sequence[int] = (0, 1, 2),
+) -> TimeResult:
+    """Probe latents on a task in time.
+
+    Parameters
+    ----------
+    task : Task
+        Of one of the kinds of :mod:`m2l_bench.tasks.annotation`.
+    tracks : callable
+        Item id -> its latents, read when they are needed: one track is held at a time.
+    available : sequence of str
+        Ids of the items that have latents; others are left out of training, or counted as failed in the test.
+    probe : Probe
+        Of this package; not modified.
+    seeds : sequence of int
+
+    Returns
+    -------
+    TimeResult
+
+    Raises
+    ------
+    LeakError
+        If a group lies in two splits.
+    ValueError
+        If a split has no item with latents and an annotation, or the probe is another classifier.
+    """
+    items, there = task.items(), set(available)
+    parts = {
+        split: [item for item in items if item.split == split and item.id in there] for split in ("train", "valid")
+    }
+    annotations = {split: task.split_annotations(split) for split in parts}
+    parts = {split: [item for item in part if item.id in annotations[split]] for split, part in parts.items()}
+    for split, part in parts.items():
+        if not part:
+            raise ValueError(
+                f"{task.name}: the {split} split must have tracks with latents and an annotation, got none"
+            )
+    held = _Held.of(task.kind, tracks, parts["valid"], annotations["valid"])
+    fitted, drawn = _fit(task.kind, probe, tracks, parts["train"], annotations["train"], held, seeds)
+    planned = [item for item in items if item.split == "test"]
+    test = [item for item in planned if item.id in there]
+    decided = [held.threshold(model) for model in fitted]
+    estimates: list[list[Annotation]] = [[] for _ in seeds]
+    lengths = []
+    for item in test:
+        track = tracks(item.id)
+        frames = frames_of(track)
+        lengths.append(track.seconds)
+        for found, model, (_, threshold) in zip(estimates, fitted, decided, strict=True):
+            found.append(estimate(task.kind, on_grid(task.kind, model.logits(frames.features), frames), threshold))
+
+    references = task.split_annotations("test")  # only now, after everything is estimated
+    scored = [k for k, item in enumerate(test) if item.id in references]
+    failures = [(item.id, "no latents") for item in planned if item.id not in there]
+    failures += [(item.id, "no usable annotation") for item in test if item.id not in references]
+    results = tuple(
+        _score_seed(task, [test[k] for k in scored], references, [lengths[k] for k in scored], [found[k] for k in scored],
+                    seed, threshold, validation)
+        for seed, found, (validation, threshold) in zip(seeds, estimates, decided, strict=True)
+    )  # fmt: skip
+    notes = [task.caveat] if task.caveat else []
+    if len(held.frames) < len(parts["valid"]):
+        notes.append(f"Selected on {len(held.frames)} of {len(parts['valid'])} validation tracks, drawn once.")
+    if drawn:
+        notes.append(f"Trained on {drawn[0]:,} of {drawn[1]:,} frames, drawn by the seed.")
+    n_groups = len({test[k].group for k in scored})
+    if n_groups < FEWEST_GROUPS:
+        notes.append(f"{n_groups} {task.group}s in the test: too few for an interval.")
+    if not all(model.converged_ for model in fitted):
+        notes.append("The probe's training was stopped before it converged.")
+    return TimeResult(
+        task=task,
+        probe=type(probe).__name__,
+        items=[test[k] for k in scored],
+        references=tuple(references[test[k].id] for k in scored),
+        seeds=results,
+        failures=tuple(failures),
+        note=joined_notes(*notes),
+        data_hash=planned_hash(task, references),
+        n_train=len(parts["train"]),
+    )
+
+
+def on_grid(kind: str, logits: np.ndarray, frames: Frames) -> np.ndarray:
+    """Outputs of a track's frames -> (grid frames, size): probabilities, or logits where outputs exclude each other."""
+    size = OUTPUTS[kind].size
+    each = logits.reshape(len(logits), -1, size)[frames.places[:, 0], frames.places[:, 1]]
+    return each if OUTPUTS[kind].exclusive else scipy.special.expit(each)
+
+
+def estimate(kind: str, grid: np.ndarray, threshold: float) -> Annotation:
+    """What a probe's outputs on the grid say."""
+    if kind == "chords":
+        return chord_runs(grid.argmax(1))
+    if kind in ("beats", "onsets"):
+        times = events(kind, grid[:, 0], threshold)
+        return Annotation(starts=times, ends=times)
+    begins = np.arange(len(grid)) / GRID
+    if kind == "melody":
+        column = grid.argmax(1)
+        voiced = column < len(PITCHES)
+        pitch = np.where(voiced, PITCHES[np.minimum(column, len(PITCHES) - 1)], 0)
+        centres = begins + 0.5 / GRID
+        return Annotation(starts=centres, ends=centres, values=np.where(voiced, frequency_of(pitch), 0.0))
+    # Neighbouring frames of a pitch are one note.
+    there = np.pad(grid >= threshold, [(1, 1), (0, 0)]).astype(np.int8)
+    column, first = np.nonzero(np.diff(there, axis=0).T == 1)
+    _, last = np.nonzero(np.diff(there, axis=0).T == -1)
+    order = np.lexsort((column, first))
+    first, last, column = first[order], last[order], column[order]
+    return Annotation(starts=first / GRID, ends=last / GRID, values=PITCHES[column].astype(float))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Held:
+    """The validation tracks: their frames one behind the other, and what is compared on the grid."""
+
+    kind: str
+    frames: list[Frames]
+    references: list[Annotation]
+    truth: list[np.ndarray]  # targets of every grid frame
+    features: np.ndarray
+    targets: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        kind: str,
+        tracks: Callable[[str], Track],
+        items: Sequence[TaskItem],
+        annotations: Mapping[str, Annotation],
+    ) -> _Held:
+        """Read tracks in a fixed random order until they have as many frames as there may be, or there are no more."""
+        frames, references, left = [], [], 1.0
+        for place in np.random.default_rng(0).permutation(len(items)):
+            if left <= 0:
+                break
+            found = frames_of(tracks(items[place].id))
+            frames.append(found)
+            references.append(annotations[items[place].id])
+            left -= max(found.starts.size / MOST_FRAMES, found.features.size / MOST_VALUES)
+        return cls(
+            kind=kind,
+            frames=frames,
+            references=references,
+            truth=[
+                targets(kind, reference, np.arange(len(f.places)) / GRID)
+                for f, reference in zip(frames, references, strict=True)
+            ],
+            features=np.concatenate([f.features for f in frames]),
+            targets=np.concatenate([_targets(kind, r, f) for r, f in zip(references, frames, strict=True)]),
+        )
+
+    def score(self, outputs: np.ndarray) -> float:
+        """Outputs of all frames -> main metric, at the best threshold."""
+        return self.best(outputs)[0]
+
+    def threshold(self, model: Any) -> tuple[float, float]:
+        """Score and threshold of a fitted probe."""
+        return self.best(model.logits(self.features))
+
+    def best(self, outputs: np.ndarray) -> tuple[float, float]:
+        """Best score over the thresholds, and that threshold (NaN where there is none)."""
+        ends = np.cumsum([len(f.features) for f in self.frames])[:-1]
+        grids = [on_grid(self.kind, part, f) for part, f in zip(np.split(outputs, ends), self.frames, strict=True)]
+        if not tunable(self.kind):
+            return float(np.mean([_agreement(g, t) for g, t in zip(grids, self.truth, strict=True)])), float("nan")
+        scores = [
+            float(
+                np.mean(
+                    [self._f(g, t, r, threshold) for g, t, r in zip(grids, self.truth, self.references, strict=True)]
+                )
+            )
+            for threshold in THRESHOLDS
+        ]
+        return max(scores), THRESHOLDS[int(np.argmax(scores))]
+
+    def _f(self, grid: np.ndarray, truth: np.ndarray, reference: Annotation, threshold: float) -> float:
+        if self.kind == "notes":
+            found, right = grid >= threshold, truth > 0.5
+            both = float((found & right).sum())
+            total = float(found.sum() + right.sum())
+            return 2 * both / total if total else 1.0
+        window = 0.07 if self.kind == "beats" else 0.05
+        return f_of_events(reference.starts, events(self.kind, grid[:, 0], threshold), window)
+
+
+def f_of_events(given: np.ndarray, found: np.ndarray, window: float) -> float:
+    """F measure of events, matched in the order of time, which finds as many pairs as can be.
+
+    Examples
+    --------
+    >>> f_of_events(np.array([0.5, 1.0]), np.array([0.52, 2.0]), 0.07)
+    0.5
+    """
+    if not len(given) or not len(found):
+        return 0.0
+    i = j = matched = 0
+    while i < len(given) and j < len(found):
+        if abs(given[i] - found[j]) <= window + 1e-9:
+            matched, i, j = matched + 1, i + 1, j + 1
+        elif given[i] < found[j]:
+            i += 1
+        else:
+            j += 1
+    return 2 * matched / (len(given) + len(found))
+
+
+def _agreement(logits: np.ndarray, truth: np.ndarray) -> float:
+    return float(np.mean(logits.argmax(1) == truth.argmax(1)))
+
+
+def _targets(kind: str, annotation: Annotation, frames: Frames) -> np.ndarray:
+    """(frames, K * size) for the outputs of each frame."""
+    flat = targets(kind, annotation, frames.starts.ravel())
+    return flat.reshape(len(frames.starts), -1)
+
+
+def _fit(
+    kind: str,
+    probe: Any,
+    tracks: Callable[[str], Track],
+    items: Sequence[TaskItem],
+    annotations: Mapping[str, Annotation],
+    held: _Held,
+    seeds: Sequence[int],
+) -> tuple[list[Any], tuple[int, int] | None]:
+    """Fitted probes by seed; and how many of how many grid frames they saw, where not all."""
+    from sklearn.base import clone
+    from sklearn.exceptions import ConvergenceWarning
+
+    from m2l_bench.probes.linear import LinearProbe
+    from m2l_bench.probes.selection import Probe, fit_outputs
+
+    if not isinstance(probe, Probe):
+        raise ValueError(f"{kind}: the probe must be linear or mlp, got {type(probe).__name__}")
+    if isinstance(probe, LinearProbe):
+        probe = clone(probe).set_params(tol=max(probe.tol, TOLERANCE))
+    softmaxes = held.frames[0].starts.shape[1] if OUTPUTS[kind].exclusive else 0
+    found: list[Any] = []
+    drawn = None
+    rest = list(seeds)
+    while rest:
+        x, y, total = _examples(kind, tracks, items, annotations, rest[0])
+        complete = len(x) == total
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # reported in the result's note
+            now = rest if complete else rest[:1]
+            found += fit_outputs(
+                probe,
+                x,
+                y,
+                validation=(held.features, held.targets),
+                scoring=held.score,
+                softmaxes=softmaxes,
+                seeds=now,
+            )
+        per_frame = held.frames[0].starts.shape[1]
+        drawn = None if complete else (len(x) * per_frame, total * per_frame)
+        rest = rest[len(now) :]
+    return found, drawn
+
+
+def _examples(
+    kind: str,
+    tracks: Callable[[str], Track],
+    items: Sequence[TaskItem],
+    annotations: Mapping[str, Annotation],
+    seed: int,
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Features and targets of the training frames, or of as many as there may be; and how many there are.
+
+    Tracks are read one after the other: those that come later may push out what came before (Vitter's algorithm R).
+    """
+    rng = np.random.default_rng(seed)
+    parts: list[tuple[np.ndarray, np.ndarray]] = []  # until there are as many as there may be
+    x, y = np.empty((0, 0)), np.empty((0, 0))
+    most = total = 0
+    for item in items:
+        frames = frames_of(tracks(item.id))
+        features, answers = frames.features, _targets(kind, annotations[item.id], frames)
+        most = most or max(1, min(MOST_FRAMES // frames.starts.shape[1], MOST_VALUES // features.shape[1]))
+        free = max(0, min(most - total, len(features)))
+        if free:
+            parts.append((features[:free], answers[:free]))
+        if total < most <= total + free:
+            x, y = map(np.concatenate, zip(*parts, strict=True))
+        places = rng.integers(0, total + 1 + np.arange(free, len(features)))
+        for row, place in zip(range(free, len(features)), places, strict=True):
+            if place < most:
+                x[place], y[place] = features[row], answers[row]
+        total += len(features)
+    if total < most:
+        x, y = map(np.concatenate, zip(*parts, strict=True))
+    return x, y, total
+
+
+def _score_seed(
+    task: Task,
+    items: Sequence[TaskItem],
+    references: Mapping[str, Annotation],
+    lengths: Sequence[float],
+    estimates: Sequence[Annotation],
+    seed: int,
+    threshold: float,
+    validation_score: float,
+) -> TimeSeed:
+    rows = [
+        score(task.kind, references[item.id], found, seconds)
+        for item, found, seconds in zip(items, estimates, lengths, strict=True)
+    ]
+    values = {metric: np.array([row[metric] for row in rows]) for metric in task.metrics}
+    groups = np.array([item.group for item in items])
+    scores, intervals = {}, {}
+    for metric, of_track in values.items():
+        defined = ~np.isnan(of_track)
+        scores[metric] = float(of_track[defined].mean()) if defined.any() else float("nan")
+        intervals[metric] = float("nan"), float("nan")
+        if len(np.unique(groups[defined])) >= FEWEST_GROUPS:
+            low, high = mean_interval(of_track[defined], groups=groups[defined])
+            most = math.inf if CARDS[metric].unit else 1.0  # times have no upper end, scores do
+            intervals[metric] = max(0.0, low), min(most, high)
+    return TimeSeed(
+        seed=seed,
+        values=values,
+        scores=scores,
+        intervals=intervals,
+        estimates=tuple(estimates),
+        threshold=threshold,
+        validation_score=validation_score,
+    )
