@@ -5,6 +5,7 @@ Conventions
 The classifier gets the features as they are (put a scaler into a pipeline) and is fitted on the training items; validation
 items are scored, but nothing is selected on them. It needs ``fit`` and one of ``predict_proba``, ``decision_function`` and
 ``predict``. With ``predict`` alone the clips of an item vote, and tags cannot be ranked: tasks of tags are refused.
+In tasks in time a clone is fitted for each output of a frame, or for each softmax (:class:`FittedOutputs`).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class FittedEstimator:
     y : np.ndarray of int, (items,) or (items, tags)
     seed : int
         For every ``random_state`` among the parameters, nested ones included.
-    score : callable
+    score : callable, optional
         ``(FittedEstimator) -> float``: the score on the validation items.
 
     Attributes
@@ -39,6 +40,7 @@ class FittedEstimator:
     classes_ : np.ndarray
         Labels (or tags) of the logits' columns.
     scores_ : np.ndarray, (1,)
+        Empty without `score`.
     converged_ : bool
     edge_ : str
         Empty: there is no grid.
@@ -53,7 +55,12 @@ class FittedEstimator:
     edge_ = ""
 
     def __init__(
-        self, estimator: Any, x: np.ndarray, y: np.ndarray, seed: int, score: Callable[[FittedEstimator], float]
+        self,
+        estimator: Any,
+        x: np.ndarray,
+        y: np.ndarray,
+        seed: int,
+        score: Callable[[FittedEstimator], float] | None = None,
     ) -> None:
         name = type(estimator).__name__
         self.multilabel = y.ndim == 2
@@ -70,7 +77,7 @@ class FittedEstimator:
             except Exception as error:  # anybody's code
                 raise ValueError(f"{name}: fit raised {type(error).__name__}: {error}") from error
         self.classes_ = np.arange(y.shape[1]) if self.multilabel else np.unique(y)
-        self.scores_ = np.array([score(self)])
+        self.scores_ = np.array([score(self)] if score else [])
 
     def logits(self, x: np.ndarray) -> np.ndarray:
         """(clips, dim) -> (clips, classes or tags): log probabilities, decisions, or 1 for the predicted class and 0."""
@@ -85,6 +92,51 @@ class FittedEstimator:
             found = np.clip(found, _SMALLEST, 1 - _SMALLEST)
             return np.log(found) - np.log1p(-found) if self.multilabel else np.log(found)
         return np.stack([np.zeros(len(found)), found], axis=1) if found.ndim == 1 else found
+
+
+class FittedOutputs:
+    """A classifier fitted to outputs of any shape, such as those of frames: a clone for each sigmoid or softmax.
+
+    Parameters
+    ----------
+    estimator : classifier
+        Not changed.
+    x : np.ndarray, (items, dim)
+    y : np.ndarray, (items, outputs)
+        0 to 1. For a sigmoid, what is below 1 (the half targets beside a beat) is 0: a classifier knows classes only.
+    seed : int
+    softmaxes : int
+        How many softmaxes the outputs form; 0: each is a sigmoid.
+
+    Attributes
+    ----------
+    converged_, edge_
+        As of :class:`FittedEstimator`.
+    """
+
+    converged_ = True
+    edge_ = ""
+
+    def __init__(self, estimator: Any, x: np.ndarray, y: np.ndarray, seed: int, softmaxes: int) -> None:
+        blocks = y.reshape(len(y), softmaxes or y.shape[1], -1)
+        self.size = blocks.shape[2]
+        self.parts: list[FittedEstimator | int] = []  # a class, where there is only one
+        for block in np.moveaxis(blocks, 1, 0):
+            labels = block.argmax(axis=1) if softmaxes else (block[:, 0] >= 1).astype(int)
+            constant = labels.min() == labels.max()
+            self.parts.append(int(labels[0]) if constant else FittedEstimator(estimator, x, labels, seed))
+
+    def logits(self, x: np.ndarray) -> np.ndarray:
+        """(items, dim) -> (items, outputs); minus infinity for what was never so in training."""
+        outputs = []
+        for part in self.parts:
+            wide = np.full((len(x), max(2, self.size)), -np.inf)
+            if isinstance(part, int):
+                wide[:, part] = 0.0
+            else:
+                wide[:, part.classes_] = part.logits(x)
+            outputs.append(wide if self.size > 1 else wide[:, 1:] - wide[:, :1])
+        return np.concatenate(outputs, axis=1)
 
 
 def is_classifier(thing: Any) -> bool:

@@ -211,8 +211,8 @@ def evaluate_in_time(
         Item id -> its latents, read when they are needed: one track is held at a time.
     available : sequence of str
         Ids of the items that have latents; others are left out of training, or counted as failed in the test.
-    probe : Probe
-        Of this package; not modified.
+    probe : Probe or scikit-learn classifier
+        Not modified. Of a classifier a clone is fitted for each output of a frame; only the threshold is selected.
     seeds : sequence of int
 
     Returns
@@ -224,7 +224,7 @@ def evaluate_in_time(
     LeakError
         If a group lies in two splits.
     ValueError
-        If a split has no item with latents and an annotation, or the probe is another classifier.
+        If a split has no item with latents and an annotation, or a classifier cannot be fitted.
     """
     items, there = task.items(), set(available)
     parts = {
@@ -431,11 +431,10 @@ def _fit(
     from sklearn.base import clone
     from sklearn.exceptions import ConvergenceWarning
 
+    from m2l_bench.probes.estimator import FittedOutputs
     from m2l_bench.probes.linear import LinearProbe
     from m2l_bench.probes.selection import Probe, fit_outputs
 
-    if not isinstance(probe, Probe):
-        raise ValueError(f"{kind}: the probe must be linear or mlp, got {type(probe).__name__}")
     if isinstance(probe, LinearProbe):
         probe = clone(probe).set_params(tol=max(probe.tol, TOLERANCE))
     softmaxes = held.frames[0].starts.shape[1] if OUTPUTS[kind].exclusive else 0
@@ -445,18 +444,16 @@ def _fit(
     while rest:
         x, y, total = _examples(kind, tracks, items, annotations, rest[0])
         complete = len(x) == total
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # reported in the result's note
-            now = rest if complete else rest[:1]
-            found += fit_outputs(
-                probe,
-                x,
-                y,
-                validation=(held.features, held.targets),
-                scoring=held.score,
-                softmaxes=softmaxes,
-                seeds=now,
-            )
+        now = rest if complete else rest[:1]
+        if isinstance(probe, Probe):
+            validation = held.features, held.targets
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)  # reported in the result's note
+                found += fit_outputs(
+                    probe, x, y, validation=validation, scoring=held.score, softmaxes=softmaxes, seeds=now
+                )
+        else:
+            found += [FittedOutputs(probe, x, y, seed, softmaxes) for seed in now]
         per_frame = held.frames[0].starts.shape[1]
         drawn = None if complete else (len(x) * per_frame, total * per_frame)
         rest = rest[len(now) :]

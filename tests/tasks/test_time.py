@@ -11,9 +11,11 @@ from typing import Any
 import mir_eval
 import numpy as np
 import pytest
+from sklearn.tree import DecisionTreeClassifier
 
 from m2l_bench import assets
 from m2l_bench.probes import LinearProbe, MLPProbe
+from m2l_bench.probes.estimator import FittedOutputs
 from m2l_bench.tasks import load_task
 from m2l_bench.tasks.annotation import CHORDS, GRID, OUTPUTS, Annotation, chord_runs, events, targets, thinned
 from m2l_bench.tasks.base import Task
@@ -208,6 +210,25 @@ def test_both_probes(kind: str, probe: Any) -> None:
     result = evaluated(kind, lambda found, _: emit(kind, found, 10.0), probe, seeds=[0, 1])
     assert result.mean(result.task.main_metric) > 0.9 and len(result.seeds) == 2
     assert type(probe).__name__ in repr(result)
+
+
+@pytest.mark.parametrize("kind", ["beats", "chords", "notes"])
+def test_any_classifier(kind: str) -> None:
+    found = evaluated(kind, lambda found, _: emit(kind, found, 10.0), DecisionTreeClassifier())
+    assert found.mean(found.task.main_metric) > (0.6 if kind == "notes" else 0.9)
+    again = evaluated(kind, lambda found, _: emit(kind, found, 10.0), DecisionTreeClassifier())
+    assert found.seeds[0].estimates == again.seeds[0].estimates
+
+
+def test_outputs_that_never_change_are_known() -> None:
+    x = np.arange(20.0)[:, None]
+    y = np.stack([np.zeros(20), np.ones(20), x[:, 0] > 9, np.full(20, 0.5)], axis=1)
+    logits = FittedOutputs(DecisionTreeClassifier(), x, y, 0, 0).logits(x)
+    assert (logits[:, [0, 3]] == -np.inf).all() and (logits[:, 1] == np.inf).all()
+    np.testing.assert_array_equal(logits[:, 2] > 0, x[:, 0] > 9)
+    chosen = np.eye(3)[[0, 2] * 10]
+    logits = FittedOutputs(DecisionTreeClassifier(), np.tile([[0.0], [1.0]], (10, 1)), chosen, 0, 1).logits(x[:2])
+    assert logits.argmax(axis=1).tolist() == [0, 2] and (logits[:, 1] == -np.inf).all()
 
 
 def test_test_annotations_are_read_after_everything_is_estimated() -> None:
