@@ -188,10 +188,10 @@ CARDS: dict[str, Card] = {
             unit="ms",
             higher=False,
         ),
-        _card("chord_majmin", "chords, major and minor", _CHORD.format("majmin"), "Pauwels, Peeters 2013"),
+        _card("chord_majmin", "chord majmin", _CHORD.format("majmin"), "Pauwels, Peeters 2013"),
         _card("chord_root", "chord roots", _CHORD.format("root"), "Pauwels, Peeters 2013"),
         _card("chord_thirds", "chord thirds", _CHORD.format("thirds"), "Pauwels, Peeters 2013"),
-        _card("chord_mirex", "chords, MIREX", _CHORD.format("mirex, three notes in common"), "MIREX 2010"),
+        _card("chord_mirex", "chord MIREX", _CHORD.format("mirex, three notes in common"), "MIREX 2010"),
         _card(
             "note_f",
             "note F",
