@@ -67,7 +67,7 @@ class Annotation:
         >>> Annotation.parse("chords", str(chord)) == chord, str(chord)
         (True, '0,1.5,A:min')
         """
-        rows = [row.split(",") for row in text.split(";") if row]
+        rows = [row.split(",", 2) for row in text.split(";") if row]  # a chord may hold commas: C:maj(9,11)
         starts = np.array([float(row[0]) for row in rows])
         ends = np.array([float(row[1]) for row in rows]) if kind in ("chords", "notes") else starts
         if kind in _APART:

@@ -49,7 +49,7 @@ def annotation(kind: str, seed: int) -> Annotation:
     if kind == "onsets":
         return Annotation(starts=starts, ends=starts)
     if kind == "chords":
-        return Annotation(starts=starts, ends=ends, values=rng.choice(CHORDS[:6], len(starts)))
+        return Annotation(starts=starts, ends=ends, values=rng.choice(CHORDS[:6], len(starts)).astype("<U12"))
     if kind == "notes":
         return Annotation(starts=starts, ends=ends, values=rng.integers(50, 60, len(starts)).astype(float))
     pitch = rng.integers(50, 60, len(starts))
@@ -381,6 +381,17 @@ def test_embedded_annotations(name: str, kind: str) -> None:
             a.ends[-1] == pytest.approx(8.0) and np.allclose(a.starts[1:], a.ends[:-1], atol=2e-4)
             for a in found.values()
         )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_texts_are_read_back_exactly(kind: str) -> None:
+    given = annotation(kind, 3)
+    if kind == "chords":
+        given.values[0] = "C:maj(9,11)"
+    found = Annotation.parse(kind, str(given))
+    assert found == given and found.values.dtype.kind == given.values.dtype.kind
+    empty = Annotation.parse(kind, "")
+    assert not len(empty.starts) and not len(empty.ends) and not len(empty.values)
 
 
 def test_onsets_of_a_chord_are_one() -> None:
