@@ -243,3 +243,26 @@ def thinned(times: Sequence[float] | np.ndarray, apart: float = _APART["onsets"]
         if not kept or time - kept[-1] >= apart - 1e-9:
             kept.append(float(time))
     return np.array(kept)
+
+
+def estimate(kind: str, grid: np.ndarray, threshold: float) -> Annotation:
+    """What a probe's outputs on the grid say."""
+    if kind == "chords":
+        return chord_runs(grid.argmax(1))
+    if kind in ("beats", "onsets"):
+        times = events(kind, grid[:, 0], threshold)
+        return Annotation(starts=times, ends=times)
+    begins = np.arange(len(grid)) / GRID
+    if kind == "melody":
+        column = grid.argmax(1)
+        voiced = column < len(PITCHES)
+        pitch = np.where(voiced, PITCHES[np.minimum(column, len(PITCHES) - 1)], 0)
+        centres = begins + 0.5 / GRID
+        return Annotation(starts=centres, ends=centres, values=np.where(voiced, frequency_of(pitch), 0.0))
+    # Neighbouring frames of a pitch are one note.
+    there = np.pad(grid >= threshold, [(1, 1), (0, 0)]).astype(np.int8)
+    column, first = np.nonzero(np.diff(there, axis=0).T == 1)
+    _, last = np.nonzero(np.diff(there, axis=0).T == -1)
+    order = np.lexsort((column, first))
+    first, last, column = first[order], last[order], column[order]
+    return Annotation(starts=first / GRID, ends=last / GRID, values=PITCHES[column].astype(float))

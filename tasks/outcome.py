@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from m2l_bench.tasks.annotation import Annotation
 from m2l_bench.tasks.base import Task
 from m2l_bench.tasks.intervals import group_contributions
 from m2l_bench.tasks.scoring import METRICS
@@ -18,14 +19,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeedResult:
-    """The result of one seed.
+class SeedScores:
+    """The scores of one seed.
 
     Attributes
     ----------
     seed : int
-    logits : np.ndarray, (test items, labels)
-        Minus infinity for a label that no training item has.
     scores : mapping of str to float
         Metric -> score on the test split.
     intervals : mapping of str to (float, float)
@@ -35,28 +34,23 @@ class SeedResult:
     """
 
     seed: int
-    logits: np.ndarray
     scores: Mapping[str, float]
     intervals: Mapping[str, tuple[float, float]]
     validation_score: float
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Result:
-    """The result of a probe on a task, for every seed.
+class Evaluation:
+    """What the results of all kinds of tasks have.
 
     Attributes
     ----------
     task : Task
     probe : str
         Its name in tables.
-    labels : tuple of str
-        Columns of logits.
     items : list of TaskItem
         The scored test items, by id.
-    targets : np.ndarray
-        Label positions (items,), or tags (items, tags).
-    seeds : tuple of SeedResult
+    seeds : tuple of SeedScores
     failures : tuple of (str, str)
         Test items that could not be scored, and why.
     note : str
@@ -69,10 +63,8 @@ class Result:
 
     task: Task
     probe: str
-    labels: tuple[str, ...]
     items: list[TaskItem]
-    targets: np.ndarray
-    seeds: tuple[SeedResult, ...]
+    seeds: tuple[SeedScores, ...]
     failures: tuple[tuple[str, str], ...]
     note: str
     data_hash: str
@@ -81,7 +73,7 @@ class Result:
     def __repr__(self) -> str:
         scores = ", ".join(f"{metric} {self.mean(metric):.3f}" for metric in self.task.metrics)
         counts = f"{len(self.items)} test items, {len(self.failures)} failed, {len(self.seeds)} seeds"
-        return f"Result({self.task.name}, {self.probe}: {scores}; {counts})"
+        return f"{type(self).__name__}({self.task.name}, {self.probe}: {scores}; {counts})"
 
     def to_frame(self) -> pd.DataFrame:
         """Give a DataFrame with one row for each metric and seed.
@@ -108,6 +100,37 @@ class Result:
         """Standard deviation over seeds (n - 1), NaN of one seed; the intervals over items do not include it."""
         scores = [seed.scores[metric] for seed in self.seeds]
         return float(np.std(scores, ddof=1)) if len(scores) > 1 else float("nan")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedResult(SeedScores):
+    """The result of one seed on a task of labels.
+
+    Attributes
+    ----------
+    logits : np.ndarray, (test items, labels)
+        Minus infinity for a label that no training item has.
+    """
+
+    logits: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Result(Evaluation):
+    """The result of a probe on a task of labels, for every seed.
+
+    Attributes
+    ----------
+    labels : tuple of str
+        Columns of logits.
+    targets : np.ndarray
+        Label positions (items,), or tags (items, tags).
+    seeds : tuple of SeedResult
+    """
+
+    labels: tuple[str, ...]
+    targets: np.ndarray
+    seeds: tuple[SeedResult, ...]
 
     def confusion(self) -> np.ndarray:
         """Counts summed over seeds, (reference, predicted); of tags (tags, 2, 2), each absent then present."""
@@ -136,3 +159,41 @@ class Result:
     def decide(self, logits: np.ndarray) -> np.ndarray:
         """The predicted label's position, or of each tag whether it is predicted."""
         return np.asarray(logits.argmax()) if self.targets.ndim == 1 else logits > 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeSeed(SeedScores):
+    """The result of one seed on a task in time.
+
+    Attributes
+    ----------
+    values : mapping of str to np.ndarray
+        Metric -> score of each test track, NaN where it is not defined.
+    estimates : tuple of Annotation
+        Of the test tracks.
+    threshold : float
+        Selected on the validation tracks; NaN where there is none.
+    """
+
+    values: Mapping[str, np.ndarray]
+    estimates: tuple[Annotation, ...]
+    threshold: float
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class TimeResult(Evaluation):
+    """The result of a probe on a task in time, for every seed.
+
+    Attributes
+    ----------
+    references : tuple of Annotation
+        Of the test tracks.
+    seeds : tuple of TimeSeed
+    """
+
+    references: tuple[Annotation, ...]
+    seeds: tuple[TimeSeed, ...]
+
+    def item_values(self, metric: str, seed: TimeSeed) -> np.ndarray:
+        """The tracks' scores; their mean, where they are defined, is the score."""
+        return seed.values[metric]

@@ -27,22 +27,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.special
 
 from m2l_bench.results import joined_notes
 from m2l_bench.statistics import mean_interval
-from m2l_bench.tasks.annotation import (
-    GRID,
-    OUTPUTS,
-    PITCHES,
-    THRESHOLDS,
-    Annotation,
-    chord_runs,
-    events,
-    frequency_of,
-    targets,
-    tunable,
-)
+from m2l_bench.tasks.annotation import GRID, OUTPUTS, THRESHOLDS, Annotation, estimate, events, targets, tunable
+from m2l_bench.tasks.frames import Frames, Track, frames_of, on_grid
+from m2l_bench.tasks.outcome import TimeResult, TimeSeed
 from m2l_bench.tasks.protocol import planned_hash
 from m2l_bench.tasks.sources.source import TaskItem
 from m2l_bench.tasks.track_scores import CARDS, FEWEST_GROUPS, score
@@ -50,147 +40,9 @@ from m2l_bench.tasks.track_scores import CARDS, FEWEST_GROUPS, score
 if TYPE_CHECKING:
     from m2l_bench.tasks.base import Task
 
-CONTEXT = 0.25  # seconds on either side
 MOST_FRAMES = 200_000
 MOST_VALUES = 2**28  # float64: 2 GB
 TOLERANCE = 1e-3  # of the linear probe: the loss is within 5e-7 of its minimum, and scores within about 0.001
-
-
-@dataclass(frozen=True, kw_only=True)
-class Track:
-    """An item's latents, and its length.
-
-    Attributes
-    ----------
-    latents : np.ndarray, (dim, frames)
-        Averaged over the streams.
-    rate : float
-        Frames a second.
-    seconds : float
-        Of the audio.
-    offset : float
-        Seconds by which frames are later than their place says.
-    """
-
-    latents: np.ndarray
-    rate: float
-    seconds: float
-    offset: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Frames:
-    """A track's frames as a probe sees them.
-
-    Attributes
-    ----------
-    features : np.ndarray, float32, (frames, 3 * dim)
-    starts : np.ndarray, (frames, K)
-        Where each output's grid step begins, in seconds.
-    places : np.ndarray, (grid frames, 2)
-        Frame and output of each step of the grid of the track.
-    """
-
-    features: np.ndarray
-    starts: np.ndarray
-    places: np.ndarray
-
-
-def frames_of(track: Track) -> Frames:
-    """Bring latents to the grid, and add their context."""
-    n_grid = max(1, int(np.ceil(track.seconds * GRID - 1e-9)))
-    centres = (np.arange(n_grid) + 0.5) / GRID
-    latents, rate, offset = np.asarray(track.latents, np.float64), track.rate, track.offset
-    if rate > GRID:
-        latents, rate, offset = _averaged(latents, rate, offset, n_grid), float(GRID), 0.0
-    n = latents.shape[1]
-    per_frame = int(np.ceil(GRID / rate - 1e-9))
-    begins = np.arange(n) / rate + offset
-    frame = np.clip(np.floor((centres - offset) * rate + 1e-9), 0, n - 1).astype(int)
-    output = np.clip(np.floor((centres - begins[frame]) * GRID + 1e-9), 0, per_frame - 1).astype(int)
-    starts = begins[:, None] + np.arange(per_frame) / GRID
-    return Frames(features=_with_context(latents, rate), starts=starts, places=np.stack([frame, output], 1))
-
-
-def _averaged(latents: np.ndarray, rate: float, offset: float, n_grid: int) -> np.ndarray:
-    """Mean of the frames centred in each grid step; where there is none, the nearest frame."""
-    centres = (np.arange(latents.shape[1]) + 0.5) / rate + offset
-    edges = np.searchsorted(centres, np.arange(n_grid + 1) / GRID - 1e-9)
-    sums = np.concatenate([np.zeros((len(latents), 1)), latents.cumsum(1)], 1)
-    counts = np.diff(edges)
-    nearest = np.clip(np.round(((np.arange(n_grid) + 0.5) / GRID - offset) * rate - 0.5), 0, latents.shape[1] - 1)
-    means = (sums[:, edges[1:]] - sums[:, edges[:-1]]) / np.maximum(counts, 1)
-    return np.asarray(np.where(counts, means, latents[:, nearest.astype(int)]))
-
-
-def _with_context(latents: np.ndarray, rate: float) -> np.ndarray:
-    """(dim, frames) -> float32 (frames, 3 * dim)."""
-    n, reach = latents.shape[1], int(np.floor(CONTEXT * rate + 1e-9))
-    sums = np.concatenate([np.zeros((len(latents), 1)), latents.cumsum(1)], 1)
-    place = np.arange(n)
-    parts = [latents]
-    for first, last in ((place - reach, place), (place + 1, place + 1 + reach)):
-        first, last = np.clip(first, 0, n), np.clip(last, 0, n)
-        counts = last - first
-        means = (sums[:, last] - sums[:, first]) / np.maximum(counts, 1)
-        parts.append(np.where(counts, means, latents))
-    return np.concatenate(parts).T.astype(np.float32)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TimeSeed:
-    """The result of one seed; see :class:`m2l_bench.tasks.outcome.SeedResult`.
-
-    Attributes
-    ----------
-    seed : int
-    values : mapping of str to np.ndarray
-        Metric -> score of each test track, NaN where it is not defined.
-    scores : mapping of str to float
-    intervals : mapping of str to (float, float)
-    estimates : tuple of Annotation
-        Of the test tracks.
-    threshold : float
-        Selected on the validation tracks; NaN where there is none.
-    validation_score : float
-        Main metric on the grid of the validation tracks.
-    """
-
-    seed: int
-    values: Mapping[str, np.ndarray]
-    scores: Mapping[str, float]
-    intervals: Mapping[str, tuple[float, float]]
-    estimates: tuple[Annotation, ...]
-    threshold: float
-    validation_score: float
-
-
-@dataclass(frozen=True, kw_only=True, repr=False)
-class TimeResult:
-    """The result of a probe on a task in time, for every seed; see :class:`m2l_bench.tasks.outcome.Result`."""
-
-    task: Task
-    probe: str
-    items: list[TaskItem]
-    references: tuple[Annotation, ...]
-    seeds: tuple[TimeSeed, ...]
-    failures: tuple[tuple[str, str], ...]
-    note: str
-    data_hash: str
-    n_train: int
-
-    def __repr__(self) -> str:
-        scores = ", ".join(f"{metric} {self.mean(metric):.3f}" for metric in self.task.metrics)
-        counts = f"{len(self.items)} test tracks, {len(self.failures)} failed, {len(self.seeds)} seeds"
-        return f"TimeResult({self.task.name}, {self.probe}: {scores}; {counts})"
-
-    def mean(self, metric: str) -> float:
-        """Mean over seeds."""
-        return float(np.mean([seed.scores[metric] for seed in self.seeds]))
-
-    def item_values(self, metric: str, seed: TimeSeed) -> np.ndarray:
-        """The tracks' scores; their mean, where they are defined, is the score."""
-        return seed.values[metric]
 
 
 def evaluate_in_time(
@@ -281,36 +133,6 @@ def evaluate_in_time(
         data_hash=planned_hash(task, references),
         n_train=len(parts["train"]),
     )
-
-
-def on_grid(kind: str, logits: np.ndarray, frames: Frames) -> np.ndarray:
-    """Outputs of a track's frames -> (grid frames, size): probabilities, or logits where outputs exclude each other."""
-    size = OUTPUTS[kind].size
-    each = logits.reshape(len(logits), -1, size)[frames.places[:, 0], frames.places[:, 1]]
-    return each if OUTPUTS[kind].exclusive else scipy.special.expit(each)
-
-
-def estimate(kind: str, grid: np.ndarray, threshold: float) -> Annotation:
-    """What a probe's outputs on the grid say."""
-    if kind == "chords":
-        return chord_runs(grid.argmax(1))
-    if kind in ("beats", "onsets"):
-        times = events(kind, grid[:, 0], threshold)
-        return Annotation(starts=times, ends=times)
-    begins = np.arange(len(grid)) / GRID
-    if kind == "melody":
-        column = grid.argmax(1)
-        voiced = column < len(PITCHES)
-        pitch = np.where(voiced, PITCHES[np.minimum(column, len(PITCHES) - 1)], 0)
-        centres = begins + 0.5 / GRID
-        return Annotation(starts=centres, ends=centres, values=np.where(voiced, frequency_of(pitch), 0.0))
-    # Neighbouring frames of a pitch are one note.
-    there = np.pad(grid >= threshold, [(1, 1), (0, 0)]).astype(np.int8)
-    column, first = np.nonzero(np.diff(there, axis=0).T == 1)
-    _, last = np.nonzero(np.diff(there, axis=0).T == -1)
-    order = np.lexsort((column, first))
-    first, last, column = first[order], last[order], column[order]
-    return Annotation(starts=first / GRID, ends=last / GRID, values=PITCHES[column].astype(float))
 
 
 @dataclass(frozen=True, kw_only=True)

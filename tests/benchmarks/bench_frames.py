@@ -24,8 +24,9 @@ from m2l_bench.probes.selection import fit_outputs
 from m2l_bench.tasks import time as in_time
 from m2l_bench.tasks.annotation import Annotation
 from m2l_bench.tasks.base import Task
+from m2l_bench.tasks.frames import Track
 from m2l_bench.tasks.sources.source import About, Source, TaskItem
-from m2l_bench.tasks.time import TOLERANCE, Track, evaluate_in_time
+from m2l_bench.tasks.time import TOLERANCE, evaluate_in_time
 from tests.peak_memory import peak_memory, restart_peak
 
 RATE, SECONDS = 86.13, 60.0

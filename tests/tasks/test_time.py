@@ -17,18 +17,11 @@ from m2l_bench import assets
 from m2l_bench.probes import LinearProbe, MLPProbe
 from m2l_bench.probes.estimator import FittedOutputs
 from m2l_bench.tasks import load_task
-from m2l_bench.tasks.annotation import CHORDS, GRID, OUTPUTS, Annotation, chord_runs, events, targets, thinned
+from m2l_bench.tasks.annotation import CHORDS, GRID, OUTPUTS, Annotation, chord_runs, estimate, events, targets, thinned
 from m2l_bench.tasks.base import Task
+from m2l_bench.tasks.frames import Track, frames_of
 from m2l_bench.tasks.sources.source import About, Labels, Source, TaskItem
-from m2l_bench.tasks.time import (
-    MOST_FRAMES,
-    Track,
-    _examples,
-    estimate,
-    evaluate_in_time,
-    f_of_events,
-    frames_of,
-)
+from m2l_bench.tasks.time import MOST_FRAMES, _examples, evaluate_in_time, f_of_events
 from m2l_bench.tasks.track_scores import TIME_KINDS, score
 
 SECONDS = 8.0
@@ -209,7 +202,12 @@ def own_scores(kind: str, reference: Annotation, found: Annotation) -> dict[str,
 def test_both_probes(kind: str, probe: Any) -> None:
     result = evaluated(kind, lambda found, _: emit(kind, found, 10.0), probe, seeds=[0, 1])
     assert result.mean(result.task.main_metric) > 0.9 and len(result.seeds) == 2
-    assert type(probe).__name__ in repr(result)
+    assert repr(result).startswith(f"TimeResult({kind}/made, {type(probe).__name__}: ")
+    frame = result.to_frame()
+    assert (
+        frame.shape == (2 * len(result.task.metrics), 5) and frame.value[0] == result.seeds[0].scores[frame.metric[0]]
+    )
+    assert result.spread(result.task.main_metric) >= 0
 
 
 @pytest.mark.parametrize("kind", ["beats", "chords", "notes"])

@@ -20,10 +20,11 @@ from m2l_bench.systems.base import System
 from m2l_bench.systems.registry import load
 from m2l_bench.tasks import evaluate, load_task
 from m2l_bench.tasks.base import Task
-from m2l_bench.tasks.outcome import Result
+from m2l_bench.tasks.frames import Track
+from m2l_bench.tasks.outcome import Evaluation, Result, TimeResult
 from m2l_bench.tasks.protocol import planned_hash
 from m2l_bench.tasks.scoring import TASK_CARDS
-from m2l_bench.tasks.time import TimeResult, Track, evaluate_in_time
+from m2l_bench.tasks.time import evaluate_in_time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +112,7 @@ class ProbeJob:
             rows += [row for n, part in curve.items() for row in _rows(part, f"test@{n}")]
         return self._outcome(result, rows, _items(result))
 
-    def _outcome(self, result: Result | TimeResult, rows: list[dict[str, Any]], items: list[list[Any]]) -> Outcome:
+    def _outcome(self, result: Evaluation, rows: list[dict[str, Any]], items: list[list[Any]]) -> Outcome:
         reasons = dict(self.missing)
         lost = [[name, reasons.get(name, why)] for name, why in result.failures]
         return Outcome({"rows": rows, "items": items, "failed": lost}, reason=lost[0][1] if lost else "")
@@ -139,7 +140,7 @@ def failed_task(task: Task, seeds: Sequence[int], reason: str) -> Outcome:
     return Outcome({"rows": rows, "items": [], "failed": [[name, reason] for name in names]}, reason=reason)
 
 
-def _rows(result: Result | TimeResult, split: str) -> list[dict[str, Any]]:
+def _rows(result: Evaluation, split: str) -> list[dict[str, Any]]:
     counts = {
         "n_planned": len(result.items) + len(result.failures),
         "n_scored": len(result.items),
