@@ -107,6 +107,16 @@ def run(
             metavar="NAME", help="Task (m2l-bench list tasks), labels.csv, or TASK=FOLDER of its data; repeatable."
         ),
     ] = None,
+    reader: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Encoder that reads the tasks from reconstructions, or latents: those of the systems (default); repeatable.",
+        ),
+    ] = None,
+    refit: Annotated[
+        bool, typer.Option("--refit", help="Fit the probes of readers on reconstructed training audio, too.")
+    ] = False,
     probe: Annotated[
         list[str] | None,
         typer.Option(
@@ -138,14 +148,15 @@ def run(
     from m2l_bench.suite.suite import make_suite, read_suite
 
     base = read_suite(suite) if suite else make_suite({})
-    given = {"systems": system, "metrics": metric, "audio": audio, "tasks": task, "probes": probe}
-    chosen: dict[str, Any] = {key: value for key, value in given.items() if value}
+    given: dict[str, Any] = {"systems": system, "metrics": metric, "audio": audio, "tasks": task}
+    given |= {"readers": reader, "refit": refit, "probes": probe}
+    chosen = {key: value for key, value in given.items() if value}
     if chosen and not suite:
         chosen["name"] = "run"
         # Tasks alone, or audio alone: the other is left out.
-        if (task or probe) and not (audio or metric):
+        if (task or probe or reader) and not (audio or metric):
             chosen["audio"] = ()
-        elif (audio or metric) and not (task or probe):
+        elif (audio or metric) and not (task or probe or reader):
             chosen["tasks"] = ()
         if audio and not metric:
             chosen["metrics"] = _default_metrics(audio)

@@ -51,7 +51,12 @@ def progress(label: str, total: int | None = None) -> Iterator[tuple[Callable[[P
         shown = bar.add_task(label, total=total)
 
         def on_plan(plan: Plan) -> None:
-            for name, reason in (dict(plan.unusable) | dict(plan.missing_encoders) | dict(plan.missing)).items():
+            for name, reason in [
+                *plan.unusable.items(),
+                *plan.missing_encoders.items(),
+                *plan.missing_readers.items(),
+                *plan.missing.items(),
+            ]:
                 line = printable(f"{name}: left out, {reason}")
                 bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
             for audio_set in plan.data:

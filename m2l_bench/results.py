@@ -18,8 +18,8 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -48,11 +48,14 @@ class Row:
         Name of the data, such as ``"reconstruction/wesnoth"``.
     task, probe, split : str
         Empty for reconstruction metrics.
+    reader : str
+        Of a task: the encoder that read the system's reconstructions; empty where the system's own latents were probed.
     metric : str
         Registry name, such as ``"mel_distance"``; its unit and direction stand in its card.
     statistic : str
         How items became one value: ``"mean"``, ``"median"``, ``"pooled"`` (a number of the whole set),
-        ``"corrected"`` (the same, less its bias), ``"score"`` (of a task).
+        ``"corrected"`` (the same, less its bias), ``"score"`` (of a task), ``"cost"`` (what a reader loses by the coding:
+        the mean paired difference to the originals, positive where the reconstructions are worse).
     card : str
         Hash of the metric's card; rows with different cards are never mixed in a table.
     data_hash : str
@@ -72,6 +75,7 @@ class Row:
     fingerprint: str
     dataset: str
     task: str = ""
+    reader: str = ""
     probe: str = ""
     split: str = ""
     metric: str
@@ -87,6 +91,12 @@ class Row:
     n_failed: int
     note: str = ""
     version: str = VERSION
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any], interval: tuple[float, float, float]) -> Row:
+        """A row from its fields, and its value with the ends of its interval."""
+        value, low, high = interval
+        return cls(**{**fields, "value": value, "ci_low": low, "ci_high": high})
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -116,6 +126,7 @@ class Item:
     fingerprint: str
     dataset: str
     task: str = ""
+    reader: str = ""
     probe: str = ""
     split: str = ""
     metric: str
@@ -127,6 +138,19 @@ class Item:
     target: str = ""
     prediction: str = ""
     reason: str = ""
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any], score: float | str) -> Item:
+        """An item from its fields, and its score or the reason why it has none."""
+        return cls(**fields, reason=score) if isinstance(score, str) else cls(**fields, value=score)
+
+
+@dataclass
+class Records:
+    """Rows of one system on one dataset, and the items behind them, which are made as they are taken."""
+
+    rows: list[Row] = field(default_factory=list)
+    items: list[Iterable[Item]] = field(default_factory=list)
 
 
 CHECKSUMS = "SHA256SUMS"  # as sha256sum --check reads it
@@ -141,6 +165,7 @@ def column_names(kind: type) -> list[str]:
 ROW_KEY = (
     "dataset",
     "task",
+    "reader",
     "probe",
     "split",
     "system",
@@ -151,7 +176,7 @@ ROW_KEY = (
     "data_hash",
     "seed",
 )
-FAILURE_COLUMNS = ("dataset", "item", "system", "task", "probe", "metric", "reason")
+FAILURE_COLUMNS = ("dataset", "item", "system", "task", "reader", "probe", "metric", "reason")
 _BLOCK = 10_000  # items held at once
 
 
@@ -273,7 +298,7 @@ def to_parquet(records: Sequence[Any], kind: type) -> bytes:
 
 
 def from_parquet(path: Path, kind: type) -> list[Any]:
-    """Read what :func:`to_parquet` wrote, checksums verified.
+    """Read what :func:`to_parquet` wrote, checksums verified; a file from before there were readers too.
 
     Raises
     ------
@@ -283,14 +308,17 @@ def from_parquet(path: Path, kind: type) -> list[Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    expected = column_names(kind)
+    schema = _schema(kind)
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             modest_parquet(path, file.metadata)
-            if (found := file.schema_arrow.names) != expected:
-                raise ValueError(f"{path}: must have the columns {expected}, got {found}")
-            if not file.schema_arrow.equals(_schema(kind)):
-                raise ValueError(f"{path}: must have columns of the kinds\n{_schema(kind)}\ngot\n{file.schema_arrow}")
+            found = file.schema_arrow.names
+            if "reader" not in found:
+                schema = schema.remove(schema.get_field_index("reader"))
+            if found != schema.names:
+                raise ValueError(f"{path}: must have the columns {column_names(kind)}, got {found}")
+            if not file.schema_arrow.equals(schema):
+                raise ValueError(f"{path}: must have columns of the kinds\n{schema}\ngot\n{file.schema_arrow}")
             columns = file.read().to_pydict()
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -302,7 +330,7 @@ def from_parquet(path: Path, kind: type) -> list[Any]:
         [sys.intern(value) for value in column] if column and isinstance(column[0], str) else column
         for column in columns.values()
     ]
-    return [kind(**dict(zip(expected, record, strict=True))) for record in zip(*shared, strict=True)]
+    return [kind(**dict(zip(schema.names, record, strict=True))) for record in zip(*shared, strict=True)]
 
 
 def _arrow(records: Sequence[Any], kind: type) -> Any:

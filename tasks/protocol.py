@@ -32,7 +32,7 @@ def evaluate(
     seeds: Sequence[int] = (0, 1, 2),
     train_items: int | None = None,
 ) -> Result:
-    """Probe frozen features on a task.
+    """Probe frozen features on a task: :func:`fit` on its training and validation items, then a test of all seeds.
 
     Parameters
     ----------
@@ -60,40 +60,94 @@ def evaluate(
         If a split has no item with features and a label, features differ in dimension, or the training split has fewer
         items than `train_items`.
     """
+    return fit(task, features, probe, seeds=seeds, train_items=train_items).test(features)
+
+
+def fit(
+    task: Task,
+    features: Mapping[str, np.ndarray],
+    probe: Any,
+    *,
+    seeds: Sequence[int] = (0, 1, 2),
+    train_items: int | None = None,
+) -> FittedTask:
+    """Fit a probe for each seed, for tests on several features of the test items; parameters as :func:`evaluate`."""
     items = task.items()
     train = _part(task, items, features, "train").labelled(task.split_labels("train"))
     valid = _part(task, items, features, "valid").labelled(task.split_labels("valid"))
-    test = _part(task, items, features, "test")
     table = task.labels or tuple(sorted({tag for label in train.labels for tag in as_tags(label)}))
     if train_items is not None:
         train = train.chosen(train_items)
-    fitted = _fit(task, probe, table, train, valid, seeds)
-    logits = [test.average(_widen(model.logits(test.clips), model.classes_, len(table))) for model in fitted]
-
-    test_labels = task.split_labels("test")  # only now, after everything is predicted
-    logits = [values[[item.id in test_labels for item in test.items]] for values in logits]
-    test = test.labelled(test_labels)
-    unseen = sorted({tag for label in test.labels for tag in as_tags(label)}.difference(table))
-    if task.kind != "multi-label":  # a label that training lacks is a column of its own: always predicted wrongly
-        table = (*table, *unseen)
-    targets = _targets(task, table, test.labels)
-    groups = np.array([item.group for item in test.items])
-    logits = [_widen(values, np.arange(values.shape[1]), len(table)) for values in logits]
-    return Result(
+    models = _fit(task, probe, table, train, valid, seeds)
+    return FittedTask(
         task=task,
         probe=type(probe).__name__,
-        labels=table,
-        items=test.items,
-        targets=targets,
-        seeds=tuple(
-            _score(task, groups, targets, values, seed, float(np.max(model.scores_)))
-            for seed, values, model in zip(seeds, logits, fitted, strict=True)
-        ),
-        failures=test.failures,
-        note=joined_notes(*_notes(task, table, targets, unseen, fitted, train, valid)),
-        data_hash=planned_hash(task, test_labels),
+        seeds=tuple(seeds),
+        models=tuple(models),
+        table=table,
         n_train=len(train.items),
+        notes=_training_notes(models, train, valid),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedTask:
+    """Probes that are fitted on the training items of a task, one a seed.
+
+    Attributes
+    ----------
+    task : Task
+    probe : str
+        Its name.
+    seeds : tuple of int
+    models : tuple
+        Fitted probes, in the order of the seeds.
+    table : tuple of str
+        The labels that they tell apart.
+    n_train : int
+        Number of training items.
+    notes : tuple of str
+        Caveats of the training.
+    """
+
+    task: Task
+    probe: str
+    seeds: tuple[int, ...]
+    models: tuple[Any, ...]
+    table: tuple[str, ...]
+    n_train: int
+    notes: tuple[str, ...]
+
+    def test(self, features: Mapping[str, np.ndarray]) -> Result:
+        """Predict the test items from their features, as in :func:`evaluate`, and only then read their labels."""
+        task, table = self.task, self.table
+        test = _part(task, task.items(), features, "test")
+        logits = [test.average(_widen(model.logits(test.clips), model.classes_, len(table))) for model in self.models]
+
+        test_labels = task.split_labels("test")  # only now, after everything is predicted
+        logits = [values[[item.id in test_labels for item in test.items]] for values in logits]
+        test = test.labelled(test_labels)
+        unseen = sorted({tag for label in test.labels for tag in as_tags(label)}.difference(table))
+        if task.kind != "multi-label":  # a label that training lacks is a column of its own: always predicted wrongly
+            table = (*table, *unseen)
+        targets = _targets(task, table, test.labels)
+        groups = np.array([item.group for item in test.items])
+        logits = [_widen(values, np.arange(values.shape[1]), len(table)) for values in logits]
+        return Result(
+            task=task,
+            probe=self.probe,
+            labels=table,
+            items=test.items,
+            targets=targets,
+            seeds=tuple(
+                _score(task, groups, targets, values, seed, float(np.max(model.scores_)))
+                for seed, values, model in zip(self.seeds, logits, self.models, strict=True)
+            ),
+            failures=test.failures,
+            note=joined_notes(*_test_notes(task, table, targets, unseen), *self.notes),
+            data_hash=planned_hash(task, test_labels),
+            n_train=self.n_train,
+        )
 
 
 def planned_hash(task: Task, labels: Labels) -> str:
@@ -230,15 +284,7 @@ def _score(
     )
 
 
-def _notes(
-    task: Task,
-    table: tuple[str, ...],
-    targets: np.ndarray,
-    unseen: list[str],
-    fitted: Sequence[Any],
-    train: _Part,
-    valid: _Part,
-) -> list[str]:
+def _test_notes(task: Task, table: tuple[str, ...], targets: np.ndarray, unseen: list[str]) -> list[str]:
     notes = [task.caveat] if task.caveat else []
     if task.kind == "multi-label" and (absent := int((targets == targets[0]).all(axis=0).sum())):
         n_tags = targets.shape[1]
@@ -251,11 +297,16 @@ def _notes(
     fewest = 0 if task.kind == "single-label" else 1  # absent tags are named above; few data have all 24 keys
     if rare := [label for label, n in zip(table, n_items, strict=True) if fewest <= n < 2]:
         notes.append(f"Labels with fewer than 2 test items: {', '.join(rare)}.")
-    if not all(model.converged_ for model in fitted):
+    return notes
+
+
+def _training_notes(models: Sequence[Any], train: _Part, valid: _Part) -> tuple[str, ...]:
+    notes = []
+    if not all(model.converged_ for model in models):
         notes.append("The probe's training was stopped before it converged.")
-    if edges := sorted({model.edge_ for model in fitted if model.edge_}):
+    if edges := sorted({model.edge_ for model in models if model.edge_}):
         notes.append(f"The selected penalty is at the edge of the grid ({', '.join(edges)}).")
     for split, part in (("training", train), ("validation", valid)):
         if part.failures:
             notes.append(f"{len(part.failures)} {split} items were left out (no features or no usable label).")
-    return notes
+    return tuple(notes)

@@ -78,6 +78,18 @@ def evaluate_in_time(
     ValueError
         If a split has no item with latents and an annotation, or a classifier cannot be fitted.
     """
+    return fit_in_time(task, tracks, available, probe, seeds=seeds).test(tracks, available)
+
+
+def fit_in_time(
+    task: Task,
+    tracks: Callable[[str], Track],
+    available: Sequence[str],
+    probe: Any,
+    *,
+    seeds: Sequence[int] = (0, 1, 2),
+) -> FittedInTime:
+    """Fit a probe for each seed, for tests on several latents of the test tracks; parameters as :func:`evaluate_in_time`."""
     items, there = task.items(), set(available)
     parts = {
         split: [item for item in items if item.split == split and item.id in there] for split in ("train", "valid")
@@ -90,49 +102,91 @@ def evaluate_in_time(
                 f"{task.name}: the {split} split must have tracks with latents and an annotation, got none"
             )
     held = _Held.of(task.kind, tracks, parts["valid"], annotations["valid"])
-    fitted, drawn = _fit(task.kind, probe, tracks, parts["train"], annotations["train"], held, seeds)
-    planned = [item for item in items if item.split == "test"]
-    test = [item for item in planned if item.id in there]
-    decided = [held.threshold(model) for model in fitted]
-    estimates: list[list[Annotation]] = [[] for _ in seeds]
-    lengths = []
-    for item in test:
-        track = tracks(item.id)
-        frames = frames_of(track)
-        lengths.append(track.seconds)
-        for found, model, (_, threshold) in zip(estimates, fitted, decided, strict=True):
-            found.append(estimate(task.kind, on_grid(task.kind, model.logits(frames.features), frames), threshold))
-
-    references = task.split_annotations("test")  # only now, after everything is estimated
-    scored = [k for k, item in enumerate(test) if item.id in references]
-    failures = [(item.id, "no latents") for item in planned if item.id not in there]
-    failures += [(item.id, "no usable annotation") for item in test if item.id not in references]
-    results = tuple(
-        _score_seed(task, [test[k] for k in scored], references, [lengths[k] for k in scored], [found[k] for k in scored],
-                    seed, threshold, validation)
-        for seed, found, (validation, threshold) in zip(seeds, estimates, decided, strict=True)
-    )  # fmt: skip
-    notes = [task.caveat] if task.caveat else []
+    models, drawn = _fit(task.kind, probe, tracks, parts["train"], annotations["train"], held, seeds)
+    notes = []
     if len(held.frames) < len(parts["valid"]):
         notes.append(f"Selected on {len(held.frames)} of {len(parts['valid'])} validation tracks, drawn once.")
     if drawn:
         notes.append(f"Trained on {drawn[0]:,} of {drawn[1]:,} frames, drawn by the seed.")
-    n_groups = len({test[k].group for k in scored})
-    if n_groups < FEWEST_GROUPS:
-        notes.append(f"{n_groups} {task.group}s in the test: too few for an interval.")
-    if not all(model.converged_ for model in fitted):
+    if not all(model.converged_ for model in models):
         notes.append("The probe's training was stopped before it converged.")
-    return TimeResult(
+    return FittedInTime(
         task=task,
         probe=type(probe).__name__,
-        items=[test[k] for k in scored],
-        references=tuple(references[test[k].id] for k in scored),
-        seeds=results,
-        failures=tuple(failures),
-        note=joined_notes(*notes),
-        data_hash=planned_hash(task, references),
+        seeds=tuple(seeds),
+        models=tuple(models),
+        decided=tuple(held.threshold(model) for model in models),
         n_train=len(parts["train"]),
+        notes=tuple(notes),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedInTime:
+    """Probes that are fitted on the training tracks of a task in time, one a seed.
+
+    Attributes
+    ----------
+    task : Task
+    probe : str
+        Its name.
+    seeds : tuple of int
+    models : tuple
+        Fitted probes, in the order of the seeds.
+    decided : tuple of (float, float)
+        Of each: its score on the validation tracks and the threshold that gave it (NaN where there is none).
+    n_train : int
+        Number of training tracks.
+    notes : tuple of str
+        Caveats of the training.
+    """
+
+    task: Task
+    probe: str
+    seeds: tuple[int, ...]
+    models: tuple[Any, ...]
+    decided: tuple[tuple[float, float], ...]
+    n_train: int
+    notes: tuple[str, ...]
+
+    def test(self, tracks: Callable[[str], Track], available: Sequence[str]) -> TimeResult:
+        """Estimate the test tracks from their latents, as in :func:`evaluate_in_time`, and only then read what is annotated."""
+        task, there = self.task, set(available)
+        planned = [item for item in task.items() if item.split == "test"]
+        test = [item for item in planned if item.id in there]
+        estimates: list[list[Annotation]] = [[] for _ in self.seeds]
+        lengths = []
+        for item in test:
+            track = tracks(item.id)
+            frames = frames_of(track)
+            lengths.append(track.seconds)
+            for found, model, (_, threshold) in zip(estimates, self.models, self.decided, strict=True):
+                found.append(estimate(task.kind, on_grid(task.kind, model.logits(frames.features), frames), threshold))
+
+        references = task.split_annotations("test")  # only now, after everything is estimated
+        scored = [k for k, item in enumerate(test) if item.id in references]
+        failures = [(item.id, "no latents") for item in planned if item.id not in there]
+        failures += [(item.id, "no usable annotation") for item in test if item.id not in references]
+        results = tuple(
+            _score_seed(task, [test[k] for k in scored], references, [lengths[k] for k in scored],
+                        [found[k] for k in scored], seed, threshold, validation)
+            for seed, found, (validation, threshold) in zip(self.seeds, estimates, self.decided, strict=True)
+        )  # fmt: skip
+        notes = [task.caveat] if task.caveat else []
+        n_groups = len({test[k].group for k in scored})
+        if n_groups < FEWEST_GROUPS:
+            notes.append(f"{n_groups} {task.group}s in the test: too few for an interval.")
+        return TimeResult(
+            task=task,
+            probe=self.probe,
+            items=[test[k] for k in scored],
+            references=tuple(references[test[k].id] for k in scored),
+            seeds=results,
+            failures=tuple(failures),
+            note=joined_notes(*notes, *self.notes),
+            data_hash=planned_hash(task, references),
+            n_train=self.n_train,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from m2l_bench import audio
 from m2l_bench.report import figure_data, figures
 from m2l_bench.report.clips import ClipFiles
 from m2l_bench.report.runs import Measurement, RunData
-from m2l_bench.report.significance import CONDITIONS, RANKED, Pairs, is_ranked, matrix, winners
+from m2l_bench.report.significance import CONDITIONS, RANKED, Pairs, is_ranked, matrix, significant_costs, winners
 from m2l_bench.report.tables import ANCHORS, CHANCE, Table, bands, grouped, heading, make_table
 from m2l_bench.tasks import load_task
 from m2l_bench.tasks.annotation import Annotation
@@ -54,10 +54,11 @@ def all_tables(results: RunData, pairs: Pairs) -> list[Table]:
             columns = [measurement for measurement in main if measurement.probe == probe]
             title = f"Probes: the main score of each task, {probe} probe"
             tables.append(_table(results, pairs, columns, f"probes-{slug(probe)}", title))
-    for task in sorted({measurement.task for measurement in results.measured if measurement.task}):
-        columns = [m for m in results.measured if m.task == task and not figure_data.is_learning_curve(m)]
+    of_latents = [m for m in results.measured if m.probe and not m.reader and not figure_data.is_learning_curve(m)]
+    for task in sorted({measurement.task for measurement in of_latents}):
+        columns = [m for m in of_latents if m.task == task]
         tables.append(_table(results, pairs, columns, f"probes-{slug(task)}", f"Probes: {task}"))
-    return tables
+    return [*tables, *_reader_tables(results, pairs)]
 
 
 def all_figures(results: RunData, pairs: Pairs, clips: Sequence[ClipFiles]) -> Iterator[FigureSpec]:
@@ -73,6 +74,7 @@ def all_figures(results: RunData, pairs: Pairs, clips: Sequence[ClipFiles]) -> I
                 yield from _rate_figures(results, measurement)
                 yield from _matrix_figure(results, pairs, measurement)
     yield from _probe_figures(results, pairs)
+    yield from _reader_figures(results)
     yield from _spectrogram_figure(results, clips)
 
 
@@ -113,6 +115,35 @@ def _reconstruction_tables(results: RunData, pairs: Pairs, dataset: str) -> list
         title = f"{dataset}: mean over files, by bit rate"
         tables.append(_table(results, pairs, means, f"{name}-by-bit-rate", title, groups))
     return tables
+
+
+def _reader_tables(results: RunData, pairs: Pairs) -> Iterator[Table]:
+    """Yield what the coding costs each reader in all tasks, then its scores and costs in each task."""
+    main = {reader: figure_data.main_measurements(results, reader) for reader in figure_data.readers(results)}
+    for reader, measurements in main.items():
+        for probe in sorted({m.probe for m in measurements}):
+            costs = [figure_data.cost_of(m) for m in measurements if m.probe == probe]
+            if len(costs) > 1:
+                title = f"Cost of coding for the reader {reader}, {probe} probe: the main score of each task"
+                yield _reader_table(results, pairs, costs, f"cost-{slug(reader, probe)}", title)
+    scores = [m for measurements in main.values() for m in measurements]
+    for task in sorted({m.task for m in scores}):
+        conditions = [m for m in results.measured if m.task == task and m.metric in CONDITIONS]
+        columns = [column for m in scores if m.task == task for column in (m, figure_data.cost_of(m))]
+        title = f"What readers find in reconstructions: {task}"
+        yield _reader_table(results, pairs, [*conditions, *columns], f"readers-{slug(task)}", title)
+
+
+def _reader_table(results: RunData, pairs: Pairs, columns: Sequence[Measurement], name: str, title: str) -> Table:
+    """Make a table of readers; bold marks costs that are more than nothing."""
+    table = make_table(results.rows, results.cards, columns, systems=results.systems)
+    caption = (
+        "Probes are fitted on what the reader finds in the originals (refit: in the reconstructions) of training items.",
+        "Cost of coding: mean paired difference to the originals (identity), positive where something is lost.",
+        "In brackets: 95% interval over tracks; after ±: standard deviation over seeds, where they differ.",
+        "Bold: significant cost (p < 0.05, paired test over tracks, Holm-corrected over this table).",
+    )
+    return replace(table, name=name, title=title, caption=caption, best=significant_costs(table, pairs))
 
 
 def _table(
@@ -199,6 +230,21 @@ def _probe_figures(results: RunData, pairs: Pairs) -> Iterator[FigureSpec]:
                 slug(task, probe, "learning"),
                 f"{task}, {probe} probe: {label} against training items",
                 partial(figures.learning_curves, curves, y_label=label),
+            )
+
+
+def _reader_figures(results: RunData) -> Iterator[FigureSpec]:
+    """Yield the cost of coding for all readers and tasks, for each probe."""
+    for probe in sorted({measurement.probe for measurement in results.measured if measurement.reader}):
+        costs = figure_data.coding_costs(results, probe)
+        measured = [of_systems for of_readers in costs.values() for of_systems in of_readers.values()]
+        systems = [system for system in results.systems if any(system in of_systems for of_systems in measured)]
+        if systems:
+            yield FigureSpec(
+                slug("readers", probe),
+                f"Cost of coding for each reader, {probe} probe: what it loses in the main score of each task, with 95% "
+                "intervals; systems from the mildest to the strongest compression",
+                partial(figures.coding_costs, costs, figure_data.by_compression(results, systems)),
             )
 
 

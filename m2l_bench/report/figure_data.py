@@ -16,7 +16,7 @@ from itertools import groupby
 
 import numpy as np
 
-from m2l_bench.report.runs import Measurement, RunData, natural_key
+from m2l_bench.report.runs import Measurement, RunData, measurement_of, natural_key
 from m2l_bench.report.style import Interval, Point
 from m2l_bench.report.tables import make_table
 from m2l_bench.results import Item
@@ -57,11 +57,42 @@ def probe_groups(results: RunData, probe: str) -> dict[str, dict[str, Interval]]
     return {f"{m.task}\n{results.measured[m]['title']}": intervals(results, m) for m in main}
 
 
-def main_measurements(results: RunData) -> list[Measurement]:
-    """The main metric of every task, probe and whole (no learning-curve) split, sorted."""
+def main_measurements(results: RunData, reader: str = "") -> list[Measurement]:
+    """The main metric of every task, probe and whole (no learning-curve) split of `reader` (none: of latents), sorted."""
     order = {metric: index for index, metric in enumerate(MAIN_METRICS)}
-    found = groupby((m for m in results.measured if m.task and not is_learning_curve(m)), key=lambda m: m[:4])
+    scores = (m for m in results.measured if m.probe and m.reader == reader and m.statistic != "cost")
+    found = groupby((m for m in scores if not is_learning_curve(m)), key=lambda m: m[:4])
     return [min(several, key=lambda m: (order.get(m.metric, len(order)), m.metric)) for _, several in found]
+
+
+def readers(results: RunData) -> list[str]:
+    """Names of the readers of reconstructions, in natural order."""
+    return sorted({measurement.reader for measurement in results.measured} - {""}, key=natural_key)
+
+
+def cost_of(measurement: Measurement) -> Measurement:
+    """The cost of coding that belongs to a reader's score."""
+    return measurement._replace(statistic="cost")
+
+
+def coding_costs(results: RunData, probe: str) -> dict[str, dict[str, dict[str, Interval]]]:
+    """Task with its main metric -> reader -> system -> cost of coding."""
+    found: dict[str, dict[str, dict[str, Interval]]] = {}
+    for reader in readers(results):
+        for m in main_measurements(results, reader):
+            if m.probe == probe and (costs := intervals(results, cost_of(m))):
+                found.setdefault(f"{m.task}: {results.measured[m]['title']}", {})[reader] = costs
+    return found
+
+
+def by_compression(results: RunData, systems: Iterable[str]) -> dict[str, str]:
+    """System -> its name with its compression ratio, from the mildest to the strongest; first those without one."""
+    ratios: dict[str, float] = {}
+    for measurement in results.measured:
+        if measurement.metric == "compression_ratio":
+            ratios |= {system: interval.value for system, interval in intervals(results, measurement).items()}
+    ordered = sorted(systems, key=lambda system: ratios.get(system, 0.0))
+    return {system: f"{system}, {ratios[system]:.3g}x" if system in ratios else system for system in ordered}
 
 
 def is_learning_curve(measurement: Measurement) -> bool:
@@ -77,7 +108,8 @@ def confusion_counts(items: Sequence[Item], measurement: Measurement, system: st
     pairs = {
         (item.seed, item.item): (item.target, item.prediction)
         for item in items
-        if (item.task, item.probe, item.split, item.system) == (*measurement[1:4], system)
+        if item.system == system
+        and (item.task, item.probe, item.split, item.reader) == (*measurement[1:4], measurement.reader)
         and item.target
         and item.prediction
         and ";" not in item.target + item.prediction
@@ -98,7 +130,8 @@ def time_kind(measurement: Measurement) -> str:
 def estimates(items: Sequence[Item], measurement: Measurement) -> dict[str, dict[str, Item]]:
     """System -> test track -> its record with target and estimate, of the first seed."""
     found: dict[str, dict[str, Item]] = {}
-    mine = (i for i in items if (i.task, i.probe, i.split, i.metric) == measurement[1:5] and not i.reason)
+    wanted = measurement._replace(statistic="")
+    mine = (i for i in items if measurement_of(i) == wanted and not i.reason)
     for item in sorted(mine, key=lambda i: (i.system, i.item, i.seed)):
         found.setdefault(item.system, {}).setdefault(item.item, item)
     return found

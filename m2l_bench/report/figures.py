@@ -63,6 +63,52 @@ def probe_bars(groups: Mapping[str, Mapping[str, Interval]], *, y_label: str) ->
     return figure
 
 
+def coding_costs(panels: Mapping[str, Mapping[str, Mapping[str, Interval]]], systems: Mapping[str, str]) -> Figure:
+    """Cost of coding: a panel for each task, a line for each system, a colour for each reader.
+
+    Parameters
+    ----------
+    panels : mapping
+        Title -> reader -> system -> cost.
+    systems : mapping of str to str
+        System -> its label, from top to bottom.
+    """
+    readers = list(dict.fromkeys(reader for costs in panels.values() for reader in costs))
+    colours = list(dict.fromkeys(reader.partition(" (")[0] for reader in readers))
+    places = {system: place for place, system in enumerate(systems)}
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    height = rows * (0.45 + 0.14 * len(systems)) + 0.3
+    with style.panels(style.PAGE, height, rows, columns, sharey=True) as (figure, all_axes):
+        for axes, (title, costs) in zip(all_axes.flat, panels.items(), strict=False):
+            for index, reader in enumerate(readers):
+                found = [(places[system], cost) for system, cost in costs.get(reader, {}).items()]
+                colour = style.COLOURS[colours.index(reader.partition(" (")[0]) % len(style.COLOURS)]
+                axes.errorbar(
+                    [cost.value for _, cost in found],
+                    [place + 0.6 * ((index + 0.5) / len(readers) - 0.5) for place, _ in found],
+                    xerr=style.error_lengths([cost for _, cost in found]),
+                    color=colour,
+                    marker=style.MARKERS[index % len(style.MARKERS)],
+                    markerfacecolor="white" if " (" in reader else colour,  # a refitted probe
+                    markersize=3,
+                    linestyle="",
+                    elinewidth=0.7,
+                    label=reader,
+                )
+            axes.axvline(0.0, color="#333333", linewidth=0.5)
+            axes.set_title(style.short(title, 36), loc="left")
+            axes.set_yticks(range(len(systems)), list(systems.values()))
+            axes.set_ylim(len(systems) - 0.5, -0.5)
+            style.grid_below(axes)
+        for axes in all_axes.flat[len(panels) :]:
+            axes.set_axis_off()
+        for axes in all_axes[-1]:
+            axes.set_xlabel("cost of coding")
+        style.legend(figure, all_axes[0][0])
+    return figure
+
+
 def confusion(counts: np.ndarray, labels: Sequence[str], *, title: str = "") -> Figure:
     """Confusion matrix: share of each true class (row) by predicted class (column); counts where they fit."""
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)

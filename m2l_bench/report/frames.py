@@ -73,15 +73,17 @@ class Results:
         frame = pd.DataFrame.from_dict(dict(self._data.cards), orient="index").rename_axis("card")
         return frame[[name for name in column_names(Card) if name in frame]]
 
-    def table(self, *metrics: str, dataset: str | None = None, probe: str | None = None) -> pd.DataFrame:
+    def table(
+        self, *metrics: str, dataset: str | None = None, probe: str | None = None, reader: str | None = None
+    ) -> pd.DataFrame:
         """Arrange systems by metric, as the report prints them: text such as ``"9.6 [8.8, 10.4]"``.
 
         Parameters
         ----------
         *metrics : str
             Columns, in order, such as ``"si_sdr"``; by default every metric. Medians and learning curves are left out.
-        dataset, probe : str, optional
-            Only the columns of this dataset (or task), or of this probe.
+        dataset, probe, reader : str, optional
+            Only the columns of this dataset (or task), of this probe, or of this reader.
 
         Returns
         -------
@@ -100,7 +102,7 @@ class Results:
             for m in self._data.measured
             if m.statistic != "median" and "@" not in m.split and (not metrics or m.metric in metrics)
         ]
-        for kind, wanted in (("dataset", dataset), ("probe", probe)):
+        for kind, wanted in (("dataset", dataset), ("probe", probe), ("reader", reader)):
             if wanted is not None:
                 _require(kind, wanted, self._known(kind))
                 found = [m for m in found if getattr(m, kind) == wanted]
@@ -108,7 +110,7 @@ class Results:
         found.sort(key=lambda m: (order.get(m.metric, 0), m))
         return to_frame(make_table(self._data.rows, self._data.cards, found, systems=self.systems))
 
-    def per_file(self, metric: str, *, dataset: str | None = None, probe: str = "") -> pd.DataFrame:
+    def per_file(self, metric: str, *, dataset: str | None = None, probe: str = "", reader: str = "") -> pd.DataFrame:
         """Arrange the scores of single files, or of a task's test items, by system.
 
         Parameters
@@ -116,7 +118,7 @@ class Results:
         metric : str
         dataset : str, optional
             May be left out where only one has the metric.
-        probe : str
+        probe, reader : str
             Of a task; seeds are averaged.
 
         Returns
@@ -128,21 +130,23 @@ class Results:
         Raises
         ------
         ValueError
-            If nothing was measured under these names, or several datasets (or probes) have the metric and none is named.
+            If nothing was measured under these names, or several datasets (probes, readers) have the metric and none is named.
         """
         _require("metric", metric, self._known("metric"))
         if dataset is not None:
             _require("dataset", dataset, self._known("dataset"))
-        found = {m[:3] for m in self._data.measured if m.metric == metric}
-        found = {m for m in found if dataset in (None, m[0]) and (not probe or m[2] == probe)}
+        found = {(m.dataset, m.reader, m.probe) for m in self._data.measured if m.metric == metric}
+        found = {m for m in found if dataset in (None, m[0]) and reader in ("", m[1]) and probe in ("", m[2])}
         if len(found) != 1:
-            places = ", ".join(" ".join(dict.fromkeys(filter(None, m))) for m in sorted(found)) or "none"
-            raise ValueError(f"dataset and probe must name one of several that have {metric}, got {places}")
+            places = ", ".join(" ".join(filter(None, m)) for m in sorted(found)) or "none"
+            raise ValueError(f"dataset, reader and probe must name one of several that have {metric}, got {places}")
         (place,) = found
-        items = self.items
-        chosen = items[(items.metric == metric) & (items.dataset == place[0]) & (items.probe == place[2])]
+        items = self.items[self.items.metric == metric]
+        chosen = items[(items[["dataset", "reader", "probe"]] == place).all(axis=1)]
         frame = chosen.pivot_table(index="item", columns="system", values="value", aggfunc="mean")
-        measured: Measurement = next(m for m in self._data.measured if m[:3] == place and m.metric == metric)
+        measured: Measurement = next(
+            m for m in self._data.measured if (m.dataset, m.reader, m.probe) == place and m.metric == metric
+        )
         title = heading(self._data.measured[measured], arrow=False)
         of_sets = measured.statistic in ("pooled", "corrected")
         kind = f"jackknife pseudo-value of {title}" if of_sets else title

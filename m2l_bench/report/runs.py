@@ -33,16 +33,17 @@ class Measurement(NamedTuple):
     split: str = ""
     metric: str = ""
     statistic: str = ""
+    reader: str = ""
 
     @property
     def parts(self) -> list[str]:
-        """Dataset, task and probe, each named once."""
-        return [part for part in dict.fromkeys(self[:3]) if part]
+        """Dataset, task, reader and probe, each named once."""
+        return [part for part in dict.fromkeys((self.dataset, self.task, self.reader, self.probe)) if part]
 
 
-def measurement_of(row: Row) -> Measurement:
-    """Return the column that a row belongs to."""
-    return Measurement(row.dataset, row.task, row.probe, row.split, row.metric, row.statistic)
+def measurement_of(record: Row | Item) -> Measurement:
+    """Return the column that a row belongs to, or a score of a single item."""
+    return Measurement(**{name: getattr(record, name, "") for name in Measurement._fields})
 
 
 @dataclass(frozen=True)

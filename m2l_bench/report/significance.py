@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from m2l_bench.report.runs import Measurement
-from m2l_bench.report.tables import ANCHORS, Table
+from m2l_bench.report.runs import Measurement, measurement_of
+from m2l_bench.report.tables import ANCHORS, CEILING, Table
 from m2l_bench.results import Item
 from m2l_bench.statistics import holm, paired_test
 
@@ -60,8 +60,7 @@ class Pairs:
             if math.isnan(value) and item.metric == "accuracy" and item.target and not item.reason:
                 value = float(item.target == item.prediction)
             if math.isfinite(value):
-                measurement = Measurement(item.dataset, item.task, item.probe, item.split, item.metric)
-                seeds[measurement, item.system, item.item].append(value)
+                seeds[measurement_of(item), item.system, item.item].append(value)
                 self._groups[item.dataset, item.item] = item.group or item.item
         self._scores: dict[Measurement, dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
         for measurement, system, name in sorted(seeds):
@@ -138,6 +137,18 @@ def winners(table: Table, pairs: Pairs) -> set[tuple[Measurement, str]]:
                     claims.append((measurement, best))
                     p_values.append(p_value if sign * difference > 0 else 1.0)  # also where they cannot be paired
     return set(claims) - {claim for claim, p_value in zip(claims, holm(p_values), strict=True) if p_value >= ALPHA}
+
+
+def significant_costs(table: Table, pairs: Pairs) -> set[tuple[Measurement, str]]:
+    """Find the costs of coding that are significantly more than nothing, Holm-corrected over the whole table."""
+    claims: list[tuple[Measurement, str]] = []
+    p_values: list[float] = []
+    for place, system, value in table.cells[["column", "system", "value"]].itertuples(index=False):
+        measurement = table.columns[place].measurement
+        if measurement.statistic == "cost":
+            claims.append((measurement, system))
+            p_values.append(pairs.test(measurement, CEILING, system)[1] if value > 0 else 1.0)
+    return {claim for claim, p_value in zip(claims, holm(p_values), strict=True) if p_value < ALPHA}
 
 
 def matrix(

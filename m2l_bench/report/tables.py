@@ -28,8 +28,10 @@ from m2l_bench.results import Row, joined_notes
 
 # Other tracks in the place of the reconstructions: a system within its interval, or worse, is no better than chance.
 CHANCE = "chance"
+# The originals themselves.
+CEILING = "identity"
 # Shown but never ranked: an exact copy is best in every reconstruction metric.
-ANCHORS = ("identity", CHANCE)
+ANCHORS = (CEILING, CHANCE)
 ARROWS = {True: "↑", False: "↓", None: ""}
 
 
@@ -278,9 +280,12 @@ def _column(
     title = card["title"]
     if measurement.statistic == "corrected":
         title += " corrected"
-    for part in ("split", "probe", "task" if measurement.task else "dataset"):
-        if len({getattr(other, part) for other in beside}) > 1:
-            title = f"{getattr(measurement, part)} {title}" if part != "probe" else f"{title}, {measurement.probe}"
+    if measurement.statistic == "cost":
+        title, card = f"cost in {title}", {**card, "higher_is_better": False}
+    for part in ("split", "probe", "reader", "task" if measurement.task else "dataset"):
+        named = getattr(measurement, part)
+        if named and len({getattr(other, part) for other in beside}) > 1:
+            title = f"{named} {title}" if part != "probe" else f"{title}, {named}"
     return Column(measurement=measurement, title=title, hash=card_hash, card=card)
 
 

@@ -104,15 +104,16 @@ class TaskSpec:
         """Load the task; ValueError says in one line why it cannot be."""
         return _load_task(self.name, self.data_home)
 
-    def audio(self) -> tuple[AudioItem, ...]:
-        """Every item of every split with the hash of its audio, by id; labels stay unread.
+    def audio(self, *splits: str) -> tuple[AudioItem, ...]:
+        """Every item of these splits (of every split by default) with the hash of its audio, by id; labels stay unread.
 
         Raises
         ------
         ValueError
             If the dataset is missing (the message says how to get it) or its splits leak.
         """
-        return _task_audio(self.name, self.data_home)
+        found = _task_audio(self.name, self.data_home)
+        return tuple(item for item, split in found if split in splits or not splits)
 
 
 def from_folder(folder: str | Path, *, name: str | None = None, note: str = "") -> AudioSet:
@@ -150,10 +151,10 @@ def _load_task(name: str, data_home: str | None) -> Task:
 
 
 @lru_cache(maxsize=8)
-def _task_audio(name: str, data_home: str | None) -> tuple[AudioItem, ...]:
+def _task_audio(name: str, data_home: str | None) -> tuple[tuple[AudioItem, str], ...]:
     from m2l_bench.tasks.sources.embedded import Embedded
 
     task = _load_task(name, data_home)
     if isinstance(task.source, Embedded):
         task.source.verify()
-    return tuple(AudioItem(item.id, str(item.path), content_hash(item.path)) for item in task.items())
+    return tuple((AudioItem(item.id, str(item.path), content_hash(item.path)), item.split) for item in task.items())

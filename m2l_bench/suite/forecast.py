@@ -72,7 +72,8 @@ def forecast(suite: Suite, *, out: Path | None = None, engine: Engine | None = N
             system = system_class(specs[label].system)
             absent[label] = hasattr(system, "reconstruct"), hasattr(system, "encode")
     unusable = {label: reason for label, reason in plan.unusable.items() if label not in absent}
-    unusable |= {name: reason for name, reason in plan.missing_encoders.items() if not needs_download(name)}
+    others = {**plan.missing_encoders, **plan.missing_readers}
+    unusable |= {name: reason for name, reason in others.items() if not needs_download(name)}
     planned = plan.counts(absent)
     seconds, basis = _seconds(plan, planned, _earlier([Path("results") / "runs", *([out.parent] if out else [])]))
     return Forecast(plan, planned, downloads, unusable, seconds, tuple(sorted(basis)))

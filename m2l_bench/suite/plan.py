@@ -20,15 +20,20 @@ from m2l_bench.reconstruction.sets.distribution import MINIMUM_FILES
 from m2l_bench.suite.audio_sets import find_audio
 from m2l_bench.suite.data import AudioItem, AudioSet, TaskSpec
 from m2l_bench.suite.engine import Done, Engine, Job, run_jobs
-from m2l_bench.suite.jobs.describe import DescribeEncoder, DescribeSystem
+from m2l_bench.suite.jobs.describe import DescribeEncoder, DescribeReader, DescribeSystem
 from m2l_bench.suite.jobs.distance import DistanceJob
-from m2l_bench.suite.jobs.encode import EncodeJob
+from m2l_bench.suite.jobs.encode import POOLED, EncodeJob, PooledAs
 from m2l_bench.suite.jobs.probe import ProbeJob, probe_settings
+from m2l_bench.suite.jobs.read import Found, ReadJob
 from m2l_bench.suite.jobs.reconstruct import BIT_RATE, ReconstructJob, Scoring
+from m2l_bench.suite.jobs.reencode import COMPRESSION_RATIO, ReencodeJob, array_name
 from m2l_bench.suite.store import Store, require
 from m2l_bench.suite.suite import CHANCE, Suite, SystemSpec
+from m2l_bench.systems.registry import caveat
 from m2l_bench.tasks.scoring import TASK_CARDS
-from m2l_bench.tasks.sources.source import MissingDataset
+from m2l_bench.tasks.sources.source import SPLITS, MissingDataset
+
+TRAINING = ("train", "valid")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +74,10 @@ class Plan:
         Systems by label that cannot be loaded, or can do nothing of what is asked, and why.
     missing_encoders : mapping of str to str
         Encoders that cannot be loaded, and why.
+    readers : mapping of str to PlannedSystem
+        By label, the encoders that read reconstructions.
+    missing_readers : mapping of str to str
+        Readers that cannot be used, and why.
     missing : mapping of str to str
         Audio and tasks whose data are not there, and how to get them.
     downloads : tuple of (str, str, str, bool)
@@ -84,6 +93,8 @@ class Plan:
     unusable: Mapping[str, str]
     missing_encoders: Mapping[str, str]
     missing: Mapping[str, str]
+    readers: Mapping[str, PlannedSystem] = field(default_factory=dict)
+    missing_readers: Mapping[str, str] = field(default_factory=dict)
     downloads: tuple[tuple[str, str, str, bool], ...] = field(default=(), compare=False)
 
     @cached_property
@@ -94,7 +105,27 @@ class Plan:
     @cached_property
     def probed(self) -> dict[str, PlannedSystem]:
         """The systems whose latents are probed."""
-        return {label: system for label, system in self.systems.items() if system.encodes and self.tasks}
+        wanted = self.tasks and self.suite.probes_latents
+        return {label: system for label, system in self.systems.items() if system.encodes and wanted}
+
+    @cached_property
+    def read(self) -> dict[str, PlannedSystem]:
+        """The systems whose reconstructions are read."""
+        wanted = self.tasks and self.suite.reader_specs()
+        return {label: system for label, system in self.systems.items() if system.reconstructs and wanted}
+
+    @cached_property
+    def reread(self) -> dict[AudioItem, tuple[PooledAs, ...]]:
+        """The files whose reconstructions readers encode, and how the tasks that have them keep it."""
+        found: dict[AudioItem, dict[PooledAs, None]] = {}
+        for spec in self.tasks if self.readers else ():
+            for item in spec.audio(*(SPLITS if self.suite.refit else ("test",))):
+                found.setdefault(item, {})[spec.load().pooled_as] = None
+        return {item: tuple(several) for item, several in found.items()}
+
+    def note(self, spec: SystemSpec) -> str:
+        """What must stand under every number of a system."""
+        return caveat(spec.system, has_checkpoint=spec.checkpoint is not None) if spec.label in self.systems else ""
 
     @cached_property
     def set_metrics(self) -> dict[str, str]:
@@ -150,7 +181,7 @@ class Plan:
             return []
         return [self.chance.job(item, items[(k + half) % len(items)]) for k, item in enumerate(items)]
 
-    def first_jobs(self) -> Iterator[ReconstructJob | EncodeJob]:
+    def first_jobs(self) -> Iterator[ReconstructJob | EncodeJob | ReencodeJob]:
         """The jobs over files, each once: two labels of one system share them, and so do tasks with one pooling."""
         seen: set[str] = set()
         for scoring in [*([self.references] if self.encoders else []), *self.scorings.values()]:
@@ -160,25 +191,42 @@ class Plan:
                     yield from (scoring.job(item) for item in audio_set.items)
         for audio_set in self.data:
             yield from self.chance_jobs(audio_set)
-        for system in _distinct(self.probed.values()):
+        probed = _distinct(self.probed.values())
+        for system in _distinct([*probed, *self.readers.values()]):
             encoded: set[str] = set()
             for task in self.tasks:
-                for job in self.encode_jobs(system, task):
+                for job in self.encode_jobs(system, task, SPLITS if system in probed else TRAINING):
                     if job.id not in encoded:
                         encoded.add(job.id)
                         yield job
+        for system in _distinct(self.read.values()):
+            yield from (self.reencode_job(system, item) for item in self.reread)
 
-    def encode_jobs(self, system: PlannedSystem, spec: TaskSpec) -> Iterator[EncodeJob]:
+    def encode_jobs(self, system: PlannedSystem, spec: TaskSpec, splits: Sequence[str] = SPLITS) -> Iterator[EncodeJob]:
         """The jobs that give one system's latents for one task."""
-        task = spec.load()
-        for item in spec.audio():
-            yield EncodeJob(
-                spec=system.spec,
-                fingerprint=system.fingerprint,
-                item=item,
-                pooling=task.pooled_as[0],
-                clip_seconds=task.pooled_as[1],
-            )
+        return (self.encode_job(system, spec, item) for item in spec.audio(*splits))
+
+    def encode_job(self, system: PlannedSystem, spec: TaskSpec, item: AudioItem) -> EncodeJob:
+        """The job that gives one system's latents of a file as a task asks for them."""
+        pooling, clip_seconds = spec.load().pooled_as
+        return EncodeJob(
+            spec=system.spec,
+            fingerprint=system.fingerprint,
+            item=item,
+            pooling=pooling,
+            clip_seconds=clip_seconds,
+        )
+
+    def reencode_job(self, system: PlannedSystem, item: AudioItem) -> ReencodeJob:
+        """The job that gives what all readers find in one system's reconstruction of a file."""
+        return ReencodeJob(
+            spec=system.spec,
+            fingerprint=system.fingerprint,
+            item=item,
+            readers=tuple((reader.spec, reader.fingerprint) for reader in _distinct(self.readers.values())),
+            pooled_as=self.reread[item],
+            max_length_difference=self.suite.max_length_difference,
+        )
 
     def counts(self, absent: Mapping[str, tuple[bool, bool]] | None = None) -> Counter[tuple[str, str]]:
         """How many jobs of each kind and label there are, those of the second phase too.
@@ -191,8 +239,15 @@ class Plan:
         """
         counts = Counter((job.kind, job.label) for job in self.first_jobs())
         absent = absent or {}
-        codecs = [*self.codecs, *(label for label, (reconstructs, _) in absent.items() if reconstructs and self.data)]
-        probed = [*self.probed, *(label for label, (_, encodes) in absent.items() if encodes and self.tasks)]
+        coding = [label for label, (reconstructs, _) in absent.items() if reconstructs]
+        codecs = [*self.codecs, *(coding if self.data else ())]
+        encoding = [label for label, (_, encodes) in absent.items() if encodes]
+        probed = [*self.probed, *(encoding if self.tasks and self.suite.probes_latents else ())]
+        for label in coding:
+            counts[ReencodeJob.kind, label] += len(self.reread)
+        for label in self.readers:
+            several = 1 + (len(self.read) + len(coding)) * self.suite.refit
+            counts[ReadJob.kind, label] += len(self.tasks) * len(self.suite.probes) * several
         sets = sum(encoder in self.encoders for encoder in self.set_metrics.values())
         for label in codecs:
             counts[DistanceJob.kind, label] += sets * len(self.data)
@@ -211,11 +266,15 @@ class Plan:
         for job in self.first_jobs():
             digest.update(bytes.fromhex(job.id))
         labels = [[label, system.fingerprint] for label, system in self.systems.items()]
-        left_out = [*self.unusable, *sorted(self.missing_encoders), *sorted(self.missing)]
+        labels += [[label, reader.fingerprint] for label, reader in self.readers.items()]
+        left_out = [*self.unusable, *sorted(self.missing_encoders), *sorted(self.missing), *self.missing_readers]
         cards = sorted(card.hash for card in self.cards.values())
         probes = [probe_settings(name) for name in self.suite.probes if self.tasks]
         tasks = [spec.name if spec.data_home else spec.load().name for spec in self.tasks]
-        rest = self.suite.model_dump(mode="json", exclude={"systems", "audio", "tasks", "device"})
+        apart = {"systems", "audio", "tasks", "device", "readers"}
+        if not self.suite.reader_specs():
+            apart.add("refit")
+        rest = self.suite.model_dump(mode="json", exclude=apart)
         text = json.dumps([labels, left_out, cards, probes, tasks, rest], sort_keys=True)
         digest.update(text.encode())
         return digest.hexdigest()[:8]
@@ -249,11 +308,16 @@ def make_plan(suite: Suite, engine: Engine, *, offline: bool = False) -> Plan:
         for name, metrics in wanted.items()
     ]
     jobs += [DescribeSystem(spec=spec, offline=offline) for spec in suite.system_specs()]
+    jobs += [DescribeReader(spec=spec, offline=offline) for spec in suite.reader_specs() if tasks]
     described = _describe(jobs, engine)
 
     cards = {plugins.label(name): get_metric(name).card for name in suite.metrics} | {BIT_RATE.name: BIT_RATE}
+    cards |= {COMPRESSION_RATIO.name: COMPRESSION_RATIO} if suite.reader_specs() else {}
     encoders, missing_encoders = {}, {}
-    systems, unusable = {}, {}
+    systems: dict[str, PlannedSystem] = {}
+    readers: dict[str, PlannedSystem] = {}
+    unusable: dict[str, str] = {}
+    missing_readers: dict[str, str] = {}
     downloads: dict[tuple[str, str, str, bool], None] = {}
     for job, done in zip(jobs, described, strict=True):
         downloads |= dict.fromkeys(
@@ -266,12 +330,13 @@ def make_plan(suite: Suite, engine: Engine, *, offline: bool = False) -> Plan:
                 encoders[job.name] = done.value["fingerprint"]
                 cards |= {name: Card(**fields) for name, fields in done.value["cards"].items()}
             continue
-        reason = done.reason or _useless(done.value, bool(data), bool(tasks), suite)
+        reads = isinstance(job, DescribeReader)
+        reason = done.reason or ("" if reads else _useless(done.value, bool(data), bool(tasks), suite))
         if reason:
-            unusable[job.label] = reason
+            (missing_readers if reads else unusable)[job.label] = reason
         else:
             facts = {key: done.value[key] for key in ("fingerprint", "reconstructs", "encodes")}
-            systems[job.label] = PlannedSystem(spec=job.spec, **facts)
+            (readers if reads else systems)[job.label] = PlannedSystem(spec=job.spec, **facts)
     cards |= {name: TASK_CARDS[name] for spec in tasks for name in spec.load().metrics}
     return Plan(
         suite=suite,
@@ -283,11 +348,13 @@ def make_plan(suite: Suite, engine: Engine, *, offline: bool = False) -> Plan:
         unusable=unusable,
         missing_encoders=missing_encoders,
         missing=no_audio | no_tasks,
+        readers=readers,
+        missing_readers=missing_readers,
         downloads=tuple(downloads),
     )
 
 
-def second_jobs(plan: Plan, store: Store) -> Iterator[DistanceJob | ProbeJob]:
+def second_jobs(plan: Plan, store: Store) -> Iterator[DistanceJob | ProbeJob | ReadJob]:
     """The jobs over whole sets: each set metric, and each probe, over the files that the first jobs have results of."""
     for audio_set in plan.data if plan.encoders else ():
         kept = shared_windows(plan, audio_set, store)
@@ -301,6 +368,12 @@ def second_jobs(plan: Plan, store: Store) -> Iterator[DistanceJob | ProbeJob]:
     for system in _distinct(plan.probed.values()):
         for spec in plan.tasks:
             yield from probe_jobs(plan, system, spec, store)
+    for reader in _distinct(plan.readers.values()):
+        for spec in plan.tasks:
+            for probe in plan.suite.probes:
+                yield read_job(plan, reader, spec, probe, store)
+                for system in _distinct(plan.read.values()) if plan.suite.refit else ():
+                    yield read_job(plan, reader, spec, probe, store, refit=system)
 
 
 def distance_job(plan: Plan, label: str, metric: str, items: Sequence[AudioItem]) -> DistanceJob:
@@ -335,6 +408,41 @@ def probe_jobs(plan: Plan, system: PlannedSystem, spec: TaskSpec, store: Store) 
         )
         for probe in plan.suite.probes
     ]
+
+
+def read_job(
+    plan: Plan, reader: PlannedSystem, spec: TaskSpec, probe: str, store: Store, *, refit: PlannedSystem | None = None
+) -> ReadJob:
+    """A probe on one reader's features of a task: of the originals, tested on all systems; or, `refit`, of one system."""
+    array = array_name(reader.fingerprint, spec.load().pooled_as)
+
+    def found(system: PlannedSystem | None, splits: Sequence[str]) -> Found:
+        kept, missing = [], []
+        for item in spec.audio(*splits):
+            if system is None:
+                key = plan.encode_job(reader, spec, item).id
+                reason = require(store, key, arrays=False).reason
+            else:
+                key = plan.reencode_job(system, item).id
+                outcome = require(store, key, arrays=False)
+                facts = outcome.value["encoded"].get(array, outcome.reason)
+                reason = facts if isinstance(facts, str) else ""
+            if reason:
+                missing.append((item.id, reason))
+            else:
+                kept.append((item.id, key))
+        name = system.fingerprint if system else ""
+        return Found(system=name, kept=tuple(kept), missing=tuple(missing), array=array if system else POOLED)
+
+    tested = _distinct(plan.read.values()) if refit is None else [refit]
+    return ReadJob(
+        label=reader.spec.label,
+        task=spec,
+        training=found(refit, TRAINING),
+        tests=tuple(found(system, ("test",)) for system in tested),
+        probe=probe,
+        seeds=plan.suite.probe_seeds,
+    )
 
 
 def shared_windows(plan: Plan, audio_set: AudioSet, store: Store) -> dict[str, dict[str, list[AudioItem]]]:
@@ -389,9 +497,11 @@ def _describe(jobs: Sequence[Job], engine: Engine) -> list[Done]:
 
 def _useless(facts: Mapping[str, Any], data: bool, tasks: bool, suite: Suite) -> str:
     """Why a system cannot be used in this run, or empty."""
-    if (data and facts["reconstructs"]) or (tasks and facts["encodes"]) or not (data or tasks):
+    reconstructs = data or (tasks and bool(suite.reader_specs()))
+    encodes = tasks and suite.probes_latents
+    if (reconstructs and facts["reconstructs"]) or (encodes and facts["encodes"]) or not (data or tasks):
         return ""
-    lacks = ["no reconstruct()"] * data + ["no encode()"] * tasks
+    lacks = ["no reconstruct()"] * reconstructs + ["no encode()"] * encodes
     return f"cannot be evaluated here: it has {' and '.join(lacks)}"
 
 

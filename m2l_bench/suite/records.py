@@ -1,39 +1,29 @@
 """From outcomes to results: the items and rows of a run, a dataset and a system at a time.
 
-Every row and every item of a run is built here.
+Those of tasks are built in :mod:`m2l_bench.suite.task_records`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
 
 import numpy as np
 
 from m2l_bench import plugins
-from m2l_bench.results import Item, Row, joined_notes
+from m2l_bench.results import Item, Records, Row, joined_notes
 from m2l_bench.statistics import mean_interval, median_interval
-from m2l_bench.suite.data import AudioItem, AudioSet, TaskSpec
-from m2l_bench.suite.jobs.probe import failed_task
+from m2l_bench.suite.data import AudioItem, AudioSet
 from m2l_bench.suite.jobs.reconstruct import BIT_RATE
-from m2l_bench.suite.plan import Plan, common_files, distance_job, probe_jobs, shared_windows
+from m2l_bench.suite.plan import Plan, common_files, distance_job, shared_windows
 from m2l_bench.suite.store import Outcome, Store, require
 from m2l_bench.suite.suite import CHANCE, SystemSpec
-from m2l_bench.systems.registry import caveat
-from m2l_bench.tasks.scoring import TASK_CARDS
+from m2l_bench.suite.task_records import task_records
 
 NAN = float("nan")
 SILENT_NOTE = "{} files have a channel that is silent in the reference and is not scored."
-
-
-@dataclass
-class Records:
-    """Rows of one system on one dataset, and the items behind them, which are made as they are taken."""
-
-    rows: list[Row] = field(default_factory=list)
-    items: list[Iterable[Item]] = field(default_factory=list)
 
 
 @dataclass
@@ -67,32 +57,17 @@ def all_records(plan: Plan, store: Store) -> Iterator[Records]:
     OSError
         If an outcome is damaged or gone.
     """
-    parts: list[tuple[tuple[str, ...], Any]] = []
-    for audio_set in plan.data:
-        parts += [((audio_set.name, "", "", label), (audio_set, spec)) for label, spec in _specs(plan).items()]
-        parts.append(((audio_set.name, "", "", CHANCE), (audio_set, None)))
-    for task in plan.tasks:
-        name = task.load().name
-        for probe in plan.suite.probes:
-            parts += [((name, name, probe, label), (task, probe, spec)) for label, spec in _specs(plan).items()]
     kept = {audio_set.name: shared_windows(plan, audio_set, store) for audio_set in plan.data if plan.encoders}
+    specs = plan.suite.system_specs()
+    parts: list[tuple[tuple[str, ...], Callable[[], Records]]] = []
+    for data in plan.data:
+        parts.append(((data.name, "", "", "", CHANCE), partial(_of_chance, plan, store, data)))
+        parts += [((data.name, "", "", "", s.label), partial(_of_audio, plan, store, data, s, kept)) for s in specs]
+    for task in plan.tasks:
+        parts += [((task.load().name, *place), part) for place, part in task_records(plan, store, task)]
     for _, part in sorted(parts, key=lambda part: part[0]):
-        if part[1] is None:
-            records = _of_chance(plan, store, part[0])
-        else:
-            is_audio = isinstance(part[0], AudioSet)
-            records = _of_audio(plan, store, part[0], part[1], kept) if is_audio else _of_task(plan, store, *part)
-        if records.rows:
+        if (records := part()).rows:
             yield records
-
-
-def _specs(plan: Plan) -> dict[str, SystemSpec]:
-    return {spec.label: spec for spec in plan.suite.system_specs()}
-
-
-def _note(plan: Plan, spec: SystemSpec) -> str:
-    """What must stand under every number of a system."""
-    return caveat(spec.system, has_checkpoint=spec.checkpoint is not None) if spec.label in plan.systems else ""
 
 
 def _of_audio(
@@ -106,7 +81,7 @@ def _of_audio(
     system = plan.systems.get(spec.label)
     if system is not None and spec.label not in plan.codecs:
         return Records()
-    builder = _Builder(plan, audio_set, spec, system.fingerprint if system else "", _note(plan, spec))
+    builder = _Builder(plan, audio_set, spec, system.fingerprint if system else "", plan.note(spec))
     n = len(audio_set.items)
     if system is None:
         for metric in sorted(map(plugins.label, plan.suite.metrics)):
@@ -245,59 +220,11 @@ class _Builder:
             "n_failed": n_planned - n_scored - n_undefined,
             "note": joined_notes(self.audio_set.note, note, self.note),
         }
-        self.records.rows.append(make_row(fields, interval))
+        self.records.rows.append(Row.of(fields, interval))
 
     def _items(self, metric: str, scores: _Scores) -> Iterator[Item]:
         named = self.named | {"metric": metric, "card": self.plan.cards[metric].hash}
         for number, item in enumerate(self.audio_set.items):
             reason = scores.reasons.get(number)
             if reason is not None or scores.measured[number]:
-                yield _item(named | {"item": item.id, "group": item.id}, reason or float(scores.values[number]))
-
-
-def _of_task(plan: Plan, store: Store, task_spec: TaskSpec, probe: str, spec: SystemSpec) -> Records:
-    """One system probed on one task."""
-    task, system = task_spec.load(), plan.systems.get(spec.label)
-    if system is None:
-        outcome = failed_task(task, plan.suite.probe_seeds, plan.unusable[spec.label])
-    elif spec.label in plan.probed:
-        job = next(job for job in probe_jobs(plan, system, task_spec, store) if job.probe == probe)
-        outcome = require(store, job.id, arrays=False)
-    else:
-        return Records()
-    named: dict[str, Any] = {
-        "system": spec.label,
-        "fingerprint": system.fingerprint if system else "",
-        "dataset": task.name,
-        "task": task.name,
-        "probe": plugins.label(probe),
-    }
-    cards = {name: TASK_CARDS[name].hash for name in task.metrics}
-    rows = []
-    for row in outcome.value["rows"]:
-        note = joined_notes(row["note"], _note(plan, spec))
-        fields = named | row | {"statistic": "score", "card": cards[row["metric"]], "note": note}
-        rows.append(make_row(fields, (row["value"], row["ci_low"], row["ci_high"])))
-    items = [
-        _item(
-            named
-            | {"split": "test", "metric": metric, "card": cards[metric], "seed": seed, "item": item, "group": group}
-            | {"target": target, "prediction": prediction},
-            value,
-        )
-        for metric, seed, item, group, value, target, prediction in outcome.value["items"]
-    ]
-    lost = named | {"split": "test", "metric": task.main_metric, "card": cards[task.main_metric]}
-    items += [_item(lost | {"item": name, "group": name}, reason) for name, reason in outcome.value["failed"]]
-    return Records(rows, [sorted(items, key=lambda item: (item.metric, item.card, item.seed, item.item))])
-
-
-def make_row(fields: Mapping[str, Any], interval: tuple[float, float, float]) -> Row:
-    """A row from its fields and its value with its interval."""
-    value, low, high = interval
-    return Row(**{**fields, "value": value, "ci_low": low, "ci_high": high})
-
-
-def _item(fields: Mapping[str, Any], score: float | str) -> Item:
-    """An item from its fields and its score, or the reason why it has none."""
-    return Item(**fields, reason=score) if isinstance(score, str) else Item(**fields, value=score)
+                yield Item.of(named | {"item": item.id, "group": item.id}, reason or float(scores.values[number]))

@@ -7,6 +7,7 @@ A suite is TOML::
     audio = ["reconstruction/wesnoth", "path/to/folder", "song-describer=path/to/it"]
     metrics = ["si_sdr", "mel_distance", "fad:musicnn"]
     tasks = ["key/tunes", "genre/gtzan=path/to/gtzan"]
+    readers = ["latents", "musicnn"]  # who reads the tasks: each system's latents, or an encoder its reconstructions
     probes = ["linear", "mlp"]
     probe_seeds = [0, 1, 2]
     train_items = [20, 80]  # learning curves: also probe with so few training items
@@ -57,6 +58,8 @@ EMBEDDED_METRICS = (
 
 
 CHANCE = "chance"  # label of the line of other tracks in the place of reconstructions
+LATENTS = "latents"  # the reader that stands for each system's own latents
+CEILING = "identity"  # the system whose reconstructions are the originals: what the cost of coding is measured against
 
 
 class SystemSpec(BaseModel):
@@ -99,21 +102,35 @@ class SystemSpec(BaseModel):
 
     def load(self) -> System:
         """Load the system; ValueError, ImportError or OSError says in one line why it cannot be."""
-        return _load_cached(self.model_dump_json(exclude={"label"}))
+        return _load_system(self.model_dump_json(exclude={"label"}))
+
+    def load_reader(self) -> System:
+        """As :meth:`load`, and kept loaded: a job passes each file to all readers of a suite."""
+        return _load_reader(self.model_dump_json(exclude={"label"}))
 
     def would_download(self) -> bool:
         """Whether it is loaded from a checkpoint on the hub."""
         return self.checkpoint is None and needs_download(self.system)
 
 
-@lru_cache(maxsize=2)  # a worker meets a few systems one after the other; large ones must not pile up
-def _load_cached(spec: str) -> System:
+def _load(spec: str) -> System:
     given = json.loads(spec)
     return load(given["system"], given["checkpoint"], device=given["device"], seed=given["seed"], **given["options"])
 
 
+_load_system = lru_cache(maxsize=2)(
+    _load
+)  # a worker meets a few systems one after the other; large ones must not pile up
+_load_reader = lru_cache(maxsize=8)(_load)
+
+
 class Suite(BaseModel):
-    """A validated suite; every field has the embedded suite's value by default."""
+    """A validated suite; every field has the embedded suite's value by default.
+
+    `readers` are encoders, which read the tasks from each system's reconstructions: a probe is fitted on what they give of
+    original training items, and tested on what they give of reconstructed test items. ``"latents"`` stands for each system's
+    own latents. With `refit` it is also fitted on reconstructed training items.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -122,6 +139,8 @@ class Suite(BaseModel):
     audio: tuple[str, ...] = EMBEDDED_AUDIO
     metrics: tuple[str, ...] = EMBEDDED_METRICS
     tasks: tuple[str, ...] = EMBEDDED_TASKS
+    readers: tuple[SystemSpec, ...] = Field(default=(SystemSpec(system=LATENTS),), min_length=1)
+    refit: bool = False
     probes: tuple[str, ...] = PROBES
     probe_seeds: tuple[int, ...] = (0, 1, 2)
     train_items: tuple[PositiveInt, ...] = ()
@@ -137,7 +156,7 @@ class Suite(BaseModel):
             raise ValueError("must be 1 to 80 letters, digits, spaces and .+-_ and begin with a letter or digit")
         return value
 
-    @field_validator("systems", mode="before")
+    @field_validator("systems", "readers", mode="before")
     @classmethod
     def _spelled(cls, value: Any) -> Any:
         """A plain string is a system."""
@@ -145,7 +164,7 @@ class Suite(BaseModel):
             return value
         return [parse_system(entry) if isinstance(entry, str) else entry for entry in value]
 
-    @field_validator("systems")
+    @field_validator("systems", "readers")
     @classmethod
     def _labels_differ(cls, value: tuple[SystemSpec, ...]) -> tuple[SystemSpec, ...]:
         labels = [spec.label for spec in value]
@@ -188,13 +207,38 @@ class Suite(BaseModel):
                 raise plugins.unknown("probe", name, known)
         return _differing("probes", value)
 
+    @model_validator(mode="after")
+    def _has_a_ceiling(self) -> Suite:
+        """What readers find in reconstructions is compared with what they find in the originals."""
+        if self.refit and not self.reader_specs():
+            raise ValueError(f"refit needs readers that are encoders, got {LATENTS}")
+        if self.reader_specs() and not self.tasks:
+            raise ValueError("readers need tasks to read, got none")
+        if self.reader_specs() and all(spec.label != CEILING for spec in self.systems):
+            object.__setattr__(self, "systems", (SystemSpec(system=CEILING), *self.systems))  # the model is frozen
+        wrong = [spec.system for spec in self.systems if spec.label == CEILING and spec.system != CEILING]
+        if self.reader_specs() and wrong:
+            raise ValueError(f"label {CEILING!r} must be that of the originals, got {wrong[0]!r} under it")
+        return self
+
     def system_specs(self) -> list[SystemSpec]:
         """The systems, each on the suite's device unless it names one of its own.
 
         A worker sees no GPU but its own, so that ``"cuda:1"`` is ``"cuda"`` there.
         """
-        device = self.encoder_device
-        return [spec if spec.device else spec.model_copy(update={"device": device}) for spec in self.systems]
+        return [self._placed(spec) for spec in self.systems]
+
+    def reader_specs(self) -> list[SystemSpec]:
+        """The encoders that read reconstructions, on devices as the systems."""
+        return [self._placed(spec) for spec in self.readers if spec.system != LATENTS]
+
+    @property
+    def probes_latents(self) -> bool:
+        """Whether the systems' own latents are probed."""
+        return any(spec.system == LATENTS for spec in self.readers)
+
+    def _placed(self, spec: SystemSpec) -> SystemSpec:
+        return spec if spec.device else spec.model_copy(update={"device": self.encoder_device})
 
     @property
     def encoder_device(self) -> str | None:

@@ -22,6 +22,7 @@ from m2l_bench.results import ROW_KEY, VERSION, Row, read_checksums, read_rows
 from m2l_bench.suite.engine import Engine, Job, Workspace, run_jobs
 from m2l_bench.suite.jobs.distance import DistanceJob
 from m2l_bench.suite.jobs.probe import ProbeJob
+from m2l_bench.suite.jobs.read import REFIT, ReadJob
 from m2l_bench.suite.local import local_unless
 from m2l_bench.suite.plan import Plan, make_plan, second_jobs
 from m2l_bench.suite.records import all_records
@@ -166,6 +167,15 @@ def _difference(plan: Plan, record: dict[str, Any]) -> str:
 
 def _job_behind(row: Row, plan: Plan, second: Sequence[Job], rng: np.random.Generator) -> Job | None:
     """The job that gives a row of a set or a probe, or one of those whose files a mean is over; None where there is none."""
+    if row.reader:
+        for job in second:
+            if isinstance(job, ReadJob) and (job.task.load().name, plugins.label(job.probe)) == (row.task, row.probe):
+                reader, system = plan.readers.get(row.reader.removesuffix(REFIT)), plan.read.get(row.system)
+                same = reader and plan.readers[job.label].fingerprint == reader.fingerprint
+                same = same and row.reader.endswith(REFIT) == bool(job.training.system)
+                if same and system and system.fingerprint in {found.system for found in job.tests}:
+                    return job
+        return None
     if row.task:
         for job in second:
             if isinstance(job, ProbeJob) and (job.task.load().name, plugins.label(job.probe)) == (row.task, row.probe):
@@ -204,6 +214,8 @@ def _rests_on(job: Job) -> Iterator[str]:
         yield from (*job.references, *job.estimates)
     elif isinstance(job, ProbeJob):
         yield from (key for _, key in job.latents)
+    elif isinstance(job, ReadJob):
+        yield from (key for found in (job.training, *job.tests) for _, key in found.kept)
 
 
 def _first_difference(stored: Outcome, made: Outcome, tolerance: float) -> str:

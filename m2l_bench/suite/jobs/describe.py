@@ -70,6 +70,18 @@ class DescribeSystem(_Describe):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DescribeReader(DescribeSystem):
+    """Load an encoder that reads reconstructions; the outcome is that of :class:`DescribeSystem`."""
+
+    def facts(self) -> dict[str, Any]:
+        """As of a system; ValueError if it is no encoder."""
+        found = super().facts()
+        if not found["encodes"]:
+            raise ValueError(f"{self.label}: cannot read reconstructions: it has no encode()")
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
 class DescribeEncoder(_Describe):
     """Load an encoder of set metrics; the outcome has ``fingerprint`` and ``cards``, those of its metrics by name.
 

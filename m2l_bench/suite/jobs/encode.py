@@ -6,13 +6,20 @@ Tasks that share audio and pooling share the outcome, and every probe reads it a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import numpy as np
 
 from m2l_bench.suite.engine import Read
 from m2l_bench.suite.jobs import FileJob, identity
 from m2l_bench.suite.store import Outcome, Store
 from m2l_bench.systems.apply import encode, latent_offset
+from m2l_bench.systems.base import System
 from m2l_bench.tasks.base import FRAMES, pool
+
+PooledAs = tuple[str, float | None]
+"""How an item's latents are kept: :attr:`m2l_bench.tasks.base.Task.pooled_as`."""
+POOLED = "pooled"  # name of the array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +52,16 @@ class EncodeJob(FileJob):
         assert read is not None
         system, (signal, rate) = self.spec.load(), read()
         latents, latent_rate = encode(system, signal, rate)
-        if self.pooling == FRAMES:
-            value = {"rate": latent_rate, "seconds": signal.shape[-1] / rate, "offset": latent_offset(system)}
-            return Outcome(value, {"pooled": latents.mean(axis=0, dtype="float64").astype("float32")})
-        pooled = pool(latents, latent_rate, pooling=self.pooling, clip_seconds=self.clip_seconds)
-        return Outcome(arrays={"pooled": pooled.astype("float32")})
+        facts, kept = keep(system, latents, latent_rate, signal.shape[-1] / rate, (self.pooling, self.clip_seconds))
+        return Outcome(facts, {POOLED: kept})
+
+
+def keep(
+    encoder: System, latents: np.ndarray, latent_rate: float, seconds: float, pooled_as: PooledAs
+) -> tuple[dict[str, Any], np.ndarray]:
+    """What is kept of an item's latents: the facts that a task in time needs (else none), and the array, float32."""
+    pooling, clip_seconds = pooled_as
+    if pooling == FRAMES:
+        facts = {"rate": latent_rate, "seconds": seconds, "offset": latent_offset(encoder)}
+        return facts, latents.mean(axis=0, dtype="float64").astype("float32")
+    return {}, pool(latents, latent_rate, pooling=pooling, clip_seconds=clip_seconds).astype("float32")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -14,6 +14,7 @@ from m2l_bench.results import joined_notes
 from m2l_bench.suite.data import TaskSpec
 from m2l_bench.suite.engine import Read
 from m2l_bench.suite.jobs import identity
+from m2l_bench.suite.jobs.encode import POOLED
 from m2l_bench.suite.store import Outcome, Store, require
 from m2l_bench.systems.apply import encode, latent_offset
 from m2l_bench.systems.base import System
@@ -65,17 +66,11 @@ class ProbeJob:
     @cached_property
     def id(self) -> str:
         """SHA-256 of everything the outcome depends on."""
-        task = self.task.load()
         return identity(
             self.kind,
-            task=[task.name, task.kind, task.labels, *task.pooled_as, task.caveat],
-            splits=[(item.id, item.split, item.group) for item in task.items()],
-            labels=task.labels_hash,
+            **protocol_facts(self.task.load(), self.probe),
             latents=self.latents,
             missing=self.missing,
-            cards=[TASK_CARDS[name].hash for name in task.metrics],
-            probe=plugins.label(self.probe),
-            settings=probe_settings(self.probe),
             seeds=self.seeds,
             train_items=self.train_items,
         )
@@ -93,34 +88,54 @@ class ProbeJob:
         if task.in_time:
             keys = dict(self.latents)
             in_time = evaluate_in_time(
-                task, lambda item: _track(store, keys[item]), list(keys), probe, seeds=self.seeds
+                task, lambda item: kept_track(store, keys[item]), list(keys), probe, seeds=self.seeds
             )
             if self.train_items:
                 note = joined_notes(in_time.note, "There are no learning curves of tasks in time.")
                 in_time = replace(in_time, note=note)
-            return self._outcome(in_time, _rows(in_time, "test"), _items_in_time(in_time))
-        features = {item: require(store, key).arrays["pooled"] for item, key in self.latents}
+            value, reason = records_of(in_time, dict(self.missing))
+            return Outcome(value, reason=reason)
+        features = {item: require(store, key).arrays[POOLED] for item, key in self.latents}
         result = evaluate(task, features, probe, seeds=self.seeds)
         curve = {
             n: evaluate(task, features, probe, seeds=self.seeds, train_items=n)
             for n in self.train_items
             if n < result.n_train
         }
-        rows = _rows(result, "test")
+        value, reason = records_of(result, dict(self.missing))
         if self.train_items:
             curve[result.n_train] = result
-            rows += [row for n, part in curve.items() for row in _rows(part, f"test@{n}")]
-        return self._outcome(result, rows, _items(result))
-
-    def _outcome(self, result: Evaluation, rows: list[dict[str, Any]], items: list[list[Any]]) -> Outcome:
-        reasons = dict(self.missing)
-        lost = [[name, reasons.get(name, why)] for name, why in result.failures]
-        return Outcome({"rows": rows, "items": items, "failed": lost}, reason=lost[0][1] if lost else "")
+            value["rows"] += [row for n, part in curve.items() for row in _rows(part, f"test@{n}")]
+        return Outcome(value, reason=reason)
 
 
-def _track(store: Store, key: str) -> Track:
+def protocol_facts(task: Task, probe: str) -> dict[str, Any]:
+    """All that an evaluation depends on apart from what is evaluated, for identities."""
+    return {
+        "task": [task.name, task.kind, task.labels, *task.pooled_as, task.caveat],
+        "splits": [(item.id, item.split, item.group) for item in task.items()],
+        "labels": task.labels_hash,
+        "cards": [TASK_CARDS[name].hash for name in task.metrics],
+        "probe": plugins.label(probe),
+        "settings": probe_settings(probe),
+    }
+
+
+def records_of(result: Result | TimeResult, missing: Mapping[str, str]) -> tuple[dict[str, Any], str]:
+    """What an outcome says of a result: rows, items and failed test items; and why the first of these failed, or empty.
+
+    `missing` are items that have nothing to be evaluated, and why.
+    """
+    lost = [[name, missing.get(name, why)] for name, why in result.failures]
+    items = _items_in_time(result) if isinstance(result, TimeResult) else _items(result)
+    return {"rows": _rows(result, "test"), "items": items, "failed": lost}, lost[0][1] if lost else ""
+
+
+def kept_track(store: Store, key: str, array: str = POOLED) -> Track:
+    """A track's latents as a job kept them, by default an :class:`m2l_bench.suite.jobs.encode.EncodeJob`."""
     found = require(store, key)
-    return Track(latents=found.arrays["pooled"], **{name: found.value[name] for name in ("rate", "seconds", "offset")})
+    facts = found.value if array == POOLED else found.value["encoded"][array]
+    return Track(latents=found.arrays[array], **facts)
 
 
 def failed_task(task: Task, seeds: Sequence[int], reason: str) -> Outcome:
