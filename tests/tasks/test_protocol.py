@@ -250,6 +250,24 @@ def test_unknown_tags_have_no_part_in_scores(probe: object) -> None:
         assert name == ";".join(tag for tag, there in zip(result.labels, target, strict=True) if there == 1)
 
 
+def test_a_tag_that_is_known_where_it_is_present_alone_is_left_out_and_told() -> None:
+    class OneSided(Partly):
+        def label(self, k: int) -> KnownTags:
+            known = super().label(k)
+            present = known.present or ("b",)  # at least one tag must be known
+            return known if k < 113 else KnownTags(present, tuple(set(known.absent) - {"a", *present}))
+
+    source = OneSided("multi-label", noise=2.0)
+    result = evaluate(task(source), source.features(), PROBE, seeds=(0,))
+    assert set(result.targets[:, 0]) == {-1, 1} and "1 of 3 tags are absent from (or on all of)" in result.note
+    rest = [
+        metrics.roc_auc_score(result.targets[known, k], result.seeds[0].logits[known, k])
+        for k, known in enumerate((result.targets >= 0).T)
+        if k
+    ]
+    assert result.mean("roc_auc") == pytest.approx(np.mean(rest), abs=1e-12)
+
+
 def test_tags_that_are_all_known_give_the_same_numbers_either_way() -> None:
     whole, parts = MadeUp("multi-label", noise=2.0), Partly("multi-label", noise=2.0)
     parts.share = 1.0
@@ -264,6 +282,9 @@ def test_what_is_unknown_is_part_of_the_datas_identity_and_named_tags_are_checke
     all_of_them.share = 1.0
     assert task(some).labels_hash != task(all_of_them).labels_hash
     with pytest.raises(ValueError, match=r"label of 'i\d+' must be one of a, b, got \['c'\]"):
+        task(some, labels=("a", "b")).split_labels("train")
+    some.label = lambda k: KnownTags(("a",), ("z",))  # an absent tag must be in the table too
+    with pytest.raises(ValueError, match=r"label of 'i\d+' must be one of a, b, got \['z'\]"):
         task(some, labels=("a", "b")).split_labels("train")
     with pytest.raises(ValueError, match="present or absent, got both of b"):
         KnownTags(("a", "b"), ("b",))
