@@ -85,7 +85,6 @@ def test_tempi_are_predicted_through_classes_and_scored_as_annotated(probe: Line
     assert confusion.trace() == confusion.sum() == 37 and set(np.flatnonzero(confusion.diagonal())) == set(classes)
     assert {result.names(target) for target in result.targets} == {CLASSES[k] for k in classes}
     assert result.names(result.decide(seed.logits[0])) == result.names(result.targets[0])
-    assert "Labels with fewer" not in result.note and "do not occur in training" not in result.note
     np.testing.assert_array_equal(result.item_values("tempo_accuracy2", seed), np.ones(37))
 
 
@@ -100,6 +99,23 @@ def test_half_the_tempo_scores_0_and_1() -> None:
         score = METRICS[metric].prepare(halved.targets, result.seeds[0].logits)
         low, high = METRICS[metric].interval.of(score, np.arange(37))
         assert low < high and score(np.ones(37)) == expected
+
+
+def test_a_tempo_that_training_lacks_is_wrong_and_no_label_to_be_named() -> None:
+    class OneFast(Dances):
+        def label(self, k: int) -> float:
+            return 209.0 if k == 149 else super().label(k)
+
+    source = OneFast(noise=0.3)
+    result = evaluate(
+        task(source, kind="tempo", labels=CLASSES), source.features(), LinearProbe(l2=(1e-2,)), seeds=(0,)
+    )
+    values = result.item_values("tempo_accuracy1", result.seeds[0])
+    missed = [item.id for item, hit in zip(result.items, values, strict=True) if not hit]
+    assert missed == ["i149"] and result.mean("tempo_accuracy1") == pytest.approx(36 / 37)
+    assert (
+        result.labels == CLASSES and not result.note and result.confusion()[nearest_class(np.array(209.0))].sum() == 1
+    )
 
 
 def test_bad_tasks_and_labels_are_refused() -> None:
