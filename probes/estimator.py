@@ -30,6 +30,7 @@ class FittedEstimator:
         Not changed: a clone is fitted.
     x : np.ndarray, (items, dim)
     y : np.ndarray of int, (items,) or (items, tags)
+        Where tags are unknown (-1), a clone is fitted for each tag, to the items of which it is known.
     seed : int
         For every ``random_state`` among the parameters, nested ones included.
     score : callable, optional
@@ -71,16 +72,20 @@ class FittedEstimator:
         self.method = next((method for method in methods if hasattr(self.model, method)), "")
         if not self.method:
             raise ValueError(f"{name}: must have {' or '.join(methods)}, got none of them")
-        with single_thread():
-            try:
-                self.model.fit(x, y)
-            except Exception as error:  # anybody's code
-                raise ValueError(f"{name}: fit raised {type(error).__name__}: {error}") from error
+        self.parts = FittedOutputs(estimator, x, y, seed, 0) if self.multilabel and (y < 0).any() else None
+        if self.parts is None:
+            with single_thread():
+                try:
+                    self.model.fit(x, y)
+                except Exception as error:  # anybody's code
+                    raise ValueError(f"{name}: fit raised {type(error).__name__}: {error}") from error
         self.classes_ = np.arange(y.shape[1]) if self.multilabel else np.unique(y)
         self.scores_ = np.array([score(self)] if score else [])
 
     def logits(self, x: np.ndarray) -> np.ndarray:
         """(clips, dim) -> (clips, classes or tags): log probabilities, decisions, or 1 for the predicted class and 0."""
+        if self.parts is not None:
+            return self.parts.logits(x)
         with single_thread():
             found = getattr(self.model, self.method)(x)
         if self.method == "predict":
@@ -103,7 +108,8 @@ class FittedOutputs:
         Not changed.
     x : np.ndarray, (items, dim)
     y : np.ndarray, (items, outputs)
-        0 to 1. For a sigmoid, what is below 1 (the half targets beside a beat) is 0: a classifier knows classes only.
+        0 to 1. For a sigmoid, what is below 1 (the half targets beside a beat) is 0: a classifier knows classes only. It is
+        fitted to the items of which its output is known (not -1).
     seed : int
     softmaxes : int
         How many softmaxes the outputs form; 0: each is a sigmoid.
@@ -122,9 +128,14 @@ class FittedOutputs:
         self.size = blocks.shape[2]
         self.parts: list[FittedEstimator | int] = []  # a class, where there is only one
         for block in np.moveaxis(blocks, 1, 0):
-            labels = block.argmax(axis=1) if softmaxes else (block[:, 0] >= 1).astype(int)
-            constant = labels.min() == labels.max()
-            self.parts.append(int(labels[0]) if constant else FittedEstimator(estimator, x, labels, seed))
+            labels, inputs = block.argmax(axis=1) if softmaxes else (block[:, 0] >= 1).astype(int), x
+            if not (known := block.min(axis=1) >= 0).all():
+                labels, inputs = labels[known], x[known]
+            there = np.unique(labels)
+            constant = len(there) < 2  # without a known item: never so
+            self.parts.append(
+                int(there.max(initial=0)) if constant else FittedEstimator(estimator, inputs, labels, seed)
+            )
 
     def logits(self, x: np.ndarray) -> np.ndarray:
         """(items, dim) -> (items, outputs); minus infinity for what was never so in training."""

@@ -7,7 +7,7 @@ With n training items, the weights of one output minimise ::
     (1/n) sum_i loss(x_i . beta + b, y_i) + (l2/2) |beta|^2
 
 where the intercept b is not penalised; scikit-learn's ``C`` is ``1 / (n l2)``. More than two classes use one softmax,
-two classes one sigmoid, tags one sigmoid each.
+two classes one sigmoid, tags one sigmoid each. Of a tag, the sum is over the n items of which it is known.
 
 The features are rotated to their principal axes. This does not change the problem (the penalty is invariant) and makes
 its Hessian nearly diagonal. L-BFGS starts from that diagonal and runs over all tags at once, with a separate history
@@ -161,15 +161,20 @@ class _Problem:
 
         self.z = torch.as_tensor(z, device=device)
         self.variances = torch.as_tensor(variances, device=device)[:, None]
-        self.y = torch.as_tensor(targets.y, device=device)
-        self.share = 1 / len(z)
+        known = targets.y >= 0
+        n_known = known.sum(axis=0)
+        y, weighed = (targets.y, known[:1]) if known.all() else (np.where(known, targets.y, 0.0), known)
+        self.y = torch.as_tensor(y, device=device)
+        # Weight of each target in its output's loss, (1 or items, outputs): unknown targets weigh nothing.
+        self.share = torch.as_tensor(weighed / np.maximum(n_known, 1), device=device)
+        n = torch.as_tensor(n_known, dtype=self.y.dtype, device=device)
         # Outputs of a softmax, 0 for sigmoids.
         self.classes = targets.y.shape[1] // targets.softmaxes if targets.softmaxes else 0
         # Rates of the training items, kept away from 0 and 1 by one item in all.
-        self.rates = ((self.share * self.y).sum(0) * len(z) + 0.5) / (len(z) + 1)
+        self.rates = ((self.share * self.y).sum(0) * n + 0.5) / (n + 1)
         present = self.y.sum(0)
         # The intercept of a tag that all or no items have would diverge: it stays at its rate.
-        self.constant = ((present == 0) | (present == len(z))) & (not targets.softmaxes)
+        self.constant = ((present == 0) | (present == n)) & (not targets.softmaxes)
 
     def start(self) -> torch.Tensor:
         """Zero weights, and the intercepts that give the training rates."""
@@ -199,16 +204,16 @@ class _Problem:
         import torch
 
         beta = beta[:, columns]
-        y = self.y[:, columns]
+        y, share = self.y[:, columns], self.share[:, columns]
         outputs = torch.addmm(beta[-1], self.z, beta[:-1])  # (items, columns)
         if self.classes:
             each = outputs.unflatten(1, (-1, self.classes))
             sums = torch.logsumexp(each, 2, keepdim=True).expand_as(each).reshape(y.shape)
-            losses = self.share * (sums * y - outputs * y)
-            errors = self.share * (torch.softmax(each, 2).reshape(y.shape) - y)
+            losses = share * (sums * y - outputs * y)
+            errors = share * (torch.softmax(each, 2).reshape(y.shape) - y)
         else:
-            losses = self.share * (torch.nn.functional.softplus(outputs) - y * outputs)
-            errors = self.share * (torch.sigmoid(outputs) - y)
+            losses = share * (torch.nn.functional.softplus(outputs) - y * outputs)
+            errors = share * (torch.sigmoid(outputs) - y)
         gradient = torch.cat([self.z.T @ errors + l2 * beta[:-1], errors.sum(0, keepdim=True)])
         penalty = 0.5 * l2 * beta[:-1].square().sum(0, keepdim=True)
         return self.total(losses) + (self.total(penalty) if self.classes else penalty), gradient

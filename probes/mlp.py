@@ -198,6 +198,7 @@ class _Models:
         import torch
 
         self.probe, self.softmaxes, self.grid = probe, targets.softmaxes, grid
+        self.has_unknown = bool((targets.y < 0).any())
         self.generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
         hidden, outputs = probe.hidden_size, targets.y.shape[1]
         self.shapes = [(dim, hidden), (1, hidden), (hidden, outputs), (1, outputs)]
@@ -282,7 +283,7 @@ class _Models:
         """Make one step of Adam on batches (models, batch, ...); `kept` is the dropout mask of 0 and 1.
 
         The gradient of the mean cross-entropy is written out: over items for a softmax, over items and outputs for
-        sigmoids. The scale of dropout is applied in the products.
+        sigmoids, where what is unknown has no loss. The scale of dropout is applied in the products.
         """
         import torch
 
@@ -295,6 +296,8 @@ class _Models:
         else:
             probabilities = torch.sigmoid(outputs)
         error = (probabilities - y) / (y.shape[1] * (self.softmaxes or y.shape[2]))
+        if self.has_unknown:
+            error *= y >= 0
         torch.sum(error, 1, keepdim=True, out=to_b2)
         error *= scale
         torch.bmm(hidden.transpose(1, 2), error, out=to_w2)

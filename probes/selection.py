@@ -3,9 +3,10 @@
 Conventions
 -----------
 Features are ``(items, dim)``. Single-label targets are ``(items,)`` of any labels, multi-label targets
-``(items, tags)`` of 0 and 1. A probe computes *outputs*, ``(items, outputs)``: one per class (softmax), one per tag
-(sigmoids), or a single one for two classes. *Logits* always have one column per class or tag; those of two classes
-are ``(0, output)``. :func:`fit_outputs` also takes targets between 0 and 1, and several softmaxes side by side.
+``(items, tags)`` of 0, 1 and -1: unknown, which has no part in the loss. A probe computes *outputs*,
+``(items, outputs)``: one per class (softmax), one per tag (sigmoids), or a single one for two classes. *Logits* always have
+one column per class or tag; those of two classes are ``(0, output)``. :func:`fit_outputs` also takes targets between 0 and 1,
+and several softmaxes side by side.
 
 Every probe follows one rule. Features are standardised with the statistics of the training items. Each grid point is
 fitted on the training items and scored on the validation items, and the best one is kept as it is: nothing is refitted
@@ -46,7 +47,7 @@ class Targets:
     classes : np.ndarray, (classes,) or (tags,)
     multilabel : bool
     y : np.ndarray, float64, (items, outputs)
-        0 and 1, or between.
+        0 and 1, or between; -1 for a tag that is unknown.
     known : np.ndarray of bool, (items,)
         False for a validation item whose label no training item has: every prediction for it is wrong.
     softmaxes : int
@@ -165,7 +166,8 @@ class Probe(ClassifierMixin, BaseEstimator, ABC):
         with warnings.catch_warnings():  # few items of many classes are still classes
             warnings.filterwarnings("ignore", message="The number of unique classes is greater than 50%")
             check_classification_targets(y)
-        return x, y if type_of_target(y) == "multilabel-indicator" else column_or_1d(y, warn=True)
+        tags = type_of_target(y) == "multilabel-indicator" or (y.ndim == 2 and y.shape[1] > 1 and _are_tags(y))
+        return x, y if tags else column_or_1d(y, warn=True)
 
     @abstractmethod
     def _train(
@@ -305,6 +307,11 @@ def encode(y: np.ndarray, like: Targets | None = None) -> Targets:
     return Targets(classes, False, one_hot if softmaxes else one_hot[:, 1:], np.isin(y, classes), softmaxes)
 
 
+def _are_tags(y: np.ndarray) -> bool:
+    """Whether targets are tags of which some are unknown."""
+    return y.dtype.kind in "iuf" and bool(np.isin(y, (-1, 0, 1)).all())
+
+
 def as_logits(outputs: np.ndarray, multilabel: bool) -> np.ndarray:
     """(items, outputs) -> (items, classes or tags)."""
     if multilabel or outputs.shape[1] > 1:
@@ -313,7 +320,7 @@ def as_logits(outputs: np.ndarray, multilabel: bool) -> np.ndarray:
 
 
 def log_loss(outputs: np.ndarray, y: np.ndarray, *, softmaxes: int) -> float:
-    """Mean log loss over items and softmaxes, or over items and outputs (sigmoids: 0 softmaxes); infinite without items."""
+    """Mean log loss over items and softmaxes, or items and outputs (sigmoids: 0 softmaxes) that are known; infinite without."""
     if not len(y):
         return np.inf
     if softmaxes:
@@ -321,7 +328,10 @@ def log_loss(outputs: np.ndarray, y: np.ndarray, *, softmaxes: int) -> float:
         top = outputs.max(axis=2, keepdims=True)
         sums = np.log(np.exp(outputs - top).sum(axis=2, keepdims=True)) + top
         return float(np.mean(sums - (outputs * y).sum(axis=2, keepdims=True)))
-    return float(np.mean(np.logaddexp(0.0, outputs) - y * outputs))
+    losses = np.logaddexp(0.0, outputs) - y * outputs
+    if (unknown := y < 0).any():
+        losses = losses[~unknown]
+    return float(np.mean(losses)) if losses.size else np.inf
 
 
 def hold_out(y: np.ndarray, random_state: int) -> tuple[np.ndarray, np.ndarray]:

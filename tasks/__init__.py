@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from m2l_bench import plugins
-from m2l_bench.tasks import genre, in_time, instrument, key, tagging
+from m2l_bench.tasks import genre, in_time, instrument, key, tagging, tempo
 from m2l_bench.tasks.base import Task
 from m2l_bench.tasks.protocol import evaluate
 from m2l_bench.tasks.sources.folder import LabelTable
@@ -13,7 +13,7 @@ from m2l_bench.tasks.tonality import KEYS, key_score
 
 __all__ = ["evaluate", "key_score", "load_task", "task_names"]
 
-_TASKS = {task.name: task for module in (tagging, key, genre, instrument, in_time) for task in module.TASKS}
+_TASKS = {task.name: task for module in (tagging, key, tempo, genre, instrument, in_time) for task in module.TASKS}
 
 
 def load_task(name: str, *, data_home: str | Path | None = None) -> Task:

@@ -6,12 +6,13 @@ A task is a declaration: the source of its items and labels, and its kind. The k
 
 ``single-label``  one label an item; accuracy (the main metric), macro F1
 ``key``           one of 24 keys; MIREX score (main), MIREX 2017 score, accuracy
-``multi-label``   any number of tags; ROC-AUC (main), average precision
+``multi-label``   any number of tags, of which some may be unknown; ROC-AUC (main), average precision
+``tempo``         a tempo, predicted as a class (:mod:`m2l_bench.tasks.bpm`); Accuracy1 (main), Accuracy2
 
 and kinds of annotations in time (``beats``, ``onsets``, ``chords``, ``notes``, ``melody``), for which see
 :mod:`m2l_bench.tasks.time`.
 
-Features of an item of the first three have shape ``(dim, clips)``: its latents after :func:`pool`. Every clip is a training
+Features of an item of the first four have shape ``(dim, clips)``: its latents after :func:`pool`. Every clip is a training
 example. The logits of an item's clips are averaged, and items are scored, both in validation and in the test.
 See :mod:`m2l_bench.tasks.protocol` for the evaluation.
 """
@@ -19,6 +20,7 @@ See :mod:`m2l_bench.tasks.protocol` for the evaluation.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +29,8 @@ import numpy as np
 
 from m2l_bench.results import data_hash
 from m2l_bench.tasks.annotation import Annotation
-from m2l_bench.tasks.sources.source import SPLITS, About, Label, Labels, Source, TaskItem
+from m2l_bench.tasks.bpm import CLASSES, parse_tempo
+from m2l_bench.tasks.sources.source import SPLITS, About, KnownTags, Label, Labels, Source, TaskItem
 from m2l_bench.tasks.tonality import parse_key
 from m2l_bench.tasks.track_scores import TIME_KINDS
 
@@ -35,11 +38,13 @@ KINDS: dict[str, tuple[str, ...]] = {
     "single-label": ("accuracy", "macro_f1"),
     "key": ("key_mirex", "key_mirex_2017", "accuracy"),
     "multi-label": ("roc_auc", "average_precision"),
+    "tempo": ("tempo_accuracy1", "tempo_accuracy2"),
     **TIME_KINDS,
 }
 """Kind -> its metrics, the main one first."""
 POOLINGS = ("mean", "mean+std")
 FRAMES = "frames"
+_PARSERS: dict[str, Callable[[str], Label]] = {"key": parse_key, "tempo": parse_tempo}
 
 
 class LeakError(ValueError):
@@ -89,6 +94,8 @@ class Task:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
         if self.pooling not in POOLINGS:
             raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}, got {self.pooling!r}")
+        if self.kind == "tempo" and self.labels != CLASSES:
+            raise ValueError(f"labels of a tempo task must be m2l_bench.tasks.bpm.CLASSES, got {self.labels!r}")
 
     @property
     def about(self) -> About:
@@ -150,18 +157,19 @@ class Task:
         return items
 
     def split_labels(self, split: str) -> Labels:
-        """Labels of one split, checked against the label table; keys in the spelling of ``tonality.KEYS``.
+        """Labels of one split, checked against the label table; keys in the spelling of ``tonality.KEYS``, tempi as numbers.
 
         Raises
         ------
         ValueError
-            If a label is not in the table, or is not a key in a key task.
+            If a label is not in the table, is not a key in a key task, or not a tempo in a tempo task.
         """
         labels = self.source.labels(split)
-        if self.kind == "key":
-            labels = {item: self._key(item, label) for item, label in labels.items()}
+        if parse := _PARSERS.get(self.kind):
+            labels = {item: self._parsed(parse, item, label) for item, label in labels.items()}
         for item, label in labels.items():
-            unknown = set(as_tags(label)).difference(self.labels)
+            absent = label.absent if isinstance(label, KnownTags) else ()
+            unknown = {*as_tags(label), *absent}.difference(self.labels)
             if self.labels and unknown:
                 raise ValueError(
                     f"{self.name}: label of {item!r} must be one of {', '.join(self.labels)}, got {sorted(unknown)}"
@@ -182,9 +190,9 @@ class Task:
         found = {split: self.source.labels(split) for split in SPLITS}
         return data_hash((item.id, str(found[item.split].get(item.id, ""))) for item in self.items())
 
-    def _key(self, item: str, label: Label) -> str:
+    def _parsed(self, parse: Callable[[str], Label], item: str, label: Label) -> Label:
         try:
-            return parse_key(str(label))
+            return parse(str(label))
         except ValueError as error:
             raise ValueError(f"{self.name}: label of {item!r}: {error}") from error
 
@@ -198,7 +206,11 @@ class Task:
 
 
 def as_tags(label: Label) -> tuple[str, ...]:
-    """Tags as they are, and a label as its only tag."""
+    """Tags that are present: a label is its only tag; a tempo, which is a number, has none."""
+    if isinstance(label, KnownTags):
+        return label.present
+    if isinstance(label, float):
+        return ()
     return label if isinstance(label, tuple) else (str(label),)
 
 

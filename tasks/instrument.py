@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from m2l_bench.tasks.base import Task
 from m2l_bench.tasks.sources.embedded import ToneJs
-from m2l_bench.tasks.sources.mirdata import Irmas, MedleySolos, TinySol, TinySolPitch
+from m2l_bench.tasks.sources.mirdata import Irmas, MedleySolos, OpenMic, TinySol, TinySolPitch
 from m2l_bench.tasks.sources.nsynth import FAMILIES, NSynth
 
 _IRMAS = ("cel", "cla", "flu", "gac", "gel", "org", "pia", "sax", "tru", "vio", "voi")
+_OPENMIC = (
+    *("accordion", "banjo", "bass", "cello", "clarinet", "cymbals", "drums", "flute", "guitar", "mallet_percussion"),
+    *("mandolin", "organ", "piano", "saxophone", "synthesizer", "trombone", "trumpet", "ukulele", "violin", "voice"),
+)
 _FOLDS = "One of five folds: report the mean over tinysol:0 to tinysol:4, as its authors request."
 
 TASKS = (
@@ -41,6 +45,16 @@ TASKS = (
         labels=_IRMAS,
         group="song",
         summary="predominant instruments: trained on one per clip, tested on any number",
+    ),
+    Task(
+        name="instrument/openmic2018",
+        kind="multi-label",
+        source=OpenMic(),
+        labels=_OPENMIC,
+        group="artist",
+        may_share=(("test", "train"), ("test", "valid")),
+        summary="which of 20 instruments play in a clip, where that was annotated",
+        caveat="Each clip was annotated for a few of the 20 instruments, which were not drawn at random.",
     ),
     Task(
         name="instrument/nsynth",

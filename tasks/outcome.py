@@ -10,6 +10,7 @@ import numpy as np
 
 from m2l_bench.tasks.annotation import Annotation
 from m2l_bench.tasks.base import Task
+from m2l_bench.tasks.bpm import nearest_class
 from m2l_bench.tasks.intervals import group_contributions
 from m2l_bench.tasks.scoring import METRICS
 from m2l_bench.tasks.sources.source import TaskItem
@@ -124,7 +125,7 @@ class Result(Evaluation):
     labels : tuple of str
         Columns of logits.
     targets : np.ndarray
-        Label positions (items,), or tags (items, tags).
+        Label positions (items,), tempi in bpm (items,), or tags (items, tags): 0, 1 and -1 (unknown).
     seeds : tuple of SeedResult
     """
 
@@ -133,10 +134,11 @@ class Result(Evaluation):
     seeds: tuple[SeedResult, ...]
 
     def confusion(self) -> np.ndarray:
-        """Counts summed over seeds, (reference, predicted); of tags (tags, 2, 2), each absent then present."""
+        """Counts summed over seeds, (reference, predicted); of tags (tags, 2, 2), each absent then present, where known."""
         n = len(self.labels)
         if self.targets.ndim == 1:
-            pairs = sum(np.bincount(self.targets * n + s.logits.argmax(axis=1), minlength=n * n) for s in self.seeds)
+            positions = nearest_class(self.targets) if self.task.kind == "tempo" else self.targets
+            pairs = sum(np.bincount(positions * n + s.logits.argmax(axis=1), minlength=n * n) for s in self.seeds)
             return np.asarray(pairs).reshape(n, n)
         guesses = np.stack([seed.logits > 0 for seed in self.seeds]).astype(np.int64)
         cells = [[((self.targets == r) & (guesses == p)).sum(axis=(0, 1)) for p in (0, 1)] for r in (0, 1)]
@@ -151,10 +153,10 @@ class Result(Evaluation):
         return group_contributions(weighted, np.array([item.group for item in self.items]))
 
     def names(self, target: np.ndarray) -> str:
-        """The label of a position, or the tags that are there, separated by semicolons."""
+        """The label of a position, the class of a tempo, or the tags that are there, separated by semicolons."""
         if self.targets.ndim == 1:
-            return self.labels[int(target)]
-        return ";".join(label for label, there in zip(self.labels, target, strict=True) if there)
+            return self.labels[int(nearest_class(target) if target.dtype.kind == "f" else target)]
+        return ";".join(label for label, there in zip(self.labels, target, strict=True) if there > 0)
 
     def decide(self, logits: np.ndarray) -> np.ndarray:
         """The predicted label's position, or of each tag whether it is predicted."""

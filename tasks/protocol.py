@@ -19,9 +19,12 @@ import numpy as np
 
 from m2l_bench.results import joined_notes
 from m2l_bench.tasks.base import Task, as_tags
+from m2l_bench.tasks.bpm import nearest_class
 from m2l_bench.tasks.outcome import Result, SeedResult
 from m2l_bench.tasks.scoring import METRICS
-from m2l_bench.tasks.sources.source import Label, Labels, TaskItem
+from m2l_bench.tasks.sources.source import KnownTags, Label, Labels, TaskItem
+
+UNKNOWN = -1  # target of a tag for which an item was not annotated
 
 
 def evaluate(
@@ -217,14 +220,24 @@ def _part(task: Task, items: list[TaskItem], features: Mapping[str, np.ndarray],
 
 
 def _targets(task: Task, table: tuple[str, ...], labels: Sequence[Label]) -> np.ndarray:
-    """Label positions, `len(table)` for a label that is not in it; or tags, (items, tags)."""
+    """Label positions, `len(table)` for a label that is not in it; tempi, (items,); or tags, (items, tags)."""
+    if task.kind == "tempo":
+        return np.array(labels, dtype=np.float64)
     place = {label: k for k, label in enumerate(table)}
     if task.kind != "multi-label":
         return np.array([place.get(str(label), len(table)) for label in labels])
     targets = np.zeros((len(labels), len(table)), dtype=np.int64)
     for row, tags in zip(targets, labels, strict=True):
+        if isinstance(tags, KnownTags):
+            row[:] = UNKNOWN
+            row[[place[tag] for tag in tags.absent if tag in place]] = 0
         row[[place[tag] for tag in as_tags(tags) if tag in place]] = 1
     return targets
+
+
+def _classes(task: Task, targets: np.ndarray) -> np.ndarray:
+    """What a probe is fitted to: the targets, or the classes of tempi."""
+    return nearest_class(targets) if task.kind == "tempo" else targets
 
 
 def _widen(logits: np.ndarray, classes: np.ndarray, n: int) -> np.ndarray:
@@ -244,7 +257,8 @@ def _fit(
     from m2l_bench.probes.estimator import FittedEstimator
     from m2l_bench.probes.selection import Probe, fit_seeds
 
-    targets, valid_targets = _targets(task, table, train.labels), _targets(task, table, valid.labels)
+    targets = _classes(task, _targets(task, table, train.labels))
+    valid_targets = _targets(task, table, valid.labels)
 
     def scoring(_: np.ndarray, logits: np.ndarray, classes: np.ndarray) -> float:
         wide = _widen(valid.average(logits), classes, len(table) + 1)  # the last column: labels that training lacks
@@ -252,7 +266,7 @@ def _fit(
             wide = wide[:, :-1]
         return METRICS[task.main_metric].prepare(valid_targets, wide)(np.ones(len(wide)))
 
-    held = (valid.clips, valid_targets[valid.item_of])
+    held = (valid.clips, _classes(task, valid_targets)[valid.item_of])
     if not isinstance(probe, Probe):
         train_targets = targets[train.item_of]
         return [
@@ -286,15 +300,21 @@ def _score(
 
 def _test_notes(task: Task, table: tuple[str, ...], targets: np.ndarray, unseen: list[str]) -> list[str]:
     notes = [task.caveat] if task.caveat else []
-    if task.kind == "multi-label" and (absent := int((targets == targets[0]).all(axis=0).sum())):
-        n_tags = targets.shape[1]
-        notes.append(f"{absent} of {n_tags} tags are absent from (or on all of) the test split and left out.")
+    if task.kind == "multi-label":
+        absent = int((~((targets == 1).any(axis=0) & (targets == 0).any(axis=0))).sum())
+        if absent:
+            n_tags = targets.shape[1]
+            notes.append(f"{absent} of {n_tags} tags are absent from (or on all of) the test split and left out.")
+        if unknown := float((targets == UNKNOWN).mean()):
+            notes.append(f"{unknown:.0%} of the pairs of a test item and a tag are unknown and left out.")
     if unseen:
         notes.append(f"{len(unseen)} labels of the test split do not occur in training: {', '.join(unseen)}.")
     if len(targets) < 10:
         notes.append(f"{len(targets)} test items: scores and intervals are rough.")
-    n_items = np.bincount(targets, minlength=len(table)) if targets.ndim == 1 else targets.sum(axis=0)
-    fewest = 0 if task.kind == "single-label" else 1  # absent tags are named above; few data have all 24 keys
+    positions = _classes(task, targets)
+    n_items = np.bincount(positions, minlength=len(table)) if targets.ndim == 1 else (targets == 1).sum(axis=0)
+    # Absent tags are named above; few data have all 24 keys, and tempi are no labels.
+    fewest = {"single-label": 0, "tempo": 2}.get(task.kind, 1)
     if rare := [label for label, n in zip(table, n_items, strict=True) if fewest <= n < 2]:
         notes.append(f"Labels with fewer than 2 test items: {', '.join(rare)}.")
     return notes

@@ -2,20 +2,22 @@
 
 Conventions
 -----------
-Predictions are logits ``(items, labels)``; targets are label positions ``(items,)`` or, of tags, 0 and 1
-``(items, tags)``. A metric is *prepared* once for its targets and logits; it then returns its value for any item weights
-``(items,)``. Weights of one give the score, weights of zero leave items out, which therefore needs no sorting. The
-intervals are those of :mod:`m2l_bench.tasks.intervals`.
+Predictions are logits ``(items, labels)``; targets are label positions ``(items,)``, tempi in bpm ``(items,)`` or, of tags,
+0, 1 and -1 (unknown) ``(items, tags)``. An item of which a tag is unknown has no part in this tag's score. A metric is
+*prepared* once for its targets and logits; it then returns its value for any item weights ``(items,)``. Weights of one give
+the score, weights of zero leave items out, which therefore needs no sorting. The intervals are those of
+:mod:`m2l_bench.tasks.intervals`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from m2l_bench.cards import Card
+from m2l_bench.tasks.bpm import CENTRES, OCTAVES, SAME, tempo_hits
 from m2l_bench.tasks.intervals import Interval, Weighted
 from m2l_bench.tasks.tonality import score_table
 from m2l_bench.tasks.track_scores import CARDS as TRACK_CARDS
@@ -54,6 +56,11 @@ def key_hits(rule: str) -> PerItem:
     return lambda targets, logits: score_table(rule)[targets, logits.argmax(axis=1)]
 
 
+def tempo_class_hits(factors: Sequence[float]) -> PerItem:
+    """Make Accuracy1 or Accuracy2 of each item; labels are the classes of :mod:`m2l_bench.tasks.bpm`, targets bpm."""
+    return lambda targets, logits: tempo_hits(targets, CENTRES[logits.argmax(axis=1)], factors=factors)
+
+
 def mean_of(per_item: PerItem) -> Prepare:
     """Make the weighted mean of the items' scores."""
 
@@ -83,10 +90,10 @@ def roc_auc(targets: np.ndarray, logits: np.ndarray) -> Weighted:
 
     Computed from ranks (Mann and Whitney 1947), all tags at once. Tags that no item or every item has are left out.
     """
-    order, present, tag, item, first, last = _ranked(targets, logits)
+    order, present, known, tag, item, first, last = _ranked(targets, logits)
 
     def weigh(weights: np.ndarray) -> float:
-        absent = _running(weights[order] * ~present)  # (tags, items + 1)
+        absent = _running(weights[order] * (known & ~present))  # (tags, items + 1)
         positive = weights[item]
         wins = np.bincount(tag, positive * (absent[tag, first] + absent[tag, last]), minlength=len(order)) / 2
         return _mean_where(wins, np.bincount(tag, positive, minlength=len(order)) * absent[:, -1])
@@ -99,10 +106,10 @@ def average_precision(targets: np.ndarray, logits: np.ndarray) -> Weighted:
 
     Tags that no item or every item has are left out.
     """
-    order, present, tag, item, _, last = _ranked(targets, -logits)
+    order, present, known, tag, item, _, last = _ranked(targets, -logits)
 
     def weigh(weights: np.ndarray) -> float:
-        ordered, positive = weights[order], weights[item]
+        ordered, positive = weights[order] * known, weights[item]
         total, hits = _running(ordered), _running(ordered * present)
         with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0 before the first drawn item
             precision = hits[tag, last] / total[tag, last]
@@ -116,13 +123,14 @@ def average_precision(targets: np.ndarray, logits: np.ndarray) -> Weighted:
 def _ranked(targets: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, ...]:
     """Sort the items of each tag by score, and locate the present items and their ties in that order.
 
-    Returns ``order``, (tags, items), ascending; ``present``, (tags, items), whether the item at that place has the tag;
-    and for each present item, (present,): its ``tag``, its ``item``, and where its run of equal scores begins (``first``)
-    and ends (``last``, exclusive).
+    Returns ``order``, (tags, items), ascending; ``present`` and ``known``, (tags, items), whether the item at that place has
+    the tag, and whether that is known; and for each present item, (present,): its ``tag``, its ``item``, and where its run of
+    equal scores begins (``first``) and ends (``last``, exclusive).
     """
     order = np.argsort(scores.T, axis=1, kind="stable")
     ordered = np.take_along_axis(scores.T, order, axis=1)
-    present = np.take_along_axis(targets.T, order, axis=1).astype(bool)
+    truth = np.take_along_axis(targets.T, order, axis=1)
+    present, known = truth > 0, truth >= 0
     n = len(scores)
     edges = ordered[:, 1:] != ordered[:, :-1]
     ends = np.ones((len(order), 1), bool)
@@ -130,7 +138,7 @@ def _ranked(targets: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, ...]:
     first = np.maximum.accumulate(np.where(np.hstack([ends, edges]), places, 0), axis=1)
     last = np.minimum.accumulate(np.where(np.hstack([edges, ends]), places + 1, n)[:, ::-1], axis=1)[:, ::-1]
     tag, _ = np.nonzero(present)
-    return order, present, tag, order[present], first[present], last[present]
+    return order, present, known, tag, order[present], first[present], last[present]
 
 
 def _running(values: np.ndarray) -> np.ndarray:
@@ -154,6 +162,7 @@ def _metric(
     interval: Interval,
     prepare: Prepare | None = None,
     per_item: PerItem = hits,
+    version: int = 2,
 ) -> TaskMetric:
     card = Card(
         name=name,
@@ -164,7 +173,7 @@ def _metric(
         channel_rule="latents are averaged over the streams (channels), logits over the clips of an item",
         constants={"interval": interval.rule},
         source=source,
-        version=2,
+        version=version,
     )
     if prepare is not None:
         return TaskMetric(card=card, prepare=prepare, interval=interval)
@@ -203,6 +212,24 @@ _METRICS = (
         "MIREX 2017",
         interval=Interval(),
         per_item=key_hits("mirex-2017"),
+    ),
+    _metric(
+        "tempo_accuracy1",
+        "Accuracy1",
+        "share of items whose predicted tempo, the centre of a class, is within 4 % of the reference",
+        "Gouyon et al. 2006",
+        interval=Interval(most=1),
+        per_item=tempo_class_hits(SAME),
+        version=1,
+    ),
+    _metric(
+        "tempo_accuracy2",
+        "Accuracy2",
+        "as Accuracy1, also within 4 % of 2, 3, 1/2 or 1/3 times the reference",
+        "Gouyon et al. 2006",
+        interval=Interval(most=1),
+        per_item=tempo_class_hits(OCTAVES),
+        version=1,
     ),
     _metric(
         "roc_auc",

@@ -19,10 +19,24 @@ from pathlib import Path
 from typing import Any
 
 from m2l_bench.files.untrusted import inside
-from m2l_bench.tasks.sources.source import About, Label, Labels, Source, TaskItem, hashed_split
+from m2l_bench.tasks.sources.source import (
+    About,
+    IncompleteSplit,
+    KnownTags,
+    Label,
+    Labels,
+    Source,
+    TaskItem,
+    hashed_split,
+)
 from m2l_bench.tasks.tonality import parse_key
 
 HOW = "Run python -c \"import mirdata; mirdata.initialize('{0}').download()\" (add data_home=... for another folder)."
+OPENMIC_PUBLISHED = {"train": 14_915, "test": 5_085}
+"""Clips of the two parts of OpenMIC-2018's split 01."""
+NO_TEMPO = ("beatport 1327052", "beatport 3041381", "beatport 3041383")
+"""Tracks of GiantSteps tempo that have no tempo, as the second annotation's authors state."""
+_TEMPO_COMMIT = "0b7d47ba8cae59d3535a02e3db69e2cf6d0af5bb"  # of the annotations that mirdata downloads
 _SPLITS = {"training": "train", "train": "train", "validation": "valid", "test": "test"}
 
 
@@ -217,6 +231,86 @@ class Irmas(Mirdata):
 
     def _label(self, track: Any) -> tuple[str, ...]:
         return tuple(sorted(set(track.instrument)))
+
+
+class OpenMic(Mirdata):
+    """Clips with the instruments that they were annotated for, in the dataset's own split 01; the group is the artist.
+
+    An instrument is present where its relevance, the agreement of the annotators, is at least 0.5. A fifth of the artists of
+    the training part, chosen by a hash, is the validation split.
+    """
+
+    about = mirdata_about(
+        "openmic2018", "1.0", "CC BY 4.0; audio: Creative Commons, by track", "20,000 ten-second Ogg Vorbis files",
+        "Humphrey, Durand and McFee, OpenMIC-2018: an open data-set for multiple instrument recognition, 2018",
+    )  # fmt: skip
+
+    @property
+    def home(self) -> Path:
+        """Folder of the dataset: in the one given, where the archive that mirdata downloads has its files in a folder."""
+        inside_archive = super().home / "openmic-2018"
+        return inside_archive if inside_archive.is_dir() else super().home
+
+    def _places(self) -> dict[str, tuple[str, str]]:
+        parts = {name: track.split for name, track in self._tracks.items()}
+        counts = {part: sum(found == f"split01_{part}" for found in parts.values()) for part in OPENMIC_PUBLISHED}
+        if not all(counts.values()):
+            raise FileNotFoundError("partitions/split01_train.csv and split01_test.csv")
+        if counts != OPENMIC_PUBLISHED:
+            found = ", ".join(f"{part} {counts[part]} of {n}" for part, n in OPENMIC_PUBLISHED.items())
+            warnings.warn(f"{self.home}: not the published split ({found})", IncompleteSplit, stacklevel=5)
+        shares = {"train": 0.8, "valid": 0.2}
+        places = {}
+        for name, part in parts.items():
+            artist = f"artist {self._tracks[name].artist}"
+            if part == "split01_test":
+                places[name] = "test", artist
+            elif part == "split01_train":
+                places[name] = hashed_split(artist, shares), artist
+        return places
+
+    def _label(self, track: Any) -> KnownTags | None:
+        relevance = track.instruments
+        present = tuple(name for name in relevance if relevance[name] >= 0.5)
+        absent = tuple(name for name in relevance if relevance[name] < 0.5)
+        return KnownTags(present, absent) if relevance else None
+
+
+class GiantStepsTempo(Mirdata):
+    """Tracks with their tempo, in the dataset's ten folds: 1 and 2 are the test split, 3 and 4 the validation split.
+
+    The tempo is that of the second annotation (Schreiber and Müller 2018) that most listeners tapped, the slower one of two
+    with equally many. mirdata gives the tempi of a track in rising order. The three tracks without a tempo in it are left out.
+    The group is the recording.
+    """
+
+    about = mirdata_about(
+        "giantsteps_tempo", "2.0", "CC BY-SA 4.0", "664 two-minute MP3 files, about 1 GB",
+        "Knees et al., Two data sets for tempo estimation and key detection in electronic dance music, 2015; tempi: Schreiber "
+        "and Müller, A crowdsourced experiment for tempo estimation of electronic dance music, 2018",
+        HOW + " That gives the annotations; put the audio into its folder audio with the newest audio_dl.sh of "
+        "github.com/GiantSteps/giantsteps-tempo-dataset.",
+    )  # fmt: skip
+
+    def _places(self) -> dict[str, tuple[str, str]]:
+        folds = self.home / f"giantsteps-tempo-dataset-{_TEMPO_COMMIT}" / "splits"
+        split_of = {
+            file: "test" if fold < 3 else "valid" if fold < 5 else "train"
+            for fold in range(1, 11)
+            for file in (folds / f"fold{fold:02d}.txt").read_text(encoding="utf-8").split()
+        }
+        files = {name: Path(track.audio_path).name for name, track in self._tracks.items()}
+        used = {name: file for name, file in files.items() if file in split_of and beatport_id(file) not in NO_TEMPO}
+        return {name: (split_of[file], beatport_id(file)) for name, file in used.items()}
+
+    def _label(self, track: Any) -> float:
+        try:
+            found = track.tempo_v2
+        except FileNotFoundError as error:
+            raise self.missing() from error
+        except (ValueError, TypeError, LookupError) as error:
+            raise ValueError(f"{track.annotation_v2_path}: must hold a tempo in JAMS ({error})") from error
+        return float(found.tempos[found.confidence.argmax()])
 
 
 def beatport_id(path: str | Path) -> str:

@@ -19,8 +19,29 @@ from pathlib import Path
 from m2l_bench.tasks.annotation import Annotation
 
 SPLITS = ("train", "valid", "test")
-Label = str | tuple[str, ...] | Annotation
-"""One label (or key), the tags of an item, or what is annotated in time."""
+
+
+@dataclass(frozen=True)
+class KnownTags:
+    """Tags of an item that was annotated for some of the tags only: the others are unknown.
+
+    Attributes
+    ----------
+    present, absent : tuple of str
+    """
+
+    present: tuple[str, ...]
+    absent: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if both := sorted(set(self.present) & set(self.absent)):
+            raise ValueError(f"a tag must be present or absent, got both of {', '.join(both)}")
+        if not self.present and not self.absent:
+            raise ValueError("a tag must be present or absent, got none: an item without a known tag has no label")
+
+
+Label = str | float | tuple[str, ...] | KnownTags | Annotation
+"""One label (or key), a tempo in bpm, all tags of an item, its known tags, or what is annotated in time."""
 Labels = Mapping[str, Label]
 """Item id -> label or tags; items without a usable label are left out."""
 

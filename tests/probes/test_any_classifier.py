@@ -75,6 +75,16 @@ def test_a_tag_is_predicted_where_its_logit_is_positive(estimator: object) -> No
     assert logits.shape == (30, 2) and np.array_equal((logits > 0)[~even], found.model.predict(X[90:])[~even] == 1)
 
 
+def test_of_unknown_tags_each_is_fitted_to_its_known_items() -> None:
+    known = np.random.default_rng(1).random(TAGS.shape) < 0.7
+    found = _fitted(LogisticRegression(), np.where(known, TAGS, -1)).logits(X)
+    for k, rows in enumerate(known[:90].T):
+        alone = LogisticRegression().fit(X[:90][rows], TAGS[:90][rows, k])
+        np.testing.assert_allclose(found[:, k], alone.decision_function(X), atol=1e-9)
+    with pytest.raises(ValueError, match="Nearest: must have predict_proba or decision_function"):
+        _fitted(Nearest(), np.where(known, TAGS, -1))
+
+
 def test_a_tag_that_no_training_item_has_is_never_predicted() -> None:
     found = _fitted(KNeighborsClassifier(), np.stack([TAGS[:, 0], np.zeros(120, int)], axis=1))
     assert (found.logits(X[90:])[:, 1] < 0).all()

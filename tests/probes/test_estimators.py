@@ -44,6 +44,14 @@ class TestBoth:
         assert model.predict(x).shape == model.predict_proba(x).shape == model.logits(x).shape == tags.shape
         assert (model.predict(x) == tags).mean() > 0.75
 
+    def test_unknown_tags_are_neither_learnt_nor_refused(self, probe: Probe) -> None:
+        x, tags = self.data(tags=True)
+        known = np.random.default_rng(1).random(tags.shape) < 0.6
+        model = clone(probe).fit(x, np.where(known, tags, -1))
+        assert (model.predict(x) == tags).mean() > 0.75
+        with pytest.raises(ValueError, match="y should be a 1d array"):
+            clone(probe).fit(x, tags + (tags == tags[:, ::-1]))  # 0, 1 and 2
+
     def test_the_scale_and_offset_of_features_do_not_matter(self, probe: Probe) -> None:
         x, y = self.data()
         scale = np.array([1e-6, 1.0, 1e6, 3.0, 1e-3, 10.0])

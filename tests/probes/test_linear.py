@@ -53,6 +53,25 @@ def test_tags_equal_one_fit_a_tag() -> None:
     np.testing.assert_allclose(together.coef_, probe.coef_[:2], atol=1e-5)  # no tag depends on the others
 
 
+def test_unknown_tags_equal_one_fit_a_tag_on_its_known_items() -> None:
+    x, _ = problem(2)
+    rng = np.random.default_rng(0)
+    tags = (x @ rng.standard_normal((20, 4)) / 8 + rng.logistic(size=(300, 4)) > [0, 1, 2, 3]).astype(int)
+    known = rng.random(tags.shape) < [0.3, 0.5, 0.8, 1.0]
+    # The fifth tag has no known item, the sixth is present wherever it is known.
+    y = np.hstack([np.where(known, tags, -1), np.full((300, 1), -1), np.where(tags[:, :1] > 0, 1, -1)])
+    probe = LinearProbe(l2=(1e-2,)).fit(x, y, validation=(x, y))
+    z = (x - probe.mean_) / probe.scale_
+    for k, rows in enumerate(known.T):
+        expected = oracle(1e-2, rows.sum()).fit(z[rows], tags[rows, k])
+        np.testing.assert_allclose(probe.coef_[k], expected.coef_[0], atol=1e-3)
+        np.testing.assert_allclose(probe.intercept_[k], expected.intercept_[0], atol=1e-3)
+    np.testing.assert_array_equal(probe.coef_[4:], 0)
+    assert probe.intercept_[4] == 0 and probe.intercept_[5] > 2
+    loss = -np.log(np.where(y == 1, probe.predict_proba(x), 1 - probe.predict_proba(x)))[y >= 0].mean()
+    assert probe.scores_ == pytest.approx([-loss], rel=1e-9)  # validation leaves them out too
+
+
 @pytest.mark.parametrize("classes", [2, 4])
 def test_a_point_of_the_path_equals_that_point_alone(classes: int) -> None:
     x, y = problem(classes)

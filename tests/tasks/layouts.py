@@ -171,6 +171,60 @@ def irmas(home: Path) -> Path:
     return home
 
 
+def openmic(home: Path) -> Path:
+    """Each clip has one instrument, was asked for another one that is absent, and for no others."""
+    names = ("flute", "piano", "voice")
+    header = ["track_id", "artist_name", "track_genres", "track_title", "sample_key", "start_time"]
+    metadata: list[list[Any]] = [header]
+    labels: list[list[Any]] = [["sample_key", "instrument", "relevance", "num_responses"]]
+    parts: dict[str, list[list[Any]]] = {"train": [], "test": []}
+    tracks = {}
+    for k in range(60):
+        key = f"{k:06d}_3840"
+        tone(home / f"audio/{key[:3]}/{key}.ogg", k % 3, k)
+        genres = "[{'genre_id': '76', 'genre_title': 'Experimental Pop', 'genre_url': 'http://x/'}]"
+        metadata.append([k, f"The Band {k // 2}", genres, f"Song {k}", key, 3.84])
+        labels += [[key, names[k % 3], 0.5 if k % 2 else 1.0, 3], [key, names[(k + 1) % 3], 0.17105, 3]]
+        parts["test" if k >= 44 else "train"].append([key])
+        tracks[key] = {"audio": f"audio/{key[:3]}/{key}.ogg", "vggish": ""}
+    table(home / "openmic-2018-metadata.csv", metadata)
+    table(home / "openmic-2018-aggregated-labels.csv", labels)
+    for part, rows in parts.items():
+        table(home / f"partitions/split01_{part}.csv", rows)
+    text(home / "class-map.json", json.dumps({name: k for k, name in enumerate(names)}))
+    index(home, "openmic2018_index_1.0.json", tracks)
+    return home
+
+
+def giantsteps_tempo(home: Path) -> Path:
+    """Tempi in rising order, whichever more listeners tapped; the last track has none."""
+    folder = "giantsteps-tempo-dataset-0b7d47ba8cae59d3535a02e3db69e2cf6d0af5bb"
+
+    def jams(tempi: list[tuple[float, float]]) -> str:
+        data = [{"time": 0.0, "duration": 120.0, "value": value, "confidence": share} for value, share in tempi]
+        genre = {"namespace": "tag_open", "data": [{"value": "techno"}]}
+        return json.dumps({"annotations": [{"namespace": "tempo", "data": data}, genre]})
+
+    found = ([(70.0, 0.1), (140.3, 0.9)], [(87.0, 0.8), (174.0, 0.2)], [(120.0, 1.0)])
+    folds: list[list[str]] = [[] for _ in range(10)]
+    tracks = {}
+    for k in range(61):
+        stem = "3041381.LOFI" if k == 60 else f"{10_000 + k}.LOFI"
+        tone(home / f"audio/{stem}.mp3", k % 3, k)
+        text(home / f"{folder}/annotations/jams/{stem}.jams", jams([(100.0, 1.0)]))
+        text(home / f"{folder}/annotations_v2/jams/{stem}.jams", jams([] if k == 60 else found[k % 3]))
+        folds[k % 10].append(f"{stem}.mp3")
+        tracks[str(k)] = {
+            "audio": f"audio/{stem}.mp3",
+            "annotation_v1": f"{folder}/annotations/jams/{stem}.jams",
+            "annotation_v2": f"{folder}/annotations_v2/jams/{stem}.jams",
+        }
+    for k, names in enumerate(folds, start=1):
+        text(home / f"{folder}/splits/fold{k:02d}.txt", "\n".join(names) + "\n")
+    index(home, "giantsteps_tempo_index_2.0.json", tracks)
+    return home
+
+
 def nsynth(home: Path) -> Path:
     for split, count in (("train", 40), ("valid", 12), ("test", 12)):
         notes = {}
@@ -213,6 +267,8 @@ LAYOUTS: dict[str, tuple[Callable[[Path], Path], int]] = {
     "instrument/medley-solos-db": (medley, 48),
     "tagging/mtg-jamendo-moodtheme": (jamendo, 60),
     "instrument/irmas": (irmas, 72),
+    "instrument/openmic2018": (openmic, 60),
+    "tempo/giantsteps": (giantsteps_tempo, 60),
     "instrument/nsynth": (nsynth, 64),
     "tagging/magnatagatune": (magnatagatune, 63),
 }

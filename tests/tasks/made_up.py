@@ -72,4 +72,4 @@ class MadeUp:
 
 def task(source: MadeUp, **options: object) -> Task:
     """The task over a made-up source."""
-    return Task(name="made/up", kind=source.kind, source=source, **options)
+    return Task(**{"name": "made/up", "kind": source.kind, "source": source, **options})

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 from made_up import MadeUp, task
 from sklearn import metrics
+from sklearn.linear_model import LogisticRegression
+from sklearn.multiclass import OneVsRestClassifier
 
 from m2l_bench.probes import LinearProbe, MLPProbe
 from m2l_bench.tasks.base import LeakError, Task, pool
 from m2l_bench.tasks.outcome import Result
 from m2l_bench.tasks.protocol import _part, evaluate
-from m2l_bench.tasks.sources.source import TaskItem
+from m2l_bench.tasks.sources.source import KnownTags, TaskItem
 
 PROBE = LinearProbe(l2=(1e-3, 1e-1))
 MLP = MLPProbe(hidden_size=16, max_epochs=15, batch_size=16, learning_rates=(1e-2,))
@@ -67,7 +69,6 @@ def test_a_penalty_at_the_edge_of_the_grid_is_told_in_the_note() -> None:
 
 
 def test_equal_scores_with_scikit_learn() -> None:
-    from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
@@ -211,6 +212,84 @@ def test_a_label_that_training_lacks_is_wrong_and_a_tag_that_the_test_lacks_is_d
     source = Strange("multi-label")
     result = evaluate(task(source), source.features(), PROBE, seeds=(0,))
     assert "1 of 3 tags are absent" in result.note and 0.8 < result.mean("roc_auc") <= 1
+
+
+class Partly(MadeUp):
+    """Items that were annotated for some of the tags."""
+
+    share = 0.5
+
+    def label(self, k: int) -> KnownTags:
+        asked = np.random.default_rng(k).random(self.n_labels) < self.share
+        asked[k % self.n_labels] = True
+        there = [tag in super(Partly, self).label(k) for tag in self.names()]
+        named = list(zip(self.names(), asked, there, strict=True))
+        return KnownTags(
+            tuple(tag for tag, known, present in named if known and present),
+            tuple(tag for tag, known, present in named if known and not present),
+        )
+
+
+@pytest.mark.parametrize("probe", [PROBE, MLP, LogisticRegression()], ids=lambda probe: type(probe).__name__)
+def test_unknown_tags_have_no_part_in_scores(probe: object) -> None:
+    source = Partly("multi-label", noise=2.0, n_labels=4)
+    truth = {f"i{k:03d}": source._y[k] for k in range(source.n)}
+    result = evaluate(task(source), source.features(clips=2), probe, seeds=(0,))
+    (seed,) = result.seeds
+    known = result.targets >= 0
+    assert 0.5 < known.mean() < 0.8 and f"{1 - known.mean():.0%} of the pairs of a test item and a tag" in result.note
+    of_items = np.array([truth[item.id] for item in result.items])
+    np.testing.assert_array_equal(result.targets, np.where(known, of_items, -1))
+    for metric, oracle in (("roc_auc", metrics.roc_auc_score), ("average_precision", metrics.average_precision_score)):
+        expected = np.mean([oracle(of_items[k, t], seed.logits[k, t]) for t, k in enumerate(known.T)])
+        assert seed.scores[metric] == pytest.approx(expected, abs=1e-12) and expected > 0.7
+        assert seed.intervals[metric][0] < expected < seed.intervals[metric][1]
+        assert result.item_values(metric, seed).mean() == pytest.approx(expected)
+    assert result.confusion().sum() == known.sum()
+    for name, target in zip(map(result.names, result.targets), result.targets, strict=True):
+        assert name == ";".join(tag for tag, there in zip(result.labels, target, strict=True) if there == 1)
+
+
+def test_a_tag_that_is_known_where_it_is_present_alone_is_left_out_and_told() -> None:
+    class OneSided(Partly):
+        def label(self, k: int) -> KnownTags:
+            known = super().label(k)
+            present = known.present or ("b",)  # at least one tag must be known
+            return known if k < 113 else KnownTags(present, tuple(set(known.absent) - {"a", *present}))
+
+    source = OneSided("multi-label", noise=2.0)
+    result = evaluate(task(source), source.features(), PROBE, seeds=(0,))
+    assert set(result.targets[:, 0]) == {-1, 1} and "1 of 3 tags are absent from (or on all of)" in result.note
+    rest = [
+        metrics.roc_auc_score(result.targets[known, k], result.seeds[0].logits[known, k])
+        for k, known in enumerate((result.targets >= 0).T)
+        if k
+    ]
+    assert result.mean("roc_auc") == pytest.approx(np.mean(rest), abs=1e-12)
+
+
+def test_tags_that_are_all_known_give_the_same_numbers_either_way() -> None:
+    whole, parts = MadeUp("multi-label", noise=2.0), Partly("multi-label", noise=2.0)
+    parts.share = 1.0
+    for probe in (PROBE, MLP, LogisticRegression()):
+        probe = OneVsRestClassifier(probe) if isinstance(probe, LogisticRegression) else probe
+        one, other = (evaluate(task(source), source.features(), probe, seeds=(0,)) for source in (whole, parts))
+        same(dataclasses.replace(one, data_hash=other.data_hash), other)
+
+
+def test_what_is_unknown_is_part_of_the_datas_identity_and_named_tags_are_checked() -> None:
+    some, all_of_them = Partly("multi-label"), Partly("multi-label")
+    all_of_them.share = 1.0
+    assert task(some).labels_hash != task(all_of_them).labels_hash
+    with pytest.raises(ValueError, match=r"label of 'i\d+' must be one of a, b, got \['c'\]"):
+        task(some, labels=("a", "b")).split_labels("train")
+    some.label = lambda k: KnownTags(("a",), ("z",))  # an absent tag must be in the table too
+    with pytest.raises(ValueError, match=r"label of 'i\d+' must be one of a, b, got \['z'\]"):
+        task(some, labels=("a", "b")).split_labels("train")
+    with pytest.raises(ValueError, match="present or absent, got both of b"):
+        KnownTags(("a", "b"), ("b",))
+    with pytest.raises(ValueError, match="present or absent, got none"):
+        KnownTags((), ())
 
 
 def test_fewer_training_items_are_nested_and_in_proportion() -> None:

@@ -8,6 +8,8 @@ import pytest
 from sklearn import metrics
 
 from m2l_bench.tasks import key_score
+from m2l_bench.tasks.bpm import CENTRES
+from m2l_bench.tasks.intervals import group_contributions
 from m2l_bench.tasks.scoring import METRICS, macro_f1
 from m2l_bench.tasks.tonality import KEYS, parse_key, score_table
 
@@ -26,6 +28,12 @@ def tags(n: int = 200, t: int = 6, *, ties: bool = False) -> tuple[np.ndarray, n
     return targets, np.round(logits) if ties else logits
 
 
+def labels_of(name: str, rng: np.random.Generator) -> np.ndarray:
+    """200 targets of a metric of labels: positions, or tempi in bpm."""
+    positions = rng.integers(24, size=200)
+    return CENTRES[positions] * rng.uniform(0.97, 1.03, 200) if name.startswith("tempo") else positions
+
+
 def value(name: str, targets: np.ndarray, logits: np.ndarray) -> float:
     return METRICS[name].prepare(targets, logits)(np.ones(len(targets)))
 
@@ -36,6 +44,33 @@ def test_tag_scores_equal_scikit_learns(ties: bool) -> None:
     assert value("roc_auc", targets, logits) == pytest.approx(metrics.roc_auc_score(targets, logits), abs=1e-12)
     expected = metrics.average_precision_score(targets, logits)
     assert value("average_precision", targets, logits) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_a_tags_score_is_that_of_its_known_items_alone(ties: bool) -> None:
+    targets, logits = tags(ties=ties)
+    rng = np.random.default_rng(2)
+    known = rng.random(targets.shape) < [0.8, 0.3, 0.5, 0.2, 0.9, 1.0]
+    masked = np.where(known, targets, -1)
+    each = [(targets[rows, k], logits[rows, k]) for k, rows in enumerate(known.T)]
+    for name, oracle in (("roc_auc", metrics.roc_auc_score), ("average_precision", metrics.average_precision_score)):
+        expected = np.mean([oracle(*one) for one in each])
+        assert value(name, masked, logits) == pytest.approx(expected, abs=1e-12)
+        # Whatever is predicted where a tag is unknown, the score, its interval and what each item adds to it are the same.
+        other = np.where(known, logits, 10 * rng.standard_normal(logits.shape))
+        groups = np.arange(len(targets)) // 2
+        before, after = (METRICS[name].prepare(masked, predicted) for predicted in (logits, other))
+        assert METRICS[name].interval.of(before, groups) == METRICS[name].interval.of(after, groups)
+        np.testing.assert_array_equal(group_contributions(before, groups), group_contributions(after, groups))
+
+
+def test_a_tag_with_known_items_of_one_kind_is_left_out() -> None:
+    targets, logits = tags()
+    masked = targets.copy()
+    masked[masked[:, 1] == 0, 1] = masked[masked[:, 4] == 1, 4] = masked[:, 5] = -1
+    for name in ("roc_auc", "average_precision"):
+        expected = value(name, targets[:, [0, 2, 3]], logits[:, [0, 2, 3]])
+        assert value(name, masked, logits) == pytest.approx(expected, abs=1e-12)
 
 
 def test_tags_that_all_or_none_have_are_left_out() -> None:
@@ -67,9 +102,10 @@ def test_class_scores_equal_scikit_learns() -> None:
 def test_weights_are_copies(name: str) -> None:
     rng = np.random.default_rng(1)
     if METRICS[name].prepare is macro_f1 or METRICS[name].per_item:
-        targets, logits = rng.integers(24, size=200), rng.standard_normal((200, 24))
+        targets, logits = labels_of(name, rng), rng.standard_normal((200, 24))
     else:
         targets, logits = tags(ties=True)
+        targets[rng.random(targets.shape) < 0.3] = -1
     weights = rng.integers(4, size=200)
     prepared = METRICS[name].prepare(targets, logits)
     copied = METRICS[name].prepare(np.repeat(targets, weights, axis=0), np.repeat(logits, weights, axis=0))
@@ -79,7 +115,8 @@ def test_weights_are_copies(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name, metric in METRICS.items() if metric.per_item is not None])
 def test_a_score_is_the_mean_of_the_items(name: str) -> None:
     rng = np.random.default_rng(1)
-    targets, logits = rng.integers(24, size=200), rng.standard_normal((200, 24))
+    targets, logits = labels_of(name, rng), rng.standard_normal((200, 24))
+    assert 0 < value(name, targets, logits) < 1
     assert value(name, targets, logits) == pytest.approx(METRICS[name].per_item(targets, logits).mean())
 
 

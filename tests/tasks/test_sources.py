@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from layouts import LAYOUTS, features, gtzan, magnatagatune, table, text, tone
+from layouts import LAYOUTS, features, giantsteps_tempo, gtzan, magnatagatune, openmic, table, text, tone
 
 from m2l_bench.probes import LinearProbe
 from m2l_bench.tasks import evaluate, load_task, task_names
@@ -20,7 +20,7 @@ from m2l_bench.tasks.sources.folder import deal
 from m2l_bench.tasks.sources.gtzan import fault_filtered
 from m2l_bench.tasks.sources.magnatagatune import ids_checksum
 from m2l_bench.tasks.sources.mirdata import Irmas, beatport_id, linked_groups, one_key
-from m2l_bench.tasks.sources.source import SPLITS, IncompleteSplit, MissingDataset, hashed_split
+from m2l_bench.tasks.sources.source import SPLITS, IncompleteSplit, KnownTags, MissingDataset, hashed_split
 
 PROBE = LinearProbe(l2=(1e-2,))
 
@@ -66,6 +66,47 @@ def test_splits_groups_and_labels_of_each_source(homes: dict[str, Path]) -> None
 def test_a_part_of_nsynth_warns(homes: dict[str, Path]) -> None:
     with pytest.warns(IncompleteSplit, match=r"not the published splits \(train 40 of 289205, valid 12 of"):
         load_task("instrument/nsynth", data_home=homes["instrument/nsynth"]).items()
+
+
+def test_openmic_is_known_in_parts_and_split_by_artist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = openmic(tmp_path / "home")
+    task = load_task("instrument/openmic2018", data_home=home)
+    with pytest.warns(IncompleteSplit, match=r"not the published split \(train 44 of 14915, test 16 of 5085\)"):
+        items = task.items()
+    assert len(task.labels) == 20 and items[1].group == "artist The Band 0"
+    assert Counter(item.split for item in items)["test"] == 16 and sum(i.split == "valid" for i in items) == 8
+    labels = {**task.split_labels("train"), **task.split_labels("valid")}
+    assert len(labels) == 44 and labels["000000_3840"] == KnownTags(("flute",), ("piano",))
+    assert labels["000001_3840"] == KnownTags(("piano",), ("voice",))  # a relevance of 0.5 is present
+    monkeypatch.setattr("m2l_bench.tasks.sources.mirdata.OPENMIC_PUBLISHED", {"train": 44, "test": 16})
+    (tmp_path / "outer").mkdir()
+    home.rename(tmp_path / "outer" / "openmic-2018")  # as mirdata unpacks its archive
+    assert len(load_task("instrument/openmic2018", data_home=tmp_path / "outer").items()) == 60
+    for part in ("partitions/split01_test.csv", "openmic-2018-metadata.csv"):
+        (tmp_path / "outer" / "openmic-2018" / part).unlink()
+        with pytest.raises(MissingDataset, match=r"openmic2018 1\.0 must be in .*openmic-2018, but"):
+            load_task("instrument/openmic2018", data_home=tmp_path / "outer").items()
+
+
+def test_giantsteps_tempo_has_the_tempo_that_most_tapped_in_the_datasets_folds(tmp_path: Path) -> None:
+    home = giantsteps_tempo(tmp_path / "home")
+    task = load_task("tempo/giantsteps", data_home=home)
+    items = {item.id: item for item in task.items()}
+    assert "60" not in items and items["0"].group == "beatport 10000"
+    assert Counter(item.split for item in items.values()) == {"train": 36, "valid": 12, "test": 12}
+    assert {int(name) % 10 for name, item in items.items() if item.split == "test"} == {0, 1}
+    labels = {name: tempo for split in SPLITS for name, tempo in task.split_labels(split).items()}
+    assert labels == {name: (140.3, 87.0, 120.0)[int(name) % 3] for name in items}
+    jams = next(home.glob("giantsteps-tempo-dataset-*/annotations_v2/jams/10000.LOFI.jams"))
+    text(jams, jams.read_text().replace("140.3", "14.3"))
+    with pytest.raises(ValueError, match=r"tempo/giantsteps: label of '0': tempo must be a number .* got '14\.3'"):
+        load_task("tempo/giantsteps", data_home=home).split_labels("test")
+    text(jams, '{"annotations": []}')
+    with pytest.raises(ValueError, match=r"10000\.LOFI\.jams: must hold a tempo in JAMS \(list index out of range\)"):
+        load_task("tempo/giantsteps", data_home=home).split_labels("test")
+    jams.unlink()
+    with pytest.raises(MissingDataset, match=r"giantsteps_tempo 2\.0 must be in .*audio_dl\.sh"):
+        load_task("tempo/giantsteps", data_home=home).split_labels("test")
 
 
 def test_a_plain_copy_of_gtzan_will_do(tmp_path: Path) -> None:
