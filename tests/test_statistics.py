@@ -269,3 +269,14 @@ def test_skewed_differences_of_mean_zero_are_hardly_taken_for_a_difference(monke
     monkeypatch.setattr(statistics, "SKEWED", np.inf)
     flips_alone = np.mean([paired_test(d, np.zeros(25)) < 0.05 for d in trials])
     assert guarded < 0.1 < flips_alone
+
+
+@pytest.mark.parametrize(("n", "ones"), [(10, 1), (10, 2), (20, 1), (40, 2), (120, 3)])
+def test_a_mean_of_a_few_ones_among_zeros_has_an_interval_of_its_scale(n: int, ones: int) -> None:
+    """Draws without spread differ from the mean by rounding alone over rounding alone."""
+    low, high = mean_interval(np.arange(n) < ones)
+    error = np.sqrt(ones / n * (1 - ones / n) / (n - 1))
+    assert low == pytest.approx(ones / n - scipy.stats.t.ppf(0.975, n - 1) * error)
+    assert high == pytest.approx(ones / n + scipy.stats.t.ppf(0.975, n - 1) * error)
+    zeros, some = np.zeros(n), (np.arange(n) < ones).astype(float)
+    assert paired_test(some, zeros) == pytest.approx(2.0 ** (1 - ones), abs=0.005), "as the flipped signs say"

@@ -283,8 +283,8 @@ def _column(
     if measurement.statistic == "cost":
         title, card = f"cost in {title}", {**card, "higher_is_better": False}
     for part in ("split", "probe", "reader", "task" if measurement.task else "dataset"):
-        named = getattr(measurement, part)
-        if named and len({getattr(other, part) for other in beside}) > 1:
+        named, others = getattr(measurement, part), {getattr(other, part) for other in beside}
+        if named and len(others - ({""} if part == "probe" else set())) > 1:
             title = f"{named} {title}" if part != "probe" else f"{title}, {named}"
     return Column(measurement=measurement, title=title, hash=card_hash, card=card)
 

@@ -14,9 +14,9 @@ from m2l_bench.results import joined_notes
 from m2l_bench.suite.data import TaskSpec
 from m2l_bench.suite.engine import Read
 from m2l_bench.suite.jobs import identity
-from m2l_bench.suite.jobs.encode import POOLED
+from m2l_bench.suite.jobs.encode import POOLED, keep
 from m2l_bench.suite.store import Outcome, Store, require
-from m2l_bench.systems.apply import encode, latent_offset
+from m2l_bench.systems.apply import encode, reconstruct
 from m2l_bench.systems.base import System
 from m2l_bench.systems.registry import load
 from m2l_bench.tasks import evaluate, load_task
@@ -207,9 +207,19 @@ def _items_in_time(result: TimeResult) -> list[list[Any]]:
 
 
 def probe(
-    system: System | str, task: Task | str, probe: Any = "linear", *, seeds: Sequence[int] = (0, 1, 2)
+    system: System | str,
+    task: Task | str,
+    probe: Any = "linear",
+    *,
+    seeds: Sequence[int] = (0, 1, 2),
+    reader: System | str | None = None,
+    refit: bool = False,
 ) -> Result | TimeResult:
     """Probe a system's latents on a task, in this process; :func:`m2l_bench.suite.run.run_suite` keeps its results.
+
+    With a `reader`, its reconstructions are probed through that encoder: the probe is fitted on what the reader finds in
+    original training items and tested on what it finds in reconstructed test items. The difference to the score of
+    ``"identity"`` is the cost of coding.
 
     Parameters
     ----------
@@ -220,6 +230,10 @@ def probe(
     probe : {"linear", "mlp"} or scikit-learn classifier
         Or ``"path/to/file.py:NAME"``, a classifier in a file.
     seeds : sequence of int
+    reader : System or str, optional
+        An encoder, or its registry name.
+    refit : bool
+        Fit the probe of a reader on reconstructed training items.
 
     Returns
     -------
@@ -229,7 +243,7 @@ def probe(
     Raises
     ------
     ValueError
-        If a name is unknown, the dataset is missing, or an item cannot be encoded.
+        If a name is unknown, the dataset is missing, an item cannot be encoded, or `refit` is given without a reader.
 
     Examples
     --------
@@ -240,15 +254,22 @@ def probe(
         system = load(system)
     if isinstance(task, str):
         task = load_task(task)
+    if isinstance(reader, str):
+        reader = load(reader)
+    if refit and reader is None:
+        raise ValueError("refit needs a reader, got none")
     features, tracks = {}, {}
     for item in task.items():
         signal, rate = audio_io.load(item.path)
-        latents, latent_rate = encode(system, signal, rate)
+        seconds = signal.shape[-1] / rate
+        if reader is not None and (refit or item.split == "test"):
+            signal, _ = reconstruct(system, signal, rate, item.id)
+        latents, latent_rate = encode(reader or system, signal, rate)
+        facts, kept = keep(reader or system, latents, latent_rate, seconds, task.pooled_as)
         if task.in_time:
-            facts = {"rate": latent_rate, "seconds": signal.shape[-1] / rate, "offset": latent_offset(system)}
-            tracks[item.id] = Track(latents=latents.mean(axis=0, dtype="float64").astype("float32"), **facts)
+            tracks[item.id] = Track(latents=kept, **facts)
         else:
-            features[item.id] = task.pool(latents, latent_rate)
+            features[item.id] = kept
     if task.in_time:
         return evaluate_in_time(task, tracks.__getitem__, list(tracks), load_probe(probe), seeds=seeds)
     return evaluate(task, features, load_probe(probe), seeds=seeds)
