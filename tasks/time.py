@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 MOST_FRAMES = 200_000
 MOST_VALUES = 2**28  # float64: 2 GB
+BATCH = 512  # of the perceptron, at least: an epoch of all frames has some 400 steps, after which the worse half stops
 TOLERANCE = 1e-3  # of the linear probe: the loss is within 5e-7 of its minimum, and scores within about 0.001
 
 
@@ -304,15 +305,12 @@ def _fit(
     seeds: Sequence[int],
 ) -> tuple[list[Any], tuple[int, int] | None]:
     """Fitted probes by seed; and how many of how many grid frames they saw, where not all."""
-    from sklearn.base import clone
     from sklearn.exceptions import ConvergenceWarning
 
     from m2l_bench.probes.estimator import FittedOutputs
-    from m2l_bench.probes.linear import LinearProbe
     from m2l_bench.probes.selection import Probe, fit_outputs
 
-    if isinstance(probe, LinearProbe):
-        probe = clone(probe).set_params(tol=max(probe.tol, TOLERANCE))
+    probe = for_frames(probe)
     softmaxes = held.frames[0].starts.shape[1] if OUTPUTS[kind].exclusive else 0
     found: list[Any] = []
     drawn = None
@@ -334,6 +332,20 @@ def _fit(
         drawn = None if complete else (len(x) * per_frame, total * per_frame)
         rest = rest[len(now) :]
     return found, drawn
+
+
+def for_frames(probe: Any) -> Any:
+    """The probe as it is fitted on frames, which are many and like their neighbours; a classifier stays as it is."""
+    from sklearn.base import clone
+
+    from m2l_bench.probes.linear import LinearProbe
+    from m2l_bench.probes.mlp import MLPProbe
+
+    if isinstance(probe, LinearProbe):
+        return clone(probe).set_params(tol=max(probe.tol, TOLERANCE))
+    if isinstance(probe, MLPProbe):
+        return clone(probe).set_params(batch_size=max(probe.batch_size, BATCH))
+    return probe
 
 
 def _examples(

@@ -142,7 +142,7 @@ class Results:
             raise ValueError(f"dataset, reader and probe must name one of several that have {metric}, got {places}")
         (place,) = found
         items = self.items[self.items.metric == metric]
-        chosen = items[(items[["dataset", "reader", "probe"]] == place).all(axis=1)]
+        chosen = items[(items[["dataset", "reader", "probe"]] == list(place)).all(axis=1)]
         frame = chosen.pivot_table(index="item", columns="system", values="value", aggfunc="mean")
         measured: Measurement = next(
             m for m in self._data.measured if (m.dataset, m.reader, m.probe) == place and m.metric == metric

@@ -25,7 +25,7 @@ from m2l_bench.tasks.frames import Track
 from m2l_bench.tasks.outcome import Evaluation, Result, TimeResult
 from m2l_bench.tasks.protocol import planned_hash
 from m2l_bench.tasks.scoring import TASK_CARDS
-from m2l_bench.tasks.time import evaluate_in_time
+from m2l_bench.tasks.time import evaluate_in_time, for_frames
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +117,7 @@ def protocol_facts(task: Task, probe: str) -> dict[str, Any]:
         "labels": task.labels_hash,
         "cards": [TASK_CARDS[name].hash for name in task.metrics],
         "probe": plugins.label(probe),
-        "settings": probe_settings(probe),
+        "settings": probe_settings(probe, in_time=task.in_time),
     }
 
 
@@ -275,9 +275,10 @@ def probe(
     return evaluate(task, features, load_probe(probe), seeds=seeds)
 
 
-def probe_settings(name: str) -> dict[str, Any]:
+def probe_settings(name: str, *, in_time: bool = False) -> dict[str, Any]:
     """All that a probe of this name is made with, for identities: other settings are other results."""
-    settings: dict[str, Any] = load_probe(name).get_params()
+    probe = load_probe(name)
+    settings: dict[str, Any] = (for_frames(probe) if in_time else probe).get_params()
     if name in PROBES:
         return settings
     return {"parameters": repr(sorted(settings.items(), key=str)), **plugins.find("probe", name, PROBES).sources}
