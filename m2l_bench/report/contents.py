@@ -124,26 +124,35 @@ def _reader_tables(results: RunData, pairs: Pairs) -> Iterator[Table]:
         for probe in sorted({m.probe for m in measurements}):
             costs = [figure_data.cost_of(m) for m in measurements if m.probe == probe]
             if len(costs) > 1:
-                title = f"Cost of coding for the reader {reader}, {probe} probe: the main score of each task"
-                yield _reader_table(results, pairs, costs, f"cost-{slug(reader, probe)}", title)
+                title = f"Cost of coding for the reader {reader}, {probe} probe, in the main score of each task"
+                titles = {m: f"{m.task} {results.measured[m]['title']}" for m in costs}
+                yield _reader_table(results, pairs, titles, f"cost-{slug(reader, probe)}", title)
     scores = [m for measurements in main.values() for m in measurements]
     for task in sorted({m.task for m in scores}):
-        conditions = [m for m in results.measured if m.task == task and m.metric in CONDITIONS]
-        columns = [column for m in scores if m.task == task for column in (m, figure_data.cost_of(m))]
-        title = f"What readers find in reconstructions: {task}"
-        yield _reader_table(results, pairs, [*conditions, *columns], f"readers-{slug(task)}", title)
+        here = [m for m in scores if m.task == task]
+        titles = {
+            m: results.measured[m]["title"] for m in results.measured if m.task == task and m.metric in CONDITIONS
+        }
+        for m in here:
+            named = m.reader if len({other.probe for other in here}) == 1 else f"{m.reader}, {m.probe}"
+            titles |= {m: named, figure_data.cost_of(m): f"cost for {named}"}
+        title = f"What readers find in reconstructions: {task}, {results.measured[here[0]]['title']}"
+        yield _reader_table(results, pairs, titles, f"readers-{slug(task)}", title)
 
 
-def _reader_table(results: RunData, pairs: Pairs, columns: Sequence[Measurement], name: str, title: str) -> Table:
-    """Make a table of readers; bold marks costs that are more than nothing."""
-    table = make_table(results.rows, results.cards, columns, systems=results.systems)
+def _reader_table(results: RunData, pairs: Pairs, titles: Mapping[Measurement, str], name: str, title: str) -> Table:
+    """Make a table of readers, of columns with their titles; bold marks costs that are more than nothing."""
+    table = make_table(results.rows, results.cards, list(titles), systems=results.systems)
+    columns = tuple(replace(column, title=titles[column.measurement]) for column in table.columns)
     caption = (
         "Probes are fitted on what the reader finds in the originals (refit: in the reconstructions) of training items.",
         "Cost of coding: mean paired difference to the originals (identity), positive where something is lost.",
         "In brackets: 95% interval over tracks; after ±: standard deviation over seeds, where they differ.",
         "Bold: significant cost (p < 0.05, paired test over tracks, Holm-corrected over this table).",
     )
-    return replace(table, name=name, title=title, caption=caption, best=significant_costs(table, pairs))
+    return replace(
+        table, columns=columns, name=name, title=title, caption=caption, best=significant_costs(table, pairs)
+    )
 
 
 def _table(
@@ -221,7 +230,7 @@ def _probe_figures(results: RunData, pairs: Pairs) -> Iterator[FigureSpec]:
         yield from _matrix_figure(results, pairs, measurement)
         if figure_data.time_kind(measurement):
             yield from _time_figures(results, measurement)
-        else:
+        elif measurement.metric != "roc_auc":  # of tags: an item has several
             yield from _confusion_figure(results, measurement)
         curves = figure_data.learning_curves(results, measurement)
         if curves:

@@ -57,11 +57,12 @@ def terminal_table(
     """Format the rows of one dataset, medians left out, as a Markdown table for a terminal.
 
     The parameters are those of :func:`~m2l_bench.report.tables.make_table` and :func:`to_markdown`; `metrics` are the
-    columns, in order.
+    columns, in order; what readers find is shown in the first alone, with its cost of coding.
     """
     place = {metric: index for index, metric in enumerate(metrics)}
     found = {measurement_of(row) for row in rows if row.metric in place and row.statistic != "median"}
-    columns = sorted(found, key=lambda m: (place[m.metric], m))
+    found = {m for m in found if not m.reader or m.metric == metrics[0]}
+    columns = sorted(found, key=lambda m: (place[m.metric], m.reader, m.statistic == "cost", m))
     return to_markdown(make_table(rows, cards, columns, systems=systems), width=width)
 
 

@@ -16,18 +16,16 @@ from typing import Any
 from m2l_bench import plugins
 from m2l_bench.cards import Card
 from m2l_bench.reconstruction.metrics import PairMetric, SetMetric, get_metric
-from m2l_bench.reconstruction.sets.distribution import MINIMUM_FILES
 from m2l_bench.suite.audio_sets import find_audio
 from m2l_bench.suite.data import AudioItem, AudioSet, TaskSpec
 from m2l_bench.suite.engine import Done, Engine, Job, run_jobs
 from m2l_bench.suite.jobs.describe import DescribeEncoder, DescribeReader, DescribeSystem
 from m2l_bench.suite.jobs.distance import DistanceJob
-from m2l_bench.suite.jobs.encode import POOLED, EncodeJob, PooledAs
+from m2l_bench.suite.jobs.encode import EncodeJob, PooledAs
 from m2l_bench.suite.jobs.probe import ProbeJob, probe_settings
-from m2l_bench.suite.jobs.read import Found, ReadJob
+from m2l_bench.suite.jobs.read import ReadJob
 from m2l_bench.suite.jobs.reconstruct import BIT_RATE, ReconstructJob, Scoring
-from m2l_bench.suite.jobs.reencode import COMPRESSION_RATIO, ReencodeJob, array_name
-from m2l_bench.suite.store import Store, require
+from m2l_bench.suite.jobs.reencode import COMPRESSION_RATIO, ReencodeJob
 from m2l_bench.suite.suite import CHANCE, Suite, SystemSpec
 from m2l_bench.systems.registry import caveat
 from m2l_bench.tasks.scoring import TASK_CARDS
@@ -191,15 +189,15 @@ class Plan:
                     yield from (scoring.job(item) for item in audio_set.items)
         for audio_set in self.data:
             yield from self.chance_jobs(audio_set)
-        probed = _distinct(self.probed.values())
-        for system in _distinct([*probed, *self.readers.values()]):
+        probed = distinct(self.probed.values())
+        for system in distinct([*probed, *self.readers.values()]):
             encoded: set[str] = set()
             for task in self.tasks:
                 for job in self.encode_jobs(system, task, SPLITS if system in probed else TRAINING):
                     if job.id not in encoded:
                         encoded.add(job.id)
                         yield job
-        for system in _distinct(self.read.values()):
+        for system in distinct(self.read.values()):
             yield from (self.reencode_job(system, item) for item in self.reread)
 
     def encode_jobs(self, system: PlannedSystem, spec: TaskSpec, splits: Sequence[str] = SPLITS) -> Iterator[EncodeJob]:
@@ -223,7 +221,7 @@ class Plan:
             spec=system.spec,
             fingerprint=system.fingerprint,
             item=item,
-            readers=tuple((reader.spec, reader.fingerprint) for reader in _distinct(self.readers.values())),
+            readers=tuple((reader.spec, reader.fingerprint) for reader in distinct(self.readers.values())),
             pooled_as=self.reread[item],
             max_length_difference=self.suite.max_length_difference,
         )
@@ -269,7 +267,8 @@ class Plan:
         labels += [[label, reader.fingerprint] for label, reader in self.readers.items()]
         left_out = [*self.unusable, *sorted(self.missing_encoders), *sorted(self.missing), *self.missing_readers]
         cards = sorted(card.hash for card in self.cards.values())
-        probes = [probe_settings(name) for name in self.suite.probes if self.tasks]
+        in_time = sorted({spec.load().in_time for spec in self.tasks})
+        probes = [probe_settings(name, in_time=time) for time in in_time for name in self.suite.probes]
         tasks = [spec.name if spec.data_home else spec.load().name for spec in self.tasks]
         apart = {"systems", "audio", "tasks", "device", "readers"}
         if not self.suite.reader_specs():
@@ -354,130 +353,7 @@ def make_plan(suite: Suite, engine: Engine, *, offline: bool = False) -> Plan:
     )
 
 
-def second_jobs(plan: Plan, store: Store) -> Iterator[DistanceJob | ProbeJob | ReadJob]:
-    """The jobs over whole sets: each set metric, and each probe, over the files that the first jobs have results of."""
-    for audio_set in plan.data if plan.encoders else ():
-        kept = shared_windows(plan, audio_set, store)
-        common = common_files(kept)
-        for label, of_encoders in kept.items():
-            for metric, encoder in plan.set_metrics.items():
-                if encoder in of_encoders:
-                    yield distance_job(plan, label, metric, of_encoders[encoder])
-                    if set(common[encoder]) < set(of_encoders[encoder]):
-                        yield distance_job(plan, label, metric, common[encoder])
-    for system in _distinct(plan.probed.values()):
-        for spec in plan.tasks:
-            yield from probe_jobs(plan, system, spec, store)
-    for reader in _distinct(plan.readers.values()):
-        for spec in plan.tasks:
-            for probe in plan.suite.probes:
-                yield read_job(plan, reader, spec, probe, store)
-                for system in _distinct(plan.read.values()) if plan.suite.refit else ():
-                    yield read_job(plan, reader, spec, probe, store, refit=system)
-
-
-def distance_job(plan: Plan, label: str, metric: str, items: Sequence[AudioItem]) -> DistanceJob:
-    """One set metric of one system over the files that have windows on both sides."""
-    return DistanceJob(
-        label=label,
-        metric=plan.spellings[metric],
-        card=plan.cards[metric].hash,
-        encoder=plan.encoders[plan.set_metrics[metric]],
-        references=tuple(plan.references.job(item).id for item in items),
-        estimates=tuple(plan.scorings[label].job(item).id for item in items),
-        seed=plan.suite.seed,
-    )
-
-
-def probe_jobs(plan: Plan, system: PlannedSystem, spec: TaskSpec, store: Store) -> list[ProbeJob]:
-    """Each probe of one system on one task."""
-    found: list[tuple[str, str]] = []
-    missing: list[tuple[str, str]] = []
-    for job in plan.encode_jobs(system, spec):
-        reason = require(store, job.id, arrays=False).reason
-        (missing if reason else found).append((job.item.id, reason or job.id))
-    return [
-        ProbeJob(
-            label=system.spec.label,
-            task=spec,
-            latents=tuple(found),
-            missing=tuple(missing),
-            probe=probe,
-            seeds=plan.suite.probe_seeds,
-            train_items=plan.suite.train_items,
-        )
-        for probe in plan.suite.probes
-    ]
-
-
-def read_job(
-    plan: Plan, reader: PlannedSystem, spec: TaskSpec, probe: str, store: Store, *, refit: PlannedSystem | None = None
-) -> ReadJob:
-    """A probe on one reader's features of a task: of the originals, tested on all systems; or, `refit`, of one system."""
-    array = array_name(reader.fingerprint, spec.load().pooled_as)
-
-    def found(system: PlannedSystem | None, splits: Sequence[str]) -> Found:
-        kept, missing = [], []
-        for item in spec.audio(*splits):
-            if system is None:
-                key = plan.encode_job(reader, spec, item).id
-                reason = require(store, key, arrays=False).reason
-            else:
-                key = plan.reencode_job(system, item).id
-                outcome = require(store, key, arrays=False)
-                facts = outcome.value["encoded"].get(array, outcome.reason)
-                reason = facts if isinstance(facts, str) else ""
-            if reason:
-                missing.append((item.id, reason))
-            else:
-                kept.append((item.id, key))
-        name = system.fingerprint if system else ""
-        return Found(system=name, kept=tuple(kept), missing=tuple(missing), array=array if system else POOLED)
-
-    tested = _distinct(plan.read.values()) if refit is None else [refit]
-    return ReadJob(
-        label=reader.spec.label,
-        task=spec,
-        training=found(refit, TRAINING),
-        tests=tuple(found(system, ("test",)) for system in tested),
-        probe=probe,
-        seeds=plan.suite.probe_seeds,
-    )
-
-
-def shared_windows(plan: Plan, audio_set: AudioSet, store: Store) -> dict[str, dict[str, list[AudioItem]]]:
-    """Codec -> encoder -> the files of which both the reference and the reconstruction have windows."""
-
-    def heard(scoring: Scoring, item: AudioItem) -> set[str]:
-        windows = require(store, scoring.job(item).id, arrays=False).value["windows"]
-        return {fingerprint for fingerprint, found in windows.items() if not isinstance(found, str)}
-
-    references = {item: heard(plan.references, item) for item in audio_set.items}
-    kept = {}
-    for label, scoring in plan.scorings.items():
-        both = {item: references[item] & heard(scoring, item) for item in audio_set.items}
-        kept[label] = {
-            name: [item for item, found in both.items() if fingerprint in found]
-            for name, fingerprint in plan.encoders.items()
-        }
-    return kept
-
-
-def common_files(kept: Mapping[str, Mapping[str, list[AudioItem]]]) -> dict[str, list[AudioItem]]:
-    """Encoder -> the files that every codec has, of those with enough files for a distance: what paired tests rest on."""
-    common: dict[str, list[AudioItem]] = {}
-    for of_encoders in kept.values():
-        for name, items in of_encoders.items():
-            before = common.setdefault(name, items)
-            if len(before) < MINIMUM_FILES:
-                common[name] = items
-            elif len(items) >= MINIMUM_FILES:
-                there = set(items)
-                common[name] = [item for item in before if item in there]
-    return common
-
-
-def _distinct(systems: Iterable[PlannedSystem]) -> list[PlannedSystem]:
+def distinct(systems: Iterable[PlannedSystem]) -> list[PlannedSystem]:
     """The first system of each fingerprint."""
     found: dict[str, PlannedSystem] = {}
     for system in systems:

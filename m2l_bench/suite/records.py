@@ -17,7 +17,8 @@ from m2l_bench.results import Item, Records, Row, joined_notes
 from m2l_bench.statistics import mean_interval, median_interval
 from m2l_bench.suite.data import AudioItem, AudioSet
 from m2l_bench.suite.jobs.reconstruct import BIT_RATE
-from m2l_bench.suite.plan import Plan, common_files, distance_job, shared_windows
+from m2l_bench.suite.plan import Plan
+from m2l_bench.suite.second_phase import common_files, distance_job, shared_windows
 from m2l_bench.suite.store import Outcome, Store, require
 from m2l_bench.suite.suite import CHANCE, SystemSpec
 from m2l_bench.suite.task_records import task_records

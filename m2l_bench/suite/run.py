@@ -27,8 +27,9 @@ from m2l_bench.suite.data import AudioItem
 from m2l_bench.suite.engine import STORAGE_ERRORS, Done, Engine, Job, Workspace, run_jobs, stopped
 from m2l_bench.suite.jobs.clip import ClipJob, read_clips
 from m2l_bench.suite.local import local_unless
-from m2l_bench.suite.plan import Plan, make_plan, second_jobs
+from m2l_bench.suite.plan import Plan, make_plan
 from m2l_bench.suite.records import all_records
+from m2l_bench.suite.second_phase import second_jobs
 from m2l_bench.suite.status import RunLock
 from m2l_bench.suite.suite import Suite
 

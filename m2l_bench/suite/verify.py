@@ -24,9 +24,10 @@ from m2l_bench.suite.jobs.distance import DistanceJob
 from m2l_bench.suite.jobs.probe import ProbeJob
 from m2l_bench.suite.jobs.read import REFIT, ReadJob
 from m2l_bench.suite.local import local_unless
-from m2l_bench.suite.plan import Plan, make_plan, second_jobs
+from m2l_bench.suite.plan import Plan, make_plan
 from m2l_bench.suite.records import all_records
 from m2l_bench.suite.run import outcomes_digest
+from m2l_bench.suite.second_phase import second_jobs
 from m2l_bench.suite.store import Outcome, require
 from m2l_bench.suite.suite import make_suite
 

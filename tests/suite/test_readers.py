@@ -199,11 +199,11 @@ def test_a_refitted_reader_tells_a_shift_of_features_from_a_loss(tones: Path, tm
     asked = suite(tones, ("Reversed", "Noise"), ("Energy",), refit=True, tasks=[str(tones / "level.csv")])
     result = run_suite(asked, out=tmp_path / "run")
     found = scores(result.rows)
-    assert found["identity", "Energy"] == found["identity", "Energy (refit)"] == 1.0
-    assert (found["Reversed", "Energy"], found["Reversed", "Energy (refit)"]) == (0.0, 1.0)
-    assert 0.3 <= found["Noise", "Energy (refit)"] <= 0.7
+    assert found["identity", "Energy"] == found["identity", "Energy/refit"] == 1.0
+    assert (found["Reversed", "Energy"], found["Reversed", "Energy/refit"]) == (0.0, 1.0)
+    assert 0.3 <= found["Noise", "Energy/refit"] <= 0.7
     costs = scores(result.rows, statistic="cost")
-    assert (costs["Reversed", "Energy"], costs["Reversed", "Energy (refit)"]) == (1.0, 0.0)
+    assert (costs["Reversed", "Energy"], costs["Reversed", "Energy/refit"]) == (1.0, 0.0)
     checked = verify(result.folder, sample=100)
     assert checked.sound and len(checked.rows) == len(result.rows)
 
@@ -249,7 +249,7 @@ def test_tables_and_a_figure_show_what_is_lost(tones: Path, tmp_path: Path) -> N
         "cost-Bands-linear", "cost-Energy-linear", "readers-own-level", "readers-own-pitch"
     }  # fmt: skip
     text = (tables / "readers-own-pitch.md").read_text()
-    for heading in ("bit rate (kbit/s)", "compression ratio", "Bands accuracy ↑", "Bands cost in accuracy ↓"):
+    for heading in ("bit rate (kbit/s)", "compression ratio", " Bands ↑ |", " cost for Bands ↓ |"):
         assert heading in text
     lines = {name: [line for line in text.splitlines() if f"| {name} " in line] for name in ("Noise", "opus:24k")}
     assert "**" in "".join(lines["Noise"]) and "**" not in "".join(lines["opus:24k"]), "the significant cost is bold"
@@ -294,7 +294,7 @@ def test_one_system_is_read_in_this_process(tones: Path, tmp_path: Path) -> None
     reader, system, task = f"{tones}/code.py:Bands", f"{tones}/code.py:Reversed", str(tones / "pitch.csv")
     here = {refit: probe(system, task, "linear", seeds=[0], reader=reader, refit=refit) for refit in (False, True)}
     assert here[False].mean("accuracy") == found["Reversed", "Bands"]
-    assert here[True].mean("accuracy") == found["Reversed", "Bands (refit)"]
+    assert here[True].mean("accuracy") == found["Reversed", "Bands/refit"]
     with pytest.raises(ValueError, match="refit"):
         probe(system, task, "linear", refit=True)
 
