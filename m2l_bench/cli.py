@@ -361,10 +361,12 @@ def check(
 
 @app.command(name="list")
 def list_(
-    kind: Annotated[Literal["systems", "tasks", "probes", "metrics", "audio"], typer.Argument(metavar="KIND")],
+    kind: Annotated[
+        Literal["systems", "readers", "tasks", "probes", "metrics", "audio"], typer.Argument(metavar="KIND")
+    ],
     as_json: AsJson = False,
 ) -> None:
-    """List systems, tasks, probes, metrics or audio sets."""
+    """List systems, readers, tasks, probes, metrics or audio sets."""
     table, blocks = console.LISTS[kind]()
     if as_json:
         print(json.dumps(table, indent=2))

@@ -235,6 +235,14 @@ def list_systems() -> Listing:
     return table, blocks
 
 
+def list_readers() -> Listing:
+    """List the encoders among the systems, in one line each."""
+    table, _ = list_systems()
+    found = [line for line in table if line["latents"] != "-"]
+    own = {"name": "latents", "latents": "-", "what": "no reader: the latents of each system (default)"}
+    return _listing([own, *({key: line[key] for key in own} for line in found)])
+
+
 def list_tasks() -> Listing:
     from m2l_bench.tasks import load_task, task_names
 
@@ -258,12 +266,13 @@ def list_metrics() -> Listing:
     from m2l_bench.plugins import names
     from m2l_bench.reconstruction.metrics import METRICS, card_of_rows, get_metric
     from m2l_bench.suite.jobs.reconstruct import BIT_RATE
+    from m2l_bench.suite.jobs.reencode import COMPRESSION_RATIO
     from m2l_bench.tasks.scoring import TASK_CARDS
 
     better = {True: "higher", False: "lower", None: "-"}
     table, blocks = [], []
     pairs = [(get_metric(name).card, card_of_rows(name)) for name in (*METRICS, *names("metric"))]
-    for card, final in [*pairs, *((card, card) for card in (BIT_RATE, *TASK_CARDS.values()))]:
+    for card, final in [*pairs, *((card, card) for card in (BIT_RATE, COMPRESSION_RATIO, *TASK_CARDS.values()))]:
         line = {"name": card.name, "unit": card.unit, "better": better[card.higher_is_better]}
         line |= {"card": final.hash if final else "after the download", "source": card.source}
         table.append(line)
@@ -296,6 +305,7 @@ def list_audio_sets() -> Listing:
 
 LISTS: dict[str, Callable[[], Listing]] = {
     "systems": list_systems,
+    "readers": list_readers,
     "tasks": list_tasks,
     "probes": list_probes,
     "metrics": list_metrics,

@@ -30,7 +30,7 @@ from m2l_bench.files.untrusted import ALLOW_OUTSIDE, OutsideError, faults, outsi
 from m2l_bench.probes import PROBES
 from m2l_bench.suite.data import TaskSpec
 from m2l_bench.systems.base import System
-from m2l_bench.systems.registry import load, needs_download
+from m2l_bench.systems.registry import check_encoder, load, needs_download
 
 EMBEDDED_SYSTEMS = (
     "identity",
@@ -206,6 +206,14 @@ class Suite(BaseModel):
             if name not in known and ".py:" not in name:
                 raise plugins.unknown("probe", name, known)
         return _differing("probes", value)
+
+    @field_validator("readers")
+    @classmethod
+    def _readers_encode(cls, value: tuple[SystemSpec, ...]) -> tuple[SystemSpec, ...]:
+        for spec in value:
+            if spec.system != LATENTS:
+                check_encoder(spec.system)
+        return value
 
     @model_validator(mode="after")
     def _has_a_ceiling(self) -> Suite:
