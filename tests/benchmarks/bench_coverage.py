@@ -27,6 +27,7 @@ REAL = {
          4.13, 6.38, 8.12, 5.66, 7.3, 4.28]
     ),
 }  # fmt: skip
+LOST = [0.1, 0.03, 0.87]  # of differences of right answers: 1, -1, 0
 N_FILES = 25
 KINDS = ("noise", "other noise", "quieter")
 SHARE = 0.1  # population FAD, as a share of the reference's variance
@@ -41,6 +42,11 @@ def populations() -> Iterator[tuple[str, Callable[[Rng, int], np.ndarray], float
     yield "gamma, skewness 6", lambda rng, n: rng.gamma(strong, size=n), strong
     yield "two modes", lambda rng, n: np.where(rng.random(n) < 0.3, -3.0, 1.0) + 0.5 * rng.standard_normal(n), -0.2
     yield "rare large values (4 %)", lambda rng, n: 0.5 * rng.standard_normal(n) + 20.0 * (rng.random(n) < 0.04), 0.8
+    yield (
+        "differences of right answers (10 % lost, 3 % won)",
+        lambda rng, n: rng.choice([1.0, -1.0, 0.0], n, p=LOST),
+        0.07,
+    )
     for name, scores in REAL.items():
         yield f"scores of {name}", lambda rng, n, scores=scores: rng.choice(scores, n), float(np.mean(scores))
 
