@@ -30,12 +30,13 @@ audit: $(VENV)/.installed-test
 	$(VENV)/audit/bin/python -m pip install --quiet --retries 0 'pip-audit==2.10.1' || true
 	$(BIN)/python scripts/audit.py --pip-audit $(VENV)/audit/bin/pip-audit
 
-# The report in results/reference: some half an hour on two cores; finished jobs are found again.
+# The reports in results/reference: hours on two cores, of which beats, chords, notes and readers take most; finished jobs are found again.
 RUNS := results/runs/reference
 reference: $(VENV)/.installed-test
 	$(BIN)/m2l-bench run --out $(RUNS)/embedded
-	for suite in tradeoff probing families learning-curves; do $(BIN)/m2l-bench run suites/$$suite.toml --out $(RUNS)/$$suite || exit 1; done
+	for suite in tradeoff probing families learning-curves time readers; do $(BIN)/m2l-bench run suites/$$suite.toml --out $(RUNS)/$$suite || exit 1; done
 	$(BIN)/m2l-bench report --no-listen --out results/reference $(RUNS)/embedded $(RUNS)/tradeoff $(RUNS)/probing $(RUNS)/families $(RUNS)/learning-curves
+	for suite in time readers; do $(BIN)/m2l-bench report --no-listen --out results/reference/$$suite $(RUNS)/$$suite || exit 1; done
 	$(BIN)/python tests/benchmarks/bench_bitrates.py results/reference/bitrates
 
 $(BIN)/python:
