@@ -252,7 +252,8 @@ def _reader_figures(results: RunData) -> Iterator[FigureSpec]:
             yield FigureSpec(
                 slug("readers", probe),
                 f"Cost of coding for each reader, {probe} probe: what it loses in the main score of each task, with 95% "
-                "intervals (nothing, where it finds nothing in the originals); systems from the mildest to the strongest compression",
+                "intervals (nothing, where it finds nothing in the originals); systems from the mildest to the strongest "
+                "compression",
                 partial(figures.coding_costs, costs, figure_data.by_compression(results, systems)),
             )
 
