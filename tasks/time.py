@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 MOST_FRAMES = 200_000
 MOST_VALUES = 2**28  # float64: 2 GB
 BATCH = 512  # of the perceptron, at least: an epoch of all frames has some 400 steps, after which the worse half stops
+PATIENCE = 3  # of the perceptron, in such epochs, at most
 TOLERANCE = 1e-3  # of the linear probe: the loss is within 5e-7 of its minimum, and scores within about 0.001
 
 
@@ -344,7 +345,7 @@ def for_frames(probe: Any) -> Any:
     if isinstance(probe, LinearProbe):
         return clone(probe).set_params(tol=max(probe.tol, TOLERANCE))
     if isinstance(probe, MLPProbe):
-        return clone(probe).set_params(batch_size=max(probe.batch_size, BATCH))
+        return clone(probe).set_params(batch_size=max(probe.batch_size, BATCH), patience=min(probe.patience, PATIENCE))
     return probe
 
 
