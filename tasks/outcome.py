@@ -1,10 +1,10 @@
-"""The result of an evaluation: scores with two kinds of uncertainty kept apart, predictions, confusion."""
+"""What an evaluation makes: fitted probes, and their result: scores with two kinds of uncertainty kept apart, predictions, confusion."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,32 @@ from m2l_bench.tasks.sources.source import TaskItem
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """Probes that are fitted on the training items of a task, one a seed.
+
+    Attributes
+    ----------
+    task : Task
+    probe : str
+        Its name.
+    seeds : tuple of int
+    models : tuple
+        Fitted probes, in the order of the seeds.
+    n_train : int
+        Number of training items.
+    notes : tuple of str
+        Caveats of the training.
+    """
+
+    task: Task
+    probe: str
+    seeds: tuple[int, ...]
+    models: tuple[Any, ...]
+    n_train: int
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

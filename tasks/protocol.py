@@ -20,7 +20,7 @@ import numpy as np
 from m2l_bench.results import joined_notes
 from m2l_bench.tasks.base import Task, as_tags
 from m2l_bench.tasks.bpm import nearest_class
-from m2l_bench.tasks.outcome import Result, SeedResult
+from m2l_bench.tasks.outcome import Fitted, Result, SeedResult
 from m2l_bench.tasks.scoring import METRICS
 from m2l_bench.tasks.sources.source import KnownTags, Label, Labels, TaskItem
 
@@ -94,32 +94,16 @@ def fit(
 
 
 @dataclass(frozen=True, kw_only=True)
-class FittedTask:
-    """Probes that are fitted on the training items of a task, one a seed.
+class FittedTask(Fitted):
+    """Probes of a task of labels.
 
     Attributes
     ----------
-    task : Task
-    probe : str
-        Its name.
-    seeds : tuple of int
-    models : tuple
-        Fitted probes, in the order of the seeds.
     table : tuple of str
         The labels that they tell apart.
-    n_train : int
-        Number of training items.
-    notes : tuple of str
-        Caveats of the training.
     """
 
-    task: Task
-    probe: str
-    seeds: tuple[int, ...]
-    models: tuple[Any, ...]
     table: tuple[str, ...]
-    n_train: int
-    notes: tuple[str, ...]
 
     def test(self, features: Mapping[str, np.ndarray]) -> Result:
         """Predict the test items from their features, as in :func:`evaluate`, and only then read their labels."""

@@ -32,7 +32,7 @@ from m2l_bench.results import joined_notes
 from m2l_bench.statistics import mean_interval
 from m2l_bench.tasks.annotation import GRID, OUTPUTS, THRESHOLDS, Annotation, estimate, events, targets, tunable
 from m2l_bench.tasks.frames import Frames, Track, frames_of, on_grid
-from m2l_bench.tasks.outcome import TimeResult, TimeSeed
+from m2l_bench.tasks.outcome import Fitted, TimeResult, TimeSeed
 from m2l_bench.tasks.protocol import planned_hash
 from m2l_bench.tasks.sources.source import TaskItem
 from m2l_bench.tasks.track_scores import CARDS, FEWEST_GROUPS, score
@@ -124,32 +124,16 @@ def fit_in_time(
 
 
 @dataclass(frozen=True, kw_only=True)
-class FittedInTime:
-    """Probes that are fitted on the training tracks of a task in time, one a seed.
+class FittedInTime(Fitted):
+    """Probes of a task in time.
 
     Attributes
     ----------
-    task : Task
-    probe : str
-        Its name.
-    seeds : tuple of int
-    models : tuple
-        Fitted probes, in the order of the seeds.
     decided : tuple of (float, float)
         Of each: its score on the validation tracks and the threshold that gave it (NaN where there is none).
-    n_train : int
-        Number of training tracks.
-    notes : tuple of str
-        Caveats of the training.
     """
 
-    task: Task
-    probe: str
-    seeds: tuple[int, ...]
-    models: tuple[Any, ...]
     decided: tuple[tuple[float, float], ...]
-    n_train: int
-    notes: tuple[str, ...]
 
     def test(self, tracks: Callable[[str], Track], available: Sequence[str]) -> TimeResult:
         """Estimate the test tracks from their latents, as in :func:`evaluate_in_time`, and only then read what is annotated."""
