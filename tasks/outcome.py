@@ -1,4 +1,4 @@
-"""What an evaluation makes: fitted probes, and their result: scores with two kinds of uncertainty kept apart, predictions, confusion."""
+"""What an evaluation makes: fitted probes; scores with two kinds of uncertainty kept apart, predictions, confusion."""
 
 from __future__ import annotations
 
