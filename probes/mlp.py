@@ -43,6 +43,8 @@ class MLPProbe(Probe):
     dropout : float
         In [0, 1), of the hidden layer.
     batch_size, max_epochs, patience : int
+    most_steps : int or None
+        Of one pass over the training items: of very many, a batch is as large as that needs. None: any number.
     race_steps : int or None
         Successive halving: after every `race_steps` steps (rounded up to epochs), the worse half of the grid points
         still in training stops. A small training set ends before the first round. None: all train on.
@@ -87,6 +89,7 @@ class MLPProbe(Probe):
         hidden_size: int = 512,
         dropout: float = 0.25,
         batch_size: int = 64,
+        most_steps: int | None = None,
         max_epochs: int = 100,
         patience: int = 10,
         race_steps: int | None = 400,
@@ -99,6 +102,7 @@ class MLPProbe(Probe):
         self.hidden_size = hidden_size
         self.dropout = dropout
         self.batch_size = batch_size
+        self.most_steps = most_steps
         self.max_epochs = max_epochs
         self.patience = patience
         self.race_steps = race_steps
@@ -114,12 +118,13 @@ class MLPProbe(Probe):
         models = _Models(self, z.shape[1], targets, seeds, grid)
         best = [_Best() for _ in range(len(seeds) * len(grid))]
         (inputs, labels), (held,) = models.tensors(z, targets.y), models.tensors(validator.z)
-        steps = math.ceil(len(z) / self.batch_size)
+        size = max(self.batch_size, math.ceil(len(z) / self.most_steps) if self.most_steps else 0)
+        steps = math.ceil(len(z) / size)
         passes = math.ceil(_EPOCH_STEPS / steps)
         race_epochs = math.ceil(self.race_steps / (steps * passes)) if self.race_steps else self.max_epochs + 1
         for epoch in range(self.max_epochs):
             for _ in range(passes):
-                models.train(inputs, labels)
+                models.train(inputs, labels, size)
             outputs = models.predict(held)
             for k, model in enumerate(models.alive):
                 score = (validator.loss if validator.slow else validator.score)(outputs[k])
@@ -152,7 +157,7 @@ class MLPProbe(Probe):
         return outputs_of(self.weights_, z)
 
     def _check_parameters(self) -> None:
-        for name in ("hidden_size", "batch_size", "max_epochs", "patience", "race_steps"):
+        for name in ("hidden_size", "batch_size", "most_steps", "max_epochs", "patience", "race_steps"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
@@ -263,14 +268,14 @@ class _Models:
         hidden = torch.baddbmm(b1, z.expand(len(self.alive), -1, -1), w1).relu_()
         return torch.baddbmm(b2, hidden, w2).double().cpu().numpy()
 
-    def train(self, z: torch.Tensor, y: torch.Tensor) -> None:
+    def train(self, z: torch.Tensor, y: torch.Tensor, size: int) -> None:
         """Make one pass over the training items; the last batch may be smaller."""
         import torch
 
         seeds = sorted(set(self.seed_of))
         orders = torch.stack([torch.randperm(len(z), generator=self.generators[s]) for s in seeds]).to(z.device)
         place = torch.tensor([seeds.index(s) for s in self.seed_of], device=z.device)
-        for batch in orders.split(self.probe.batch_size, dim=1):
+        for batch in orders.split(size, dim=1):
             shape = (batch.shape[1], self.probe.hidden_size)
             kept = torch.stack([torch.rand(shape, generator=self.generators[s]) >= self.probe.dropout for s in seeds])
             kept = kept.to(z.device, torch.float32).index_select(0, place)

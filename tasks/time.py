@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
 MOST_FRAMES = 200_000
 MOST_VALUES = 2**28  # float64: 2 GB
-BATCH = 512  # of the perceptron, at least: an epoch of all frames has some 400 steps, after which the worse half stops
-PATIENCE = 3  # of the perceptron, in such epochs, at most
+MOST_STEPS = 400  # of an epoch of the perceptron, after which the worse half of its grid stops: 512 frames each, where all are used
+PATIENCE = 5  # of the perceptron, in epochs, at most
 TOLERANCE = 1e-3  # of the linear probe: the loss is within 5e-7 of its minimum, and scores within about 0.001
 
 
