@@ -118,13 +118,12 @@ class MLPProbe(Probe):
         models = _Models(self, z.shape[1], targets, seeds, grid)
         best = [_Best() for _ in range(len(seeds) * len(grid))]
         (inputs, labels), (held,) = models.tensors(z, targets.y), models.tensors(validator.z)
-        size = max(self.batch_size, math.ceil(len(z) / self.most_steps) if self.most_steps else 0)
-        steps = math.ceil(len(z) / size)
+        steps = math.ceil(len(z) / self.items_a_step(len(z)))
         passes = math.ceil(_EPOCH_STEPS / steps)
         race_epochs = math.ceil(self.race_steps / (steps * passes)) if self.race_steps else self.max_epochs + 1
         for epoch in range(self.max_epochs):
             for _ in range(passes):
-                models.train(inputs, labels, size)
+                models.train(inputs, labels)
             outputs = models.predict(held)
             for k, model in enumerate(models.alive):
                 score = (validator.loss if validator.slow else validator.score)(outputs[k])
@@ -142,6 +141,10 @@ class MLPProbe(Probe):
             for one in best:
                 one.score = validator.score(outputs_of(one.weights, validator.z))
         return [self._attributes(grid, best[s * len(grid) : (s + 1) * len(grid)]) for s in range(len(seeds))]
+
+    def items_a_step(self, n_items: int) -> int:
+        """Size of a batch, of a training set of that size."""
+        return max(self.batch_size, math.ceil(n_items / self.most_steps) if self.most_steps else 0)
 
     def _attributes(self, grid: list[tuple[float, float]], best: list[_Best]) -> dict[str, Any]:
         winner = max(range(len(grid)), key=lambda g: best[g].score)
@@ -268,14 +271,14 @@ class _Models:
         hidden = torch.baddbmm(b1, z.expand(len(self.alive), -1, -1), w1).relu_()
         return torch.baddbmm(b2, hidden, w2).double().cpu().numpy()
 
-    def train(self, z: torch.Tensor, y: torch.Tensor, size: int) -> None:
+    def train(self, z: torch.Tensor, y: torch.Tensor) -> None:
         """Make one pass over the training items; the last batch may be smaller."""
         import torch
 
         seeds = sorted(set(self.seed_of))
         orders = torch.stack([torch.randperm(len(z), generator=self.generators[s]) for s in seeds]).to(z.device)
         place = torch.tensor([seeds.index(s) for s in self.seed_of], device=z.device)
-        for batch in orders.split(size, dim=1):
+        for batch in orders.split(self.probe.items_a_step(len(z)), dim=1):
             shape = (batch.shape[1], self.probe.hidden_size)
             kept = torch.stack([torch.rand(shape, generator=self.generators[s]) >= self.probe.dropout for s in seeds])
             kept = kept.to(z.device, torch.float32).index_select(0, place)

@@ -120,6 +120,19 @@ def test_the_race_halves_the_grid_and_spares_a_small_training_set() -> None:
     assert len(sizes) == 4 * 8
 
 
+def test_batches_grow_where_a_pass_would_have_too_many_steps() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((300, 3))
+    y = x[:, 0] > 0
+    options = {"learning_rates": (1e-2,), "weight_decays": (0.0,), "max_epochs": 3}
+    grown = MLPProbe(**options, batch_size=16, most_steps=5).fit(x, y, validation=(x, y))
+    given = MLPProbe(**options, batch_size=60).fit(x, y, validation=(x, y))
+    small = MLPProbe(**options, batch_size=16, most_steps=50).fit(x, y, validation=(x, y))
+    same = MLPProbe(**options, batch_size=16).fit(x, y, validation=(x, y))
+    for a, b, equal in ((grown, given, True), (small, same, True), (grown, small, False)):
+        assert np.array_equal(a.logits(x), b.logits(x)) == equal
+
+
 def test_no_model_depends_on_the_others_in_training() -> None:
     x, y = problem("classes")
     pair = (x[100:], y[100:])
