@@ -212,6 +212,16 @@ class AudioListing:
     skipped: dict[str, str]
 
 
+def without_suffix(name: str) -> str:
+    """Name of an audio file without its suffix; another name, such as the id of a track, stays.
+
+    >>> without_suffix("album/01.wav"), without_suffix("blues.00001")
+    ('album/01', 'blues.00001')
+    """
+    suffix = Path(name).suffix
+    return name.removesuffix(suffix) if suffix.lower() in AUDIO_SUFFIXES else name
+
+
 def list_audio(folder: str | os.PathLike[str]) -> list[Path]:
     """List the audio files of a folder: the ``paths`` of :func:`scan_audio`."""
     return scan_audio(folder).paths

@@ -42,7 +42,7 @@ class AudioItem:
     @property
     def stem(self) -> str:
         """The id without suffix, by which a reconstruction is paired with its reference."""
-        return Path(self.id).with_suffix("").as_posix()
+        return audio.without_suffix(self.id)
 
     def load(self, *, longest: float | None = None) -> tuple[np.ndarray, int]:
         """Decode it, or its first `longest` seconds: (channels, samples) and sample rate; AudioError as :func:`audio.load`."""

@@ -238,6 +238,21 @@ def test_compression_is_measured_from_bytes_or_counted_from_latents(tones: Path,
     assert set(found) == {("Streams", "compression_ratio"), ("opus:24k", "compression_ratio"), ("opus:24k", "bit_rate")}
 
 
+def test_ready_made_reconstructions_are_found_by_the_ids_of_items(tones: Path, tmp_path: Path) -> None:
+    for path in sorted((tones / "audio").glob("*.wav"))[40:-1]:
+        signal, rate = audio.load(path)
+        audio.write(tmp_path / "made" / "audio" / path.name, 0.25 * signal, rate)
+    made = {"system": "folder", "label": "made", "options": {"directory": str(tmp_path / "made")}}
+    asked = suite(tones, ("Codec",), ("Bands",)).model_dump()
+    result = run_suite(make_suite(asked | {"systems": [*asked["systems"], made]}), out=tmp_path / "run")
+    values = {(i.system, i.item): i.value for i in result.items if (i.metric, i.seed) == ("accuracy", 0)}
+    assert [
+        values["made", name] for system, name in values if system == "Codec" and not name.startswith("audio/59")
+    ] == [value for (system, name), value in values.items() if system == "Codec" and not name.startswith("audio/59")]
+    reason = next(item.reason for item in result.items if item.system == "made" and item.reason)
+    assert "must have exactly one reconstruction, got none" in reason
+
+
 def test_tables_and_a_figure_show_what_is_lost(tones: Path, tmp_path: Path) -> None:
     tasks = [str(tones / "pitch.csv"), str(tones / "level.csv")]
     asked = suite(tones, ("opus:24k", "Noise"), ("latents", "Bands", "Energy"), tasks=tasks)

@@ -263,7 +263,7 @@ def probe(
         signal, rate = audio_io.load(item.path)
         seconds = signal.shape[-1] / rate
         if reader is not None and (refit or item.split == "test"):
-            signal, _ = reconstruct(system, signal, rate, item.id)
+            signal, _ = reconstruct(system, signal, rate, audio_io.without_suffix(item.id))
         latents, latent_rate = encode(reader or system, signal, rate)
         facts, kept = keep(reader or system, latents, latent_rate, seconds, task.pooled_as)
         if task.in_time:
