@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 MOST_FRAMES = 200_000
 MOST_VALUES = 2**28  # float64: 2 GB
 MOST_STEPS = 400  # of an epoch of the perceptron, after which the worse half of its grid stops: of up to 512 frames
-PATIENCE = 5  # of the perceptron, in epochs, at most
+MOST_EPOCHS, PATIENCE = 20, 5  # of the perceptron
 TOLERANCE = 1e-3  # of the linear probe: the loss is within 5e-7 of its minimum, and scores within about 0.001
 
 
@@ -329,7 +329,11 @@ def for_frames(probe: Any) -> Any:
     if isinstance(probe, LinearProbe):
         return clone(probe).set_params(tol=max(probe.tol, TOLERANCE))
     if isinstance(probe, MLPProbe):
-        return clone(probe).set_params(most_steps=MOST_STEPS, patience=min(probe.patience, PATIENCE))
+        return clone(probe).set_params(
+            most_steps=MOST_STEPS,
+            max_epochs=min(probe.max_epochs, MOST_EPOCHS),
+            patience=min(probe.patience, PATIENCE),
+        )
     return probe
 
 
