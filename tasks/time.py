@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 MOST_FRAMES = 200_000
 MOST_VALUES = 2**28  # float64: 2 GB
 MOST_STEPS = 400  # of an epoch of the perceptron, after which the worse half of its grid stops: of up to 512 frames
-MOST_EPOCHS, PATIENCE = 20, 5  # of the perceptron
+MOST_EPOCHS, PATIENCE = 10, 5  # of the perceptron: of so many frames it needs no other regularisation
 TOLERANCE = 1e-3  # of the linear probe: the loss is within 5e-7 of its minimum, and scores within about 0.001
 
 
@@ -330,6 +330,7 @@ def for_frames(probe: Any) -> Any:
         return clone(probe).set_params(tol=max(probe.tol, TOLERANCE))
     if isinstance(probe, MLPProbe):
         return clone(probe).set_params(
+            weight_decays=(0.0,),
             most_steps=MOST_STEPS,
             max_epochs=min(probe.max_epochs, MOST_EPOCHS),
             patience=min(probe.patience, PATIENCE),
