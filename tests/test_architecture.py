@@ -17,7 +17,7 @@ LAYERS = [
     {"tasks", "probes", "reconstruction", "systems"},
     {"music2latent", "training"},
     {"results", "statistics", "cards", "plugins", "assets"},
-    {"audio", "files"},
+    {"audio", "files", "loudness"},
 ]
 FORBIDDEN = [
     ("probes", "audio"),

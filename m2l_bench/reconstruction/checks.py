@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 SILENT_DB = 60.0  # below the loudest channel of the reference
+SILENT_RATIO = 10.0 ** (-SILENT_DB / 10.0)  # the same, of energies
 SILENT_RULE = (
     f"a channel that is constant in the reference, or more than {SILENT_DB:.0f} dB below its loudest (energy about the mean), "
     "is left out of both sides"
@@ -107,13 +108,18 @@ def silent_channels(reference: np.ndarray) -> np.ndarray:
     >>> silent_channels(np.stack([tone, 2e-3 * tone, 5e-4 * tone, np.ones(4096)])).tolist()
     [False, False, True, True]
     """
-    energy = np.empty(reference.shape[:-1])
-    for index in np.ndindex(energy.shape):
-        channel = reference[index].astype(np.float64)
-        channel -= channel.mean()
-        energy[index] = channel @ channel
-    loudest = energy.max(axis=-1, keepdims=True) if energy.ndim else energy
-    return np.asarray(is_silent(reference) | (energy < 10.0 ** (-SILENT_DB / 10.0) * loudest))
+    energies = np.empty(reference.shape[:-1])
+    for index in np.ndindex(energies.shape):
+        energies[index] = energy(reference[index])
+    loudest = energies.max(axis=-1, keepdims=True) if energies.ndim else energies
+    return np.asarray(is_silent(reference) | (energies < SILENT_RATIO * loudest))
+
+
+def energy(channel: np.ndarray) -> float:
+    """Sum of squares about the mean of a channel ``(samples,)``, in float64."""
+    centred = channel.astype(np.float64)
+    centred -= centred.mean()
+    return float(centred @ centred)
 
 
 def scored_channels(reference: np.ndarray, estimate: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

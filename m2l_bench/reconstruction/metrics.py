@@ -22,12 +22,19 @@ from typing import Any
 
 import numpy as np
 
-from m2l_bench import plugins
+from m2l_bench import loudness, plugins
 from m2l_bench.cards import Card
 from m2l_bench.files.hub import CheckpointError, offline
-from m2l_bench.reconstruction.checks import SILENT_RULE, Unscorable, check_pair, check_sample_rate, scored_channels
+from m2l_bench.reconstruction.checks import (
+    SILENT_DB,
+    SILENT_RULE,
+    Unscorable,
+    check_pair,
+    check_sample_rate,
+    scored_channels,
+)
 from m2l_bench.reconstruction.own import own_metric
-from m2l_bench.reconstruction.pair import alignment, mel, si_sdr, stft, visqol
+from m2l_bench.reconstruction.pair import alignment, bands, image, level, mel, phase, si_sdr, stereo, stft, visqol
 from m2l_bench.reconstruction.sets import compatibility, distribution, frechet, kernel
 from m2l_bench.reconstruction.sets.compatibility import Files
 from m2l_bench.reconstruction.sets.distribution import SetScore
@@ -241,6 +248,142 @@ def _alignment_metric(name: str, unit: str, formula: str) -> PairMetric:
     return PairMetric(card=card, scores=alignment.scores)
 
 
+_STEREO = (
+    f"{SILENT_RULE}; needs two others, L and R, with M = (L + R) / 2 and S = (L - R) / 2; a reference whose S is more than "
+    f"{SILENT_DB:.0f} dB below M (mono) is not scored"
+)
+_STFT_CONSTANTS = {
+    "n_fft": bands.N_FFT,
+    "hop": bands.HOP,
+    "window": "periodic Hann",
+    "padding": "reflection by window / 2",
+    "min_samples": bands.MIN_SAMPLES,
+}
+_ERB_SOURCE = "bands: Glasberg and Moore 1990"
+
+
+def _si_sdr_of(side: str, symbol: str, more: str, score: Callable[[np.ndarray, np.ndarray, int], float]) -> PairMetric:
+    card = Card(
+        name=f"si_sdr_{side}",
+        title=f"SI-SDR {side}",
+        unit="dB",
+        higher_is_better=True,
+        formula=f"SI-SDR of {symbol}: 10 log10(|s|^2 / |e - s|^2), s = (<e, r> / <r, r>) r, r and e zero-mean over time; "
+        f"constant estimate: -100{more}",
+        channel_rule=_STEREO,
+        constants=_SI_SDR_CONSTANTS | {"min_samples": stereo.MIN_SAMPLES},
+        source=_SI_SDR_SOURCE,
+    )
+    return PairMetric(card=card, score=score)
+
+
+def _error_and_change(quantity: str, title: str, unit: str, formula: str, **fields: Any) -> tuple[Card, Card]:
+    """Cards of the absolute value of a quantity's change, and of the signed change, which has no better direction."""
+    change = Card(
+        name=f"{quantity}_change",
+        title=f"{title} change",
+        unit=unit,
+        higher_is_better=None,
+        formula=f"estimate - reference; {formula}",
+        **fields,
+    )
+    error = replace(
+        change,
+        name=f"{quantity}_error",
+        title=f"{title} error",
+        higher_is_better=False,
+        formula=f"|estimate - reference|; {formula}",
+    )
+    return error, change
+
+
+_WIDTH_CARDS = _error_and_change(
+    "width",
+    "Width",
+    "dB",
+    "width = 10 log10(E_S / E_M) within +-limit_db, energies about the mean; constant estimate: not scored",
+    channel_rule=_STEREO,
+    constants={"limit_db": stereo.LIMIT, "min_samples": stereo.MIN_SAMPLES},
+    source="m2l_bench",
+)
+_LOUDNESS_CARDS = _error_and_change(
+    "loudness",
+    "Loudness",
+    "LU",
+    "integrated loudness in LUFS, each side gated by itself; no block above the absolute gate: not scored",
+    channel_rule=f"{SILENT_RULE}; all others together, each of weight 1",
+    constants={
+        "block_seconds": loudness.BLOCK,
+        "step_seconds": loudness.STEP,
+        "absolute_gate_lufs": loudness.ABSOLUTE_GATE,
+        "relative_gate_lu": loudness.RELATIVE_GATE,
+        "filter": "K-weighting of the 48 kHz table, carried to other rates by its analogue prototypes",
+        "min_seconds": loudness.BLOCK,
+    },
+    source="ITU-R BS.1770-4, 2015, annex 1",
+)
+_TRUE_PEAK_CARDS = _error_and_change(
+    "true_peak",
+    "True peak",
+    "dB",
+    "true peak = 20 log10 max |x|, x oversampled; zero signal: not scored",
+    channel_rule=f"{SILENT_RULE}; the highest peak of all others",
+    constants={
+        "oversampling": loudness.OVERSAMPLING,
+        "filter": "soxr VHQ",
+        "dtype": "float64",
+        "min_samples": level.MIN_SAMPLES,
+    },
+    source="ITU-R BS.1770-4, 2015, annex 2",
+)
+
+_STEREO_METRICS = (
+    _si_sdr_of("mid", "M", f"; M of the reference more than {SILENT_DB:.0f} dB below S: not scored", stereo.si_sdr_mid),
+    _si_sdr_of("side", "S", "", stereo.si_sdr_side),
+    PairMetric(card=_WIDTH_CARDS[0], score=stereo.width_error),
+    PairMetric(card=_WIDTH_CARDS[1], score=stereo.width_change),
+    PairMetric(
+        card=Card(
+            name="panning_error",
+            title="Panning error",
+            higher_is_better=False,
+            formula="sum w |P_e - P_r| / sum w over bins and frames, P = (|L| - |R|) / (|L| + |R|) (0 where both are 0), "
+            "w = |L_r|^2 + |R_r|^2; constant estimate: not scored",
+            channel_rule=_STEREO,
+            constants=_STFT_CONSTANTS,
+            source="m2l_bench",
+        ),
+        scores=image.scores,
+    ),
+    PairMetric(
+        card=Card(
+            name="interchannel_coherence_error",
+            title="Interchannel coherence error",
+            higher_is_better=False,
+            formula="mean over bands of |C_e - C_r|, C = |sum L R*| / sqrt(sum |L|^2 sum |R|^2), sums over the bins of the band "
+            "and all frames; constant estimate: not scored",
+            channel_rule=_STEREO,
+            constants=_STFT_CONSTANTS | {"bands": bands.RULE},
+            source=f"Breebaart, van de Par, Kohlrausch, Schuijers 2005 (coherence); {_ERB_SOURCE}",
+        ),
+        scores=image.scores,
+    ),
+    PairMetric(
+        card=Card(
+            name="phase_coherence",
+            title="Phase coherence",
+            higher_is_better=True,
+            formula="mean over bands of |sum X Y*| / sum |X| |Y|, sums over the bins of the band and all frames; the lag is not "
+            "undone",
+            channel_rule=_EACH_CHANNEL,
+            constants=_STFT_CONSTANTS | {"bands": bands.RULE},
+            source=f"m2l_bench; {_ERB_SOURCE}",
+        ),
+        score=phase.phase_coherence,
+    ),
+    *(PairMetric(card=card, scores=level.scores) for card in (*_LOUDNESS_CARDS, *_TRUE_PEAK_CARDS)),
+)
+
 _PAIR_METRICS = (
     PairMetric(
         card=Card(
@@ -335,6 +478,7 @@ _PAIR_METRICS = (
         ),
         score=visqol.visqol,
     ),
+    *_STEREO_METRICS,
 )
 
 _FAD = "|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), means and unbiased covariances of the pooled windows"

@@ -14,6 +14,9 @@ from m2l_bench.reconstruction.checks import SILENT_RULE, Unscorable, silent_chan
 from m2l_bench.reconstruction.metrics import METRICS, PairMetric, card_of_rows, get_metric, score_pair
 
 PAIR_METRICS = [name for name, metric in METRICS.items() if isinstance(metric, PairMetric) and name != "visqol"]
+STEREO = ["si_sdr_mid", "si_sdr_side", "width_error", "width_change", "panning_error", "interchannel_coherence_error"]
+LEVEL = ["loudness_error", "loudness_change", "true_peak_error", "true_peak_change"]
+EACH_CHANNEL = [name for name in PAIR_METRICS if name not in STEREO]
 DISTANCES = ["mel_distance", "mel_distance:dac-train", "mel_distance:audiocodecbench", "stft_distance"]
 RATE = 44_100
 
@@ -28,7 +31,7 @@ def score(name: str, reference: np.ndarray, estimate: np.ndarray) -> float:
 def test_names() -> None:
     assert [
         *["si_sdr", "si_sdr_aligned", "mel_distance", "mel_distance:dac-train", "mel_distance:audiocodecbench"],
-        *["stft_distance", "lag", "gain", "polarity"],
+        *["stft_distance", "lag", "gain", "polarity", *STEREO, "phase_coherence", *LEVEL],
     ] == PAIR_METRICS
 
 
@@ -61,6 +64,9 @@ def test_identity_is_exact(music: np.ndarray) -> None:
     assert {name: scores[name] for name in DISTANCES} == dict.fromkeys(DISTANCES, 0.0)
     assert scores["si_sdr"] == scores["si_sdr_aligned"] == 100.0
     assert (scores["lag"], scores["gain"], scores["polarity"]) == (0.0, 0.0, 1.0)
+    assert scores["si_sdr_mid"] == scores["si_sdr_side"] == 100.0
+    assert scores["phase_coherence"] == pytest.approx(1.0, abs=1e-12)
+    assert [scores[name] for name in (*STEREO[2:], *LEVEL)] == [0.0] * 8
 
 
 def test_mean_over_channels_of_the_functions(music: np.ndarray, coded: np.ndarray) -> None:
@@ -89,7 +95,7 @@ def test_order_of_channels_does_not_matter(name: str, music: np.ndarray, coded: 
     assert swapped == pytest.approx(score(name, music, coded), rel=1e-12)
 
 
-@pytest.mark.parametrize("name", PAIR_METRICS)
+@pytest.mark.parametrize("name", EACH_CHANNEL)
 @pytest.mark.parametrize("channels", [1, 2, 6])
 def test_any_number_of_channels(name: str, channels: int, music: np.ndarray, coded: np.ndarray) -> None:
     pair = (np.tile(x, (3, 1))[:channels] for x in (music, coded))
@@ -109,7 +115,7 @@ def empty_channels(n_samples: int) -> list[np.ndarray]:
     return [channel.astype(np.float32) for channel in (np.zeros(n_samples), np.full(n_samples, 0.1), lsb)]
 
 
-@pytest.mark.parametrize("name", [*PAIR_METRICS, "visqol"])
+@pytest.mark.parametrize("name", [*EACH_CHANNEL, "visqol"])
 @pytest.mark.parametrize("kind", [0, 1, 2])
 def test_a_channel_silent_in_the_reference_is_left_out(
     name: str, kind: int, music: np.ndarray, coded: np.ndarray
@@ -148,6 +154,13 @@ def test_silent_estimate(music: np.ndarray) -> None:
     assert all(np.isfinite(scores[name]) for name in DISTANCES)
     assert {str(scores[name]) for name in ("lag", "gain", "polarity")} == {
         "estimate is silent: no lag, gain or polarity"
+    }
+    assert scores["si_sdr_mid"] == scores["si_sdr_side"] == -100.0 and scores["phase_coherence"] == 0.0
+    assert {name: str(scores[name]) for name in (*STEREO[2:], *LEVEL)} == {
+        **dict.fromkeys(STEREO[2:4], "estimate is silent: no width"),
+        **dict.fromkeys(STEREO[4:], "estimate is silent: no stereo image"),
+        **dict.fromkeys(LEVEL[:2], "estimate has no loudness: no block of 0.4 s is above -70 LUFS"),
+        **dict.fromkeys(LEVEL[2:], "estimate is silent: no true peak"),
     }
 
 
