@@ -78,7 +78,7 @@ Metrics = Annotated[
     typer.Option(
         "--metric",
         metavar="NAME",
-        help="Metric (m2l-bench list metrics), fad:ENCODER, or FILE.py:FUNCTION; repeatable.",
+        help="Metric (m2l-bench list metrics), fad:ENCODER, fad:ENCODER@side, or FILE.py:FUNCTION; repeatable.",
     ),
 ]
 

@@ -171,15 +171,15 @@ def _duration(seconds: float) -> str:
 def print_result(result: RunResult) -> None:
     """Print a run's tables, its failures on stderr, and where its files are."""
     from m2l_bench.plugins import label
-    from m2l_bench.reconstruction.metrics import HEADLINE_METRICS, METRICS
+    from m2l_bench.reconstruction.metrics import HEADLINE_METRICS
     from m2l_bench.report.render import terminal_table
-    from m2l_bench.suite.suite import CHANCE
+    from m2l_bench.suite.suite import CHANCE, EMBEDDED_METRICS
 
     cards = {card.hash: asdict(card) for card in result.cards.values()}
     systems = [*(spec.label for spec in result.plan.suite.systems), CHANCE]
     tasks = {task.name: task for task in (spec.load() for spec in result.plan.tasks)}
-    own = [label(name) for name in result.plan.suite.metrics if name not in METRICS]
-    headline = [name for name in ("bit_rate", *HEADLINE_METRICS, *own) if name in result.cards]
+    asked = [label(name) for name in result.plan.suite.metrics if name not in EMBEDDED_METRICS]
+    headline = [name for name in dict.fromkeys(("bit_rate", *HEADLINE_METRICS, *asked)) if name in result.cards]
     for dataset in sorted({row.dataset for row in result.rows}, key=lambda name: (name in tasks, name)):
         rows = [row for row in result.rows if row.dataset == dataset]
         metrics = headline or list(result.plan.suite.metrics)

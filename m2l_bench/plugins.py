@@ -98,7 +98,7 @@ def absolute(name: str) -> str:
 
 def _parts(name: str) -> tuple[str, str, str]:
     """``fad:``, the path of a file, and the rest; without a file all is the rest."""
-    found = re.fullmatch(r"((?:fad|fad_inf|kad):)?(.*?\.py)(:.*)", name)
+    found = re.fullmatch(r"((?:fad|fad_inf|kad|embedding_distance):)?(.*?\.py)(:.*)", name)
     return (found[1] or "", found[2], found[3]) if found else ("", "", name)
 
 

@@ -68,6 +68,7 @@ def test_spellings_with_a_file_lose_their_folders_and_keep_their_options() -> No
     spelling = "fad_inf:my/encoder.py:Encoder(layer=3, mode='a/b')"
     assert plugins.label(spelling) == "fad_inf:encoder.py:Encoder(layer=3, mode='a/b')"
     assert plugins.absolute(spelling) == f"fad_inf:{Path.cwd()}/my/encoder.py:Encoder(layer=3, mode='a/b')"
+    assert plugins.label("embedding_distance:my/e.py:E(n=3)@side") == "embedding_distance:e.py:E(n=3)@side"
     assert plugins.absolute("/a/x.py:f") == "/a/x.py:f" and plugins.absolute("x.py:f") == f"{Path.cwd()}/x.py:f"
     for name in ("fad:musicnn", "music2latent:small", "genre/tunes"):
         assert plugins.label(name) == plugins.absolute(name) == name

@@ -38,7 +38,7 @@ from m2l_bench.reconstruction.pair import alignment, bands, image, level, mel, p
 from m2l_bench.reconstruction.sets import compatibility, distribution, frechet, kernel
 from m2l_bench.reconstruction.sets.compatibility import Files
 from m2l_bench.reconstruction.sets.distribution import SetScore
-from m2l_bench.reconstruction.sets.vectors import load_encoder, with_encoder
+from m2l_bench.reconstruction.sets.vectors import SIDE, SIDE_RULE, load_encoder, with_encoder
 from m2l_bench.systems.registry import check_encoder
 
 Scores = dict[str, "float | Unscorable"]
@@ -90,9 +90,9 @@ def get_metric(name: str) -> PairMetric | SetMetric:
     Parameters
     ----------
     name : str
-        A key of :data:`METRICS`; ``"fad:ENCODER"``, ``"fad_inf:ENCODER"`` or ``"kad:ENCODER"``, see
-        :mod:`m2l_bench.reconstruction.sets.vectors`; or ``"path/to/file.py:NAME"`` or the name of an entry point, see
-        :mod:`m2l_bench.reconstruction.own`.
+        A key of :data:`METRICS`; ``"KIND:ENCODER"``, KIND one of ``fad``, ``fad_inf``, ``kad``, ``embedding_distance`` and the
+        encoder as in :mod:`m2l_bench.reconstruction.sets.vectors`, also ``"fad:ENCODER@side"``; or ``"path/to/file.py:NAME"`` or
+        the name of an entry point, see :mod:`m2l_bench.reconstruction.own`.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def get_metric(name: str) -> PairMetric | SetMetric:
         return METRICS[name]
     kind, _, encoder = name.partition(":")
     if kind in _KINDS and encoder:
-        check_encoder(plugins.split_options(encoder)[0])
+        check_encoder(plugins.split_options(encoder.removesuffix(SIDE))[0])
         return _set_metric(kind, encoder)
     card, score = own_metric(name, METRICS)
     return PairMetric(card=_with_interval(card), score=score)
@@ -483,6 +483,7 @@ _PAIR_METRICS = (
 
 _FAD = "|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), means and unbiased covariances of the pooled windows"
 _MINIMUM = {"minimum_files": distribution.MINIMUM_FILES, "minimum_windows": distribution.MINIMUM_WINDOWS}
+_OVER_FILES = "Student's t over files, studentised bootstrap where their skewness is beyond 1"
 _JACKKNIFE = (
     "Student's t over the files' jackknife pseudo-values (studentised bootstrap where their skewness is beyond 1)"
 )
@@ -525,6 +526,15 @@ _KINDS: dict[str, tuple[str, str, dict[str, Any], str, Callable[[Files, Files, i
         distribution.kad,
         3,
     ),
+    "embedding_distance": (
+        "Embedding distance",
+        "mean over files of mean over vectors |x - y|^2 / V, x and y of one time, V the trace of the unbiased covariance of the "
+        "references' pooled vectors",
+        _MINIMUM | {"interval": _OVER_FILES},
+        "Bereuter, Stahl, Plumbley, Sontacchi, 2025 (mean squared error of embeddings); division by V: m2l_bench",
+        distribution.embedding_distance,
+        1,
+    ),
 }
 
 
@@ -541,21 +551,21 @@ _ENCODERS = {
 
 def _with_interval(card: Card) -> Card:
     """A pair metric's card with the rule of the intervals in its rows."""
-    rule = "mean: Student's t over files, studentised bootstrap where their skewness is beyond 1; median: percentile bootstrap"
-    return replace(card, constants={**card.constants, "interval": rule})
+    return replace(card, constants={**card.constants, "interval": f"mean: {_OVER_FILES}; median: percentile bootstrap"})
 
 
 def _set_metric(kind: str, encoder: str) -> SetMetric:
     title, formula, constants, source, score, version = _KINDS[kind]
-    label = plugins.label(encoder)
-    listed = encoder in _ENCODERS
-    model, encoder_source = _ENCODERS[encoder] if listed else (label, label)
+    label, base = plugins.label(encoder), encoder.removesuffix(SIDE)
+    listed = base in _ENCODERS
+    model, encoder_source = _ENCODERS[base] if listed else (plugins.label(base), plugins.label(base))
+    channel_rule = "mean of the channels" if listed else "as the encoder takes them; each of its streams has vectors"
     card = Card(
         name=f"{kind}:{label}",
         title=f"{title}-{label}",
         higher_is_better=False,
         formula=formula,
-        channel_rule="mean of the channels" if listed else "as the encoder takes them; each of its streams has vectors",
+        channel_rule=channel_rule if base == encoder else f"the side signal (L - R) / 2 as one channel; {SIDE_RULE}",
         constants=constants if listed else constants | {"encoder": label},
         model=model,
         source=f"{source}; {encoder_source}",
@@ -580,6 +590,7 @@ def _as_released(kind: str, mode: str, rule: str, tool: Callable[[Files, Files, 
 _METRICS: tuple[PairMetric | SetMetric, ...] = (
     *(replace(metric, card=_with_interval(metric.card)) for metric in _PAIR_METRICS),
     *(_set_metric(kind, encoder) for encoder in _ENCODERS for kind in _KINDS),
+    *(_set_metric("fad", encoder + SIDE) for encoder in _ENCODERS),
     _as_released("fad", "fadtk", "float16 windows and file means, statistics merged by file", compatibility.fadtk),
     _as_released(
         "fad_inf", "fadtk", "float16; 25 sizes from 500 windows, drawn with replacement", compatibility.fadtk_inf

@@ -148,7 +148,7 @@ class Results:
             m for m in self._data.measured if (m.dataset, m.reader, m.probe) == place and m.metric == metric
         )
         title = heading(self._data.measured[measured], arrow=False)
-        of_sets = measured.statistic in ("pooled", "corrected")
+        of_sets = measured.statistic in ("pooled", "corrected") and not metric.startswith("embedding_distance:")
         kind = f"jackknife pseudo-value of {title}" if of_sets else title
         return frame.reindex(columns=[s for s in self.systems if s in frame]).rename_axis(columns=kind)
 

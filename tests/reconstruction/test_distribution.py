@@ -12,11 +12,11 @@ import pytest
 
 from m2l_bench.reconstruction.checks import Unscorable
 from m2l_bench.reconstruction.metrics import METRICS, SetMetric, get_metric
-from m2l_bench.reconstruction.sets.distribution import fad, fad_inf, kad
+from m2l_bench.reconstruction.sets.distribution import embedding_distance, fad, fad_inf, kad
 from m2l_bench.reconstruction.sets.frechet import frechet_distance
-from m2l_bench.reconstruction.sets.vectors import load_encoder, vectors, with_encoder
+from m2l_bench.reconstruction.sets.vectors import SideEncoder, load_encoder, vectors, with_encoder
 
-SCORES = [fad, fad_inf, kad]
+SCORES = [fad, fad_inf, kad, embedding_distance]
 SET_METRICS = {name: metric for name, metric in METRICS.items() if isinstance(metric, SetMetric)}
 
 
@@ -137,6 +137,7 @@ def test_fad_is_the_distance_of_the_pooled_windows_and_reports_its_health():
         (fad, 9, "too few files: needs 10 with at least one window, got 9"),
         (kad, 9, "too few files: needs 10"),
         (fad_inf, 19, "too few files: needs 20"),
+        (embedding_distance, 9, "too few files: needs 10"),
     ],
 )
 def test_too_few_files_are_refused(score, n_files, reason):
@@ -180,10 +181,12 @@ def test_every_card_is_complete_and_of_its_own():
         assert metric.card.model
         json.dumps(asdict(metric.card))
         hashes.add(metric.card.hash)
-        assert metric.encoder in {"musicnn", "vggish", "vggish:relu", "clap", "clap:htsat-unfused"}
+        encoder = metric.encoder.removesuffix("@side")
+        assert encoder in {"musicnn", "vggish", "vggish:relu", "clap", "clap:htsat-unfused"}
         assert not metric.card.higher_is_better
     assert len(hashes) == len(SET_METRICS)
     assert {"fad:musicnn", "fad:vggish", "fad:clap", "fad_inf:musicnn", "kad:musicnn"} <= set(SET_METRICS)
+    assert {"fad:musicnn@side", "fad:clap@side", "embedding_distance:musicnn"} <= set(SET_METRICS)
 
 
 def test_the_card_of_rows_says_what_the_loaded_encoder_is():
@@ -195,8 +198,8 @@ def test_the_card_of_rows_says_what_the_loaded_encoder_is():
     assert card.hash != plain.hash
 
 
-@pytest.mark.parametrize("kind", ["fad", "fad_inf", "kad"])
-@pytest.mark.parametrize("encoder", ["music2latent:small", "mfcc-chroma", "random-init:small"])
+@pytest.mark.parametrize("kind", ["fad", "fad_inf", "kad", "embedding_distance"])
+@pytest.mark.parametrize("encoder", ["music2latent:small", "mfcc-chroma", "random-init:small", "mfcc-chroma@side"])
 def test_any_encoder_gives_a_metric(kind, encoder):
     metric = get_metric(f"{kind}:{encoder}")
     assert (metric.card.name, metric.encoder) == (f"{kind}:{encoder}", encoder)
@@ -223,6 +226,8 @@ def test_streams_and_frames_are_vectors_frame_by_frame():
         ("fda:musicnn", "unknown metric 'fda:musicnn'; did you mean fad:musicnn?"),
         ("kad:opus:32k", "opus:32k has no latents, and cannot be an encoder"),
         ("fad_inf:vggish:x", "vggish has the variants linear, relu, got 'x'"),
+        ("fad:musicn@side", "unknown encoder 'musicn'; did you mean musicnn?"),
+        ("embedding_distance:opus:32k", "opus:32k has no latents, and cannot be an encoder"),
     ],
 )
 def test_a_wrong_encoder_is_one_clear_error(name, message):
@@ -288,3 +293,94 @@ def test_two_equal_systems_are_rarely_told_apart_and_a_worse_one_is(score) -> No
 
     assert sum(p_value(seed, 1.0) < 0.05 for seed in range(60)) <= 7  # 3 expected
     assert all(p_value(seed, 6.0) < 0.05 for seed in range(5))
+
+
+def slow_embedding_distance(references, estimates):
+    """By the definition, value by value."""
+    rows = [row.tolist() for file in references for row in file]
+    variance = 0.0
+    for column in zip(*rows, strict=True):
+        mean = sum(column) / len(column)
+        variance += sum((value - mean) ** 2 for value in column) / (len(column) - 1)
+    of_files = []
+    for reference, estimate in zip(references, estimates, strict=True):
+        pairs = list(zip(reference.tolist(), estimate.tolist(), strict=False))
+        squares = [sum((a - b) ** 2 for a, b in zip(x, y, strict=True)) for x, y in pairs]
+        of_files.append(sum(squares) / len(squares) / variance)
+    return of_files
+
+
+def test_embedding_distance_is_that_of_its_definition():
+    left, right = embedded(20)
+    result = embedding_distance(left, right, 0)
+    expected = slow_embedding_distance(left, right)
+    assert result.contributions == pytest.approx(expected, rel=1e-9)
+    assert result.value == pytest.approx(np.mean(expected), rel=1e-9)
+    assert np.isnan(result.corrected) and not result.health
+
+
+def test_embedding_distance_of_known_vectors():
+    rng = np.random.default_rng(0)
+    left = [rng.standard_normal((30, 4)).astype(np.float32) * [1, 2, 3, 4] for _ in range(200)]  # total variance 30
+    shifted = [x + np.array([3, 0, 0, 0]) for x in left]
+    assert embedding_distance(left, shifted, 0).value == pytest.approx(9 / 30, rel=0.05)
+    assert embedding_distance(left, [*left[1:], left[0]], 0).value == pytest.approx(2.0, rel=0.05)  # another file
+    scaled = [100 * np.asarray(side) for side in (left, shifted)]
+    assert embedding_distance(*scaled, 0).value == pytest.approx(embedding_distance(left, shifted, 0).value)
+
+
+def test_embedding_distance_leaves_out_files_without_vectors_and_keeps_their_places():
+    left, right = embedded(20)
+    result = embedding_distance(left, [*right[:5], np.empty((0, 8), np.float32), *right[6:]], 0)
+    assert np.flatnonzero(np.isnan(result.contributions)).tolist() == [5]
+    assert result.value == pytest.approx(np.nanmean(result.contributions))
+
+
+def test_embedding_distance_needs_vectors_that_differ():
+    same = [np.ones((5, 3), np.float32)] * 12
+    with pytest.raises(Unscorable, match="vectors are all equal: no variance"):
+        embedding_distance(same, same, 0)
+
+
+def test_the_side_encoder_takes_the_side_of_a_file_as_one_channel():
+    encoder = load_encoder("mfcc-chroma@side")
+    assert (encoder.name, encoder.fingerprint) == (
+        "mfcc-chroma@side",
+        f"{load_encoder('mfcc-chroma').fingerprint}@side",
+    )
+    stereo = 0.1 * np.random.default_rng(0).standard_normal((2, 44100)).astype(np.float32)
+    side = (stereo[:1] - stereo[1:]) / 2
+    assert np.array_equal(vectors(encoder, stereo, 44100), vectors(load_encoder("mfcc-chroma"), side, 44100))
+
+
+def test_the_side_encoder_notices_what_the_mean_of_the_channels_does_not():
+    rng = np.random.default_rng(0)
+    wide = [np.concatenate([song(rng), song(rng)]) for _ in range(20)]
+    narrow = [x.mean(axis=0) + 0.1 * (x - x.mean(axis=0)) for x in wide]
+    side = SideEncoder(Bands(), "bands@side", 8000, 0, "beef@side")
+    values = [
+        fad(*([vectors(encoder, x, 8000) for x in files] for files in (wide, narrow)), 0).value
+        for encoder in (Bands(), side)
+    ]
+    assert values[0] < 1e-6 and values[1] > 1.0
+
+
+@pytest.mark.parametrize(
+    ("channels", "reason"),
+    [
+        ([0], "needs 2 channels that are not silent, got 1"),
+        ([0, 1, 0], "needs 2 channels that are not silent, got 3"),
+        ([0, 0], "audio is mono: its side is more than 60 dB below its mid"),
+    ],
+)
+def test_a_file_without_a_side_has_no_vectors_of_it(channels, reason):
+    audio = 0.1 * np.random.default_rng(0).standard_normal((2, 44100)).astype(np.float32)
+    with pytest.raises(Unscorable, match=reason):
+        vectors(load_encoder("mfcc-chroma@side"), audio[channels], 44100)
+
+
+def test_the_card_of_a_side_says_so_and_has_the_window():
+    card = with_encoder(SET_METRICS["fad:musicnn@side"].card, SideEncoder(Bands(), "bands@side", 8000, 0, "beef@side"))
+    assert card.channel_rule.startswith("the side signal (L - R) / 2 as one channel; a file without two channels")
+    assert card.constants["window"] == 4000 and card.rate_rule == "both resampled to 8000 Hz (soxr VHQ)"
+    assert card.model.endswith("bands@side beef@side")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -75,12 +75,16 @@ def test_seeds_of_a_task_are_averaged() -> None:
     assert found["x"].to_dict() == {"a": 0.5, "b": 1.0} and found.columns.name == "Accuracy"
 
 
-def test_what_a_file_adds_to_a_distance_of_sets_is_named_so() -> None:
-    common = {"system": "x", "fingerprint": "", "metric": "fad:musicnn", "card": "c", "dataset": "d"}
+@pytest.mark.parametrize(
+    ("metric", "name"),
+    [("fad:musicnn", "jackknife pseudo-value of FAD-musicnn"), ("embedding_distance:musicnn", "FAD-musicnn")],
+)
+def test_what_a_file_adds_to_a_distance_of_sets_is_named_so(metric: str, name: str) -> None:
+    common = {"system": "x", "fingerprint": "", "metric": metric, "card": "c", "dataset": "d"}
     items = [Item(**common, item=name, value=value) for name, value in (("a", 1.0), ("b", 3.0))]
-    pooled = row("x", "fad:musicnn", 2.0, dataset="d", statistic="pooled")
-    found = Results(RunData((pooled,), tuple(items), CARDS_BY_HASH, ("x",), {})).per_file("fad:musicnn")
-    assert found.columns.name == "jackknife pseudo-value of FAD-musicnn"
+    pooled = replace(row("x", "fad:musicnn", 2.0, dataset="d", statistic="pooled"), metric=metric)
+    found = Results(RunData((pooled,), tuple(items), CARDS_BY_HASH, ("x",), {})).per_file(metric)
+    assert found.columns.name == name
     assert found["x"].mean() == pooled.value
 
 

@@ -465,3 +465,34 @@ def test_a_lag_that_is_not_there_is_no_failure(tmp_path: Path, music) -> None:
     assert (rows["noise"].n_planned, rows["noise"].n_scored, rows["noise"].n_failed) == (3, 0, 0)
     assert rows["noise"].note == "Lag: no lag above chance in 3 of 3 files, which are left out."
     assert (rows["identity"].n_scored, rows["identity"].value) == (3, 0.0)
+
+
+def test_stereo_metrics_and_embedding_distances_in_a_run(tmp_path: Path, music) -> None:
+    """A mono file among stereo ones is counted with its reason; the distance of each file has its number."""
+    for seed in range(13):
+        audio.write(tmp_path / "music" / f"{seed:02}.wav", music(11025, seed=seed, channels=2 if seed else 1), 44100)
+    (tmp_path / "narrow.py").write_text(
+        "class Narrow:\n    def reconstruct(self, audio):\n        mid = audio.mean(axis=0)\n"
+        "        return mid + 0.5 * (audio - mid)\n"
+    )
+    encoder = f"{Path(__file__).parent.parent}/examples/my_encoder.py:BandEnergies"
+    names = [f"embedding_distance:{encoder}", f"fad:{encoder}@side", f"fad:{encoder}", "width_change", "si_sdr_side"]
+    suite = _suite(tmp_path / "music", [f"narrow={tmp_path}/narrow.py:Narrow", "identity"], metrics=names)
+    result = run_suite(suite, out=tmp_path / "run")
+    rows = {(row.system, row.metric, row.statistic): row for row in result.rows}
+    width = rows["narrow", "width_change", "mean"]
+    assert (width.n_planned, width.n_scored, width.n_failed) == (13, 12, 1)
+    assert width.value == pytest.approx(-6.0206, abs=1e-3)
+    reasons = {(item.item, item.reason) for item in result.items if item.reason and item.system == "narrow"}
+    assert reasons == {("00.wav", "needs 2 channels that are not silent, got 1")}
+    distance, label = (
+        rows["narrow", "embedding_distance:my_encoder.py:BandEnergies", "pooled"],
+        "my_encoder.py:BandEnergies",
+    )
+    of_files = [i.value for i in result.items if i.metric == distance.metric and i.system == "narrow"]
+    assert len(of_files) == distance.n_scored == 13 and np.mean(of_files) == pytest.approx(distance.value)
+    assert distance.ci_low < distance.value < distance.ci_high
+    side, whole = (rows["narrow", f"fad:{label}{which}", "pooled"] for which in ("@side", ""))
+    assert side.n_scored == 12 and whole.n_scored == 13 and side.value > 10 * whole.value
+    assert rows["identity", f"fad:{label}@side", "pooled"].value == pytest.approx(0.0, abs=1e-6)
+    assert rows["identity", distance.metric, "pooled"].value == 0.0

@@ -95,6 +95,23 @@ def kad(references: Files, estimates: Files, seed: int) -> SetScore:
     return _over_files(SetScore(value=value), pseudo, _has_windows(references, estimates))
 
 
+def embedding_distance(references: Files, estimates: Files, seed: int) -> SetScore:
+    """Mean over files of the squared distance between the vectors of one time, over the total variance of the references.
+
+    The distance of a file is the mean over its vectors; the total variance is the trace of the unbiased covariance of all
+    vectors of the references. Each file has a number: about 0 for a copy, and 2 on average for another file of the set.
+    """
+    left, right = _usable(references, estimates)
+    pooled = np.concatenate(left).astype(np.float64)
+    variance = float(pooled.var(axis=0, ddof=1).sum())
+    if not variance:
+        raise Unscorable("the references' vectors are all equal: no variance to divide by")
+    distances = np.array(
+        [np.mean(np.sum((r.astype(np.float64) - e) ** 2, axis=1)) / variance for r, e in zip(left, right, strict=True)]
+    )
+    return _over_files(SetScore(value=float(distances.mean())), distances, _has_windows(references, estimates))
+
+
 def released(tool: Callable[[Files, Files, int], float]) -> Callable[[Files, Files, int], SetScore]:
     """Make a score without an interval from a function of :mod:`.compatibility`."""
 
