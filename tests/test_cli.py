@@ -33,6 +33,16 @@ def test_run_prints_a_table_and_the_run_folder(music_folder: Path, tmp_path: Pat
     assert second.stdout.splitlines()[:-1] == first.stdout.splitlines()[:-1]
 
 
+def test_the_table_shows_the_metrics_that_were_asked_for(music_folder: Path, tmp_path: Path) -> None:
+    metrics = ("--metric", "width_error", "--metric", "loudness_change", "--metric", "stft_distance")
+    options = ("--clips", "0", "--workers", "1", "--out", str(tmp_path / "run"))
+    result = invoke("run", "--audio", str(music_folder), "--system", "opus:24k", *metrics, *options)
+    heading = next(line for line in result.stdout.splitlines() if line.startswith("| system"))
+    assert [cell.split(" (")[0].strip(" ↓↑") for cell in heading.split("|")[2:-1]] == [
+        *("bit rate", "STFT distance", "Width error", "Loudness change")
+    ]
+
+
 def test_json_is_for_machines(music_folder: Path, tmp_path: Path) -> None:
     result = invoke(
         "run",
