@@ -1,0 +1,420 @@
+"""Scale, effective rank and smoothness of latents, from moments that are added up file by file.
+
+Conventions
+-----------
+Latents are ``(streams, dim, frames)`` at ``latent_rate`` frames a second; each frame of each stream is one vector, and steps
+over time are taken within a stream. :func:`moments` reads a file once; what it returns does not grow with the file's length
+((dim, dim) numbers at most), and the moments of two files add up to those of both. Everything else here is a function of
+moments, so a set is described in one pass. Moments also subtract, which gives each set without one of its files:
+:func:`contributions`.
+
+Variances divide by the number of frames. They are about the mean of the whole set: what differs between files counts too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+
+from m2l_bench import statistics
+from m2l_bench.cards import Card
+
+LONGEST_LAG = 2.0  # seconds
+DEAD = 0.01  # of the median standard deviation
+SHARE = 0.95  # of the variance
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Sums over the frames of a file, or of several: :func:`moments` makes them, ``+`` and ``-`` join and separate them.
+
+    Attributes
+    ----------
+    latent_rate : float
+        Frames a second (Hz).
+    n : int
+        Number of frames of all streams.
+    mean : np.ndarray of float64, shape (dim,)
+    scatter : np.ndarray of float64, shape (dim, dim)
+        Sum of the outer products of the frames, less the mean.
+    third, fourth : np.ndarray of float64, shape (dim,)
+        Sums of the third and fourth powers of each dimension, less its mean.
+    steps : np.ndarray of float64, shape (lags,)
+        Sum of the squared distances of frames that are 1, 2, ... apart, up to 2 seconds.
+    pairs : np.ndarray of int64, shape (lags,)
+        Number of those pairs of frames.
+    """
+
+    latent_rate: float
+    n: int
+    mean: np.ndarray
+    scatter: np.ndarray
+    third: np.ndarray
+    fourth: np.ndarray
+    steps: np.ndarray
+    pairs: np.ndarray
+
+    def __add__(self, other: Moments) -> Moments:
+        return self._combined(other, 1)
+
+    def __sub__(self, other: Moments) -> Moments:
+        if other.n >= self.n:
+            raise ValueError(f"the moments taken away must be of fewer than {self.n} frames, got {other.n}")
+        return self._combined(other, -1)
+
+    def _combined(self, other: Moments, sign: int) -> Moments:
+        if other.latent_rate != self.latent_rate or len(other.mean) != len(self.mean):
+            raise ValueError(
+                f"moments must be of one latent space, got {len(self.mean)} dimensions at {self.latent_rate:g} Hz and "
+                f"{len(other.mean)} at {other.latent_rate:g} Hz"
+            )
+        n = self.n + sign * other.n
+        mean = self.mean + (other.mean - self.mean) * (sign * other.n / n)  # exact where the means are equal
+        scatter, third, fourth = (a + sign * b for a, b in zip(self._about(mean), other._about(mean), strict=True))
+        return Moments(
+            latent_rate=self.latent_rate,
+            n=n,
+            mean=mean,
+            scatter=scatter,
+            third=third,
+            fourth=fourth,
+            steps=self.steps + sign * other.steps,
+            pairs=self.pairs + sign * other.pairs,
+        )
+
+    def _about(self, origin: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Scatter, third and fourth powers about an origin (Chan, Golub, LeVeque 1979; Pébay 2008)."""
+        shift, second = self.mean - origin, np.diagonal(self.scatter)
+        return (
+            self.scatter + self.n * np.outer(shift, shift),
+            self.third + 3 * shift * second + self.n * shift**3,
+            self.fourth + 4 * shift * self.third + 6 * shift**2 * second + self.n * shift**4,
+        )
+
+    @property
+    def variance(self) -> np.ndarray:
+        """Variance of each dimension, (dim,)."""
+        return np.maximum(np.diagonal(self.scatter), 0.0) / self.n  # a difference may round below 0
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Scale of each dimension.
+
+    Attributes
+    ----------
+    mean, std, kurtosis : np.ndarray of float64, shape (dim,)
+        The kurtosis is the fourth central moment over the squared variance (3 for a Gaussian); NaN where the variance is 0.
+    dead : np.ndarray of bool, shape (dim,)
+        Whether the standard deviation is 0, or below 1 % of the median.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    kurtosis: np.ndarray
+    dead: np.ndarray
+
+
+def check_latents(latents: np.ndarray, dim: int | None = None) -> np.ndarray:
+    """Return latents as float64; ValueError unless they are finite and (streams, dim, frames)."""
+    array = np.asarray(latents, dtype=np.float64)
+    if array.ndim != 3 or 0 in array.shape or dim not in (None, array.shape[1]):
+        raise ValueError(f"latents must have shape (streams, {dim or 'dim'}, frames), got {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"latents must be finite, got {np.count_nonzero(~np.isfinite(array))} values that are not")
+    return array
+
+
+def moments(latents: np.ndarray, latent_rate: float) -> Moments:
+    """Sum up one file.
+
+    Parameters
+    ----------
+    latents : np.ndarray of float, shape (streams, dim, frames)
+    latent_rate : float
+        Frames a second (Hz).
+
+    Returns
+    -------
+    Moments
+
+    Raises
+    ------
+    ValueError
+        If the latents have another shape or are not finite, or the rate is not positive.
+
+    Examples
+    --------
+    >>> both = moments(np.zeros((1, 3, 10)), 10.0) + moments(np.ones((2, 3, 10)), 10.0)
+    >>> both.n, both.mean.round(3).tolist()
+    (30, [0.667, 0.667, 0.667])
+    """
+    latents = check_latents(latents)
+    if not 0 < latent_rate < np.inf:
+        raise ValueError(f"latent_rate must be positive, got {latent_rate!r} Hz")
+    origin = latents[0, :, 0]  # sums about a frame, not about 0: a constant has exactly no variance
+    frames = np.concatenate(list(latents), axis=1) - origin[:, None]  # (dim, streams * frames)
+    mean = frames.mean(axis=1)
+    centred = frames - mean[:, None]
+    lags = range(1, max(int(LONGEST_LAG * latent_rate + 1e-9), 1) + 1)
+    return Moments(
+        latent_rate=float(latent_rate),
+        n=frames.shape[1],
+        mean=origin + mean,
+        scatter=centred @ centred.T,
+        third=np.sum(centred**3, axis=1),
+        fourth=np.sum(centred**4, axis=1),
+        steps=np.array([np.sum((latents[..., lag:] - latents[..., :-lag]) ** 2) for lag in lags]),
+        pairs=np.array([len(latents) * max(latents.shape[2] - lag, 0) for lag in lags]),
+    )
+
+
+def scale(of: Moments) -> Scale:
+    """Scale of each dimension.
+
+    Parameters
+    ----------
+    of : Moments
+
+    Returns
+    -------
+    Scale
+
+    Examples
+    --------
+    >>> found = scale(moments(np.array([[[-1.0, 1.0, -1.0, 1.0], [5.0, 5.0, 5.0, 5.0]]]), 10.0))
+    >>> found.std.tolist(), found.kurtosis.tolist(), found.dead.tolist()
+    ([1.0, 0.0], [1.0, nan], [False, True])
+    """
+    variance = of.variance
+    std = np.sqrt(variance)
+    kurtosis = np.full(len(std), np.nan)
+    np.divide(of.fourth / of.n, variance**2, out=kurtosis, where=variance > 0)
+    return Scale(of.mean, std, kurtosis, (std == 0) | (std < DEAD * np.median(std)))
+
+
+def effective_rank(of: Moments) -> float:
+    """Effective rank of the covariance of the dimensions.
+
+    Parameters
+    ----------
+    of : Moments
+
+    Returns
+    -------
+    float
+        ``exp(-sum p_i ln p_i)``, where p are the eigenvalues of the covariance over their sum: k for k directions of equal
+        variance, 1 for a single direction. 0 without any variance, because a constant has no direction.
+
+    References
+    ----------
+    O. Roy, M. Vetterli: "The effective rank: a measure of effective dimensionality", EUSIPCO 2007, definition 1 (there of
+    the singular values of a matrix).
+
+    Examples
+    --------
+    >>> effective_rank(moments(np.ones((1, 3, 10)), 10.0))
+    0.0
+    """
+    shares = _variance_shares(of)
+    shares = shares[shares > 0]
+    return float(np.exp(-np.sum(shares * np.log(shares)))) if shares.size else 0.0
+
+
+def components(of: Moments) -> int:
+    """Smallest number of principal components that hold 95 % of the variance; 0 without any variance."""
+    shares = _variance_shares(of)
+    return int(np.searchsorted(np.cumsum(shares), SHARE - 1e-12) + 1) if shares.any() else 0
+
+
+def _variance_shares(of: Moments) -> np.ndarray:
+    """Share of each principal component in the variance, the largest first (dim,); zeros without variance."""
+    values = np.maximum(np.linalg.eigvalsh(of.scatter)[::-1], 0.0)
+    return np.asarray(values / values.sum()) if values.any() else values
+
+
+def smoothness(of: Moments) -> tuple[np.ndarray, np.ndarray]:
+    """Step between frames against their lag.
+
+    Parameters
+    ----------
+    of : Moments
+
+    Returns
+    -------
+    lags : np.ndarray of float64, shape (lags,)
+        Seconds: 1, 2, ... frames, up to 2 seconds (one frame at least).
+    steps : np.ndarray of float64, shape (lags,)
+        ``mean |z[t + k] - z[t]|^2 / (2 sum of the variances)``: 0 for a constant course, 1 where frames at this lag do not
+        correlate; 1 less the autocorrelation, each dimension weighted by its variance. NaN where no file is as long, or
+        without any variance.
+
+    Examples
+    --------
+    >>> lags, steps = smoothness(moments(np.array([[[-1.0, 1.0, -1.0, 1.0]]]), 2.0))
+    >>> lags.tolist(), steps.tolist()
+    ([0.5, 1.0, 1.5, 2.0], [2.0, 0.0, 2.0, nan])
+    """
+    variance = 2.0 * of.variance.sum()
+    steps = np.full(len(of.steps), np.nan)
+    np.divide(of.steps, of.pairs * variance, out=steps, where=of.pairs * variance > 0)
+    return (1.0 + np.arange(len(steps))) / of.latent_rate, steps
+
+
+def half_life(of: Moments) -> float:
+    """Half-life of the autocorrelation.
+
+    Parameters
+    ----------
+    of : Moments
+
+    Returns
+    -------
+    float
+        Seconds until ``1 - step`` of :func:`smoothness` first falls to 1/2, linear between lags, from 1 at lag 0. It is below
+        one frame where neighbouring frames do not correlate. Infinite where it stays above 1/2 up to the longest lag; NaN
+        where there is no step.
+    """
+    lags, steps = smoothness(of)
+    known = np.isfinite(steps)
+    if not known.any():
+        return np.nan
+    lags, correlation = np.append(0.0, lags[known]), np.append(1.0, 1.0 - steps[known])
+    fallen = np.flatnonzero(correlation <= 0.5)
+    if not fallen.size:
+        return np.inf
+    k = int(fallen[0])
+    part = (correlation[k - 1] - 0.5) / (correlation[k - 1] - correlation[k])
+    return float(lags[k - 1] + part * (lags[k] - lags[k - 1]))
+
+
+def numbers(of: Moments) -> dict[str, float]:
+    """Numbers of a set of files, by the name of their card in :data:`CARDS`.
+
+    Parameters
+    ----------
+    of : Moments
+        Of all files.
+
+    Returns
+    -------
+    dict of str to float
+
+    Examples
+    --------
+    >>> noise = np.random.default_rng(0).standard_normal((1, 4, 20000))
+    >>> {name: round(value, 2) for name, value in numbers(moments(noise, 10.0)).items()}
+    {'latent_mean': 0.0, 'latent_std': 1.0, 'latent_kurtosis': 3.02, 'dead_dimensions': 0.0,
+     'effective_rank': 4.0, 'components_95': 4.0, 'half_life': 0.05}
+    """
+    found = scale(of)
+    varied = found.kurtosis[np.isfinite(found.kurtosis)]
+    return {
+        "latent_mean": float(np.sqrt(np.mean(found.mean**2))),
+        "latent_std": float(np.sqrt(np.mean(of.variance))),
+        "latent_kurtosis": float(np.median(varied)) if varied.size else np.nan,
+        "dead_dimensions": float(np.mean(found.dead)),
+        "effective_rank": effective_rank(of),
+        "components_95": float(components(of)),
+        "half_life": half_life(of),
+    }
+
+
+def contributions(files: Sequence[Moments]) -> dict[str, np.ndarray]:
+    """Contribution of each file to each of the :func:`numbers`, by the jackknife.
+
+    Parameters
+    ----------
+    files : sequence of Moments
+        Of each file, two at least; read twice, one at a time, so that a sequence that loads them takes little memory.
+
+    Returns
+    -------
+    dict of str to np.ndarray of float64, shape (files,)
+        Their mean is the number; :func:`m2l_bench.statistics.mean_interval` gives its interval, and paired tests compare two
+        systems. All NaN where the number, or that without one of the files, is not finite.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two files, or they are not of one latent space.
+
+    Examples
+    --------
+    >>> files = [moments(np.random.default_rng(n).standard_normal((1, 2, 100)), 10.0) for n in range(3)]
+    >>> contributions(files)["effective_rank"].shape
+    (3,)
+    """
+    if len(files) < 2:
+        raise ValueError(f"files must be at least 2 for a jackknife, got {len(files)}")
+    total = reduce(Moments.__add__, files)
+    without = [numbers(total - file) for file in files]
+    found = {}
+    for name, value in numbers(total).items():
+        left_out = np.array([each[name] for each in without])
+        finite = np.isfinite(left_out).all() and np.isfinite(value)
+        found[name] = statistics.contributions(value, left_out) if finite else np.full(len(files), np.nan)
+    return found
+
+
+def _card(
+    name: str, title: str, formula: str, *, source: str = "m2l_bench", unit: str = "", **constants: float
+) -> Card:
+    return Card(
+        name=name,
+        title=title,
+        unit=unit,
+        higher_is_better=None,
+        formula=f"{formula}; interval: jackknife over files",
+        rate_rule="of the system: files are resampled to it",
+        channel_rule="each frame of each stream is one vector",
+        constants=constants,
+        source=source,
+    )
+
+
+_OF_DIMENSIONS = (
+    "m[d] and s[d]: mean and standard deviation (about the set's mean, divided by n) over all frames of all files"
+)
+CARDS: dict[str, Card] = {
+    card.name: card
+    for card in (
+        _card("latent_mean", "latent mean", f"square root of the mean over d of m[d]^2; {_OF_DIMENSIONS}"),
+        _card("latent_std", "latent std", f"square root of the mean over d of s[d]^2; {_OF_DIMENSIONS}"),
+        _card(
+            "latent_kurtosis",
+            "latent kurtosis",
+            "median over d, of those with s[d] > 0, of the fourth central moment / s[d]^4 (Gaussian: 3); "
+            f"{_OF_DIMENSIONS}",
+        ),
+        _card(
+            "dead_dimensions",
+            "dead dimensions",
+            f"share of d with s[d] = 0 or s[d] < threshold times the median of s; {_OF_DIMENSIONS}",
+            threshold=DEAD,
+        ),
+        _card(
+            "effective_rank",
+            "effective rank",
+            "exp(-sum p ln p), p: eigenvalues of the covariance of all frames of all files over their sum; 0 without variance",
+            source="Roy and Vetterli 2007, definition 1",
+        ),
+        _card(
+            "components_95",
+            "components of 95 %",
+            "smallest number of eigenvalues of the covariance whose sum is at least the given share of all; 0 without variance",
+            share=SHARE,
+        ),
+        _card(
+            "half_life",
+            "half-life",
+            "lag at which 1 - mean |z[t + k] - z[t]|^2 / (2 sum of variances) first falls to 1/2, linear between lags of whole "
+            "frames from 1 at lag 0; infinite where it does not up to the longest lag",
+            unit="s",
+            longest_lag_seconds=LONGEST_LAG,
+        ),
+    )
+}
