@@ -23,6 +23,7 @@ from m2l_bench import statistics
 from m2l_bench.cards import Card
 
 LONGEST_LAG = 2.0  # seconds
+STEP_LAG = 0.1  # seconds
 DEAD = 0.01  # of the median standard deviation
 SHARE = 0.95  # of the variance
 
@@ -264,6 +265,22 @@ def smoothness(of: Moments) -> tuple[np.ndarray, np.ndarray]:
     return (1.0 + np.arange(len(steps))) / of.latent_rate, steps
 
 
+def step(of: Moments) -> float:
+    """Step at a lag of 0.1 s, which compares latents of different rates.
+
+    Parameters
+    ----------
+    of : Moments
+
+    Returns
+    -------
+    float
+        :func:`smoothness`, linear between lags. NaN where frames are longer than 0.1 s, or there is no step at 0.1 s.
+    """
+    lags, steps = smoothness(of)
+    return float(np.interp(STEP_LAG, lags, steps, left=np.nan, right=np.nan))
+
+
 def half_life(of: Moments) -> float:
     """Half-life of the autocorrelation.
 
@@ -308,7 +325,7 @@ def numbers(of: Moments) -> dict[str, float]:
     >>> noise = np.random.default_rng(0).standard_normal((1, 4, 20000))
     >>> {name: round(value, 2) for name, value in numbers(moments(noise, 10.0)).items()}
     {'latent_mean': 0.0, 'latent_std': 1.0, 'latent_kurtosis': 3.02, 'dead_dimensions': 0.0,
-     'effective_rank': 4.0, 'components_95': 4.0, 'half_life': 0.05}
+     'effective_rank': 4.0, 'components_95': 4.0, 'step_100ms': 1.0, 'half_life': 0.05}
     """
     found = scale(of)
     varied = found.kurtosis[np.isfinite(found.kurtosis)]
@@ -319,6 +336,7 @@ def numbers(of: Moments) -> dict[str, float]:
         "dead_dimensions": float(np.mean(found.dead)),
         "effective_rank": effective_rank(of),
         "components_95": float(components(of)),
+        "step_100ms": step(of),
         "half_life": half_life(of),
     }
 
@@ -407,6 +425,12 @@ CARDS: dict[str, Card] = {
             "components of 95 %",
             "smallest number of eigenvalues of the covariance whose sum is at least the given share of all; 0 without variance",
             share=SHARE,
+        ),
+        _card(
+            "step_100ms",
+            "step at 100 ms",
+            "mean |z[t + k] - z[t]|^2 / (2 sum of variances), linear between lags k of whole frames, at the given lag",
+            lag_seconds=STEP_LAG,
         ),
         _card(
             "half_life",

@@ -18,6 +18,7 @@ from m2l_bench.latent.moments import (
     numbers,
     scale,
     smoothness,
+    step,
 )
 from m2l_bench.statistics import mean_interval
 
@@ -126,6 +127,15 @@ def test_an_autoregressive_latent_has_the_analytic_half_life(phi: float) -> None
     lags, steps = smoothness(of)
     np.testing.assert_allclose(steps, 1 - phi ** (lags * RATE), atol=0.02)
     assert half_life(of) == pytest.approx(np.log(0.5) / np.log(phi) / RATE, rel=0.02)
+
+
+def test_the_step_at_100_ms_is_that_of_its_lag() -> None:
+    latents = _ar1(0.9, 50_000, 4)
+    assert step(moments(latents, 10.0)) == pytest.approx(0.1, abs=0.005)
+    assert step(moments(latents, 50.0)) == pytest.approx(1 - 0.9**5, abs=0.02)
+    assert step(moments(latents, 25.0)) == pytest.approx(1 - (0.9**2 + 0.9**3) / 2, abs=0.01)  # between two lags
+    assert np.isnan(step(moments(latents, 5.0)))  # a frame is 200 ms
+    assert np.isnan(step(moments(latents[..., :4], 50.0)))  # no file is as long
 
 
 def test_lags_are_seconds_whatever_the_frame_rate() -> None:
