@@ -328,11 +328,11 @@ def numbers(of: Moments) -> dict[str, float]:
      'effective_rank': 4.0, 'components_95': 4.0, 'step_100ms': 1.0, 'half_life': 0.05}
     """
     found = scale(of)
-    varied = found.kurtosis[np.isfinite(found.kurtosis)]
+    alive = found.kurtosis[~found.dead]
     return {
         "latent_mean": float(np.sqrt(np.mean(found.mean**2))),
         "latent_std": float(np.sqrt(np.mean(of.variance))),
-        "latent_kurtosis": float(np.median(varied)) if varied.size else np.nan,
+        "latent_kurtosis": float(np.median(alive)) if alive.size else np.nan,
         "dead_dimensions": float(np.mean(found.dead)),
         "effective_rank": effective_rank(of),
         "components_95": float(components(of)),
@@ -405,7 +405,7 @@ CARDS: dict[str, Card] = {
         _card(
             "latent_kurtosis",
             "latent kurtosis",
-            "median over d, of those with s[d] > 0, of the fourth central moment / s[d]^4 (Gaussian: 3); "
+            "median over d, of those that are not dead, of the fourth central moment / s[d]^4 (Gaussian: 3); "
             f"{_OF_DIMENSIONS}",
         ),
         _card(

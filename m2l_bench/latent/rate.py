@@ -25,6 +25,7 @@ their variance.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -148,11 +149,17 @@ def fit_coder(files: Sequence[np.ndarray], step: float) -> LatentCoder:
         raise ValueError("files must be at least 1, got none")
     total = reduce(Moments.__add__, (moments(file, 1.0) for file in files))
     width = step * np.sqrt(total.variance)
-    symbols = [_quantise(check_latents(file), total.mean, width) for file in files]
-    by_dimension = [np.concatenate([each[:, d].ravel() for each in symbols]) for d in range(len(width))]
-    first = np.array([each.min() for each in by_dimension])
-    counts = [np.bincount(each - low) for each, low in zip(by_dimension, first, strict=True)]
-    return LatentCoder(total.mean, width, first, tuple(np.append(2 * count + 1, 1) for count in counts))
+    seen = [Counter[int]() for _ in width]
+    for file in files:
+        symbols = _quantise(check_latents(file), total.mean, width)
+        for d, counts in enumerate(seen):
+            values, times = np.unique(symbols[:, d], return_counts=True)
+            counts.update(dict(zip(values.tolist(), times.tolist(), strict=True)))
+    first = np.array([min(counts) for counts in seen])
+    frequencies = (
+        np.array([2 * counts[k] + 1 for k in range(min(counts), max(counts) + 1)] + [1], np.int64) for counts in seen
+    )
+    return LatentCoder(total.mean, width, first, tuple(frequencies))
 
 
 def _quantise(latents: np.ndarray, mean: np.ndarray, width: np.ndarray) -> np.ndarray:

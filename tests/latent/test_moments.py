@@ -88,6 +88,14 @@ def test_dead_dimensions_are_below_one_percent_of_the_median() -> None:
     assert numbers(moments(latents, RATE))["dead_dimensions"] == 2 / 6
 
 
+def test_the_kurtosis_of_a_set_is_that_of_its_living_dimensions() -> None:
+    signs, peaks = np.tile([1.0, -1.0], 50), np.zeros(100)
+    peaks[0] = 1e-3  # dead, and of kurtosis 98.01
+    latents = np.stack([signs, signs, signs, peaks, peaks, peaks, 2 * signs])[None]
+    assert numbers(moments(latents, RATE))["latent_kurtosis"] == pytest.approx(1.0)
+    assert scale(moments(latents, RATE)).kurtosis[3] > 90
+
+
 @pytest.mark.parametrize("rank", [1, 3, 8])
 def test_orthonormal_directions_of_equal_variance_have_their_number_as_rank(rank: int) -> None:
     rng = np.random.default_rng(rank)
