@@ -1,4 +1,4 @@
-"""What becomes of audio when its latents are turned up, added, shifted in time or disturbed by noise.
+"""Equivariance of an autoencoder: gain, mixing and shift of the audio, and noise in the latents.
 
 Conventions
 -----------
@@ -9,7 +9,7 @@ scores of that file by the name of their card in :data:`CARDS`: a number, or the
 
 Both sides are decoded with the same noise: nothing here seeds a decoder, because a system's decode must give the same output
 for the same latents, from its own ``seed``. Where noise depends on the position (as Music2Latent's does), a shift moves the
-music and not the noise: what a decoder makes up counts as not equivariant.
+music and not the noise: what a decoder makes up from noise lowers the scores.
 
 Gain and mixing scale the audio first, such that the loudest signal that is encoded peaks at 0.5. So nothing clips, and no
 number depends on how loud a file was mastered. SI-SDR ignores the level of the estimate, so gain has a level error beside it.
@@ -88,7 +88,6 @@ def _level_error(expected: np.ndarray, turned: np.ndarray) -> float | Unscorable
 def _linearity(latents: dict[int, np.ndarray]) -> float | Unscorable:
     factors = 10 ** (np.array(list(latents)) / 20)
     values = np.stack([each.ravel() for each in latents.values()]).astype(np.float64)
-    values -= values[0].copy()  # a constant has exactly no variance
     values -= values.mean(axis=0)
     factors -= factors.mean()
     total = np.sum(values**2)
@@ -132,7 +131,7 @@ def mixing(system: AutoencoderSystem, first: np.ndarray, second: np.ndarray, sam
 
 
 def shift(system: AutoencoderSystem, audio: np.ndarray, sample_rate: int) -> Scores:
-    """Begin the audio later: encode it without its first samples.
+    """Shift the audio in time: encode it without its first samples.
 
     Parameters
     ----------
@@ -232,7 +231,7 @@ def _scaled(audio: np.ndarray, loudest: float) -> np.ndarray:
 
 
 def _encode(system: AutoencoderSystem, audio: np.ndarray, sample_rate: int) -> np.ndarray:
-    return apply.encode(system, audio, sample_rate)[0]
+    return apply.encode(system, audio, sample_rate)[0].astype(np.float32)
 
 
 def _decode(system: AutoencoderSystem, latents: np.ndarray, like: np.ndarray) -> np.ndarray:

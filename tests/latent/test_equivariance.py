@@ -162,6 +162,13 @@ def test_noise_of_an_orthonormal_autoencoder_is_that_of_its_output(orthonormal: 
     assert noise(orthonormal, audio, RATE, 0 * std)["noise_si_sdr:+0dB"] == EXACT
 
 
+def test_noise_is_told_from_what_the_autoencoder_loses(truncated: Any) -> None:
+    audio = (0.1 * np.random.default_rng(1).standard_normal((1, 40_000))).astype(np.float32)
+    found = noise(truncated, audio, RATE, scale(moments(truncated.encode(audio), 1000.0)).std)
+    assert found["noise_si_sdr:-40dB"] == pytest.approx(0, abs=0.2)  # half of the energy is lost
+    assert found["noise_si_sdr_decoded:-40dB"] == pytest.approx(40, abs=0.1)
+
+
 def test_a_constant_autoencoder_has_no_scores_but_reasons(constant: Any, sound: Any) -> None:
     found = gain(constant, sound(), RATE)
     assert isinstance(found["gain_linearity"], Undefined)
