@@ -29,6 +29,7 @@ from m2l_bench.files.disk import sha256, write_atomic
 from m2l_bench.files.untrusted import modest_parquet
 
 NOTES_APART = " | "
+REFIT = "/refit"  # at the end of a reader's name, where its probe was fitted on reconstructions
 
 
 def joined_notes(*notes: str) -> str:

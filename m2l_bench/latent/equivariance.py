@@ -177,7 +177,7 @@ def noise(system: AutoencoderSystem, audio: np.ndarray, sample_rate: int, std: n
     sample_rate : int
         Hz; the system's own.
     std : np.ndarray of float, shape (latent_dim,)
-        Standard deviation of each dimension over a set of files: :func:`m2l_bench.latent.moments.scale`.
+        Standard deviation of each dimension over a set of files: :func:`m2l_bench.latent.sheet.scale`.
     seed : int
         Of the noise, which is the same draw at every level.
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from m2l_bench.report import style
 from m2l_bench.report.style import Interval, Point
+from m2l_bench.results import REFIT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,7 +75,7 @@ def coding_costs(panels: Mapping[str, Mapping[str, Mapping[str, Interval]]], sys
         System -> its label, from top to bottom.
     """
     readers = list(dict.fromkeys(reader for costs in panels.values() for reader in costs))
-    colours = list(dict.fromkeys(reader.partition("/")[0] for reader in readers))
+    colours = list(dict.fromkeys(reader.removesuffix(REFIT) for reader in readers))
     places = {system: place for place, system in enumerate(systems)}
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
@@ -83,14 +84,14 @@ def coding_costs(panels: Mapping[str, Mapping[str, Mapping[str, Interval]]], sys
         for axes, (title, costs) in zip(all_axes.flat, panels.items(), strict=False):
             for index, reader in enumerate(readers):
                 found = [(places[system], cost) for system, cost in costs.get(reader, {}).items()]
-                colour = style.COLOURS[colours.index(reader.partition("/")[0]) % len(style.COLOURS)]
+                colour = style.COLOURS[colours.index(reader.removesuffix(REFIT)) % len(style.COLOURS)]
                 axes.errorbar(
                     [cost.value for _, cost in found],
                     [place + 0.6 * ((index + 0.5) / len(readers) - 0.5) for place, _ in found],
                     xerr=style.error_lengths([cost for _, cost in found]),
                     color=colour,
                     marker=style.MARKERS[index % len(style.MARKERS)],
-                    markerfacecolor="white" if "/" in reader else colour,  # a refitted probe
+                    markerfacecolor="white" if reader.endswith(REFIT) else colour,  # a refitted probe
                     markersize=3,
                     linestyle="",
                     elinewidth=0.7,

@@ -43,7 +43,8 @@ class Measurement(NamedTuple):
 
 def measurement_of(record: Row | Item) -> Measurement:
     """Return the column that a row belongs to, or a score of a single item."""
-    return Measurement(**{name: getattr(record, name, "") for name in Measurement._fields})
+    statistic = record.statistic if isinstance(record, Row) else ""
+    return Measurement(record.dataset, record.task, record.probe, record.split, record.metric, statistic, record.reader)
 
 
 @dataclass(frozen=True)

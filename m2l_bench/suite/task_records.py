@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 
 from m2l_bench import plugins
-from m2l_bench.results import Item, Records, Row, joined_notes
+from m2l_bench.results import REFIT, Item, Records, Row, joined_notes
 from m2l_bench.statistics import mean_interval
 from m2l_bench.suite.data import TaskSpec
 from m2l_bench.suite.jobs.probe import failed_task
-from m2l_bench.suite.jobs.read import REFIT
 from m2l_bench.suite.jobs.reconstruct import BIT_RATE
 from m2l_bench.suite.jobs.reencode import COMPRESSION_RATIO
 from m2l_bench.suite.plan import Plan, PlannedSystem

@@ -18,11 +18,11 @@ import numpy as np
 
 from m2l_bench import plugins
 from m2l_bench.files.disk import sha256
-from m2l_bench.results import ROW_KEY, VERSION, Row, read_checksums, read_rows
+from m2l_bench.results import REFIT, ROW_KEY, VERSION, Row, read_checksums, read_rows
 from m2l_bench.suite.engine import Engine, Job, Workspace, run_jobs
 from m2l_bench.suite.jobs.distance import DistanceJob
 from m2l_bench.suite.jobs.probe import ProbeJob
-from m2l_bench.suite.jobs.read import REFIT, ReadJob
+from m2l_bench.suite.jobs.read import ReadJob
 from m2l_bench.suite.local import local_unless
 from m2l_bench.suite.plan import Plan, make_plan
 from m2l_bench.suite.records import all_records

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from m2l_bench.latent.equivariance import CARDS, GAINS, LEVELS, PEAK, gain, mixing, noise, shift
-from m2l_bench.latent.moments import moments, numbers, scale
+from m2l_bench.latent.moments import moments
+from m2l_bench.latent.sheet import numbers, scale
 from m2l_bench.reconstruction import si_sdr
 from m2l_bench.reconstruction.checks import Undefined, Unscorable
 from m2l_bench.systems.registry import load

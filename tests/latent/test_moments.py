@@ -7,14 +7,13 @@ from functools import reduce
 import numpy as np
 import pytest
 
-from m2l_bench.latent.moments import (
+from m2l_bench.latent.moments import Moments, moments
+from m2l_bench.latent.sheet import (
     CARDS,
-    Moments,
     components,
     contributions,
     effective_rank,
     half_life,
-    moments,
     numbers,
     scale,
     smoothness,

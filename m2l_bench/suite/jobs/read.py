@@ -25,8 +25,6 @@ from m2l_bench.tasks.outcome import Result, TimeResult
 from m2l_bench.tasks.protocol import FittedTask, fit
 from m2l_bench.tasks.time import FittedInTime, fit_in_time
 
-REFIT = "/refit"  # at the end of a reader's name in the tables, where its probe was fitted on reconstructions too
-
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
