@@ -1,4 +1,4 @@
-"""Results: the one row type, the per-item record, provenance, and a run's folder on disk.
+"""Results: the one row type, the per-item record, and a run's folder on disk.
 
 Conventions
 -----------
@@ -15,12 +15,9 @@ import io
 import itertools
 import json
 import os
-import platform
-import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -194,8 +191,8 @@ def write_run(
     items : iterable of Item
         Written as they come, and never held at once.
     run : dict
-        Provenance (see :func:`provenance`) and whatever depends on time or place; JSON-serialisable. Written last, and
-        deleted first: a folder with it is whole. Gets the number of failed items under ``"failed"``.
+        Provenance (see :mod:`m2l_bench.suite.provenance`) and whatever depends on time or place; JSON-serialisable. Written
+        last, and deleted first: a folder with it is whole. Gets the number of failed items under ``"failed"``.
     others : iterable of Path
         Other files of the run to be listed in ``SHA256SUMS``.
     """
@@ -354,32 +351,6 @@ def data_hash(items: Iterable[tuple[str, str]]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def provenance() -> dict[str, Any]:
-    """What a run ran on: versions, git state, processor, platform."""
-    names = (
-        "numpy",
-        "scipy",
-        "soundfile",
-        "soxr",
-        "torch",
-        "scikit-learn",
-        "librosa",
-        "pyarrow",
-        "transformers",
-        "diffusers",
-    )
-    return {
-        "m2l_bench": VERSION,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": processor(),
-        "cpus": os.cpu_count(),
-        "packages": {name: _version(name) for name in names},
-        "git": _git_state(),
-        "command": sys.argv,
-    }
-
-
 def _file_of_run(folder: str | os.PathLike[str], name: str) -> Path:
     path = Path(folder) / name
     if not path.is_file():
@@ -396,36 +367,3 @@ def _csv(records: Sequence[Any], columns: Sequence[str], *, header: bool = True)
         values = asdict(record)
         writer.writerow([repr(values[name]) if isinstance(values[name], float) else values[name] for name in columns])
     return buffer.getvalue().encode()
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"
-
-
-def processor() -> str:
-    """The processor's name, as the system gives it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
-
-
-def _git_state() -> dict[str, Any] | None:
-    """Commit and whether files differ from it, where the package runs from a checkout."""
-    folder = Path(__file__).parent
-    try:
-        commit, status = (
-            subprocess.run(
-                ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=10
-            ).stdout
-            for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain"])
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return {"commit": commit.strip(), "changed_files": len(status.splitlines())}

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from m2l_bench.results import processor
 from m2l_bench.suite.engine import Engine
 from m2l_bench.suite.local import local_unless
-from m2l_bench.suite.plan import Plan, make_plan
+from m2l_bench.suite.plan import Plan
+from m2l_bench.suite.planning import make_plan
+from m2l_bench.suite.provenance import processor
 from m2l_bench.suite.run import audio_seconds
 from m2l_bench.suite.suite import Suite
 from m2l_bench.systems.registry import needs_download, system_class

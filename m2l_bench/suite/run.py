@@ -22,12 +22,14 @@ from m2l_bench.audio import AudioError
 from m2l_bench.cards import Card
 from m2l_bench.files.disk import write_atomic
 from m2l_bench.files.untrusted import parse_json
-from m2l_bench.results import Item, Row, provenance, read_items, read_rows, write_run
+from m2l_bench.results import Item, Row, read_items, read_rows, write_run
 from m2l_bench.suite.data import AudioItem
 from m2l_bench.suite.engine import STORAGE_ERRORS, Done, Engine, Job, Workspace, run_jobs, stopped
 from m2l_bench.suite.jobs.clip import ClipJob, read_clips
 from m2l_bench.suite.local import local_unless
-from m2l_bench.suite.plan import Plan, make_plan
+from m2l_bench.suite.plan import Plan
+from m2l_bench.suite.planning import make_plan
+from m2l_bench.suite.provenance import provenance
 from m2l_bench.suite.records import all_records
 from m2l_bench.suite.second_phase import second_jobs
 from m2l_bench.suite.status import RunLock

@@ -24,7 +24,8 @@ from m2l_bench.suite.jobs.distance import DistanceJob
 from m2l_bench.suite.jobs.probe import ProbeJob
 from m2l_bench.suite.jobs.read import ReadJob
 from m2l_bench.suite.local import local_unless
-from m2l_bench.suite.plan import Plan, make_plan
+from m2l_bench.suite.plan import Plan
+from m2l_bench.suite.planning import make_plan
 from m2l_bench.suite.records import all_records
 from m2l_bench.suite.run import outcomes_digest
 from m2l_bench.suite.second_phase import second_jobs

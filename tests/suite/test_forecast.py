@@ -13,7 +13,7 @@ from m2l_bench.cli import app
 from m2l_bench.suite.engine import Workspace
 from m2l_bench.suite.forecast import forecast
 from m2l_bench.suite.local import LocalEngine
-from m2l_bench.suite.plan import make_plan
+from m2l_bench.suite.planning import make_plan
 from m2l_bench.suite.run import run_suite
 from m2l_bench.suite.status import RunLock, read_status
 from m2l_bench.suite.store import Outcome

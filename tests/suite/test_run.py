@@ -21,7 +21,8 @@ from m2l_bench.suite.audio_sets import find_audio
 from m2l_bench.suite.data import AudioItem, from_folder
 from m2l_bench.suite.engine import read_ahead
 from m2l_bench.suite.local import LocalEngine
-from m2l_bench.suite.plan import Plan, make_plan
+from m2l_bench.suite.plan import Plan
+from m2l_bench.suite.planning import make_plan
 from m2l_bench.suite.run import run_suite
 from m2l_bench.suite.suite import Suite, make_suite, read_suite
 from m2l_bench.systems.catalogue import SYSTEMS

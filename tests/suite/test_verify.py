@@ -189,7 +189,7 @@ def test_another_version_of_the_code_finds_no_finished_job(
     music_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import m2l_bench.suite.jobs as module
-    from m2l_bench.suite.plan import make_plan
+    from m2l_bench.suite.planning import make_plan
 
     suite = make_suite({"systems": ["identity"], "audio": [str(music_folder)], "metrics": ["si_sdr"], "tasks": []})
     with closing(LocalEngine()) as engine:
