@@ -86,13 +86,21 @@ def coding_costs(results: RunData, probe: str) -> dict[str, dict[str, dict[str, 
 
 
 def by_compression(results: RunData, systems: Iterable[str]) -> dict[str, str]:
-    """System -> its name with its compression ratio, from the mildest to the strongest; first those without one."""
-    ratios: dict[str, float] = {}
+    """System -> its name with its compression ratios, from the mildest to the strongest; first those without one.
+
+    Ratios differ between the tasks' data, whose sample rates differ.
+    """
+    ratios: dict[str, list[float]] = {system: [] for system in systems}
     for measurement in results.measured:
         if measurement.metric == "compression_ratio":
-            ratios |= {system: interval.value for system, interval in intervals(results, measurement).items()}
-    ordered = sorted(systems, key=lambda system: ratios.get(system, 0.0))
-    return {system: f"{system}, {ratios[system]:.3g}x" if system in ratios else system for system in ordered}
+            for system, interval in intervals(results, measurement).items():
+                if system in ratios:
+                    ratios[system].append(interval.value)
+    named = {}
+    for system, found in sorted(ratios.items(), key=lambda entry: float(np.mean(entry[1] or 0.0))):
+        ends = dict.fromkeys(f"{ratio:.3g}" for ratio in (min(found), max(found))) if found else {}
+        named[system] = f"{system}, {' to '.join(ends)}x" if ends else system
+    return named
 
 
 def is_learning_curve(measurement: Measurement) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import defaultdict
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pytest
 from m2l_bench import audio, read_results
 from m2l_bench.report.build import build
 from m2l_bench.report.compare import compare
+from m2l_bench.report.figure_data import by_compression
 from m2l_bench.report.runs import read_runs
 from m2l_bench.results import Item, Row, read_items, read_rows, to_parquet
 from m2l_bench.statistics import mean_interval
@@ -268,6 +270,9 @@ def test_tables_and_a_figure_show_what_is_lost(tones: Path, tmp_path: Path) -> N
         assert heading in text
     lines = {name: [line for line in text.splitlines() if f"| {name} " in line] for name in ("Noise", "opus:24k")}
     assert "**" in "".join(lines["Noise"]) and "**" not in "".join(lines["opus:24k"]), "the significant cost is bold"
+    labels = by_compression(read_runs([result.folder]), ["opus:24k", "Noise"])
+    assert list(labels) == ["Noise", "opus:24k"] and labels["Noise"] == "Noise"
+    assert re.fullmatch(r"opus:24k, [\d.]+( to [\d.]+)?x", labels["opus:24k"])
     results = read_results(result.folder)
     assert list(results.table("accuracy", dataset="own/pitch", reader="Bands").columns) == [
         "cost in accuracy ↓", "accuracy ↑"
