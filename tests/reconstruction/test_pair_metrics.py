@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from m2l_bench.reconstruction import mel_distance, metrics, si_sdr, stft_distance
+from m2l_bench.reconstruction import mel_distance, metrics, pair_metrics, si_sdr, stft_distance
 from m2l_bench.reconstruction.checks import SILENT_RULE, Unscorable, silent_channels
 from m2l_bench.reconstruction.metrics import METRICS, PairMetric, card_of_rows, get_metric, score_pair
 
@@ -220,13 +220,13 @@ def test_mel_definitions_asked_for_together_take_each_stft_once(
     music: np.ndarray, coded: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken: list[int] = []
-    original = metrics.mel.power_spectra
+    original = pair_metrics.mel.power_spectra
 
     def counted(*pair: np.ndarray, n_fft: int, hop_length: int):  # type: ignore[no-untyped-def]
         taken.append(n_fft)
         return original(*pair, n_fft=n_fft, hop_length=hop_length)
 
-    monkeypatch.setattr(metrics.mel, "power_spectra", counted)
+    monkeypatch.setattr(pair_metrics.mel, "power_spectra", counted)
     score_pair(music[:1], coded[:1], RATE, [name for name in PAIR_METRICS if name.startswith("mel_distance")])
     assert sorted(taken) == [32, 64, 128, 256, 512, 1024, 2048]
 
@@ -244,7 +244,7 @@ def test_a_pair_is_checked_once(music: np.ndarray, coded: np.ndarray, monkeypatc
         calls.append(1)
         return original(*pair, **options)
 
-    for module in (metrics, metrics.si_sdr, metrics.mel, metrics.stft):
+    for module in (metrics, pair_metrics.si_sdr, pair_metrics.mel, pair_metrics.stft):
         monkeypatch.setattr(module, "check_pair", counted)
     score_pair(music, coded, RATE, PAIR_METRICS)
     assert len(calls) == 1
