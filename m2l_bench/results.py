@@ -26,6 +26,7 @@ from m2l_bench.files.disk import sha256, write_atomic
 from m2l_bench.files.untrusted import modest_parquet
 
 NOTES_APART = " | "
+LATENT_SPACE = "latent space"  # the task of rows that say something of it without labels
 REFIT = "/refit"  # at the end of a reader's name, where its probe was fitted on reconstructions
 
 
@@ -45,7 +46,8 @@ class Row:
     dataset : str
         Name of the data, such as ``"reconstruction/wesnoth"``.
     task, probe, split : str
-        Empty for reconstruction metrics.
+        Empty for reconstruction metrics. The task ``"latent space"`` is that of numbers of the latents over audio without
+        labels; its split is ``"step 0.5"`` where latents were quantised with that step.
     reader : str
         Of a task: the encoder that read the system's reconstructions; empty where the system's own latents were probed.
     metric : str
@@ -53,7 +55,8 @@ class Row:
     statistic : str
         How items became one value: ``"mean"``, ``"median"``, ``"pooled"`` (a number of the whole set),
         ``"corrected"`` (the same, less its bias), ``"score"`` (of a task), ``"cost"`` (what a reader loses by the coding:
-        the mean paired difference to the originals, positive where the reconstructions are worse).
+        the mean paired difference to the originals, positive where the reconstructions are worse; or what is lost by the
+        quantisation of latents, likewise).
     card : str
         Hash of the metric's card; rows with different cards are never mixed in a table.
     data_hash : str

@@ -87,19 +87,19 @@ def effective_rank(of: Moments) -> float:
     >>> effective_rank(moments(np.ones((1, 3, 10)), 10.0))
     0.0
     """
-    shares = _variance_shares(of)
+    shares = spectrum(of)
     shares = shares[shares > 0]
     return float(np.exp(-np.sum(shares * np.log(shares)))) if shares.size else 0.0
 
 
 def components(of: Moments) -> int:
     """Smallest number of principal components that hold 95 % of the variance; 0 without any variance."""
-    shares = _variance_shares(of)
+    shares = spectrum(of)
     return int(np.searchsorted(np.cumsum(shares), SHARE - 1e-12) + 1) if shares.any() else 0
 
 
-def _variance_shares(of: Moments) -> np.ndarray:
-    """Share of each principal component in the variance, the largest first (dim,); zeros without variance."""
+def spectrum(of: Moments) -> np.ndarray:
+    """Share of each principal component in the variance, float64 (dim,), the largest first; zeros without variance."""
     values = np.maximum(np.linalg.eigvalsh(of.scatter)[::-1], 0.0)
     return np.asarray(values / values.sum()) if values.any() else values
 

@@ -18,15 +18,19 @@ from m2l_bench.reconstruction.metrics import PairMetric, SetMetric, get_metric
 from m2l_bench.suite.data import AudioItem, AudioSet, TaskSpec
 from m2l_bench.suite.jobs.distance import DistanceJob
 from m2l_bench.suite.jobs.encode import EncodeJob, PooledAs
+from m2l_bench.suite.jobs.latents import EquivarianceJob, LatentsJob, NoiseJob
 from m2l_bench.suite.jobs.probe import ProbeJob, probe_settings
+from m2l_bench.suite.jobs.quantise import CoderJob, QuantiseJob
 from m2l_bench.suite.jobs.read import ReadJob
 from m2l_bench.suite.jobs.reconstruct import ReconstructJob, Scoring
 from m2l_bench.suite.jobs.reencode import ReencodeJob
+from m2l_bench.suite.jobs.sheet import SheetJob
 from m2l_bench.suite.suite import CHANCE, Suite, SystemSpec
 from m2l_bench.systems.registry import caveat
 from m2l_bench.tasks.sources.source import SPLITS
 
 TRAINING = ("train", "valid")
+FOLDS = 10  # of a dataset: the entropy model for the files of one is fitted on those of the others
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,14 +41,18 @@ class PlannedSystem:
     ----------
     spec : SystemSpec
     fingerprint : str
-    reconstructs, encodes : bool
+    reconstructs, encodes, decodes : bool
         What it can do.
+    has_bits : bool
+        Whether it has a bit stream of its own.
     """
 
     spec: SystemSpec
     fingerprint: str
     reconstructs: bool
     encodes: bool
+    decodes: bool
+    has_bits: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +116,36 @@ class Plan:
         return {label: system for label, system in self.systems.items() if system.reconstructs and wanted}
 
     @cached_property
+    def latent(self) -> dict[str, PlannedSystem]:
+        """The systems whose latent space is measured."""
+        wanted = self.data and self.suite.latent
+        return {label: system for label, system in self.systems.items() if system.encodes and wanted}
+
+    @property
+    def steps(self) -> tuple[float, ...]:
+        """Steps of the quantiser of latents."""
+        return self.suite.latent.steps if self.suite.latent else ()
+
+    def _measures(self, part: str) -> bool:
+        return self.suite.latent is not None and part in self.suite.latent.parts
+
+    def is_changed(self, system: PlannedSystem) -> bool:
+        """Whether gain, mixing and shift are measured."""
+        return system.decodes and self._measures("equivariance")
+
+    def is_disturbed(self, system: PlannedSystem) -> bool:
+        """Whether its latents are decoded with noise."""
+        return system.decodes and self._measures("noise")
+
+    def is_quantised(self, system: PlannedSystem) -> bool:
+        """Whether its latents are decoded quantised: not those that have a bit stream already."""
+        return system.decodes and not system.has_bits and self._measures("rate_distortion")
+
+    def needs_sheet(self, system: PlannedSystem) -> bool:
+        """Whether the scale of its dimensions must be known."""
+        return self._measures("sheet") or self.is_disturbed(system)
+
+    @cached_property
     def reread(self) -> dict[AudioItem, tuple[PooledAs, ...]]:
         """The files whose reconstructions readers encode, and how the tasks that have them keep it."""
         found: dict[AudioItem, dict[PooledAs, None]] = {}
@@ -149,17 +187,18 @@ class Plan:
     @cached_property
     def scorings(self) -> dict[str, Scoring]:
         """How each codec's files are scored, by label."""
-        return {
-            label: Scoring(
-                spec=system.spec,
-                fingerprint=system.fingerprint,
-                metrics=self.pair_metrics,
-                encoders=self.listeners,
-                max_length_difference=self.suite.max_length_difference,
-                device=self.suite.encoder_device,
-            )
-            for label, system in self.codecs.items()
-        }
+        return {label: self.scoring_of(system) for label, system in self.codecs.items()}
+
+    def scoring_of(self, system: PlannedSystem) -> Scoring:
+        """How a system's files are scored."""
+        return Scoring(
+            spec=system.spec,
+            fingerprint=system.fingerprint,
+            metrics=self.pair_metrics,
+            encoders=self.listeners,
+            max_length_difference=self.suite.max_length_difference,
+            device=self.suite.encoder_device,
+        )
 
     @cached_property
     def chance(self) -> Scoring | None:
@@ -174,7 +213,24 @@ class Plan:
             return []
         return [self.chance.job(item, items[(k + half) % len(items)]) for k, item in enumerate(items)]
 
-    def first_jobs(self) -> Iterator[ReconstructJob | EncodeJob | ReencodeJob]:
+    def latents_job(self, system: PlannedSystem, item: AudioItem) -> LatentsJob:
+        """The job that keeps one system's latents of a file."""
+        return LatentsJob(spec=system.spec, fingerprint=system.fingerprint, item=item)
+
+    def equivariance_jobs(self, system: PlannedSystem, audio_set: AudioSet) -> dict[AudioItem, EquivarianceJob]:
+        """Each file changed, the one half of the list away added; nothing is added to a single file."""
+        items, half = audio_set.items, len(audio_set.items) // 2
+        return {
+            item: EquivarianceJob(
+                spec=system.spec,
+                fingerprint=system.fingerprint,
+                item=item,
+                other=items[(k + half) % len(items)] if half else None,
+            )
+            for k, item in enumerate(items)
+        }
+
+    def first_jobs(self) -> Iterator[ReconstructJob | LatentsJob | EquivarianceJob | EncodeJob | ReencodeJob]:
         """The jobs over files, each once: two labels of one system share them, and so do tasks with one pooling."""
         seen: set[str] = set()
         for scoring in [*([self.references] if self.encoders else []), *self.scorings.values()]:
@@ -184,6 +240,11 @@ class Plan:
                     yield from (scoring.job(item) for item in audio_set.items)
         for audio_set in self.data:
             yield from self.chance_jobs(audio_set)
+        for system in distinct(self.latent.values()):
+            for audio_set in self.data:
+                yield from (self.latents_job(system, item) for item in audio_set.items)
+                if self.is_changed(system):
+                    yield from self.equivariance_jobs(system, audio_set).values()
         probed = distinct(self.probed.values())
         for system in distinct([*probed, *self.readers.values()]):
             encoded: set[str] = set()
@@ -222,7 +283,7 @@ class Plan:
         )
 
     def counts(self, absent: Mapping[str, tuple[bool, bool]] | None = None) -> Counter[tuple[str, str]]:
-        """How many jobs of each kind and label there are, those of the second phase too.
+        """How many jobs of each kind and label there are, in all phases; latents of absent systems are not counted.
 
         Parameters
         ----------
@@ -246,6 +307,15 @@ class Plan:
             counts[DistanceJob.kind, label] += sets * len(self.data)
             if label in absent:
                 counts[ReconstructJob.kind, label] += sum(len(audio_set.items) for audio_set in self.data)
+        for system in distinct(self.latent.values()):
+            for audio_set in self.data:
+                label, n = system.spec.label, len(audio_set.items)
+                counts[SheetJob.kind, label] += self.needs_sheet(system)
+                counts[NoiseJob.kind, label] += n * self.is_disturbed(system)
+                if self.is_quantised(system):
+                    counts[CoderJob.kind, label] += min(FOLDS, n) * len(self.steps)
+                    counts[QuantiseJob.kind, label] += n * len(self.steps)
+                    counts[DistanceJob.kind, label] += sets * len(self.steps)
         for label in probed:
             counts[ProbeJob.kind, label] += len(self.tasks) * len(self.suite.probes)
             if label in absent:
@@ -268,6 +338,8 @@ class Plan:
         apart = {"systems", "audio", "tasks", "device", "readers"}
         if not self.suite.reader_specs():
             apart.add("refit")
+        if self.suite.latent is None:
+            apart.add("latent")
         rest = self.suite.model_dump(mode="json", exclude=apart)
         text = json.dumps([labels, left_out, cards, probes, tasks, rest], sort_keys=True)
         digest.update(text.encode())

@@ -13,6 +13,7 @@ from m2l_bench.suite.engine import Done, Engine, Job, run_jobs
 from m2l_bench.suite.jobs.describe import DescribeEncoder, DescribeReader, DescribeSystem
 from m2l_bench.suite.jobs.reconstruct import BIT_RATE
 from m2l_bench.suite.jobs.reencode import COMPRESSION_RATIO
+from m2l_bench.suite.latent_records import latent_cards
 from m2l_bench.suite.plan import Plan, PlannedSystem
 from m2l_bench.suite.suite import Suite
 from m2l_bench.tasks.scoring import TASK_CARDS
@@ -74,8 +75,9 @@ def make_plan(suite: Suite, engine: Engine, *, offline: bool = False) -> Plan:
         if reason:
             (missing_readers if reads else unusable)[job.label] = reason
         else:
-            facts = {key: done.value[key] for key in ("fingerprint", "reconstructs", "encodes")}
+            facts = {key: value for key, value in done.value.items() if key != "asked"}
             (readers if reads else systems)[job.label] = PlannedSystem(spec=job.spec, **facts)
+    cards |= latent_cards([cards[plugins.label(name)] for name in suite.metrics]) if suite.latent else {}
     cards |= {name: TASK_CARDS[name] for spec in tasks for name in spec.load().metrics}
     return Plan(
         suite=suite,
@@ -106,7 +108,7 @@ def _describe(jobs: Sequence[Job], engine: Engine) -> list[Done]:
 def _useless(facts: Mapping[str, bool], data: bool, tasks: bool, suite: Suite) -> str:
     """Why a system cannot be used in this run, or empty."""
     reconstructs = data or (tasks and bool(suite.reader_specs()))
-    encodes = tasks and suite.probes_latents
+    encodes = (tasks and suite.probes_latents) or (data and suite.latent is not None)
     if (reconstructs and facts["reconstructs"]) or (encodes and facts["encodes"]) or not (data or tasks):
         return ""
     lacks = ["no reconstruct()"] * reconstructs + ["no encode()"] * encodes

@@ -13,12 +13,13 @@ from functools import partial
 import numpy as np
 
 from m2l_bench import plugins
-from m2l_bench.results import Item, Records, Row, joined_notes
+from m2l_bench.results import LATENT_SPACE, Item, Records, Row, joined_notes
 from m2l_bench.statistics import mean_interval, median_interval
 from m2l_bench.suite.data import AudioItem, AudioSet
 from m2l_bench.suite.jobs.reconstruct import BIT_RATE
+from m2l_bench.suite.latent_records import latent_records
 from m2l_bench.suite.plan import Plan
-from m2l_bench.suite.second_phase import common_files, distance_job, shared_windows
+from m2l_bench.suite.set_jobs import common_files, distance_job, shared_windows
 from m2l_bench.suite.store import Outcome, Store, require
 from m2l_bench.suite.suite import CHANCE, SystemSpec
 from m2l_bench.suite.task_records import task_records
@@ -64,6 +65,8 @@ def all_records(plan: Plan, store: Store) -> Iterator[Records]:
     for data in plan.data:
         parts.append(((data.name, "", "", "", CHANCE), partial(_of_chance, plan, store, data)))
         parts += [((data.name, "", "", "", s.label), partial(_of_audio, plan, store, data, s, kept)) for s in specs]
+        latent = (data.name, LATENT_SPACE, "", "")
+        parts += [((*latent, s.label), partial(latent_records, plan, store, data, s)) for s in specs]
     for task in plan.tasks:
         parts += [((task.load().name, *place), part) for place, part in task_records(plan, store, task)]
     for _, part in sorted(parts, key=lambda part: part[0]):

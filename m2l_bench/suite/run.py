@@ -27,12 +27,13 @@ from m2l_bench.suite.data import AudioItem
 from m2l_bench.suite.engine import STORAGE_ERRORS, Done, Engine, Job, Workspace, run_jobs, stopped
 from m2l_bench.suite.jobs.clip import ClipJob, read_clips
 from m2l_bench.suite.local import local_unless
+from m2l_bench.suite.phases import PHASES, all_jobs
 from m2l_bench.suite.plan import Plan
 from m2l_bench.suite.planning import make_plan
 from m2l_bench.suite.provenance import provenance
 from m2l_bench.suite.records import all_records
-from m2l_bench.suite.second_phase import second_jobs
 from m2l_bench.suite.status import RunLock
+from m2l_bench.suite.store import Store
 from m2l_bench.suite.suite import Suite
 
 
@@ -159,10 +160,10 @@ def run_suite(
 
         with _storage_errors(), RunLock(folder) as lock:
             lock.list_plan(plan, workspace)
-            run_all(plan.first_jobs())
-            second = list(second_jobs(plan, store))
-            lock.list_jobs(2, second)
-            run_all(second)
+            for number, jobs in enumerate(PHASES, 1):
+                if number > 1:  # the first ones are listed with the plan
+                    lock.list_jobs(number, jobs(plan, store))
+                run_all(jobs(plan, store))
             if found is not None and not costs:
                 n_failed = int(found["failed"]) + len(plan.missing)
                 return RunResult(folder, plan, read_rows(folder), n_failed, False, workspace)
@@ -170,7 +171,7 @@ def run_suite(
             write_atomic(folder / "cards.json", (json.dumps(described, indent=2, sort_keys=True) + "\n").encode())
             record = _run_record(plan, started, costs, chosen) | {
                 "store": Path(os.path.relpath(workspace.folder, folder.absolute())).as_posix(),
-                "outcomes": outcomes_digest(plan, workspace, second),
+                "outcomes": outcomes_digest(plan, store),
             }
             rows: list[Row] = []
 
@@ -195,12 +196,11 @@ def _storage_errors() -> Iterator[None]:
         raise stopped(error) from error
 
 
-def outcomes_digest(plan: Plan, workspace: Workspace, second: Sequence[Job]) -> str:
+def outcomes_digest(plan: Plan, store: Store) -> str:
     """SHA-256 over the content of all outcomes that a run rests on, in the order of the jobs; their arrays included."""
     digest = hashlib.sha256()
-    for jobs in (plan.first_jobs(), second):
-        for job in jobs:
-            digest.update(workspace.store.digest(job.id))
+    for job in all_jobs(plan, store):
+        digest.update(store.digest(job.id))
     return digest.hexdigest()
 
 

@@ -1,8 +1,8 @@
 """How far a run is, readable while it runs and after it was killed: its planned jobs against the store.
 
-``plan.json`` in the run's folder says how many jobs of each kind and system are planned, ``jobs-1.parquet`` and
-``jobs-2.parquet`` name those of its two phases. Whoever runs holds a lock on ``lock``, so that two runs cannot share a folder
-and a reader knows whether a run is alive.
+``plan.json`` in the run's folder says how many jobs of each kind and system are planned, ``jobs-1.parquet``,
+``jobs-2.parquet``, ... name those of its phases (:mod:`m2l_bench.suite.phases`). Whoever runs holds a lock on ``lock``, so
+that two runs cannot share a folder and a reader knows whether a run is alive.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ class RunLock:
         if path.is_file() and path.read_text(encoding="utf-8") == content:
             return
         path.unlink(missing_ok=True)
-        (self.folder / "jobs-2.parquet").unlink(missing_ok=True)
+        for old in self.folder.glob("jobs-?.parquet"):
+            old.unlink()
         self.list_jobs(1, plan.first_jobs())
         write_atomic(path, content.encode())
 

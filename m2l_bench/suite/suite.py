@@ -12,6 +12,10 @@ A suite is TOML::
     probe_seeds = [0, 1, 2]
     train_items = [20, 80]  # learning curves: also probe with so few training items
     seed = 0
+
+    [latent]  # what can be said of the latent space without labels
+    parts = ["sheet", "equivariance", "noise", "rate_distortion"]
+    steps = [0.25, 0.5, 1.0, 2.0]  # of the quantiser, in standard deviations of each dimension
 """
 
 from __future__ import annotations
@@ -21,12 +25,13 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from m2l_bench import plugins
 from m2l_bench.files.untrusted import ALLOW_OUTSIDE, OutsideError, faults, outside_allowed, read_toml
+from m2l_bench.latent.rate import STEPS
 from m2l_bench.probes import PROBES
 from m2l_bench.suite.data import TaskSpec
 from m2l_bench.systems.base import System
@@ -124,12 +129,42 @@ _load_system = lru_cache(maxsize=2)(
 _load_reader = lru_cache(maxsize=8)(_load)
 
 
+class LatentSpec(BaseModel):
+    """What is measured of the latent space of each system, over the audio of the suite.
+
+    Attributes
+    ----------
+    parts : tuple of str
+        ``"sheet"``: scale, effective rank, smoothness. ``"equivariance"``: gain, mixing, shift. ``"noise"``: decoding of
+        disturbed latents. ``"rate_distortion"``: decoding of quantised latents, under the suite's metrics, against their bit
+        rate. Encoders without a decoder have a sheet alone.
+    steps : tuple of float
+        Steps of the quantiser in standard deviations of each dimension, rising.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    parts: Annotated[tuple[Literal["sheet", "equivariance", "noise", "rate_distortion"], ...], Field(min_length=1)] = (
+        *("sheet", "equivariance"),
+        *("noise", "rate_distortion"),
+    )
+    steps: Annotated[tuple[Annotated[float, Field(gt=0, le=100)], ...], Field(min_length=1)] = STEPS
+
+    @field_validator("steps")
+    @classmethod
+    def _rise(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if len({f"{step:g}" for step in value}) < len(value):
+            raise ValueError(f"must differ, got {', '.join(f'{step:g}' for step in value)}")
+        return tuple(sorted(value))
+
+
 class Suite(BaseModel):
     """A validated suite; every field has the embedded suite's value by default.
 
     `readers` are encoders, which read the tasks from each system's reconstructions: a probe is fitted on what they give of
     original training items, and tested on what they give of reconstructed test items. ``"latents"`` stands for each system's
-    own latents. With `refit` it is also fitted on reconstructed training items.
+    own latents. With `refit` it is also fitted on reconstructed training items. `latent` is None where latent spaces are not
+    measured.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -147,6 +182,7 @@ class Suite(BaseModel):
     seed: int = Field(default=0, ge=0)
     device: str | None = None
     max_length_difference: float = Field(default=0.0, ge=0.0)
+    latent: LatentSpec | None = None
 
     @field_validator("name")
     @classmethod

@@ -18,7 +18,7 @@ from m2l_bench.suite.jobs.probe import failed_task
 from m2l_bench.suite.jobs.reconstruct import BIT_RATE
 from m2l_bench.suite.jobs.reencode import COMPRESSION_RATIO
 from m2l_bench.suite.plan import Plan, PlannedSystem
-from m2l_bench.suite.second_phase import probe_jobs, read_job
+from m2l_bench.suite.set_jobs import probe_jobs, read_job
 from m2l_bench.suite.store import Store, require
 from m2l_bench.suite.suite import CEILING, SystemSpec
 from m2l_bench.tasks.base import Task

@@ -18,18 +18,23 @@ import numpy as np
 
 from m2l_bench import plugins
 from m2l_bench.files.disk import sha256
-from m2l_bench.results import REFIT, ROW_KEY, VERSION, Row, read_checksums, read_rows
+from m2l_bench.results import LATENT_SPACE, REFIT, ROW_KEY, VERSION, Row, read_checksums, read_rows
 from m2l_bench.suite.engine import Engine, Job, Workspace, run_jobs
 from m2l_bench.suite.jobs.distance import DistanceJob
+from m2l_bench.suite.jobs.latents import NoiseJob
 from m2l_bench.suite.jobs.probe import ProbeJob
+from m2l_bench.suite.jobs.quantise import QuantiseJob
 from m2l_bench.suite.jobs.read import ReadJob
+from m2l_bench.suite.jobs.sheet import SheetJob
+from m2l_bench.suite.latent_records import latent_job_behind
 from m2l_bench.suite.local import local_unless
+from m2l_bench.suite.phases import all_jobs
 from m2l_bench.suite.plan import Plan
 from m2l_bench.suite.planning import make_plan
 from m2l_bench.suite.records import all_records
 from m2l_bench.suite.run import outcomes_digest
-from m2l_bench.suite.second_phase import second_jobs
-from m2l_bench.suite.store import Outcome, require
+from m2l_bench.suite.set_jobs import set_jobs
+from m2l_bench.suite.store import Outcome, Store, require
 from m2l_bench.suite.suite import make_suite
 
 
@@ -121,8 +126,9 @@ def _check_outcomes(
     store = workspace.store
     store.refresh()
     try:
-        second = _check_records(plan, workspace)
-        if outcomes_digest(plan, workspace, second) != record["outcomes"]:
+        for stored in all_jobs(plan, store):
+            require(store, stored.id)
+        if outcomes_digest(plan, store) != record["outcomes"]:
             found.files[record["store"]] = "changed"
             found.obstacle = "the stored outcomes are not those that the rows were made of"
             return
@@ -137,19 +143,10 @@ def _check_outcomes(
     chosen = [
         rows[place] for place in sorted(rng.permutation(len(rows))[:sample]) if _key(rows[place]) not in differing
     ]
+    second = list(set_jobs(plan, store))
     for row in chosen:
-        job, check = _job_behind(row, plan, second, rng), RowCheck(row, True, repr(row.value))
+        job, check = _job_behind(row, plan, store, second, rng), RowCheck(row, True, repr(row.value))
         found.rows.append(_run_again(check, job, workspace, engine, tolerance) if job else check)
-
-
-def _check_records(plan: Plan, workspace: Workspace) -> list[Job]:
-    """Read every outcome with its checksums; the jobs of the second phase. OSError where one is damaged or gone."""
-    for job in plan.first_jobs():
-        require(workspace.store, job.id)
-    second: list[Job] = list(second_jobs(plan, workspace.store))
-    for following in second:
-        require(workspace.store, following.id)
-    return second
 
 
 def _difference(plan: Plan, record: dict[str, Any]) -> str:
@@ -167,7 +164,7 @@ def _difference(plan: Plan, record: dict[str, Any]) -> str:
     return "; ".join(changes) or "a system, a task's data or the code is not the one that made it"
 
 
-def _job_behind(row: Row, plan: Plan, second: Sequence[Job], rng: np.random.Generator) -> Job | None:
+def _job_behind(row: Row, plan: Plan, store: Store, second: Sequence[Job], rng: np.random.Generator) -> Job | None:
     """The job that gives a row of a set or a probe, or one of those whose files a mean is over; None where there is none."""
     if row.reader:
         for job in second:
@@ -178,6 +175,8 @@ def _job_behind(row: Row, plan: Plan, second: Sequence[Job], rng: np.random.Gene
                 if same and system and system.fingerprint in {found.system for found in job.tests}:
                     return job
         return None
+    if row.task == LATENT_SPACE:
+        return latent_job_behind(row, plan, store, rng)
     if row.task:
         for job in second:
             if isinstance(job, ProbeJob) and (job.task.load().name, plugins.label(job.probe)) == (row.task, row.probe):
@@ -214,6 +213,12 @@ def _run_again(check: RowCheck, job: Job, workspace: Workspace, engine: Engine, 
 def _rests_on(job: Job) -> Iterator[str]:
     if isinstance(job, DistanceJob):
         yield from (*job.references, *job.estimates)
+    elif isinstance(job, SheetJob):
+        yield from job.latents
+    elif isinstance(job, NoiseJob):
+        yield job.sheet
+    elif isinstance(job, QuantiseJob):
+        yield from (job.latents, job.coder)
     elif isinstance(job, ProbeJob):
         yield from (key for _, key in job.latents)
     elif isinstance(job, ReadJob):

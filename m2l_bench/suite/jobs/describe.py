@@ -13,7 +13,7 @@ from m2l_bench.reconstruction.sets.vectors import load_encoder, with_encoder
 from m2l_bench.suite.engine import Read
 from m2l_bench.suite.store import Outcome, Store
 from m2l_bench.suite.suite import SystemSpec
-from m2l_bench.systems.base import Codec, Encoder, ReadyMade
+from m2l_bench.systems.base import Autoencoder, BitstreamCodec, Codec, Encoder, ReadyMade
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class _Describe:
 
 @dataclass(frozen=True, kw_only=True)
 class DescribeSystem(_Describe):
-    """Load a system; the outcome has ``fingerprint``, ``reconstructs``, ``encodes``."""
+    """Load a system; the outcome has ``fingerprint``, ``reconstructs``, ``encodes``, ``decodes``, ``has_bits``."""
 
     spec: SystemSpec
 
@@ -66,6 +66,8 @@ class DescribeSystem(_Describe):
             "fingerprint": system.fingerprint,
             "reconstructs": isinstance(system, (Codec, ReadyMade)),
             "encodes": isinstance(system, Encoder),
+            "decodes": isinstance(system, Autoencoder),
+            "has_bits": isinstance(system, BitstreamCodec),
         }
 
 

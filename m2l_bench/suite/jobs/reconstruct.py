@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -80,6 +80,41 @@ class Scoring:
         """The job of one file; `other` is a file that is scored in the place of its reconstruction."""
         return ReconstructJob(scoring=self, item=item, other=other)
 
+    def score(self, reference: np.ndarray, estimate: np.ndarray, rate: int, measured: Mapping[str, float]) -> Outcome:
+        """The outcome of a pair (see :class:`ReconstructJob`), with what else was measured of it, such as its bit rate."""
+        scored = reference[:, : estimate.shape[-1]]
+        found = score_pair(scored, estimate, rate, self.metrics)
+        undefined = [plugins.label(name) for name, score in found.items() if isinstance(score, Undefined)]
+        scores = {
+            label: _plain(score) for name, score in found.items() if (label := plugins.label(name)) not in undefined
+        }
+        scores |= measured
+        arrays: dict[str, np.ndarray] = {}
+        windows: dict[str, int | str] = {}
+        for name, fingerprint in self.encoders:
+            try:
+                arrays[fingerprint] = vectors(load_encoder(name, self.device), estimate, rate).T
+                windows[fingerprint] = arrays[fingerprint].shape[1]
+            except Unscorable as reason:
+                windows[fingerprint] = str(reason)
+        reasons: Iterator[str] = (v for v in (*scores.values(), *windows.values()) if isinstance(v, str))
+        value = {
+            "scores": scores,
+            "windows": windows,
+            "undefined": undefined,
+            "seconds": reference.shape[-1] / rate,
+            "silent_channels": int(np.count_nonzero(silent_channels(scored))),
+        }
+        return Outcome(value, arrays, next(reasons, ""))
+
+    def failed(self, reason: str) -> Outcome:
+        """The outcome of a file that has no estimate: every metric, with the reason."""
+        scores = {plugins.label(name): reason for name in self.metrics}
+        windows = {fingerprint: reason for _, fingerprint in self.encoders}
+        return Outcome(
+            {"scores": scores, "undefined": [], "windows": windows, "seconds": 0.0, "silent_channels": 0}, reason=reason
+        )
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReconstructJob:
@@ -113,11 +148,7 @@ class ReconstructJob:
 
     def failed(self, reason: str) -> Outcome:
         """Every metric, with the reason."""
-        scores = {plugins.label(name): reason for name in self.scoring.metrics}
-        windows = {fingerprint: reason for _, fingerprint in self.scoring.encoders}
-        return Outcome(
-            {"scores": scores, "undefined": [], "windows": windows, "seconds": 0.0, "silent_channels": 0}, reason=reason
-        )
+        return self.scoring.failed(reason)
 
     def run(self, store: Store, read: Read | None) -> Outcome:
         """Score the file; a metric that is not defined for it gets the reason."""
@@ -130,31 +161,7 @@ class ReconstructJob:
             estimate, kbps = reconstruct(system, reference, rate, item.stem, max_length_difference=allowed)
         elif self.other:
             estimate = _like(*self.other.load(), reference, rate)
-        scored = reference[:, : estimate.shape[-1]]
-        found = score_pair(scored, estimate, rate, scoring.metrics)
-        undefined = [plugins.label(name) for name, score in found.items() if isinstance(score, Undefined)]
-        scores = {
-            label: _plain(score) for name, score in found.items() if (label := plugins.label(name)) not in undefined
-        }
-        if kbps is not None:
-            scores[BIT_RATE.name] = kbps
-        arrays: dict[str, np.ndarray] = {}
-        windows: dict[str, int | str] = {}
-        for name, fingerprint in scoring.encoders:
-            try:
-                arrays[fingerprint] = vectors(load_encoder(name, scoring.device), estimate, rate).T
-                windows[fingerprint] = arrays[fingerprint].shape[1]
-            except Unscorable as reason:
-                windows[fingerprint] = str(reason)
-        reasons: Iterator[str] = (v for v in (*scores.values(), *windows.values()) if isinstance(v, str))
-        value = {
-            "scores": scores,
-            "windows": windows,
-            "undefined": undefined,
-            "seconds": reference.shape[-1] / rate,
-            "silent_channels": int(np.count_nonzero(silent_channels(scored))),
-        }
-        return Outcome(value, arrays, next(reasons, ""))
+        return scoring.score(reference, estimate, rate, {} if kbps is None else {BIT_RATE.name: kbps})
 
 
 def _like(other: np.ndarray, other_rate: int, reference: np.ndarray, rate: int) -> np.ndarray:

@@ -15,12 +15,13 @@ from m2l_bench.suite.jobs.probe import ProbeJob
 from m2l_bench.suite.jobs.read import Found, ReadJob
 from m2l_bench.suite.jobs.reconstruct import Scoring
 from m2l_bench.suite.jobs.reencode import array_name
+from m2l_bench.suite.latent_jobs import distance_jobs
 from m2l_bench.suite.plan import TRAINING, Plan, PlannedSystem, distinct
 from m2l_bench.suite.store import Store, require
 
 
-def second_jobs(plan: Plan, store: Store) -> Iterator[DistanceJob | ProbeJob | ReadJob]:
-    """The jobs over whole sets: each set metric, and each probe, over the files that the first jobs have results of."""
+def set_jobs(plan: Plan, store: Store) -> Iterator[DistanceJob | ProbeJob | ReadJob]:
+    """The jobs over whole sets: each set metric, and each probe, over the files that there are results of."""
     for audio_set in plan.data if plan.encoders else ():
         kept = shared_windows(plan, audio_set, store)
         common = common_files(kept)
@@ -30,6 +31,7 @@ def second_jobs(plan: Plan, store: Store) -> Iterator[DistanceJob | ProbeJob | R
                     yield distance_job(plan, label, metric, of_encoders[encoder])
                     if set(common[encoder]) < set(of_encoders[encoder]):
                         yield distance_job(plan, label, metric, common[encoder])
+    yield from distance_jobs(plan, store)
     for system in distinct(plan.probed.values()):
         for spec in plan.tasks:
             yield from probe_jobs(plan, system, spec, store)
