@@ -11,10 +11,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["check", "load", "probe", "read_results"]
+__all__ = ["check", "latents", "load", "probe", "read_results"]
 
 if TYPE_CHECKING:
     from m2l_bench.conformity.check import check
+    from m2l_bench.latent.measure import latents
     from m2l_bench.report.frames import read_results
     from m2l_bench.suite.jobs.probe import probe
     from m2l_bench.systems.registry import load
@@ -26,6 +27,10 @@ def __getattr__(name: str) -> Any:
         from m2l_bench.conformity.check import check
 
         return check
+    if name == "latents":
+        from m2l_bench.latent.measure import latents
+
+        return latents
     if name == "load":
         from m2l_bench.systems.registry import load
 

@@ -161,10 +161,7 @@ def run(
         if audio and not metric:
             chosen["metrics"] = _default_metrics(audio)
     if device:
-        from m2l_bench.music2latent.device import pick_device
-
-        pick_device(device)  # one error instead of one for each system
-        chosen["device"] = device
+        chosen["device"] = _checked_device(device)
     if chosen:
         base = make_suite(base.model_dump() | chosen, source="command line")
     if dry_run:
@@ -283,6 +280,52 @@ def compare(
 
 
 @app.command()
+def latents(
+    systems: Annotated[
+        list[str], typer.Argument(metavar="SYSTEM...", help="Encoders or autoencoders, spelled as for run --system.")
+    ],
+    audio: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Folder of music, or embedded set (default: the excerpts); repeatable."),
+    ] = None,
+    metric: Metrics = None,
+    part: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="sheet, equivariance, noise or rate_distortion (default: all four); repeatable."
+        ),
+    ] = None,
+    step: Annotated[
+        list[float] | None,
+        typer.Option(help="Step of the quantiser, in standard deviations of each dimension; repeatable."),
+    ] = None,
+    out: Out = None,
+    workers: Workers = None,
+    timeout: Timeout = None,
+    retry_failed: RetryFailed = False,
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure latent spaces without labels: scale, rank, gain, mixing, shift, noise, and quality against bit rate."""
+    from m2l_bench.suite.suite import EMBEDDED_AUDIO, LATENT_METRICS, make_suite
+
+    folders = audio or list(EMBEDDED_AUDIO)
+    metrics = metric or [name for name in _default_metrics(folders) if name in LATENT_METRICS]
+    latent = {key: value for key, value in {"parts": part, "steps": step}.items() if value}
+    content = {
+        "name": "latents",
+        "systems": systems,
+        "audio": folders,
+        "metrics": metrics,
+        "tasks": (),
+        "latent": latent,
+    }
+    chosen = make_suite(content | {"device": _checked_device(device)}, source="command line")
+    limits: dict[str, Any] = {"workers": workers, "timeout": timeout}
+    _run(chosen, out, _local(device=device, **limits), 0, as_json, retry_failed=retry_failed)
+
+
+@app.command()
 def train(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE.toml", help="Training recipe.")],
     out: Annotated[Path, typer.Option(help="Folder for checkpoints, log and weights.")] = Path("training"),
@@ -362,16 +405,25 @@ def check(
 @app.command(name="list")
 def list_(
     kind: Annotated[
-        Literal["systems", "readers", "tasks", "probes", "metrics", "audio"], typer.Argument(metavar="KIND")
+        Literal["systems", "readers", "tasks", "probes", "metrics", "latents", "audio"], typer.Argument(metavar="KIND")
     ],
     as_json: AsJson = False,
 ) -> None:
-    """List systems, readers, tasks, probes, metrics or audio sets."""
+    """List systems, readers, tasks, probes, metrics, numbers of latents, or audio sets."""
     table, blocks = console.LISTS[kind]()
     if as_json:
         print(json.dumps(table, indent=2))
     else:
         console.print_blocks(blocks)
+
+
+def _checked_device(device: str | None) -> str | None:
+    """The device, where there is such a one: one error instead of one for each system."""
+    if device:
+        from m2l_bench.music2latent.device import pick_device
+
+        pick_device(device)
+    return device
 
 
 def _default_metrics(folders: list[str]) -> tuple[str, ...]:

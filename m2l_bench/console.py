@@ -172,7 +172,9 @@ def print_result(result: RunResult) -> None:
     """Print a run's tables, its failures on stderr, and where its files are."""
     from m2l_bench.plugins import label
     from m2l_bench.reconstruction.metrics import HEADLINE_METRICS
+    from m2l_bench.report.latent import latent_columns
     from m2l_bench.report.render import terminal_table
+    from m2l_bench.results import LATENT_SPACE
     from m2l_bench.suite.suite import CHANCE, EMBEDDED_METRICS
 
     cards = {card.hash: asdict(card) for card in result.cards.values()}
@@ -181,7 +183,7 @@ def print_result(result: RunResult) -> None:
     asked = [label(name) for name in result.plan.suite.metrics if name not in EMBEDDED_METRICS]
     headline = [name for name in dict.fromkeys(("bit_rate", *HEADLINE_METRICS, *asked)) if name in result.cards]
     for dataset in sorted({row.dataset for row in result.rows}, key=lambda name: (name in tasks, name)):
-        rows = [row for row in result.rows if row.dataset == dataset]
+        rows = [row for row in result.rows if row.dataset == dataset and row.task != LATENT_SPACE]
         metrics = headline or list(result.plan.suite.metrics)
         mean = "mean over files [95% interval]"
         if dataset in tasks:
@@ -189,6 +191,10 @@ def print_result(result: RunResult) -> None:
             mean = "mean over seeds [95% interval over test items]"
         print(f"\n{printable(dataset)}: {mean}\n")
         print(terminal_table(rows, cards, metrics, systems=systems, width=WIDTH))
+        latent = [row for row in result.rows if row.dataset == dataset and row.task == LATENT_SPACE and not row.split]
+        if latent:
+            print(f"\n{printable(dataset)}: latent space [95% interval over files]\n")
+            print(terminal_table(latent, cards, latent_columns(latent), systems=systems, width=WIDTH))
     reasons = by_reason(sorted({(item.item, item.reason) for item in result.items if item.reason}))
     for line in reasons[:MOST_LINES]:
         print(printable(f"failed: {line}"), file=sys.stderr)
@@ -281,6 +287,16 @@ def list_metrics() -> Listing:
     return table, blocks
 
 
+def list_latents() -> Listing:
+    """List the numbers of latent spaces."""
+    from m2l_bench.latent import equivariance, rate, sheet
+
+    cards = [*sheet.CARDS.values(), *equivariance.CARDS.values(), rate.BIT_RATE]
+    return _listing(
+        {"name": card.name, "unit": card.unit, "card": f"card: {card.hash}", "what": card.formula} for card in cards
+    )
+
+
 def list_audio_sets() -> Listing:
     from m2l_bench import assets
     from m2l_bench.suite.audio_sets import PUBLISHED_SETS
@@ -309,6 +325,7 @@ LISTS: dict[str, Callable[[], Listing]] = {
     "tasks": list_tasks,
     "probes": list_probes,
     "metrics": list_metrics,
+    "latents": list_latents,
     "audio": list_audio_sets,
 }
 

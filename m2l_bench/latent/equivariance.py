@@ -130,6 +130,12 @@ def mixing(system: AutoencoderSystem, first: np.ndarray, second: np.ndarray, sam
     }
 
 
+def same_shape(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What two files have in common, (channels, samples): channels and samples from the first on."""
+    channels, n_samples = (min(a, b) for a, b in zip(first.shape, second.shape, strict=True))
+    return first[:channels, :n_samples], second[:channels, :n_samples]
+
+
 def shift(system: AutoencoderSystem, audio: np.ndarray, sample_rate: int) -> Scores:
     """Shift the audio in time: encode it without its first samples.
 

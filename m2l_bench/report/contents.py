@@ -5,9 +5,8 @@ Nothing is written to disk here: a table is data, and a figure is a function tha
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +14,8 @@ from typing import TYPE_CHECKING
 from m2l_bench import audio
 from m2l_bench.report import figure_data, figures
 from m2l_bench.report.clips import ClipFiles
+from m2l_bench.report.figure_spec import FigureSpec, slug
+from m2l_bench.report.latent import latent_figures, latent_tables, rate_distortion
 from m2l_bench.report.runs import Measurement, RunData
 from m2l_bench.report.significance import CONDITIONS, RANKED, Pairs, is_ranked, matrix, significant_costs, winners
 from m2l_bench.report.tables import ANCHORS, CHANCE, Table, bands, grouped, heading, make_table
@@ -29,18 +30,10 @@ FIGURE_METRICS = (
     *("si_sdr", "mel_distance", "stft_distance"),
     *("fad:musicnn", "fad:vggish", "fad:clap", "kad:musicnn", "visqol"),
 )
+BIT_RATE = {"title": "bit rate", "unit": "kbit/s", "higher_is_better": False}  # where no system has a bit stream
 BIT_RATE_EDGES = (16.0, 32.0, 64.0, 128.0)  # kbit/s
 MOST_SPECTROGRAMS = 6
 MOST_TIMELINES = 3
-
-
-@dataclass(frozen=True)
-class FigureSpec:
-    """A figure: file name without suffix, caption, and the function that draws it."""
-
-    name: str
-    caption: str
-    draw: Callable[[], Figure]
 
 
 def all_tables(results: RunData, pairs: Pairs) -> list[Table]:
@@ -58,7 +51,7 @@ def all_tables(results: RunData, pairs: Pairs) -> list[Table]:
     for task in sorted({measurement.task for measurement in of_latents}):
         columns = [m for m in of_latents if m.task == task]
         tables.append(_table(results, pairs, columns, f"probes-{slug(task)}", f"Probes: {task}"))
-    return [*tables, *_reader_tables(results, pairs)]
+    return [*tables, *_reader_tables(results, pairs), *latent_tables(results)]
 
 
 def all_figures(results: RunData, pairs: Pairs, clips: Sequence[ClipFiles]) -> Iterator[FigureSpec]:
@@ -75,22 +68,8 @@ def all_figures(results: RunData, pairs: Pairs, clips: Sequence[ClipFiles]) -> I
                 yield from _matrix_figure(results, pairs, measurement)
     yield from _probe_figures(results, pairs)
     yield from _reader_figures(results)
+    yield from latent_figures(results)
     yield from _spectrogram_figure(results, clips)
-
-
-def slug(*parts: str) -> str:
-    """Turn names into a part of a file name; several are joined by hyphens.
-
-    >>> slug("reconstruction/wesnoth"), slug("fad:musicnn", "pairs")
-    ('reconstruction-wesnoth', 'fad.musicnn-pairs')
-    """
-    if len(parts) > 1:
-        return "-".join(slug(part) for part in parts)
-    text = parts[0].replace("/", "-").replace(":", ".")
-    plain = "".join(sign if sign.isascii() and (sign.isalnum() or sign in "-_.") else "-" for sign in text).strip("-.")
-    if plain == text and len(text) <= 80:
-        return plain
-    return f"{plain[:60]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}".lstrip("-.")
 
 
 def _reconstruction_datasets(results: RunData) -> list[str]:
@@ -196,12 +175,19 @@ def _different_files(results: RunData, pairs: Pairs, columns: Sequence[Measureme
 def _rate_figures(results: RunData, y: Measurement) -> Iterator[FigureSpec]:
     for x in (figure_data.whole(results, y.dataset, condition) for condition in CONDITIONS):
         points = figure_data.points(results, x, y)
-        if len(points) > 1:
-            x_label, y_label = heading(results.measured[x], arrow=False), heading(results.measured[y])
+        curves = rate_distortion(results, y) if x.metric == "bit_rate" else {}
+        if len(points) > 1 or curves:
+            x_label, y_label = heading(results.measured.get(x, BIT_RATE), arrow=False), heading(results.measured[y])
+            caption = f"{y.dataset}: {y_label} against {x_label}, with 95% intervals"
+            if curves:
+                caption += (
+                    "; open markers: autoencoders with their latents quantised and entropy-coded (latent bit rate), from a fine "
+                    "to a coarse step; dotted: unquantised"
+                )
             yield FigureSpec(
                 slug(y.dataset, y.metric, f"against-{x.metric.replace('_', '-')}"),
-                f"{y.dataset}: {y_label} against {x_label}, with 95% intervals",
-                partial(figures.rate_quality, points, x_label=x_label, y_label=y_label),
+                caption,
+                partial(figures.rate_quality, points, x_label=x_label, y_label=y_label, quantised=curves),
             )
 
 

@@ -7,8 +7,9 @@ run's results.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,12 +24,26 @@ if TYPE_CHECKING:
     from m2l_bench.tasks.annotation import Annotation
 
 
-def rate_quality(points: Sequence[Point], *, x_label: str, y_label: str) -> Figure:
-    """Quality against bit rate or compression ratio (logarithmic), with intervals; one line for each family."""
+def rate_quality(
+    points: Sequence[Point],
+    *,
+    x_label: str,
+    y_label: str,
+    quantised: Mapping[str, tuple[Sequence[Point], Interval | None]] | None = None,
+) -> Figure:
+    """Quality against bit rate or compression ratio (logarithmic), with intervals; one line for each family.
+
+    Parameters
+    ----------
+    points : sequence of Point
+    quantised : mapping, optional
+        Autoencoder -> its points with quantised latents, which have open markers and a dashed line, and its quality
+        unquantised, a dotted line over their bit rates.
+    """
     families: dict[str, list[Point]] = {point.family: [] for point in points}
     for point in sorted(points, key=lambda point: point.x.value):
         families[point.family].append(point)
-    return _curves(families, x_label, y_label, line="-")
+    return _curves(families, x_label, y_label, line="-", quantised=quantised or {})
 
 
 def tradeoff(points: Sequence[Point], *, x_label: str, y_label: str) -> Figure:
@@ -134,29 +149,124 @@ def learning_curves(curves: Mapping[str, Sequence[tuple[float, Interval]]], *, y
     return _curves(lines, "training items", y_label, line="-")
 
 
-def _curves(lines: Mapping[str, Sequence[Point]], x_label: str, y_label: str, *, line: str) -> Figure:
+def _curves(
+    lines: Mapping[str, Sequence[Point]],
+    x_label: str,
+    y_label: str,
+    *,
+    line: str,
+    quantised: Mapping[str, tuple[Sequence[Point], Interval | None]] | None = None,
+) -> Figure:
     """Points with intervals; those of one name share colour and marker, and a line over a logarithmic axis if it has a style."""
-    with style.panels(style.COLUMN, 2.5) as (figure, [[axes]]):
+    with style.panels(style.COLUMN, 2.5 + 0.5 * bool(quantised)) as (figure, [[axes]]):
         for index, (name, points) in enumerate(lines.items()):
-            axes.errorbar(
-                [point.x.value for point in points],
-                [point.y.value for point in points],
-                xerr=style.error_lengths([point.x for point in points]),
-                yerr=style.error_lengths([point.y for point in points]),
-                color=style.COLOURS[index % len(style.COLOURS)],
-                marker=style.MARKERS[(index + index // len(style.COLOURS)) % len(style.MARKERS)],
-                linestyle=line,
-                elinewidth=0.7,
-                capsize=1.5,
-                capthick=0.7,
-                label=name,
-            )
+            _draw_points(axes, index, name, points, linestyle=line)
+        for index, (name, (points, whole)) in enumerate((quantised or {}).items(), len(lines)):
+            colour = _draw_points(axes, index, name, points, linestyle="--", markerfacecolor="white", linewidth=0.8)
+            if whole is not None:
+                rates = [point.x.value for point in points]
+                axes.hlines(whole.value, min(rates), max(rates), color=colour, linestyle=":", linewidth=0.8)
         if line:
             axes.set_xscale("log")
             style.plain_log_ticks(axes.xaxis)
         axes.set(xlabel=x_label, ylabel=y_label)
         style.grid_below(axes)
         style.legend(figure, axes)
+    return figure
+
+
+def _draw_points(axes: Axes, index: int, name: str, points: Sequence[Point], **how: Any) -> str:
+    """Points with intervals, in the colour and with the marker of a place in the legend; returns the colour."""
+    colour = style.COLOURS[index % len(style.COLOURS)]
+    axes.errorbar(
+        [point.x.value for point in points],
+        [point.y.value for point in points],
+        xerr=style.error_lengths([point.x for point in points]),
+        yerr=style.error_lengths([point.y for point in points]),
+        color=colour,
+        marker=style.MARKERS[(index + index // len(style.COLOURS)) % len(style.MARKERS)],
+        elinewidth=0.7,
+        capsize=1.5,
+        capthick=0.7,
+        label=name,
+        **how,
+    )
+    return colour
+
+
+def latent_sheet(
+    spectrum: Sequence[float],
+    smoothness: Sequence[tuple[float, float]],
+    gain: Sequence[tuple[float, Interval]],
+    noise: Mapping[str, Sequence[tuple[float, Interval]]],
+    *,
+    title: str,
+) -> Figure:
+    """The latent space of one system in four panels; those without data stay empty.
+
+    Parameters
+    ----------
+    spectrum : sequence of float
+        Share of each principal component in the variance, falling.
+    smoothness : sequence of (float, float)
+        Lag in seconds, and step between frames, of which 1 less is the autocorrelation.
+    gain : sequence of (float, Interval)
+        Gain in dB, and SI-SDR in dB of what is decoded to the audio turned up or down after decoding.
+    noise : mapping of str to sequence of (float, Interval)
+        Reference -> level of the noise in dB, and mel distance.
+    """
+    with style.panels(style.PAGE, 1.9, 1, 4) as (figure, all_axes):
+        spectrum_axes, lag_axes, gain_axes, noise_axes = all_axes[0]
+        spectrum_axes.plot(range(1, len(spectrum) + 1), np.cumsum(spectrum), color=style.COLOURS[0])
+        spectrum_axes.set(xlabel="principal components", ylabel="share of the variance", ylim=(0, 1.03))
+        lag_axes.plot([lag for lag, _ in smoothness], [1 - step for _, step in smoothness], color=style.COLOURS[0])
+        lag_axes.axhline(0.0, color="#333333", linewidth=0.5)
+        lag_axes.set(
+            xlabel="lag (s)", ylabel="autocorrelation", ylim=(min(-0.1, *(0.9 - s for _, s in smoothness)), 1.03)
+        )
+        _draw_levels(gain_axes, 0, "", gain)
+        gain_axes.set(xlabel="gain (dB)", ylabel="gain SI-SDR (dB)")
+        for index, (name, values) in enumerate(noise.items()):
+            _draw_levels(noise_axes, index, name, values)
+        noise_axes.set(xlabel="noise in latents (dB)", ylabel="mel distance")
+        if noise:
+            noise_axes.legend(fontsize=5.5, frameon=True, framealpha=0.8, edgecolor="none")
+        for axes in all_axes[0]:
+            style.grid_below(axes)
+        figure.suptitle(style.short(title, 90), fontsize=7)
+    return figure
+
+
+def _draw_levels(axes: Axes, index: int, name: str, values: Sequence[tuple[float, Interval]]) -> None:
+    points = [Point(name, name, Interval(level, math.nan, math.nan), found) for level, found in values]
+    _draw_points(axes, index, name, points, linestyle="-", markersize=3)
+
+
+def dots(panels: Mapping[str, Mapping[str, Interval]]) -> Figure:
+    """Numbers of systems side by side: a panel for each number with its own axis, a line for each system, with intervals."""
+    systems = list(dict.fromkeys(system for values in panels.values() for system in values))
+    columns = min(4, len(panels))
+    rows = -(-len(panels) // columns)
+    height = rows * (0.65 + 0.16 * len(systems)) + 0.2
+    with style.panels(style.PAGE, height, rows, columns, sharey=True) as (figure, all_axes):
+        for axes, (title, values) in zip(all_axes.flat, panels.items(), strict=False):
+            for place, system in enumerate(systems):
+                if system in values:
+                    axes.errorbar(
+                        [values[system].value],
+                        [place],
+                        xerr=style.error_lengths([values[system]]),
+                        color=style.COLOURS[place % len(style.COLOURS)],
+                        marker=style.MARKERS[place % len(style.MARKERS)],
+                        markersize=3.5,
+                        elinewidth=0.9,
+                    )
+            axes.set_title(textwrap.fill(style.short(title, 56), 28), loc="left", fontsize=6.5)
+            axes.set_yticks(range(len(systems)), systems)
+            axes.set_ylim(len(systems) - 0.5, -0.5)
+            style.grid_below(axes)
+        for axes in all_axes.flat[len(panels) :]:
+            axes.set_axis_off()
     return figure
 
 

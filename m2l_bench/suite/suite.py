@@ -60,6 +60,7 @@ EMBEDDED_METRICS = (
     "gain",
     "polarity",
 )
+LATENT_METRICS = ("si_sdr", "mel_distance", "fad:musicnn")  # of m2l-bench latents, for quality against bit rate
 
 
 CHANCE = "chance"  # label of the line of other tracks in the place of reconstructions

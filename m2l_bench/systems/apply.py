@@ -44,8 +44,7 @@ def reconstruct(
         estimate, estimate_rate = system.find(stem)
         estimate = _match_length(estimate, estimate_rate, rate, n_samples, max_length_difference, stem)
     elif isinstance(system, Codec):
-        own_rate = system.sample_rate or rate
-        given = audio_io.resample(reference, rate, own_rate)
+        given, own_rate = at_own_rate(system, reference, rate)
         if isinstance(system, BitstreamCodec):
             data = system.compress(given)
             kbps = 8 * len(data) / (n_samples / rate) / 1000
@@ -64,6 +63,12 @@ def reconstruct(
     if not np.isfinite(estimate).all():
         raise AudioError(f"{stem}: a reconstruction must be finite, got NaN or infinite samples")
     return estimate, kbps
+
+
+def at_own_rate(system: System, audio: np.ndarray, rate: int) -> tuple[np.ndarray, int]:
+    """Audio resampled to the system's sample rate, and that rate in Hz: the given one of a system that takes any."""
+    own = system.sample_rate or rate
+    return audio_io.resample(audio, rate, own), own
 
 
 def latent_offset(system: System) -> float:
@@ -97,7 +102,7 @@ def encode(system: System, audio: np.ndarray, rate: int, *, whole_windows: bool 
     """
     if not isinstance(system, Encoder):
         raise TypeError(f"{system.name} has no encode(): it cannot be probed")
-    given = audio_io.resample(audio, rate, system.sample_rate or rate)
+    given, _ = at_own_rate(system, audio, rate)
     if whole_windows and isinstance(system, WindowedEncoder):
         latents = np.asarray(system.whole_windows(given))
     else:

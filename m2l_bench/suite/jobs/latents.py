@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeVar, cast, overload
 
 import numpy as np
 
-from m2l_bench import audio
+from m2l_bench.audio import AudioError
 from m2l_bench.latent import equivariance
 from m2l_bench.latent.equivariance import CARDS, AutoencoderSystem
 from m2l_bench.reconstruction.checks import Undefined, Unscorable
@@ -21,7 +21,7 @@ from m2l_bench.suite.data import AudioItem
 from m2l_bench.suite.engine import Read
 from m2l_bench.suite.jobs import FileJob, identity
 from m2l_bench.suite.store import Outcome, Store, require
-from m2l_bench.systems.apply import encode
+from m2l_bench.systems.apply import at_own_rate, encode
 
 T = TypeVar("T")
 
@@ -129,8 +129,7 @@ class EquivarianceJob(FileJob):
             if self.other is None:
                 raise Undefined("there is no other file to add")
             second, _ = at_own_rate(system, *self.other.load())
-            channels, n_samples = (min(a, b) for a, b in zip(signal.shape, second.shape, strict=True))
-            return equivariance.mixing(system, signal[:channels, :n_samples], second[:channels, :n_samples], rate)
+            return equivariance.mixing(system, *equivariance.same_shape(signal, second), rate)
 
         return _measured(
             {
@@ -177,12 +176,6 @@ class NoiseJob(FileJob):
         return _measured({"noise": lambda: equivariance.noise(system, signal, rate, std)})
 
 
-def at_own_rate(system: AutoencoderSystem, signal: np.ndarray, rate: int) -> tuple[np.ndarray, int]:
-    """Audio at the system's sample rate, and that rate."""
-    own = system.sample_rate or rate
-    return audio.resample(signal, rate, own), own
-
-
 def _measured(measurements: Mapping[str, Callable[[], Scores]]) -> Outcome:
     """The outcome of some measurements; one that raises leaves the others what they have."""
     scores: dict[str, float | str] = {}
@@ -193,7 +186,7 @@ def _measured(measurements: Mapping[str, Callable[[], Scores]]) -> Outcome:
         except Undefined:
             undefined += card_names(f"{start}_")
             continue
-        except (audio.AudioError, ValueError, TypeError) as error:
+        except (AudioError, ValueError, TypeError) as error:
             scores |= dict.fromkeys(card_names(f"{start}_"), str(error))
             continue
         for name, score in found.items():
