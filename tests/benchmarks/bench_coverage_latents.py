@@ -71,29 +71,29 @@ POPULATIONS = (
 
 
 def simulate(bank: list[Moments], truth: dict[str, float], n: int, repetitions: int) -> dict[str, tuple[str, str]]:
-    """Mean of each number over the repetitions, and how often its interval covers (ends below, begins above the truth)."""
+    """Median of each number over the repetitions, and how often its interval covers (ends below, begins above the truth)."""
     rng = np.random.default_rng(n)
     values: dict[str, list[float]] = {name: [] for name in truth}
     ends: dict[str, list[tuple[float, float]]] = {name: [] for name in truth}
     for _ in range(repetitions):
         files = [bank[place] for place in rng.integers(N_FILES, size=n)]
-        of_files = contributions(files)
+        of_files, of_set = contributions(files), numbers(reduce(Moments.__add__, files))
         for name, interval in intervals(files).items():
-            values[name].append(float(of_files[name].mean()))
+            values[name].append(of_set[name])
             ends[name].append(mean_interval(of_files[name]) if name in WITHOUT else interval)
     found = {}
     for name, true in truth.items():
         low, high = np.transpose(ends[name])
         below, above = np.mean(high < true), np.mean(low > true)
         covered = np.mean((low <= true) & (true <= high))
-        found[name] = f"{np.mean(values[name]):.3g}", f"{covered:.1%} ({below:.1%}, {above:.1%})"
+        found[name] = f"{np.median(values[name]):.3g}", f"{covered:.1%} ({below:.1%}, {above:.1%})"
     return found
 
 
 def main(repetitions: int) -> None:
     """Print the table; for numbers without an interval, it has that of the mean of their contributions."""
     print(
-        "| latents | number | truth | mean, 25 files | covers (below, above) | mean, 100 files | covers (below, above) |"
+        "| latents | number | truth | median, 25 files | covers (below, above) | median, 100 files | covers (below, above) |"
     )
     print("|---|---|--:|--:|--:|--:|--:|")
     for population in POPULATIONS:
