@@ -1,11 +1,12 @@
 """Numbers of a latent space without labels: scale, effective rank and smoothness, each with its card.
 
-All are functions of :class:`~m2l_bench.latent.moments.Moments`, so that a set is described in one pass.
+All are functions of :class:`~m2l_bench.latent.moments.Moments`, so that a set is described in one pass. :func:`intervals` has
+their intervals over files; how often these cover: docs/statistics.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -167,7 +168,12 @@ def half_life(of: Moments) -> float:
     known = np.isfinite(steps)
     if not known.any():
         return np.nan
-    lags, correlation = np.append(0.0, lags[known]), np.append(1.0, 1.0 - steps[known])
+    return _half(lags[known], 1.0 - steps[known])
+
+
+def _half(lags: np.ndarray, correlation: np.ndarray) -> float:
+    """Lag at which a correlation first falls to 1/2, from 1 at lag 0; infinite where it does not."""
+    lags, correlation = np.append(0.0, lags), np.append(1.0, correlation)
     fallen = np.flatnonzero(correlation <= 0.5)
     if not fallen.size:
         return np.inf
@@ -221,8 +227,9 @@ def contributions(files: Sequence[Moments]) -> dict[str, np.ndarray]:
     Returns
     -------
     dict of str to np.ndarray of float64, shape (files,)
-        Their mean is the number; :func:`m2l_bench.statistics.mean_interval` gives its interval, and paired tests compare two
-        systems. All NaN where the number, or that without one of the files, is not finite.
+        Their mean is the number, and paired tests compare two systems through them. All NaN where the number, or that
+        without one of the files, is not finite. The interval of a number is not that of their mean, but of
+        :func:`intervals`; where that has none, their spread says nothing either.
 
     Raises
     ------
@@ -236,9 +243,7 @@ def contributions(files: Sequence[Moments]) -> dict[str, np.ndarray]:
     >>> contributions(files)["effective_rank"].shape
     (3,)
     """
-    if len(files) < 2:
-        raise ValueError(f"files must be at least 2 for a jackknife, got {len(files)}")
-    total = reduce(Moments.__add__, files)
+    total = _total(files)
     without = [numbers(total - file) for file in files]
     found = {}
     for name, value in numbers(total).items():
@@ -248,15 +253,119 @@ def contributions(files: Sequence[Moments]) -> dict[str, np.ndarray]:
     return found
 
 
+def intervals(files: Sequence[Moments]) -> dict[str, tuple[float, float]]:
+    """95 % intervals of the :func:`numbers`, by the jackknife over files.
+
+    Parameters
+    ----------
+    files : sequence of Moments
+        Of each file, two at least; read twice, one at a time.
+
+    Returns
+    -------
+    dict of str to (float, float)
+        Low and high end: Student's t over the jackknife's pseudo-values of the number's logarithm (of the square of
+        ``latent_mean``), with ``2 n / (kurtosis - 1)`` degrees of freedom, 1 to n - 1, where the kurtosis is that of the
+        pseudo-values of the n files. It is the interval of the number less its bias, which is large for an effective rank or
+        a mean near 0 of few files: the number itself can lie outside. That of ``half_life`` is the range of lags at which
+        the interval of the step, made in the same way at each lag, holds 1/2; its ends can be infinite.
+
+        NaN for ``latent_kurtosis``, which a few files decide, and for the counts ``dead_dimensions`` and ``components_95``,
+        whose jackknife is 0 or a jump; and where the number, or that without one of the files, is not finite and positive.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two files, or they are not of one latent space.
+
+    References
+    ----------
+    B. Efron, R. J. Tibshirani: An Introduction to the Bootstrap, 1993, chapter 11; R. G. Miller: "The jackknife - a review",
+    Biometrika 61, 1974, section 3 (logarithms).
+
+    Examples
+    --------
+    >>> from m2l_bench.latent.moments import moments
+    >>> files = [moments(np.random.default_rng(n).standard_normal((1, 2, 1000)), 10.0) for n in range(9)]
+    >>> low, high = intervals(files)["latent_std"]
+    >>> round(low, 2), round(high, 2)
+    (0.99, 1.01)
+    """
+    total = _total(files)
+    left_out, left_out_steps = [], []
+    for file in files:
+        without = total - file
+        left_out.append(numbers(without))
+        left_out_steps.append(smoothness(without)[1])
+    found = {}
+    for name, value in numbers(total).items():
+        if name in _SCALES:
+            found[name] = _interval(value, np.array([each[name] for each in left_out]), *_SCALES[name])
+        else:
+            found[name] = (np.nan, np.nan)
+    lags, steps = smoothness(total)
+    ends = [_interval(*each, np.log, np.exp) for each in zip(steps, np.transpose(left_out_steps), strict=True)]
+    low, high = np.transpose(ends)
+    known = np.isfinite(low)
+    if known.any():
+        found["half_life"] = _half(lags[known], 1.0 - high[known]), _half(lags[known], 1.0 - low[known])
+    return found
+
+
+def _root(squares: np.ndarray) -> np.ndarray:
+    return np.asarray(np.sqrt(np.maximum(squares, 0.0)))
+
+
+Function = Callable[[np.ndarray], np.ndarray]
+_SCALES: dict[str, tuple[Function, Function]] = {  # on which the jackknife is made, and back
+    "latent_mean": (np.square, _root),  # the bias of a square is exactly of order 1/n
+    "latent_std": (np.log, np.exp),
+    "effective_rank": (np.log, np.exp),
+    "step_100ms": (np.log, np.exp),
+}
+
+
+def _interval(value: float, left_out: np.ndarray, scale: Function, back: Function) -> tuple[float, float]:
+    """Interval of a positive number from those without each file; NaN where one of them is not finite and positive."""
+    from scipy.special import stdtrit  # imported here: it takes a tenth of a second
+
+    every = np.append(left_out, value)
+    if not (np.isfinite(every) & (every > 0)).all():
+        return np.nan, np.nan
+    scaled = scale(every)
+    pseudo, n = statistics.jackknife(scaled[-1], scaled[:-1]), len(left_out)
+    away = pseudo - pseudo.mean()
+    squares, fourth = float(np.sum(away**2)), float(np.sum(away**4))
+    kurtosis = n * fourth / squares**2 if fourth > 0 else 1.0
+    freedom = min(
+        max(2 * n / max(kurtosis - 1, 1e-12), 1.0), n - 1.0
+    )  # where few files make the spread, it is uncertain
+    half = float(stdtrit(freedom, (1.0 + statistics.LEVEL) / 2.0)) * np.sqrt(squares / (n * (n - 1)))
+    low, high = back(np.array([pseudo.mean() - half, pseudo.mean() + half]))
+    return float(low), float(high)
+
+
+def _total(files: Sequence[Moments]) -> Moments:
+    if len(files) < 2:
+        raise ValueError(f"files must be at least 2 for a jackknife, got {len(files)}")
+    return reduce(Moments.__add__, files)
+
+
+_FREEDOM = (
+    "Student's t over the jackknife's pseudo-values of files, 2 n / (kurtosis - 1) degrees of freedom, 1 to n - 1"
+)
+_OF_LOGARITHM = f"of the logarithm, {_FREEDOM}; of the number less its bias"
+
+
 def _card(
-    name: str, title: str, formula: str, *, source: str = "m2l_bench", unit: str = "", **constants: float
+    name: str, title: str, formula: str, interval: str, *, source: str = "m2l_bench", unit: str = "", **constants: float
 ) -> Card:
     return Card(
         name=name,
         title=title,
         unit=unit,
         higher_is_better=None,
-        formula=f"{formula}; interval: jackknife over files",
+        formula=f"{formula}; interval: {interval}",
         rate_rule="of the system: files are resampled to it",
         channel_rule="each frame of each stream is one vector",
         constants=constants,
@@ -270,36 +379,51 @@ _OF_DIMENSIONS = (
 CARDS: dict[str, Card] = {
     card.name: card
     for card in (
-        _card("latent_mean", "latent mean", f"square root of the mean over d of m[d]^2; {_OF_DIMENSIONS}"),
-        _card("latent_std", "latent std", f"square root of the mean over d of s[d]^2; {_OF_DIMENSIONS}"),
+        _card(
+            "latent_mean",
+            "latent mean",
+            f"square root of the mean over d of m[d]^2; {_OF_DIMENSIONS}",
+            f"of the square, not below 0, {_FREEDOM}; of the number less its bias",
+        ),
+        _card(
+            "latent_std",
+            "latent std",
+            f"square root of the mean over d of s[d]^2; {_OF_DIMENSIONS}",
+            _OF_LOGARITHM,
+        ),
         _card(
             "latent_kurtosis",
             "latent kurtosis",
             "median over d, of those that are not dead, of the fourth central moment / s[d]^4 (Gaussian: 3); "
             f"{_OF_DIMENSIONS}",
+            "none, because a few files decide it",
         ),
         _card(
             "dead_dimensions",
             "dead dimensions",
             f"share of d with s[d] = 0 or s[d] < threshold times the median of s; {_OF_DIMENSIONS}",
+            "none, because it is a count",
             threshold=DEAD,
         ),
         _card(
             "effective_rank",
             "effective rank",
             "exp(-sum p ln p), p: eigenvalues of the covariance of all frames of all files over their sum; 0 without variance",
+            _OF_LOGARITHM,
             source="Roy and Vetterli 2007, definition 1",
         ),
         _card(
             "components_95",
             "components of 95 %",
             "smallest number of eigenvalues of the covariance whose sum is at least the given share of all; 0 without variance",
+            "none, because it is a count",
             share=SHARE,
         ),
         _card(
             "step_100ms",
             "step at 100 ms",
             "mean |z[t + k] - z[t]|^2 / (2 sum of variances), linear between lags k of whole frames, at the given lag",
+            _OF_LOGARITHM,
             lag_seconds=STEP_LAG,
         ),
         _card(
@@ -307,6 +431,7 @@ CARDS: dict[str, Card] = {
             "half-life",
             "lag at which 1 - mean |z[t + k] - z[t]|^2 / (2 sum of variances) first falls to 1/2, linear between lags of whole "
             "frames from 1 at lag 0; infinite where it does not up to the longest lag",
+            f"lags at which the interval of the step holds 1/2, which is that {_OF_LOGARITHM}",
             unit="s",
             longest_lag_seconds=LONGEST_LAG,
         ),
