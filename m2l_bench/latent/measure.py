@@ -46,6 +46,8 @@ def latents(system: System | str, audio: str | Path | Sequence[str | Path]) -> p
     AudioError
         If a file cannot be read or encoded.
     """
+    import pandas as pd
+
     if isinstance(system, str):
         system = load(system)
     paths = audio_io.list_audio(audio) if isinstance(audio, (str, Path)) else [Path(path) for path in audio]
@@ -69,22 +71,10 @@ def latents(system: System | str, audio: str | Path | Sequence[str | Path]) -> p
             found |= equivariance.noise(
                 cast(AutoencoderSystem, system), *at_own_rate(system, *audio_io.load(path)), std
             )
-    return _frame(len(paths), sheet.numbers(total), sheet.contributions(files) if len(files) > 1 else {}, scores)
-
-
-def _frame(
-    n: int, numbers: dict[str, float], contributions: dict[str, np.ndarray], scores: Sequence[Scores]
-) -> pd.DataFrame:
-    import pandas as pd
-
-    columns: dict[str, tuple[float, np.ndarray, int]] = {}
-    for name, value in numbers.items():
-        columns[name] = value, contributions.get(name, np.full(1, np.nan)), n
+    numbers, intervals = sheet.numbers(total), sheet.intervals(files) if len(files) > 1 else {}
+    rows = [(name, value, *intervals.get(name, (np.nan, np.nan)), len(files)) for name, value in numbers.items()]
     for name in scores[0] if scores else ():
         measured = np.array([score for found in scores if isinstance(score := found[name], float)])
-        columns[name] = (float(measured.mean()) if measured.size else np.nan), measured, measured.size
-    rows = {}
-    for name, (value, values, measured_on) in columns.items():
-        ends = mean_interval(values) if values.size and np.isfinite(values).all() else (np.nan, np.nan)
-        rows[name] = {"value": value, "ci_low": ends[0], "ci_high": ends[1], "n": measured_on}
-    return pd.DataFrame.from_dict(rows, orient="index")
+        interval = (float(measured.mean()), *mean_interval(measured)) if measured.size else (np.nan, np.nan, np.nan)
+        rows.append((name, *interval, measured.size))
+    return pd.DataFrame(rows, columns=["number", "value", "ci_low", "ci_high", "n"]).set_index("number")

@@ -199,12 +199,14 @@ def numbers(of: Moments) -> dict[str, float]:
     >>> from m2l_bench.latent.moments import moments
     >>> noise = np.random.default_rng(0).standard_normal((1, 4, 20000))
     >>> {name: round(value, 2) for name, value in numbers(moments(noise, 10.0)).items()}
-    {'latent_mean': 0.0, 'latent_std': 1.0, 'latent_kurtosis': 3.02, 'dead_dimensions': 0.0,
-     'effective_rank': 4.0, 'components_95': 4.0, 'step_100ms': 1.0, 'half_life': 0.05}
+    {'latent_dim': 4.0, 'latent_rate': 10.0, 'latent_mean': 0.0, 'latent_std': 1.0, 'latent_kurtosis': 3.02,
+     'dead_dimensions': 0.0, 'effective_rank': 4.0, 'components_95': 4.0, 'step_100ms': 1.0, 'half_life': 0.05}
     """
     found = scale(of)
     alive = found.kurtosis[~found.dead]
     return {
+        "latent_dim": float(len(found.std)),
+        "latent_rate": of.latent_rate,
         "latent_mean": float(np.sqrt(np.mean(found.mean**2))),
         "latent_std": float(np.sqrt(np.mean(of.variance))),
         "latent_kurtosis": float(np.median(alive)) if alive.size else np.nan,
@@ -214,43 +216,6 @@ def numbers(of: Moments) -> dict[str, float]:
         "step_100ms": step(of),
         "half_life": half_life(of),
     }
-
-
-def contributions(files: Sequence[Moments]) -> dict[str, np.ndarray]:
-    """Contribution of each file to each of the :func:`numbers`, by the jackknife.
-
-    Parameters
-    ----------
-    files : sequence of Moments
-        Of each file, two at least; read twice, one at a time, so that a sequence that loads them takes little memory.
-
-    Returns
-    -------
-    dict of str to np.ndarray of float64, shape (files,)
-        Their mean is the number, and paired tests compare two systems through them. All NaN where the number, or that
-        without one of the files, is not finite. The interval of a number is not that of their mean, but of
-        :func:`intervals`; where that has none, their spread says nothing either.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two files, or they are not of one latent space.
-
-    Examples
-    --------
-    >>> from m2l_bench.latent.moments import moments
-    >>> files = [moments(np.random.default_rng(n).standard_normal((1, 2, 100)), 10.0) for n in range(3)]
-    >>> contributions(files)["effective_rank"].shape
-    (3,)
-    """
-    total = _total(files)
-    without = [numbers(total - file) for file in files]
-    found = {}
-    for name, value in numbers(total).items():
-        left_out = np.array([each[name] for each in without])
-        finite = np.isfinite(left_out).all() and np.isfinite(value)
-        found[name] = statistics.contributions(value, left_out) if finite else np.full(len(files), np.nan)
-    return found
 
 
 def intervals(files: Sequence[Moments]) -> dict[str, tuple[float, float]]:
@@ -379,6 +344,8 @@ _OF_DIMENSIONS = (
 CARDS: dict[str, Card] = {
     card.name: card
     for card in (
+        _card("latent_dim", "dimensions", "numbers in a frame of a stream", "none, because it is a property"),
+        _card("latent_rate", "frame rate", "frames a second", "none, because it is a property", unit="Hz"),
         _card(
             "latent_mean",
             "latent mean",

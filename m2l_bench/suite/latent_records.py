@@ -184,17 +184,14 @@ def _mean(values: Sequence[float], weights: Sequence[float] | None = None) -> tu
 
 
 def _sheet(found: LatentSet, rows: _Rows, without: Mapping[str, str]) -> None:
-    """The numbers of all files, what each file adds to them, and the curves behind them."""
+    """The numbers of all files, and the curves behind them."""
     outcome = require(found.store, found.sheet.id)
-    numbers, several = outcome.value["numbers"], outcome.value["contributions"]
-    kept = [item.id for item in found.data.items if item.id not in without]
+    numbers, intervals = outcome.value["numbers"], outcome.value["intervals"]
     for name in sheet.CARDS:
-        added = np.array(several.get(name, ()))
-        known = added.size > 0 and np.isfinite(added).all()
-        ends = mean_interval(added) if known else NO_INTERVAL
-        scored = len(kept) if numbers else 0
-        rows.add(name, (numbers.get(name, NAN), *ends), scored, statistic="pooled", note=outcome.reason)
-        rows.items(name, {**(dict(zip(kept, added.tolist(), strict=True)) if known else {}), **without})
+        interval = numbers.get(name, NAN), *intervals.get(name, NO_INTERVAL)
+        scored = len(found.data.items) - len(without) if numbers else 0
+        rows.add(name, interval, scored, statistic="pooled", note=outcome.reason)
+        rows.items(name, without)
     if numbers:
         shares = enumerate(outcome.arrays[SPECTRUM].tolist(), 1)
         rows.items("effective_rank", {str(k): share for k, share in shares}, split="component")

@@ -16,10 +16,11 @@ import numpy as np
 from scipy.signal import lfilter
 
 from m2l_bench.latent.moments import Moments, moments
-from m2l_bench.latent.sheet import contributions, intervals, numbers
-from m2l_bench.statistics import mean_interval
+from m2l_bench.latent.sheet import intervals, numbers
+from m2l_bench.statistics import contributions, mean_interval
 
 DIM, N_FILES, HALF_LIFE, OF_FILES = 16, 4000, 0.3, 0.3
+PROPERTIES = ("latent_dim", "latent_rate")
 WITHOUT = ("latent_kurtosis", "dead_dimensions", "components_95")  # an interval
 
 
@@ -77,10 +78,14 @@ def simulate(bank: list[Moments], truth: dict[str, float], n: int, repetitions: 
     ends: dict[str, list[tuple[float, float]]] = {name: [] for name in truth}
     for _ in range(repetitions):
         files = [bank[place] for place in rng.integers(N_FILES, size=n)]
-        of_files, of_set = contributions(files), numbers(reduce(Moments.__add__, files))
-        for name, interval in intervals(files).items():
+        total = reduce(Moments.__add__, files)
+        of_set, left_out = numbers(total), [numbers(total - file) for file in files]
+        found_ends = intervals(files)
+        for name in truth:
             values[name].append(of_set[name])
-            ends[name].append(mean_interval(of_files[name]) if name in WITHOUT else interval)
+            if name in WITHOUT:
+                found_ends[name] = mean_interval(contributions(of_set[name], [each[name] for each in left_out]))
+            ends[name].append(found_ends[name])
     found = {}
     for name, true in truth.items():
         low, high = np.transpose(ends[name])
@@ -98,7 +103,7 @@ def main(repetitions: int) -> None:
     print("|---|---|--:|--:|--:|--:|--:|")
     for population in POPULATIONS:
         bank = population.files()
-        truth = numbers(reduce(Moments.__add__, bank))
+        truth = {name: true for name, true in numbers(reduce(Moments.__add__, bank)).items() if name not in PROPERTIES}
         few, many = (simulate(bank, truth, n, repetitions) for n in (25, 100))
         for name, true in truth.items():
             cells = [population.name, name + " *" * (name in WITHOUT), f"{true:.3g}", *few[name], *many[name]]

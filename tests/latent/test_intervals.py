@@ -14,7 +14,7 @@ RATE, PHI, OF_FILES = 10.0, 0.8, 0.3
 STDS = np.array([2.0, 1.0, 1.0, 0.5])
 MEAN = 0.7
 N_TRIALS = 160
-WITHOUT = {"latent_kurtosis", "dead_dimensions", "components_95"}
+WITHOUT = {"latent_dim", "latent_rate", "latent_kurtosis", "dead_dimensions", "components_95"}
 
 
 def _latents(rng: np.random.Generator, frames: int = 60) -> np.ndarray:
@@ -62,7 +62,7 @@ def _intervals(files: list[np.ndarray]) -> dict[str, tuple[float, float]]:
     return intervals([moments(file, RATE) for file in files])
 
 
-def test_every_number_has_an_interval_except_counts_and_the_kurtosis() -> None:
+def test_every_number_has_an_interval_except_properties_counts_and_the_kurtosis() -> None:
     found = _intervals(_files())
     assert found.keys() == CARDS.keys()
     assert {name for name, ends in found.items() if np.isnan(ends).any()} == WITHOUT

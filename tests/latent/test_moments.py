@@ -9,17 +9,15 @@ import pytest
 
 from m2l_bench.latent.moments import Moments, moments
 from m2l_bench.latent.sheet import (
-    CARDS,
     components,
-    contributions,
     effective_rank,
     half_life,
+    intervals,
     numbers,
     scale,
     smoothness,
     step,
 )
-from m2l_bench.statistics import mean_interval
 
 RATE = 10.0
 
@@ -165,31 +163,6 @@ def test_a_slow_latent_has_no_half_life_within_the_longest_lag() -> None:
     assert half_life(of) == np.inf
 
 
-def test_contributions_have_the_number_as_their_mean() -> None:
-    files = [moments(file, RATE) for file in _files(3)]
-    total = numbers(reduce(Moments.__add__, files))
-    found = contributions(files)
-    assert found.keys() == total.keys() == CARDS.keys()
-    for name, values in found.items():
-        assert values.mean() == pytest.approx(total[name], rel=1e-9)
-    low, high = mean_interval(found["effective_rank"])
-    assert low < total["effective_rank"] < high
-
-
-def test_contributions_are_those_of_the_numbers_without_each_file() -> None:
-    files = [moments(file, RATE) for file in _files(4, n=4)]
-    without = [numbers(reduce(Moments.__add__, files[:k] + files[k + 1 :])) for k in range(4)]
-    for name, values in contributions(files).items():
-        left_out = np.array([each[name] for each in without])
-        np.testing.assert_allclose(values - values.mean(), 3 * (left_out.mean() - left_out), atol=1e-9)
-
-
-def test_contributions_are_unknown_where_the_number_is_not_finite() -> None:
-    files = [moments(np.linspace(0.0, 1.0, 200)[None, None] + n, RATE) for n in range(3)]
-    found = contributions(files)
-    assert np.isnan(found["half_life"]).all() and np.isfinite(found["latent_std"]).all()
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -197,7 +170,7 @@ def test_contributions_are_unknown_where_the_number_is_not_finite() -> None:
         (lambda: moments(np.zeros((1, 3, 0)), RATE), "latents must have shape"),
         (lambda: moments(np.full((1, 2, 3), np.nan), RATE), "latents must be finite, got 6 values"),
         (lambda: moments(np.zeros((1, 3, 10)), 0.0), "latent_rate must be positive, got 0.0 Hz"),
-        (lambda: contributions([moments(np.zeros((1, 3, 10)), RATE)]), "files must be at least 2 .* got 1"),
+        (lambda: intervals([moments(np.zeros((1, 3, 10)), RATE)]), "files must be at least 2 .* got 1"),
         (
             lambda: moments(np.zeros((1, 3, 10)), RATE) + moments(np.zeros((1, 4, 10)), RATE),
             "moments must be of one latent space, got 3 dimensions at 10 Hz and 4 at 10 Hz",

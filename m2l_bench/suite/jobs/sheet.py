@@ -22,7 +22,7 @@ SPECTRUM, LAGS, SMOOTHNESS = "spectrum", "lags", "smoothness"  # names of arrays
 class SheetJob:
     """The numbers of :func:`m2l_bench.latent.sheet.numbers` for one system and dataset.
 
-    Its outcome has ``numbers`` and ``contributions``, by the name of the card (one contribution a file; none of a single file).
+    Its outcome has ``numbers`` and ``intervals``, by the name of the card (no interval of a single file).
     Its arrays, float64, are what figures show: ``std`` of each dimension, ``spectrum`` (share of each principal component in
     the variance, falling), and ``smoothness``, the step between frames, at ``lags`` in seconds.
 
@@ -48,7 +48,7 @@ class SheetJob:
 
     def failed(self, reason: str) -> Outcome:
         """No number."""
-        return Outcome({"numbers": {}, "contributions": {}}, reason=reason)
+        return Outcome({"numbers": {}, "intervals": {}}, reason=reason)
 
     def run(self, store: Store, read: Read | None) -> Outcome:
         """Sum up the files, then leave out each."""
@@ -57,10 +57,6 @@ class SheetJob:
         files = StoredFiles(store, self.latents, lambda found: moments(found.arrays[LATENTS], found.value["rate"]))
         total = reduce(Moments.__add__, files)
         lags, steps = sheet.smoothness(total)
-        several = sheet.contributions(files) if len(files) > 1 else {}
-        value = {
-            "numbers": sheet.numbers(total),
-            "contributions": {name: values.tolist() for name, values in several.items()},
-        }
+        value = {"numbers": sheet.numbers(total), "intervals": sheet.intervals(files) if len(files) > 1 else {}}
         arrays = {STD: sheet.scale(total).std, SPECTRUM: sheet.spectrum(total), LAGS: lags, SMOOTHNESS: steps}
         return Outcome(value, {name: np.asarray(array, dtype=np.float64) for name, array in arrays.items()})
