@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from m2l_bench import plugins
+from m2l_bench.cards import REPEATABILITY
 from m2l_bench.files.disk import sha256
 from m2l_bench.results import REFIT, ROW_KEY, VERSION, Row, read_checksums, read_rows
 from m2l_bench.suite.engine import Engine, Job, Workspace, run_jobs
@@ -24,7 +25,7 @@ from m2l_bench.suite.jobs.distance import DistanceJob
 from m2l_bench.suite.jobs.probe import ProbeJob
 from m2l_bench.suite.jobs.read import ReadJob
 from m2l_bench.suite.local import local_unless
-from m2l_bench.suite.plan import Plan
+from m2l_bench.suite.plan import Plan, repeated
 from m2l_bench.suite.planning import make_plan
 from m2l_bench.suite.records import all_records
 from m2l_bench.suite.run import outcomes_digest
@@ -187,7 +188,11 @@ def _job_behind(row: Row, plan: Plan, second: Sequence[Job], rng: np.random.Gene
         return None
     if row.system not in plan.codecs:
         return None
-    items = next(data.items for data in plan.data if data.name == row.dataset)
+    audio_set = next(data for data in plan.data if data.name == row.dataset)
+    items = audio_set.items
+    if plan.cards[row.metric].group == REPEATABILITY:
+        repeats = plan.repeat_jobs(row.system, repeated(audio_set))
+        return repeats[rng.integers(len(repeats))]
     if row.statistic in ("pooled", "corrected"):
         sides = {plan.scorings[row.system].job(item).id for item in items}
         distances = [job for job in second if isinstance(job, DistanceJob) and plugins.label(job.metric) == row.metric]

@@ -1,4 +1,4 @@
-"""The kinds of jobs: describe, reconstruct, distance, encode, reencode, probe, read, clip; one a module."""
+"""The kinds of jobs: describe, reconstruct, distance, repeat, encode, reencode, probe, read, clip; one a module."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from m2l_bench.suite.store import Outcome
 from m2l_bench.suite.suite import SystemSpec
 
 # Raised whenever the same inputs would give another result, within one version of the package.
-JOB_VERSION = 7
+JOB_VERSION = 8
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from m2l_bench import audio, plugins
 from m2l_bench.cards import Card
 from m2l_bench.reconstruction.checks import Undefined, Unscorable, silent_channels
 from m2l_bench.reconstruction.metrics import get_metric, score_pair
+from m2l_bench.reconstruction.pair_metrics import Scores
 from m2l_bench.reconstruction.sets.vectors import load_encoder, vectors
 from m2l_bench.suite.data import AudioItem
 from m2l_bench.suite.engine import Read
@@ -86,9 +87,9 @@ class ReconstructJob:
     """Reconstruct one file with one system and score the pair.
 
     Its outcome has ``scores``: metric -> number, or the reason why there is none; ``undefined``: metrics that have nothing to
-    measure here; ``windows``: fingerprint of an
-    encoder -> how many vectors, or the reason; ``seconds``, the duration; and ``silent_channels``, how many channels are
-    silent in the reference and not scored. Its arrays are the vectors, ``(dim, vectors)`` float32 by fingerprint.
+    measure here -> why, in the words of a note; ``windows``: fingerprint of an encoder -> how many vectors, or the reason;
+    ``seconds``, the duration; and ``silent_channels``, how many channels are silent in the reference and not scored. Its arrays
+    are the vectors, ``(dim, vectors)`` float32 by fingerprint.
     """
 
     scoring: Scoring
@@ -116,7 +117,7 @@ class ReconstructJob:
         scores = {plugins.label(name): reason for name in self.scoring.metrics}
         windows = {fingerprint: reason for _, fingerprint in self.scoring.encoders}
         return Outcome(
-            {"scores": scores, "undefined": [], "windows": windows, "seconds": 0.0, "silent_channels": 0}, reason=reason
+            {"scores": scores, "undefined": {}, "windows": windows, "seconds": 0.0, "silent_channels": 0}, reason=reason
         )
 
     def run(self, store: Store, read: Read | None) -> Outcome:
@@ -132,10 +133,7 @@ class ReconstructJob:
             estimate = _like(*self.other.load(), reference, rate)
         scored = reference[:, : estimate.shape[-1]]
         found = score_pair(scored, estimate, rate, scoring.metrics)
-        undefined = [plugins.label(name) for name, score in found.items() if isinstance(score, Undefined)]
-        scores = {
-            label: _plain(score) for name, score in found.items() if (label := plugins.label(name)) not in undefined
-        }
+        scores, undefined = by_label(found)
         if kbps is not None:
             scores[BIT_RATE.name] = kbps
         arrays: dict[str, np.ndarray] = {}
@@ -164,6 +162,14 @@ def _like(other: np.ndarray, other_rate: int, reference: np.ndarray, rate: int) 
     if len(other) != channels:
         other = np.repeat(other.mean(axis=0, keepdims=True), channels, axis=0)
     return np.tile(other, -(-n_samples // other.shape[1]))[:, :n_samples]
+
+
+def by_label(found: Scores) -> tuple[dict[str, float | str], dict[str, str]]:
+    """The scores of a pair as an outcome holds them: name in tables -> number or reason; and those undefined -> why."""
+    labelled = {plugins.label(name): score for name, score in found.items()}
+    undefined = {label: score.summary for label, score in labelled.items() if isinstance(score, Undefined)}
+    scores = {label: _plain(score) for label, score in labelled.items() if label not in undefined}
+    return scores, undefined
 
 
 def _plain(score: float | Unscorable) -> float | str:
