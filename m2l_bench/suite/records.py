@@ -154,7 +154,7 @@ def _of_repeats(plan: Plan, store: Store, few: AudioSet, spec: SystemSpec) -> Re
         for number, score in found.items():
             scores.put(number, score)
         left_out = n - len(found)
-        notes = [UNDEFINED_NOTE.format(left_out, n, "no score with the system's own seed")] if left_out else []
+        notes = [UNDEFINED_NOTE.format(left_out, n, "no score to compare")] if left_out else []
         builder.summarise(metric, scores, notes=notes, n_undefined=left_out, statistics=("mean",))
     return builder.records
 
