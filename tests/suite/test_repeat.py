@@ -230,3 +230,23 @@ def test_titles_read_well_within_a_sentence(title: str, expected: str) -> None:
 def test_repeatability_is_listed() -> None:
     listed = CliRunner().invoke(app, ["list", "metrics"]).stdout
     assert "repeatability" in listed and REPEATABILITY_CARD.hash in listed
+
+
+def test_a_metric_with_nothing_to_measure_has_no_change(tmp_path: Path, music) -> None:
+    """Mono files have no stereo scores with any seed, and no failures; a stereo one among them is counted alone."""
+    (tmp_path / "systems.py").write_text(SYSTEMS)
+    for number in range(3):
+        audio.write(tmp_path / "music" / f"{number}.wav", music(seed=number, channels=1), 44100)
+    suite = _suite(tmp_path, "Noisy", metrics=("si_sdr", "si_sdr_side"))
+    mono = run_suite(suite, out=tmp_path / "mono")
+    assert {metric for _, metric in _of_seed(mono)} == {"repeatability", "seed_change:si_sdr"}
+    audio.write(tmp_path / "music" / "3.wav", music(seed=3), 44100)
+    mixed = run_suite(suite, out=tmp_path / "mixed")
+    row = _of_seed(mixed)["Noisy", "seed_change:si_sdr_side"]
+    assert (row.n_planned, row.n_scored, row.n_failed) == (4, 1, 0)
+    assert mono.n_failed == mixed.n_failed == 0
+
+
+def test_the_group_of_a_card_is_no_part_of_its_hash() -> None:
+    assert replace(REPEATABILITY_CARD, group="").hash == REPEATABILITY_CARD.hash
+    assert replace(REPEATABILITY_CARD, version=2).hash != REPEATABILITY_CARD.hash
