@@ -13,6 +13,11 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
+# Groups of metrics that the report shows in tables of their own.
+STEREO = "stereo"
+REPEATABILITY = "repeatability"  # also the name of a metric
+SEED_CHANGE = "seed_change"  # before the name of a metric: how much another seed changes it
+
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
@@ -40,6 +45,9 @@ class Card:
         Author, year, equation.
     version : int
         Raised when the definition changes.
+    group : str
+        :data:`STEREO` or :data:`REPEATABILITY` where the report shows it in a table apart; no part of the definition, nor of the
+        hash.
     """
 
     name: str
@@ -53,9 +61,10 @@ class Card:
     model: str = ""
     source: str
     version: int = 1
+    group: str = ""
 
     @cached_property
     def hash(self) -> str:
         """First 12 hexadecimal digits of the SHA-256 of the card's canonical JSON."""
-        text = json.dumps(asdict(self), sort_keys=True)
+        text = json.dumps({key: value for key, value in asdict(self).items() if key != "group"}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]

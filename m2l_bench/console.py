@@ -170,27 +170,32 @@ def _duration(seconds: float) -> str:
 
 def print_result(result: RunResult) -> None:
     """Print a run's tables, its failures on stderr, and where its files are."""
+    from m2l_bench.cards import STEREO
     from m2l_bench.plugins import label
     from m2l_bench.reconstruction.metrics import HEADLINE_METRICS
     from m2l_bench.report.latent import latent_columns
     from m2l_bench.report.render import terminal_table
     from m2l_bench.results import LATENT_SPACE
-    from m2l_bench.suite.suite import CHANCE, EMBEDDED_METRICS
+    from m2l_bench.suite.suite import CHANCE, EMBEDDED_METRICS, are_default
 
     cards = {card.hash: asdict(card) for card in result.cards.values()}
     systems = [*(spec.label for spec in result.plan.suite.systems), CHANCE]
     tasks = {task.name: task for task in (spec.load() for spec in result.plan.tasks)}
-    asked = [label(name) for name in result.plan.suite.metrics if name not in EMBEDDED_METRICS]
+    named = result.plan.suite.metrics
+    asked = [label(name) for name in named if name not in EMBEDDED_METRICS]
+    stereo = [] if are_default(named) else [name for name in map(label, named) if result.cards[name].group == STEREO]
     headline = [name for name in dict.fromkeys(("bit_rate", *HEADLINE_METRICS, *asked)) if name in result.cards]
     for dataset in sorted({row.dataset for row in result.rows}, key=lambda name: (name in tasks, name)):
         rows = [row for row in result.rows if row.dataset == dataset and row.task != LATENT_SPACE]
-        metrics = headline or list(result.plan.suite.metrics)
         mean = "mean over files [95% interval]"
+        tables = {mean: headline or list(named), f"stereo and phase, {mean}": stereo}
         if dataset in tasks:
-            metrics = list(tasks[dataset].metrics)
-            mean = "mean over seeds [95% interval over test items]"
-        print(f"\n{printable(dataset)}: {mean}\n")
-        print(terminal_table(rows, cards, metrics, systems=systems, width=WIDTH))
+            tables = {"mean over seeds [95% interval over test items]": list(tasks[dataset].metrics)}
+        measured = {row.metric for row in rows}
+        shown = {title: metrics for title, metrics in tables.items() if not measured.isdisjoint(metrics)}
+        for title, metrics in (shown or tables).items():
+            print(f"\n{printable(dataset)}: {title}\n")
+            print(terminal_table(rows, cards, metrics, systems=systems, width=WIDTH))
         latent = [row for row in result.rows if row.dataset == dataset and row.task == LATENT_SPACE and not row.split]
         if latent:
             print(f"\n{printable(dataset)}: latent space [95% interval over files]\n")
@@ -273,12 +278,14 @@ def list_metrics() -> Listing:
     from m2l_bench.reconstruction.metrics import METRICS, card_of_rows, get_metric
     from m2l_bench.suite.jobs.reconstruct import BIT_RATE
     from m2l_bench.suite.jobs.reencode import COMPRESSION_RATIO
+    from m2l_bench.suite.jobs.repeat import REPEATABILITY_CARD
     from m2l_bench.tasks.scoring import TASK_CARDS
 
     better = {True: "higher", False: "lower", None: "-"}
     table, blocks = [], []
     pairs = [(get_metric(name).card, card_of_rows(name)) for name in (*METRICS, *names("metric"))]
-    for card, final in [*pairs, *((card, card) for card in (BIT_RATE, COMPRESSION_RATIO, *TASK_CARDS.values()))]:
+    others = (BIT_RATE, COMPRESSION_RATIO, REPEATABILITY_CARD, *TASK_CARDS.values())
+    for card, final in [*pairs, *((card, card) for card in others)]:
         line = {"name": card.name, "unit": card.unit, "better": better[card.higher_is_better]}
         line |= {"card": final.hash if final else "after the download", "source": card.source}
         table.append(line)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -18,6 +19,12 @@ from m2l_bench.results import read_rows
 
 def invoke(*arguments: str):
     return CliRunner().invoke(app, list(arguments))
+
+
+def headings(text: str) -> list[list[str]]:
+    """Titles of the columns of each table, without unit and arrow."""
+    lines = [line for line in text.splitlines() if line.startswith("| system")]
+    return [[cell.split(" (")[0].strip(" ↓↑") for cell in line.split("|")[2:-1]] for line in lines]
 
 
 def test_run_prints_a_table_and_the_run_folder(music_folder: Path, tmp_path: Path) -> None:
@@ -37,10 +44,36 @@ def test_the_table_shows_the_metrics_that_were_asked_for(music_folder: Path, tmp
     metrics = ("--metric", "width_error", "--metric", "loudness_change", "--metric", "stft_distance")
     options = ("--clips", "0", "--workers", "1", "--out", str(tmp_path / "run"))
     result = invoke("run", "--audio", str(music_folder), "--system", "opus:24k", *metrics, *options)
-    heading = next(line for line in result.stdout.splitlines() if line.startswith("| system"))
-    assert [cell.split(" (")[0].strip(" ↓↑") for cell in heading.split("|")[2:-1]] == [
-        *("bit rate", "STFT distance", "Width error", "Loudness change")
-    ]
+    assert headings(result.stdout) == [["bit rate", "STFT distance", "Loudness change"], ["Width error"]]
+    assert "music: stereo and phase, mean over files [95% interval]" in result.stdout
+
+
+def test_a_stereo_metric_alone_has_the_only_table(music_folder: Path, tmp_path: Path) -> None:
+    options = ("--clips", "0", "--workers", "1", "--out", str(tmp_path / "run"))
+    result = invoke("run", "--audio", str(music_folder), "--system", "identity", "--metric", "si_sdr_side", *options)
+    assert headings(result.stdout) == [["SI-SDR side"]]
+
+
+def test_the_default_suite_over_mono_files_succeeds_and_says_so(tmp_path: Path, music) -> None:
+    """A mono file, a dual-mono one and one with a silent channel have no stereo scores, which is no failure of anybody."""
+    mono = music(44100, channels=1)
+    for name, signal in {"mono": mono, "dual": np.repeat(mono, 2, 0), "left": np.concatenate([mono, 0 * mono])}.items():
+        audio.write(tmp_path / "music" / f"{name}.wav", signal, 44100)
+    result = invoke(
+        *("run", "--audio", str(tmp_path / "music"), "--system", "identity", "--system", "opus:24k", "--workers", "1"),
+        *("--clips", "0", "--out", str(tmp_path / "run")),
+    )
+    assert result.exit_code == 0, result.output
+    assert len(headings(result.stdout)) == 1
+    rows = {(r.system, r.metric): r for r in read_rows(tmp_path / "run") if r.statistic == "mean"}
+    for metric in ("si_sdr_side", "si_sdr_mid", "width_error", "width_change", "panning_error"):
+        row = rows["opus:24k", metric]
+        assert (row.n_planned, row.n_scored, row.n_failed) == (3, 0, 0)
+        assert "3 of 3 files are left out: mono, no stereo scores." in row.notes
+        assert ("chance", metric) not in rows
+    assert rows["opus:24k", "phase_coherence"].n_scored == rows["chance", "phase_coherence"].n_scored == 3
+    stereo = (tmp_path / "run" / "report" / "tables" / "music-stereo.md").read_text()
+    assert stereo.count("3 of 3 files are left out: mono, no stereo scores.") == 1 and "failed |" not in stereo
 
 
 def test_json_is_for_machines(music_folder: Path, tmp_path: Path) -> None:

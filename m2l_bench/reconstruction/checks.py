@@ -32,7 +32,18 @@ class Unscorable(ValueError):
 
 
 class Undefined(Unscorable):
-    """There is nothing to measure, which says something of the system and is no failure: such as no lag above chance."""
+    """There is nothing to measure, which is no failure of the system: no lag above chance, or a reference without a stereo image.
+
+    Parameters
+    ----------
+    reason : str
+    summary : str, optional
+        What stands in the notes of a run, with the number of files that share it; the reason by default.
+    """
+
+    def __init__(self, reason: str, summary: str = "") -> None:
+        super().__init__(reason)
+        self.summary = summary or reason
 
 
 def check_pair(reference: ArrayLike, estimate: ArrayLike, *, min_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:

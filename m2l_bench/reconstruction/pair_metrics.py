@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from m2l_bench import loudness
-from m2l_bench.cards import Card
+from m2l_bench.cards import STEREO, Card
 from m2l_bench.reconstruction.checks import SILENT_DB, SILENT_RULE, Unscorable
 from m2l_bench.reconstruction.pair import alignment, bands, image, level, mel, phase, si_sdr, stereo, stft, visqol
 
@@ -188,6 +188,7 @@ _TRUE_PEAK_CARDS = _error_and_change(
     source="ITU-R BS.1770-4, 2015, annex 2",
 )
 
+# Stereo and phase: the report shows them in a table of their own.
 _STEREO_METRICS = (
     _si_sdr_of("mid", "M", f"; M of the reference more than {SILENT_DB:.0f} dB below S: not scored", stereo.si_sdr_mid),
     _si_sdr_of("side", "S", "", stereo.si_sdr_side),
@@ -232,7 +233,6 @@ _STEREO_METRICS = (
         ),
         score=phase.phase_coherence,
     ),
-    *(PairMetric(card=card, scores=level.scores) for card in (*_LOUDNESS_CARDS, *_TRUE_PEAK_CARDS)),
 )
 
 _PAIR_METRICS = (
@@ -329,7 +329,8 @@ _PAIR_METRICS = (
         ),
         score=visqol.visqol,
     ),
-    *_STEREO_METRICS,
+    *(replace(metric, card=replace(metric.card, group=STEREO)) for metric in _STEREO_METRICS),
+    *(PairMetric(card=card, scores=level.scores) for card in (*_LOUDNESS_CARDS, *_TRUE_PEAK_CARDS)),
 )
 
 

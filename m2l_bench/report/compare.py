@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from m2l_bench.cards import REPEATABILITY
 from m2l_bench.plugins import unknown
 from m2l_bench.report.render import decimals, markdown_grid, markdown_text, number_text
 from m2l_bench.report.runs import Measurement, RunData
@@ -120,11 +121,12 @@ def compare(results: RunData, a: str, b: str) -> Comparison:
     if a == b:
         raise ValueError(f"a and b must be two systems, got {a!r} twice")
     pairs = Pairs(item for item in results.items if item.system in (a, b))
-    cards = {measurement._replace(statistic=""): card for measurement, card in results.measured.items()}
+    found = ((m._replace(statistic=""), card) for m, card in results.measured.items())
+    cards = {measurement: card for measurement, card in found if card.get("group") != REPEATABILITY}
     paired = {m: pair for m in pairs.measured() if m in cards and (pair := pairs.pair(m, a, b))}
     if not paired:
         raise ValueError(f"{a} and {b} must have scores on at least two common items, got none")
-    tested = [m for m in paired if cards[m]["higher_is_better"] is not None and is_ranked(m)]
+    tested = [m for m in paired if cards[m]["higher_is_better"] is not None and is_ranked(m, cards[m])]
     adjusted = dict(zip(tested, holm([pairs.test(m, a, b)[1] for m in tested]).tolist(), strict=True))
     lowest = floors(results.rows, results.cards)
     differences = []

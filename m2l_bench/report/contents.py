@@ -5,6 +5,7 @@ Nothing is written to disk here: a table is data, and a figure is a function tha
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,11 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from m2l_bench import audio
+from m2l_bench.cards import REPEATABILITY, SEED_CHANGE, STEREO
 from m2l_bench.report import figure_data, figures
 from m2l_bench.report.clips import ClipFiles
 from m2l_bench.report.figure_spec import FigureSpec, slug
 from m2l_bench.report.latent import latent_figures, latent_tables, rate_distortion
 from m2l_bench.report.runs import Measurement, RunData
+from m2l_bench.report.seeds import within_a_seed
 from m2l_bench.report.significance import CONDITIONS, RANKED, Pairs, is_ranked, matrix, significant_costs, winners
 from m2l_bench.report.tables import ANCHORS, CHANCE, Table, bands, grouped, heading, make_table
 from m2l_bench.tasks import load_task
@@ -79,20 +82,30 @@ def _reconstruction_datasets(results: RunData) -> list[str]:
 def _reconstruction_tables(results: RunData, pairs: Pairs, dataset: str) -> list[Table]:
     # Conditions first, then the metrics as the suites list them.
     listed = [name for run in results.runs.values() for name in run.get("suite", {}).get("metrics", [])]
-    order = {name: index for index, name in enumerate(dict.fromkeys([*CONDITIONS, *listed]))}
+    order = {name: index for index, name in enumerate(dict.fromkeys([*CONDITIONS, REPEATABILITY, *listed]))}
     measured = [measurement for measurement in results.measured if measurement[:2] == (dataset, "")]
-    found = sorted(measured, key=lambda m: order.get(m.metric, len(order)))
+    found = sorted(measured, key=lambda m: order.get(m.metric.removeprefix(f"{SEED_CHANGE}:"), len(order)))
+    parts: dict[tuple[str, bool], list[Measurement]] = defaultdict(list)  # by the card's group, medians apart
+    for m in found:
+        parts[results.measured[m].get("group", ""), m.statistic == "median"].append(m)
     name = slug(dataset)
-    means = [m for m in found if m.statistic != "median"]
-    tables = [_table(results, pairs, means, name, f"{dataset}: mean over files")]
-    medians = [m for m in found if m.statistic == "median"]
-    if medians:
-        tables.append(_table(results, pairs, medians, f"{name}-median", f"{dataset}: median over files"))
+    titles = {
+        ("", False): (name, "mean over files"),
+        (STEREO, False): (f"{name}-stereo", "stereo and phase, mean over files"),
+        ("", True): (f"{name}-median", "median over files"),
+        (STEREO, True): (f"{name}-stereo-median", "stereo and phase, median over files"),
+        (REPEATABILITY, False): (f"{name}-repeatability", "decoding with another seed"),
+    }
+    tables = [
+        _table(results, pairs, parts[part], file, f"{dataset}: {title}")
+        for part, (file, title) in titles.items()
+        if part in parts
+    ]
     rates = figure_data.intervals(results, Measurement(dataset, metric="bit_rate", statistic="mean"))
     groups = bands({system: rate.value for system, rate in rates.items()}, BIT_RATE_EDGES, "kbit/s")
     if len(groups) > 1:
         title = f"{dataset}: mean over files, by bit rate"
-        tables.append(_table(results, pairs, means, f"{name}-by-bit-rate", title, groups))
+        tables.append(_table(results, pairs, parts["", False], f"{name}-by-bit-rate", title, groups))
     return tables
 
 
@@ -143,7 +156,7 @@ def _table(
     groups: Mapping[str, Sequence[str]] | None = None,
 ) -> Table:
     """Make a table; bold marks the best of each of `groups` (band of bit rates -> systems), or of all systems."""
-    ranked = [column for column in columns if column.statistic in RANKED and is_ranked(column)]
+    ranked = [m for m in columns if m.statistic in RANKED and is_ranked(m, results.measured[m])]
     caption = ["In brackets: 95% interval over tracks"]
     if any(column.probe for column in columns):
         caption[0] += "; after ±: standard deviation over seeds, where they differ"
@@ -154,6 +167,9 @@ def _table(
             f"Bold: significantly better than every other system{band} "
             f"(p < 0.05, paired test over tracks, Holm-corrected over this table{anchors})"
         )
+    if any(results.measured[column].get("group") == REPEATABILITY for column in columns):
+        caption.append("A few files, reconstructed with the seed of each system and with the next; nothing is ranked")
+    caption += within_a_seed(results, ranked, groups)
     caption += _different_files(results, pairs, ranked)
     table = grouped(make_table(results.rows, results.cards, columns, systems=results.systems), groups or {})
     sentences = tuple(f"{sentence}." for sentence in caption)
@@ -194,7 +210,7 @@ def _rate_figures(results: RunData, y: Measurement) -> Iterator[FigureSpec]:
 def _matrix_figure(results: RunData, pairs: Pairs, measurement: Measurement) -> Iterator[FigureSpec]:
     systems = [system for system in results.systems if system in pairs.scores(measurement) and system != CHANCE]
     card = results.measured[measurement]
-    if len(systems) < 3 or card["higher_is_better"] is None or not is_ranked(measurement):
+    if len(systems) < 3 or card["higher_is_better"] is None or not is_ranked(measurement, card):
         return
     differences, p_values = matrix(pairs, measurement, systems, higher_is_better=card["higher_is_better"])
     title = f"{card['title']}, {' '.join(measurement.parts)}"

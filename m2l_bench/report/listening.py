@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from m2l_bench import audio as audio_io
+from m2l_bench.cards import REPEATABILITY
 from m2l_bench.loudness import loudness
 from m2l_bench.report.clips import SUFFIXES, ClipFiles
 from m2l_bench.report.figure_data import spectrogram
@@ -68,6 +69,7 @@ def page_data(results: RunData, clips: Sequence[ClipFiles], systems: Sequence[st
     names = dict.fromkeys(m.metric for m in pairs.measured() if m.dataset in datasets)
     # A clip's contribution to a number of the whole set is not a score of the clip.
     cards = {m.metric: card for m, card in results.measured.items() if not m.task and m.statistic == "mean"}
+    cards = {metric: card for metric, card in cards.items() if card.get("group") != REPEATABILITY}
     first = [name for name in ("si_sdr", "mel_distance", "stft_distance") if name in names]
     metrics = [name for name in dict.fromkeys([*first, *sorted(names)]) if name in cards]
     fields = {"title": "title", "unit": "unit", "better": "higher_is_better"}

@@ -15,10 +15,11 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from m2l_bench.cards import REPEATABILITY
 from m2l_bench.report.runs import Measurement, measurement_of
 from m2l_bench.report.tables import ANCHORS, CEILING, Table
 from m2l_bench.results import Item
@@ -107,9 +108,10 @@ class Pairs:
         return difference if a == first else -difference, p_value
 
 
-def is_ranked(measurement: Measurement) -> bool:
-    """Whether the best of a column may be set in bold: no condition, and no biased distance."""
-    return measurement.metric not in CONDITIONS and measurement.metric.partition(":")[0] not in BIASED
+def is_ranked(measurement: Measurement, card: Mapping[str, Any]) -> bool:
+    """Whether the best of a column may be set in bold: no condition, no biased distance, nothing that compares two seeds."""
+    biased = measurement.metric.partition(":")[0] in BIASED
+    return measurement.metric not in CONDITIONS and not biased and card.get("group") != REPEATABILITY
 
 
 def winners(table: Table, pairs: Pairs) -> set[tuple[Measurement, str]]:
@@ -124,7 +126,7 @@ def winners(table: Table, pairs: Pairs) -> set[tuple[Measurement, str]]:
     p_values: list[float] = []
     for index, column in enumerate(table.columns):
         measurement, higher_is_better = column.measurement, column.card["higher_is_better"]
-        directed = higher_is_better is not None and is_ranked(measurement)
+        directed = higher_is_better is not None and is_ranked(measurement, column.card)
         if directed and measurement.statistic in RANKED:
             sign = 1.0 if higher_is_better else -1.0
             for group in groups:

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from m2l_bench import plugins
@@ -24,6 +24,7 @@ from m2l_bench.suite.jobs.quantise import CoderJob, QuantiseJob
 from m2l_bench.suite.jobs.read import ReadJob
 from m2l_bench.suite.jobs.reconstruct import ReconstructJob, Scoring
 from m2l_bench.suite.jobs.reencode import ReencodeJob
+from m2l_bench.suite.jobs.repeat import MOST_FILES, RepeatJob
 from m2l_bench.suite.jobs.sheet import SheetJob
 from m2l_bench.suite.suite import CHANCE, Suite, SystemSpec
 from m2l_bench.systems.registry import caveat
@@ -230,14 +231,27 @@ class Plan:
             for k, item in enumerate(items)
         }
 
-    def first_jobs(self) -> Iterator[ReconstructJob | LatentsJob | EquivarianceJob | EncodeJob | ReencodeJob]:
+    def repeat_jobs(self, label: str, audio_set: AudioSet) -> list[RepeatJob]:
+        """The jobs that reconstruct files with another seed, see :func:`repeated`; none of ready-made reconstructions."""
+        system = self.codecs[label]
+        if system.spec.system == "folder":
+            return []
+        return [
+            RepeatJob(spec=system.spec, fingerprint=system.fingerprint, item=item, metrics=self.pair_metrics)
+            for item in audio_set.items
+        ]
+
+    def first_jobs(
+        self,
+    ) -> Iterator[ReconstructJob | RepeatJob | LatentsJob | EquivarianceJob | EncodeJob | ReencodeJob]:
         """The jobs over files, each once: two labels of one system share them, and so do tasks with one pooling."""
-        seen: set[str] = set()
-        for scoring in [*([self.references] if self.encoders else []), *self.scorings.values()]:
-            if scoring.id not in seen:
-                seen.add(scoring.id)
-                for audio_set in self.data:
-                    yield from (scoring.job(item) for item in audio_set.items)
+        for audio_set in self.data if self.encoders else ():
+            yield from (self.references.job(item) for item in audio_set.items)
+        for system in distinct(self.codecs.values()):
+            label = system.spec.label
+            for audio_set in self.data:
+                yield from (self.scorings[label].job(item) for item in audio_set.items)
+                yield from self.repeat_jobs(label, repeated(audio_set))
         for audio_set in self.data:
             yield from self.chance_jobs(audio_set)
         for system in distinct(self.latent.values()):
@@ -307,6 +321,7 @@ class Plan:
             counts[DistanceJob.kind, label] += sets * len(self.data)
             if label in absent:
                 counts[ReconstructJob.kind, label] += sum(len(audio_set.items) for audio_set in self.data)
+                counts[RepeatJob.kind, label] += sum(len(repeated(audio_set).items) for audio_set in self.data)
         for system in distinct(self.latent.values()):
             for audio_set in self.data:
                 label, n = system.spec.label, len(audio_set.items)
@@ -344,6 +359,13 @@ class Plan:
         text = json.dumps([labels, left_out, cards, probes, tasks, rest], sort_keys=True)
         digest.update(text.encode())
         return digest.hexdigest()[:8]
+
+
+def repeated(audio_set: AudioSet) -> AudioSet:
+    """The files of a set that are reconstructed with another seed: at most 4, evenly spread over the list."""
+    n, n_repeated = len(audio_set.items), min(len(audio_set.items), MOST_FILES)
+    items = tuple(audio_set.items[(2 * k + 1) * n // (2 * n_repeated)] for k in range(n_repeated))
+    return replace(audio_set, items=items)
 
 
 def distinct(systems: Iterable[PlannedSystem]) -> list[PlannedSystem]:

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 
 from m2l_bench import plugins
 from m2l_bench.cards import Card
-from m2l_bench.reconstruction.metrics import SetMetric, get_metric
+from m2l_bench.reconstruction.metrics import PairMetric, SetMetric, get_metric
 from m2l_bench.suite.audio_sets import find_audio
 from m2l_bench.suite.data import AudioSet, TaskSpec
 from m2l_bench.suite.engine import Done, Engine, Job, run_jobs
 from m2l_bench.suite.jobs.describe import DescribeEncoder, DescribeReader, DescribeSystem
 from m2l_bench.suite.jobs.reconstruct import BIT_RATE
 from m2l_bench.suite.jobs.reencode import COMPRESSION_RATIO
+from m2l_bench.suite.jobs.repeat import REPEATABILITY_CARD, seed_change_card
 from m2l_bench.suite.latent_records import latent_cards
 from m2l_bench.suite.plan import Plan, PlannedSystem
 from m2l_bench.suite.suite import Suite
@@ -53,6 +54,9 @@ def make_plan(suite: Suite, engine: Engine, *, offline: bool = False) -> Plan:
 
     cards = {plugins.label(name): get_metric(name).card for name in suite.metrics} | {BIT_RATE.name: BIT_RATE}
     cards |= {COMPRESSION_RATIO.name: COMPRESSION_RATIO} if suite.reader_specs() else {}
+    if data:
+        of_pairs = [metric.card for name in suite.metrics if isinstance(metric := get_metric(name), PairMetric)]
+        cards |= {card.name: card for card in (REPEATABILITY_CARD, *map(seed_change_card, of_pairs))}
     encoders, missing_encoders = {}, {}
     systems: dict[str, PlannedSystem] = {}
     readers: dict[str, PlannedSystem] = {}

@@ -5,8 +5,8 @@ Those of tasks are built in :mod:`m2l_bench.suite.task_records`.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -18,7 +18,8 @@ from m2l_bench.statistics import mean_interval, median_interval
 from m2l_bench.suite.data import AudioItem, AudioSet
 from m2l_bench.suite.jobs.reconstruct import BIT_RATE
 from m2l_bench.suite.latent_records import latent_records
-from m2l_bench.suite.plan import Plan
+from m2l_bench.suite.plan import Plan, repeated
+from m2l_bench.suite.repeatability import seed_changes
 from m2l_bench.suite.set_jobs import common_files, distance_job, shared_windows
 from m2l_bench.suite.store import Outcome, Store, require
 from m2l_bench.suite.suite import CHANCE, SystemSpec
@@ -26,6 +27,7 @@ from m2l_bench.suite.task_records import task_records
 
 NAN = float("nan")
 SILENT_NOTE = "{} files have a channel that is silent in the reference and is not scored."
+UNDEFINED_NOTE = "{} of {} files are left out: {}."
 
 
 @dataclass
@@ -64,9 +66,12 @@ def all_records(plan: Plan, store: Store) -> Iterator[Records]:
     parts: list[tuple[tuple[str, ...], Callable[[], Records]]] = []
     for data in plan.data:
         parts.append(((data.name, "", "", "", CHANCE), partial(_of_chance, plan, store, data)))
-        parts += [((data.name, "", "", "", s.label), partial(_of_audio, plan, store, data, s, kept)) for s in specs]
-        latent = (data.name, LATENT_SPACE, "", "")
-        parts += [((*latent, s.label), partial(latent_records, plan, store, data, s)) for s in specs]
+        for spec in specs:
+            place = (data.name, "", "", "", spec.label)
+            parts.append((place, partial(_of_audio, plan, store, data, spec, kept)))
+            parts.append((place, partial(_of_repeats, plan, store, repeated(data), spec)))
+            place = (data.name, LATENT_SPACE, "", "", spec.label)
+            parts.append((place, partial(latent_records, plan, store, data, spec)))
     for task in plan.tasks:
         parts += [((task.load().name, *place), part) for place, part in task_records(plan, store, task)]
     for _, part in sorted(parts, key=lambda part: part[0]):
@@ -93,11 +98,13 @@ def _of_audio(
         return builder.records
     columns = {plugins.label(name): _Scores.empty(n) for name in plan.pair_metrics}
     without: dict[str, dict[int, str]] = {name: {} for name in plan.encoders}
-    seconds, silent, undefined = np.zeros(n), np.zeros(n, bool), Counter[str]()
+    seconds, silent = np.zeros(n), np.zeros(n, bool)
+    undefined: dict[str, Counter[str]] = defaultdict(Counter)
     for number, item in enumerate(audio_set.items):
         found = require(store, plan.scorings[spec.label].job(item).id, arrays=False).value
         seconds[number], silent[number] = found["seconds"], found["silent_channels"] > 0
-        undefined.update(found["undefined"])
+        for metric, reason in found["undefined"].items():
+            undefined[metric][reason] += 1
         for metric, score in found["scores"].items():
             columns.setdefault(metric, _Scores.empty(n)).put(number, score)
         for name, reason in _without_windows(plan, item, found["windows"], store):
@@ -110,8 +117,9 @@ def _of_audio(
             builder.summarise(metric, columns[metric], seconds)
         elif metric in columns:
             n_silent = np.count_nonzero(silent & columns[metric].measured)
-            note = SILENT_NOTE.format(n_silent) if n_silent else ""
-            builder.summarise(metric, columns[metric], note=note, n_undefined=undefined[metric])
+            notes = [SILENT_NOTE.format(n_silent)] if n_silent else []
+            notes += [UNDEFINED_NOTE.format(count, n, reason) for reason, count in sorted(undefined[metric].items())]
+            builder.summarise(metric, columns[metric], notes=notes, n_undefined=undefined[metric].total())
         elif encoder in plan.encoders:
             own, shared = of_set[spec.label][encoder], common[encoder]
             compared = shared if set(shared) <= set(own) else own
@@ -138,6 +146,22 @@ def _of_chance(plan: Plan, store: Store, audio_set: AudioSet) -> Records:
     return Records(rows, builder.records.items)
 
 
+def _of_repeats(plan: Plan, store: Store, few: AudioSet, spec: SystemSpec) -> Records:
+    """Repeatability of one system over the few files of a set that were reconstructed with another seed too."""
+    if spec.label not in plan.codecs:
+        return Records()
+    builder = _Builder(plan, few, spec, plan.codecs[spec.label].fingerprint, plan.note(spec))
+    n = len(few.items)
+    for metric, found in sorted(seed_changes(plan, store, spec.label, few).items()):
+        scores = _Scores.empty(n)
+        for number, score in found.items():
+            scores.put(number, score)
+        left_out = n - len(found)
+        notes = [UNDEFINED_NOTE.format(left_out, n, "no score to compare")] if left_out else []
+        builder.summarise(metric, scores, notes=notes, n_undefined=left_out, statistics=("mean",))
+    return builder.records
+
+
 def _without_windows(
     plan: Plan, item: AudioItem, own: Mapping[str, int | str], store: Store
 ) -> Iterator[tuple[str, str]]:
@@ -160,15 +184,22 @@ class _Builder:
         self.records = Records()
 
     def summarise(
-        self, metric: str, scores: _Scores, seconds: np.ndarray | None = None, note: str = "", n_undefined: int = 0
+        self,
+        metric: str,
+        scores: _Scores,
+        seconds: np.ndarray | None = None,
+        *,
+        notes: Sequence[str] = (),
+        n_undefined: int = 0,
+        statistics: Sequence[str] = ("mean", "median"),
     ) -> None:
         """Rows of a pair metric: mean and median of the files' scores; the mean bit rate is all bits over all seconds.
 
-        `n_undefined` files have nothing to measure: they are neither scored nor failed.
+        `n_undefined` files have nothing to measure, as the `notes` say: they are neither scored nor failed.
         """
         values = scores.values[scores.measured]
         of_sets = metric in self.plan.set_metrics  # which comes here only where nothing could be measured
-        for name in ("pooled",) if of_sets else ("mean", "median"):
+        for name in ("pooled",) if of_sets else statistics:
             interval = NAN, NAN, NAN
             if len(values) and name == "median":
                 interval = float(np.median(values)), *median_interval(values, seed=self.plan.suite.seed)
@@ -177,12 +208,7 @@ class _Builder:
                 interval = float(np.average(values, weights=weights)), *mean_interval(values, weights=weights)
             reasons = set(scores.reasons.values()) if not len(values) else set()
             lost = f"{metric}: {reasons.pop()}" if len(reasons) == 1 else ""
-            if n_undefined:
-                title = self.plan.cards[metric].title
-                lost = (
-                    f"{title}: no lag above chance in {n_undefined} of {len(scores.values)} files, which are left out."
-                )
-            self._row(metric, name, interval, len(values), joined_notes(lost, note), n_undefined)
+            self._row(metric, name, interval, len(values), joined_notes(lost, *notes), n_undefined)
         self.records.items.append(self._items(metric, scores))
 
     def pooled(

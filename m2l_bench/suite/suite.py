@@ -59,6 +59,13 @@ EMBEDDED_METRICS = (
     "lag",
     "gain",
     "polarity",
+    "si_sdr_mid",
+    "si_sdr_side",
+    "width_error",
+    "width_change",
+    "panning_error",
+    "interchannel_coherence_error",
+    "phase_coherence",
 )
 LATENT_METRICS = ("si_sdr", "mel_distance", "fad:musicnn")  # of m2l-bench latents, for quality against bit rate
 
@@ -333,15 +340,25 @@ def make_suite(content: dict[str, Any], *, source: str = "suite") -> Suite:
 def default_metrics(audio: Sequence[str]) -> tuple[tuple[str, ...], str]:
     """The embedded suite's metrics, without those of whole sets where a folder is too small; and what was left out."""
     from m2l_bench.audio import list_audio
-    from m2l_bench.reconstruction.metrics import METRICS, SetMetric
     from m2l_bench.reconstruction.sets.distribution import MINIMUM_FILES
 
     small = [name for name in audio if Path(name).is_dir() and len(list_audio(name)) < MINIMUM_FILES]
-    whole_sets = [name for name in EMBEDDED_METRICS if isinstance(METRICS[name], SetMetric)]
     if not small:
         return EMBEDDED_METRICS, ""
-    note = f"{', '.join(whole_sets)}: left out, {small[0]} must hold at least {MINIMUM_FILES} files"
-    return tuple(name for name in EMBEDDED_METRICS if name not in whole_sets), note
+    of_pairs = _default_pair_metrics()
+    whole_sets = ", ".join(name for name in EMBEDDED_METRICS if name not in of_pairs)
+    return of_pairs, f"{whole_sets}: left out, {small[0]} must hold at least {MINIMUM_FILES} files"
+
+
+def are_default(metrics: Sequence[str]) -> bool:
+    """Whether these are the embedded suite's metrics, with or without those of whole sets: then nobody named them."""
+    return tuple(metrics) in (EMBEDDED_METRICS, _default_pair_metrics())
+
+
+def _default_pair_metrics() -> tuple[str, ...]:
+    from m2l_bench.reconstruction.metrics import METRICS, PairMetric
+
+    return tuple(name for name in EMBEDDED_METRICS if isinstance(METRICS[name], PairMetric))
 
 
 def folder_entry(text: str) -> dict[str, Any]:

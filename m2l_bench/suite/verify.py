@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from m2l_bench import plugins
+from m2l_bench.cards import REPEATABILITY
 from m2l_bench.files.disk import sha256
 from m2l_bench.results import LATENT_SPACE, REFIT, ROW_KEY, VERSION, Row, read_checksums, read_rows
 from m2l_bench.suite.engine import Engine, Job, Workspace, run_jobs
@@ -29,7 +30,7 @@ from m2l_bench.suite.jobs.sheet import SheetJob
 from m2l_bench.suite.latent_records import latent_job_behind
 from m2l_bench.suite.local import local_unless
 from m2l_bench.suite.phases import all_jobs
-from m2l_bench.suite.plan import Plan
+from m2l_bench.suite.plan import Plan, repeated
 from m2l_bench.suite.planning import make_plan
 from m2l_bench.suite.records import all_records
 from m2l_bench.suite.run import outcomes_digest
@@ -186,7 +187,11 @@ def _job_behind(row: Row, plan: Plan, store: Store, second: Sequence[Job], rng: 
         return None
     if row.system not in plan.codecs:
         return None
-    items = next(data.items for data in plan.data if data.name == row.dataset)
+    audio_set = next(data for data in plan.data if data.name == row.dataset)
+    items = audio_set.items
+    if plan.cards[row.metric].group == REPEATABILITY:
+        repeats = plan.repeat_jobs(row.system, repeated(audio_set))
+        return repeats[rng.integers(len(repeats))]
     if row.statistic in ("pooled", "corrected"):
         sides = {plan.scorings[row.system].job(item).id for item in items}
         distances = [job for job in second if isinstance(job, DistanceJob) and plugins.label(job.metric) == row.metric]

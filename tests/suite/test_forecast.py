@@ -36,11 +36,12 @@ def test_nothing_is_known_before_the_first_run_and_time_after_it(
     monkeypatch.chdir(tmp_path)  # runs below the working directory count too
     suite = _suite(music_folder, ["identity"])
     before = forecast(suite, out=tmp_path / "new")
-    assert before.planned == {("reconstruct", "identity"): 3, ("reconstruct", "chance"): 3}
+    planned = {("reconstruct", "identity"), ("repeat", "identity"), ("reconstruct", "chance")}
+    assert before.planned == dict.fromkeys(planned, 3)
     assert (before.seconds, before.basis) == ({}, ())
     run_suite(suite, out=tmp_path / "run")
     after = forecast(_suite(music_folder, ["identity", "lowpass-7k"]), out=tmp_path / "new")
-    assert set(after.seconds) == {("reconstruct", "identity"), ("reconstruct", "chance")}
+    assert set(after.seconds) == planned
     assert 0 < after.seconds["reconstruct", "identity"] < 60
     assert after.basis == (str(tmp_path / "run"),)
 
@@ -71,6 +72,7 @@ def test_missing_weights_and_data_are_named_and_nothing_is_fetched(
     assert states == {"SonyCSLParis/music2latent": "needed", "genre/gtzan": "missing"}
     assert "233 MB" in found.downloads[0][1]
     assert found.planned["reconstruct", "music2latent:published"] == 3
+    assert found.planned["repeat", "music2latent:published"] == 3
     assert not found.unusable
 
 
@@ -131,13 +133,13 @@ def test_status_counts_and_names_failures_and_a_retry_mends_them(music_folder: P
     assert CliRunner().invoke(app, ["run", *arguments]).exit_code == 2
     shown = CliRunner().invoke(app, ["status", str(tmp_path / "run")])
     assert shown.exit_code == 2
-    assert "finished: 9 planned, 6 done, 3 failed" in shown.stdout
+    assert "finished: 15 planned, 9 done, 6 failed" in shown.stdout
     assert "failed: flaky, reconstruct, 3 jobs: RuntimeError: out of luck" in shown.stdout
     (tmp_path / "mended").touch()
     assert CliRunner().invoke(app, ["run", *arguments]).exit_code == 2, "unasked, nothing is tried again"
     assert CliRunner().invoke(app, ["run", *arguments, "--retry-failed"]).exit_code == 0
     again = CliRunner().invoke(app, ["status", str(tmp_path / "run")])
-    assert (again.exit_code, "9 done, 0 failed" in again.stdout) == (0, True)
+    assert (again.exit_code, "15 done, 0 failed" in again.stdout) == (0, True)
 
 
 def test_a_status_says_whether_its_run_is_alive(music_folder: Path, tmp_path: Path) -> None:
@@ -152,7 +154,7 @@ def test_a_status_says_whether_its_run_is_alive(music_folder: Path, tmp_path: Pa
         workspace.store.put(second.id, second.failed("no luck"))
         status = read_status(tmp_path / "run")
         assert status.state == "running"
-        assert [counts.total() for counts in (status.planned, status.done, status.failed)] == [9, 1, 1]
+        assert [counts.total() for counts in (status.planned, status.done, status.failed)] == [15, 1, 1]
         assert status.reasons == {("reconstruct", "identity", "no luck"): 1}
         with pytest.raises(ValueError, match="another process is running there"):
             RunLock(tmp_path / "run")

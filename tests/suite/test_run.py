@@ -88,7 +88,7 @@ def test_a_lost_job_is_made_again_and_a_damaged_one_too(music_folder: Path, tmp_
     segment.write_bytes(segment.read_bytes()[:-20])
     durations: list[float | None] = []
     run_suite(suite, out=tmp_path / "run", on_finished=lambda label, seconds: durations.append(seconds))
-    assert sorted(seconds is None for seconds in durations) == [False] + [True] * 8
+    assert sorted(seconds is None for seconds in durations) == [False] + [True] * 14
     assert (tmp_path / "run" / "rows.csv").read_bytes() == expected
 
 
@@ -100,8 +100,8 @@ def test_a_file_that_was_done_is_found_again_whatever_lies_beside_it(
     audio.write(music_folder / "0_first.wav", music(seed=9), 44100)
     durations: list[float | None] = []
     run_suite(_suite(music_folder, ["identity"]), on_finished=lambda label, seconds: durations.append(seconds))
-    # The new file; and three of the four pairs of two tracks are others than before.
-    assert sorted(seconds is None for seconds in durations) == [False] * 4 + [True] * 4
+    # The new file, which is also repeated; and three of the four pairs of two tracks are others than before.
+    assert sorted(seconds is None for seconds in durations) == [False] * 5 + [True] * 7
 
 
 def test_two_labels_of_one_system_share_its_jobs(music_folder: Path, tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_two_labels_of_one_system_share_its_jobs(music_folder: Path, tmp_path: P
         out=tmp_path / "run",
         on_finished=lambda label, seconds: labels.append(label),
     )
-    assert labels == ["one"] * 3 + ["chance"] * 3
+    assert labels == ["one"] * 6 + ["chance"] * 3
     assert {row.system for row in result.rows} == {"one", "two", "chance"}
 
 
@@ -146,7 +146,7 @@ def test_default_folder_shares_finished_jobs(
     )
     assert first.folder != second.folder
     assert first.folder.parent == second.folder.parent == Path("results/runs")
-    assert sorted(seconds is None for seconds in durations) == [False] * 3 + [True] * 6
+    assert sorted(seconds is None for seconds in durations) == [False] * 6 + [True] * 9
 
 
 def test_changed_content_is_another_plan(music_folder: Path, music) -> None:
@@ -464,12 +464,13 @@ def test_a_lag_that_is_not_there_is_no_failure(tmp_path: Path, music) -> None:
     assert result.n_failed == 0
     rows = {row.system: row for row in result.rows if (row.metric, row.statistic) == ("lag", "mean")}
     assert (rows["noise"].n_planned, rows["noise"].n_scored, rows["noise"].n_failed) == (3, 0, 0)
-    assert rows["noise"].note == "Lag: no lag above chance in 3 of 3 files, which are left out."
+    summary = "no lag above chance, hence no lag, gain, polarity and aligned SI-SDR"
+    assert rows["noise"].note == f"3 of 3 files are left out: {summary}."
     assert (rows["identity"].n_scored, rows["identity"].value) == (3, 0.0)
 
 
 def test_stereo_metrics_and_embedding_distances_in_a_run(tmp_path: Path, music) -> None:
-    """A mono file among stereo ones is counted with its reason; the distance of each file has its number."""
+    """A mono file among stereo ones is left out of stereo metrics; the distance of each file has its number."""
     for seed in range(13):
         audio.write(tmp_path / "music" / f"{seed:02}.wav", music(11025, seed=seed, channels=2 if seed else 1), 44100)
     (tmp_path / "narrow.py").write_text(
@@ -482,7 +483,8 @@ def test_stereo_metrics_and_embedding_distances_in_a_run(tmp_path: Path, music) 
     result = run_suite(suite, out=tmp_path / "run")
     rows = {(row.system, row.metric, row.statistic): row for row in result.rows}
     width = rows["narrow", "width_change", "mean"]
-    assert (width.n_planned, width.n_scored, width.n_failed) == (13, 12, 1)
+    assert (width.n_planned, width.n_scored, width.n_failed) == (13, 12, 0)
+    assert "1 of 13 files are left out: mono, no stereo scores." in width.notes
     assert width.value == pytest.approx(-6.0206, abs=1e-3)
     reasons = {(item.item, item.reason) for item in result.items if item.reason and item.system == "narrow"}
     assert reasons == {("00.wav", "needs 2 channels that are not silent, got 1")}

@@ -192,7 +192,8 @@ def _lag(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) -> float
     chance = max(beyond, min(FACTOR * beyond, SURE))
     if not peak > chance:
         raise Undefined(
-            f"no lag within {1000 * MAX_LAG:.0f} ms: the correlation's peak {peak:.3g} is not above chance {chance:.3g}"
+            f"no lag within {1000 * MAX_LAG:.0f} ms: the correlation's peak {peak:.3g} is not above chance {chance:.3g}",
+            "no lag above chance, hence no lag, gain, polarity and aligned SI-SDR",
         )
     lag = round(
         whole + _fraction(*undo_lag(reference, estimate, whole), sign=np.sign(correlation[far + whole])), DECIMALS

@@ -46,7 +46,8 @@ def scores(
     Raises
     ------
     Unscorable
-        If the reference is mono or too short, or the estimate is constant.
+        If the reference is too short, or the estimate is constant;
+        :class:`~m2l_bench.reconstruction.checks.Undefined` if the reference is mono.
 
     References
     ----------

@@ -6,18 +6,28 @@ Conventions
 -----------
 Signals are ``(2, samples)``: left, right; the reference first. The mid is ``M = (L + R) / 2``, the side ``S = (L - R) / 2``;
 energies are about the mean. Swapping the channels of both signals changes nothing. A reference that is mono (one channel, one
-channel beside a silent one, or a side more than 60 dB below the mid) has no image to preserve: it is not scored.
+channel beside a silent one, or a side more than 60 dB below the mid) has no image to preserve: it is not scored, which is no
+failure.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from m2l_bench.reconstruction.checks import SILENT_DB, SILENT_RATIO, Unscorable, energy, is_silent, require_samples
+from m2l_bench.reconstruction.checks import (
+    SILENT_DB,
+    SILENT_RATIO,
+    Undefined,
+    Unscorable,
+    energy,
+    is_silent,
+    require_samples,
+)
 from m2l_bench.reconstruction.pair import si_sdr
 
 LIMIT = SILENT_DB  # dB; of a width, to either side: a mono estimate would have minus infinity
 MIN_SAMPLES = 2
+_MONO = "mono, no stereo scores"
 
 
 def mid_side(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -25,7 +35,7 @@ def mid_side(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Raises
     ------
-    Unscorable
+    Undefined
         If the signal has another number of channels.
 
     Examples
@@ -34,16 +44,17 @@ def mid_side(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     [[0.5, 0.5], [0.5, 0.0]]
     """
     if len(signal) != 2:
-        raise Unscorable(f"needs 2 channels that are not silent, got {len(signal)}")
+        summary = _MONO if len(signal) == 1 else f"{len(signal)} channels, no stereo scores"
+        raise Undefined(f"needs 2 channels that are not silent, got {len(signal)}", summary)
     left, right = signal
     return (left + right) / 2, (left - right) / 2
 
 
 def require_side(signal: np.ndarray, name: str) -> None:
-    """Raise Unscorable if a signal (channels, samples) is mono; `name` says which it is."""
+    """Raise Undefined if a signal (channels, samples) is mono; `name` says which it is."""
     mid, side = map(energy, mid_side(signal))
     if not side > SILENT_RATIO * mid:
-        raise Unscorable(f"{name} is mono: its side is more than {SILENT_DB:.0f} dB below its mid")
+        raise Undefined(f"{name} is mono: its side is more than {SILENT_DB:.0f} dB below its mid", _MONO)
 
 
 def si_sdr_mid(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) -> float:
@@ -64,7 +75,7 @@ def si_sdr_mid(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) ->
     Raises
     ------
     Unscorable
-        If the reference is mono or too short, or its mid is more than 60 dB below its side.
+        If the reference is too short; :class:`Undefined` if it is mono, or its mid more than 60 dB below its side.
 
     References
     ----------
@@ -79,7 +90,7 @@ def si_sdr_mid(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) ->
     _require_stereo(reference)
     mid, side = mid_side(reference)
     if not energy(mid) > SILENT_RATIO * energy(side):
-        raise Unscorable(f"reference has no mid: it is more than {SILENT_DB:.0f} dB below the side")
+        raise Undefined(f"reference has no mid: it is more than {SILENT_DB:.0f} dB below the side", "no mid to score")
     return si_sdr.ratio(mid, mid_side(estimate)[0])
 
 
@@ -102,7 +113,7 @@ def si_sdr_side(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) -
     Raises
     ------
     Unscorable
-        If the reference is mono or too short.
+        If the reference is too short; :class:`Undefined` if it is mono.
 
     References
     ----------
@@ -137,7 +148,7 @@ def width_change(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) 
     Raises
     ------
     Unscorable
-        If the reference is mono or too short, or the estimate is constant.
+        If the reference is too short, or the estimate is constant; :class:`Undefined` if the reference is mono.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The kinds of jobs: describe, reconstruct, distance, encode, reencode, probe, read, clip; one a module."""
+"""The kinds of jobs, one or several a module."""
 
 from __future__ import annotations
 

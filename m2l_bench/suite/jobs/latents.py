@@ -15,11 +15,12 @@ import numpy as np
 from m2l_bench.audio import AudioError
 from m2l_bench.latent import equivariance
 from m2l_bench.latent.equivariance import CARDS, AutoencoderSystem
-from m2l_bench.reconstruction.checks import Undefined, Unscorable
+from m2l_bench.reconstruction.checks import Undefined
 from m2l_bench.reconstruction.metrics import Scores
 from m2l_bench.suite.data import AudioItem
 from m2l_bench.suite.engine import Read
 from m2l_bench.suite.jobs import FileJob, identity
+from m2l_bench.suite.jobs.reconstruct import by_label
 from m2l_bench.suite.store import Outcome, Store, require
 from m2l_bench.systems.apply import at_own_rate, encode
 
@@ -94,8 +95,8 @@ class LatentsJob(FileJob):
 class EquivarianceJob(FileJob):
     """Turn one file up and down, add another, shift it, and see whether latents and decoded audio follow.
 
-    The outcome has ``scores``: name of the card -> number, or the reason why there is none; and ``undefined``, names of those
-    that have nothing to measure here.
+    The outcome has ``scores``: name of the card -> number, or the reason why there is none; and ``undefined``: names of those
+    that have nothing to measure here -> why.
 
     Attributes
     ----------
@@ -179,25 +180,20 @@ class NoiseJob(FileJob):
 def _measured(measurements: Mapping[str, Callable[[], Scores]]) -> Outcome:
     """The outcome of some measurements; one that raises leaves the others what they have."""
     scores: dict[str, float | str] = {}
-    undefined: list[str] = []
+    undefined: dict[str, str] = {}
     for start, measure in measurements.items():
         try:
-            found = measure()
-        except Undefined:
-            undefined += card_names(f"{start}_")
-            continue
+            numbers, nothing = by_label(measure())
+        except Undefined as nothing_there:
+            numbers, nothing = {}, dict.fromkeys(card_names(f"{start}_"), nothing_there.summary)
         except (AudioError, ValueError, TypeError) as error:
-            scores |= dict.fromkeys(card_names(f"{start}_"), str(error))
-            continue
-        for name, score in found.items():
-            if isinstance(score, Undefined):
-                undefined.append(name)
-            else:
-                scores[name] = str(score) if isinstance(score, Unscorable) else float(score)
+            numbers, nothing = dict.fromkeys(card_names(f"{start}_"), str(error)), {}
+        scores |= numbers
+        undefined |= nothing
     reason = next((score for score in scores.values() if isinstance(score, str)), "")
     return Outcome({"scores": scores, "undefined": undefined}, reason=reason)
 
 
 def _without(names: list[str], reason: str) -> Outcome:
-    value: dict[str, Any] = {"scores": dict.fromkeys(names, reason), "undefined": []}
+    value: dict[str, Any] = {"scores": dict.fromkeys(names, reason), "undefined": {}}
     return Outcome(value, reason=reason)

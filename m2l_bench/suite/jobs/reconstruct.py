@@ -14,6 +14,7 @@ from m2l_bench import audio, plugins
 from m2l_bench.cards import Card
 from m2l_bench.reconstruction.checks import Undefined, Unscorable, silent_channels
 from m2l_bench.reconstruction.metrics import get_metric, score_pair
+from m2l_bench.reconstruction.pair_metrics import Scores
 from m2l_bench.reconstruction.sets.vectors import load_encoder, vectors
 from m2l_bench.suite.data import AudioItem
 from m2l_bench.suite.engine import Read
@@ -74,6 +75,7 @@ class Scoring:
             cards={card.name: card.hash for card in (*(get_metric(name).card for name in self.metrics), BIT_RATE)},
             encoders=[fingerprint for _, fingerprint in self.encoders],
             max_length_difference=self.max_length_difference,
+            form=2,  # of the outcome: raised when it changes
         )
 
     def job(self, item: AudioItem, other: AudioItem | None = None) -> ReconstructJob:
@@ -84,10 +86,7 @@ class Scoring:
         """The outcome of a pair (see :class:`ReconstructJob`), with what else was measured of it, such as its bit rate."""
         scored = reference[:, : estimate.shape[-1]]
         found = score_pair(scored, estimate, rate, self.metrics)
-        undefined = [plugins.label(name) for name, score in found.items() if isinstance(score, Undefined)]
-        scores = {
-            label: _plain(score) for name, score in found.items() if (label := plugins.label(name)) not in undefined
-        }
+        scores, undefined = by_label(found)
         scores |= measured
         arrays: dict[str, np.ndarray] = {}
         windows: dict[str, int | str] = {}
@@ -112,7 +111,7 @@ class Scoring:
         scores = {plugins.label(name): reason for name in self.metrics}
         windows = {fingerprint: reason for _, fingerprint in self.encoders}
         return Outcome(
-            {"scores": scores, "undefined": [], "windows": windows, "seconds": 0.0, "silent_channels": 0}, reason=reason
+            {"scores": scores, "undefined": {}, "windows": windows, "seconds": 0.0, "silent_channels": 0}, reason=reason
         )
 
 
@@ -121,9 +120,9 @@ class ReconstructJob:
     """Reconstruct one file with one system and score the pair.
 
     Its outcome has ``scores``: metric -> number, or the reason why there is none; ``undefined``: metrics that have nothing to
-    measure here; ``windows``: fingerprint of an
-    encoder -> how many vectors, or the reason; ``seconds``, the duration; and ``silent_channels``, how many channels are
-    silent in the reference and not scored. Its arrays are the vectors, ``(dim, vectors)`` float32 by fingerprint.
+    measure here -> why, in the words of a note; ``windows``: fingerprint of an encoder -> how many vectors, or the reason;
+    ``seconds``, the duration; and ``silent_channels``, how many channels are silent in the reference and not scored. Its arrays
+    are the vectors, ``(dim, vectors)`` float32 by fingerprint.
     """
 
     scoring: Scoring
@@ -171,6 +170,14 @@ def _like(other: np.ndarray, other_rate: int, reference: np.ndarray, rate: int) 
     if len(other) != channels:
         other = np.repeat(other.mean(axis=0, keepdims=True), channels, axis=0)
     return np.tile(other, -(-n_samples // other.shape[1]))[:, :n_samples]
+
+
+def by_label(found: Scores) -> tuple[dict[str, float | str], dict[str, str]]:
+    """The scores of a pair as an outcome holds them: name in tables -> number or reason; and those undefined -> why."""
+    labelled = {plugins.label(name): score for name, score in found.items()}
+    undefined = {label: score.summary for label, score in labelled.items() if isinstance(score, Undefined)}
+    scores = {label: _plain(score) for label, score in labelled.items() if label not in undefined}
+    return scores, undefined
 
 
 def _plain(score: float | Unscorable) -> float | str:
