@@ -268,6 +268,8 @@ def intervals(files: Sequence[Moments]) -> dict[str, tuple[float, float]]:
             found[name] = _interval(value, np.array([each[name] for each in left_out]), *_SCALES[name])
         else:
             found[name] = (np.nan, np.nan)
+    low, high = np.clip(found["effective_rank"], 1.0, len(total.mean))
+    found["effective_rank"] = float(low), float(high)
     lags, steps = smoothness(total)
     ends = [_interval(*each, np.log, np.exp) for each in zip(steps, np.transpose(left_out_steps), strict=True)]
     low, high = np.transpose(ends)
@@ -376,7 +378,7 @@ CARDS: dict[str, Card] = {
             "effective_rank",
             "effective rank",
             "exp(-sum p ln p), p: eigenvalues of the covariance of all frames of all files over their sum; 0 without variance",
-            _OF_LOGARITHM,
+            f"{_OF_LOGARITHM}; from 1 to the number of dimensions",
             source="Roy and Vetterli 2007, definition 1",
         ),
         _card(
