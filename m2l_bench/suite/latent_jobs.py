@@ -12,10 +12,10 @@ from functools import cached_property
 from m2l_bench.suite.data import AudioItem, AudioSet
 from m2l_bench.suite.jobs import identity
 from m2l_bench.suite.jobs.distance import DistanceJob
+from m2l_bench.suite.jobs.latent_sheet import SheetJob
 from m2l_bench.suite.jobs.latents import NoiseJob
 from m2l_bench.suite.jobs.quantise import CoderJob, QuantiseJob
 from m2l_bench.suite.jobs.reconstruct import ReconstructJob
-from m2l_bench.suite.jobs.sheet import SheetJob
 from m2l_bench.suite.plan import FOLDS, Plan, PlannedSystem, distinct
 from m2l_bench.suite.store import Store, require
 

@@ -16,8 +16,8 @@ from m2l_bench.results import LATENT_SPACE, Item, Records, Row, joined_notes
 from m2l_bench.statistics import mean_interval
 from m2l_bench.suite.data import AudioSet
 from m2l_bench.suite.engine import Job
+from m2l_bench.suite.jobs.latent_sheet import LAGS, SMOOTHNESS, SPECTRUM
 from m2l_bench.suite.jobs.latents import CHANGES, NOISE, card_names
-from m2l_bench.suite.jobs.sheet import LAGS, SMOOTHNESS, SPECTRUM
 from m2l_bench.suite.latent_jobs import LatentSet
 from m2l_bench.suite.plan import Plan, PlannedSystem
 from m2l_bench.suite.set_jobs import distance_job, shared_windows

@@ -18,6 +18,7 @@ from m2l_bench.reconstruction.metrics import PairMetric, SetMetric, get_metric
 from m2l_bench.suite.data import AudioItem, AudioSet, TaskSpec
 from m2l_bench.suite.jobs.distance import DistanceJob
 from m2l_bench.suite.jobs.encode import EncodeJob, PooledAs
+from m2l_bench.suite.jobs.latent_sheet import SheetJob
 from m2l_bench.suite.jobs.latents import EquivarianceJob, LatentsJob, NoiseJob
 from m2l_bench.suite.jobs.probe import ProbeJob, probe_settings
 from m2l_bench.suite.jobs.quantise import CoderJob, QuantiseJob
@@ -25,7 +26,6 @@ from m2l_bench.suite.jobs.read import ReadJob
 from m2l_bench.suite.jobs.reconstruct import ReconstructJob, Scoring
 from m2l_bench.suite.jobs.reencode import ReencodeJob
 from m2l_bench.suite.jobs.repeat import MOST_FILES, RepeatJob
-from m2l_bench.suite.jobs.sheet import SheetJob
 from m2l_bench.suite.suite import CHANCE, Suite, SystemSpec
 from m2l_bench.systems.registry import caveat
 from m2l_bench.tasks.sources.source import SPLITS

@@ -22,11 +22,11 @@ from m2l_bench.files.disk import sha256
 from m2l_bench.results import LATENT_SPACE, REFIT, ROW_KEY, VERSION, Row, read_checksums, read_rows
 from m2l_bench.suite.engine import Engine, Job, Workspace, run_jobs
 from m2l_bench.suite.jobs.distance import DistanceJob
+from m2l_bench.suite.jobs.latent_sheet import SheetJob
 from m2l_bench.suite.jobs.latents import NoiseJob
 from m2l_bench.suite.jobs.probe import ProbeJob
 from m2l_bench.suite.jobs.quantise import QuantiseJob
 from m2l_bench.suite.jobs.read import ReadJob
-from m2l_bench.suite.jobs.sheet import SheetJob
 from m2l_bench.suite.latent_records import latent_job_behind
 from m2l_bench.suite.local import local_unless
 from m2l_bench.suite.phases import all_jobs

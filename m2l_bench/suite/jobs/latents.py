@@ -1,7 +1,7 @@
 """Measure the latents of one file: keep them whole; change the audio; disturb them with noise.
 
 The numbers are those of :mod:`m2l_bench.latent.equivariance`. What rests on the latents of all files is in
-:mod:`m2l_bench.suite.jobs.sheet` and :mod:`m2l_bench.suite.jobs.quantise`.
+:mod:`m2l_bench.suite.jobs.latent_sheet` and :mod:`m2l_bench.suite.jobs.quantise`.
 """
 
 from __future__ import annotations
