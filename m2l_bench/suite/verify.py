@@ -241,7 +241,8 @@ def _first_difference(stored: Outcome, made: Outcome, tolerance: float) -> str:
         other = made.arrays[name]
         if other.shape != array.shape:
             return f"{name} of another shape"
-        if not np.allclose(array, other, rtol=tolerance, atol=tolerance * float(np.abs(array).max(initial=0.0))):
+        largest = float(np.nanmax(np.abs(array), initial=0.0))
+        if not np.allclose(array, other, rtol=tolerance, atol=tolerance * largest, equal_nan=True):
             return f"other {name}"
     return ""
 
