@@ -34,9 +34,9 @@ audit: $(VENV)/.installed-test
 RUNS := results/runs/reference
 reference: $(VENV)/.installed-test
 	$(BIN)/m2l-bench run --out $(RUNS)/embedded
-	for suite in tradeoff probing families learning-curves time readers; do $(BIN)/m2l-bench run suites/$$suite.toml --out $(RUNS)/$$suite || exit 1; done
+	for suite in tradeoff probing families learning-curves time readers latent; do $(BIN)/m2l-bench run suites/$$suite.toml --out $(RUNS)/$$suite || exit 1; done
 	$(BIN)/m2l-bench report --no-listen --out results/reference $(RUNS)/embedded $(RUNS)/tradeoff $(RUNS)/probing $(RUNS)/families $(RUNS)/learning-curves
-	for suite in time readers; do $(BIN)/m2l-bench report --no-listen --out results/reference/$$suite $(RUNS)/$$suite || exit 1; done
+	for suite in time readers latent; do $(BIN)/m2l-bench report --no-listen --out results/reference/$$suite $(RUNS)/$$suite || exit 1; done
 	$(BIN)/python tests/benchmarks/bench_bitrates.py results/reference/bitrates
 
 $(BIN)/python:

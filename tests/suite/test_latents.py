@@ -288,7 +288,7 @@ def test_planned_jobs_are_those_that_were_done_and_rows_come_out_again(run: RunR
     rows = [row for row in run.rows if row.task == LATENT_SPACE]
     found = verify(run.folder, sample=60, seed=3)
     assert found.sound, [check.found for check in found.rows if not check.agrees]
-    assert {check.row.task for check in found.rows} == {"", LATENT_SPACE} and len(rows) > 300
+    assert {check.row.task for check in found.rows} == {"", LATENT_SPACE} and len(rows) > 200
 
 
 def test_finished_jobs_are_found_again_by_another_suite(
