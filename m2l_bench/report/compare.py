@@ -17,6 +17,7 @@ from m2l_bench.report.render import decimals, markdown_grid, markdown_text, numb
 from m2l_bench.report.runs import Measurement, RunData
 from m2l_bench.report.significance import ALPHA, Pair, Pairs, is_ranked
 from m2l_bench.report.tables import floors, heading, is_passed
+from m2l_bench.results import LATENT_SPACE
 from m2l_bench.statistics import holm, mean_interval
 
 # A difference further from the median than this many (normal-consistent) median absolute deviations stands out.
@@ -38,7 +39,7 @@ class Difference:
     value, low, high : float
         Mean of ``a - b`` and its 95% interval (:func:`m2l_bench.statistics.mean_interval`).
     p_value : float
-        Paired test, Holm-corrected over the metrics that are ranked; NaN for the others.
+        Paired test, Holm-corrected over the metrics that are ranked, those of latent spaces apart; NaN for the others.
     floor : float
         The value that is better than chance; NaN where there is none.
     """
@@ -123,11 +124,15 @@ def compare(results: RunData, a: str, b: str) -> Comparison:
     pairs = Pairs(item for item in results.items if item.system in (a, b))
     found = ((m._replace(statistic=""), card) for m, card in results.measured.items())
     cards = {measurement: card for measurement, card in found if card.get("group") != REPEATABILITY}
-    paired = {m: pair for m in pairs.measured() if m in cards and (pair := pairs.pair(m, a, b))}
+    whole = (m for m in pairs.measured() if m in cards and not (m.task == LATENT_SPACE and m.split))  # not each step
+    paired = {m: pair for m in whole if (pair := pairs.pair(m, a, b))}
     if not paired:
         raise ValueError(f"{a} and {b} must have scores on at least two common items, got none")
     tested = [m for m in paired if cards[m]["higher_is_better"] is not None and is_ranked(m, cards[m])]
-    adjusted = dict(zip(tested, holm([pairs.test(m, a, b)[1] for m in tested]).tolist(), strict=True))
+    adjusted: dict[Measurement, float] = {}
+    for latent in (False, True):  # the many numbers of a latent space do not weaken the tests of the others
+        family = [m for m in tested if (m.task == LATENT_SPACE) == latent]
+        adjusted |= zip(family, holm([pairs.test(m, a, b)[1] for m in family]).tolist(), strict=True)
     lowest = floors(results.rows, results.cards)
     differences = []
     for m, pair in paired.items():
