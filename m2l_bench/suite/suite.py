@@ -273,6 +273,22 @@ class Suite(BaseModel):
             raise ValueError(f"label {CEILING!r} must be that of the originals, got {wrong[0]!r} under it")
         return self
 
+    @model_validator(mode="after")
+    def _has_latents(self) -> Suite:
+        """Latents are measured over audio, of one system at least."""
+        if self.latent is not None and not self.audio:
+            raise ValueError("latent needs audio to measure, got none")
+        if self.latent is not None:
+            reasons = []
+            for spec in self.systems:
+                try:
+                    check_encoder(spec.system)
+                except ValueError as error:
+                    reasons.append(str(error))
+            if len(reasons) == len(self.systems):
+                raise ValueError(f"latent needs a system with latents, got none: {'; '.join(reasons)}")
+        return self
+
     def system_specs(self) -> list[SystemSpec]:
         """The systems, each on the suite's device unless it names one of its own.
 

@@ -392,3 +392,13 @@ def test_the_command_prints_a_short_table_and_lists_what_it_measures(home: Path,
 def test_bad_settings_are_named(latent: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_suite({"latent": latent})
+
+
+def test_latents_need_audio_and_an_encoder() -> None:
+    with pytest.raises(ValueError, match="latent needs audio to measure, got none"):
+        make_suite({"latent": {}, "audio": [], "tasks": ["key/tunes"]})
+    result = CliRunner().invoke(app, ["latents", "opus:32k", "identity"])
+    assert result.exit_code == 2
+    assert (
+        "latent needs a system with latents, got none: opus:32k" in result.stderr and "Traceback" not in result.stderr
+    )
