@@ -42,7 +42,9 @@ def latents(system: System | str, audio: str | Path | Sequence[str | Path]) -> p
     Raises
     ------
     ValueError
-        If the system is unknown or has no latents, or there is no file.
+        If the system is unknown, or there is no file.
+    TypeError
+        If the system has no latents.
     AudioError
         If a file cannot be read or encoded.
     """
