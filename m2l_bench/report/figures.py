@@ -158,17 +158,26 @@ def _curves(
     quantised: Mapping[str, tuple[Sequence[Point], Interval | None]] | None = None,
 ) -> Figure:
     """Points with intervals; those of one name share colour and marker, and a line over a logarithmic axis if it has a style."""
-    with style.panels(style.COLUMN, 2.5 + 0.5 * bool(quantised)) as (figure, [[axes]]):
+    with style.panels(style.PAGE if quantised else style.COLUMN, 3.2 if quantised else 2.5) as (figure, [[axes]]):
         for index, (name, points) in enumerate(lines.items()):
             _draw_points(axes, index, name, points, linestyle=line)
         for index, (name, (points, whole)) in enumerate((quantised or {}).items(), len(lines)):
-            colour = _draw_points(axes, index, name, points, linestyle="--", markerfacecolor="white", linewidth=0.8)
+            exact = [
+                point._replace(x=Interval(point.x.value, math.nan, math.nan)) for point in points
+            ]  # bars would cover all
+            how = {"linestyle": "--", "markerfacecolor": "white", "linewidth": 0.7, "markersize": 3.2}
+            colour = _draw_points(axes, index, name, exact, **how)
             if whole is not None:
                 rates = [point.x.value for point in points]
                 axes.hlines(whole.value, min(rates), max(rates), color=colour, linestyle=":", linewidth=0.8)
         if line:
             axes.set_xscale("log")
             style.plain_log_ticks(axes.xaxis)
+        curves = [points for points, _ in (quantised or {}).values()]
+        heights = [point.y.value for points in (*lines.values(), *curves) for point in points]
+        if quantised and min(heights) > 0 and max(heights) > 8 * min(heights):
+            axes.set_yscale("log")  # or a poor baseline hides what lies between the others
+            style.plain_log_ticks(axes.yaxis)
         axes.set(xlabel=x_label, ylabel=y_label)
         style.grid_below(axes)
         style.legend(figure, axes)
@@ -243,21 +252,29 @@ def _draw_levels(axes: Axes, index: int, name: str, values: Sequence[tuple[float
 
 
 def dots(panels: Mapping[str, Mapping[str, Interval]]) -> Figure:
-    """Numbers of systems side by side: a panel for each number with its own axis, a line for each system, with intervals."""
+    """Numbers of systems side by side: a panel for each number with its own axis, a line for each system, with intervals.
+
+    What is infinite (a half-life beyond the longest lag) lies at the right edge, with an open marker.
+    """
     systems = list(dict.fromkeys(system for values in panels.values() for system in values))
     columns = min(4, len(panels))
     rows = -(-len(panels) // columns)
     height = rows * (0.65 + 0.16 * len(systems)) + 0.2
     with style.panels(style.PAGE, height, rows, columns, sharey=True) as (figure, all_axes):
         for axes, (title, values) in zip(all_axes.flat, panels.items(), strict=False):
+            finite = [number for found in values.values() for number in found if math.isfinite(number)]
+            edge = 1.15 * max(finite, default=1.0)
             for place, system in enumerate(systems):
                 if system in values:
+                    found = Interval(*(edge if number == math.inf else number for number in values[system]))
+                    colour = style.COLOURS[place % len(style.COLOURS)]
                     axes.errorbar(
-                        [values[system].value],
+                        [found.value],
                         [place],
-                        xerr=style.error_lengths([values[system]]),
-                        color=style.COLOURS[place % len(style.COLOURS)],
+                        xerr=style.error_lengths([found]),
+                        color=colour,
                         marker=style.MARKERS[place % len(style.MARKERS)],
+                        markerfacecolor=colour if math.isfinite(values[system].value) else "white",
                         markersize=3.5,
                         elinewidth=0.9,
                     )

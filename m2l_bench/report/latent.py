@@ -57,7 +57,7 @@ def latent_figures(results: RunData) -> Iterator[FigureSpec]:
         columns = [found for metric in COMPARED if (found := _whole(results, dataset, metric)) is not None]
         values = {heading(results.measured[m]): figure_data.intervals(results, m) for m in columns}
         if len({system for found in values.values() for system in found}) > 1:
-            caption = f"{dataset}: latent spaces side by side, with 95% intervals over files"
+            caption = f"{dataset}: latent spaces side by side, with 95% intervals over files (open markers: infinite)"
             yield FigureSpec(slug(dataset, "latent-spaces"), caption, partial(figures.dots, values))
 
 

@@ -98,7 +98,7 @@ def test_a_learning_curve_is_rows_and_a_figure(pitches: Path, tmp_path: Path) ->
 def test_a_run_of_a_probe_with_other_settings_is_another(pitches: Path, tmp_path: Path, monkeypatch) -> None:
     def probed(folder: Path) -> set[str]:
         run_suite(_suite(pitches), out=folder)
-        listed = pq.read_table(folder / "jobs-2.parquet").to_pylist()
+        listed = pq.read_table(folder / "jobs-4.parquet").to_pylist()
         return {line["job"] for line in listed if line["kind"] == "probe"}
 
     before = probed(tmp_path / "run")

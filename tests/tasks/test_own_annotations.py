@@ -258,7 +258,7 @@ def test_a_run_end_to_end_and_again_with_another_annotation(tmp_path: Path) -> N
         with closing(LocalEngine()) as engine:
             rows = run_suite(suite, out=tmp_path / "run", engine=engine).rows
         assert {(row.task, row.n_planned, row.n_scored) for row in rows} == {("own/beats", 5, 5)}
-        jobs = [pq.read_table(tmp_path / "run" / f"jobs-{phase}.parquet").to_pylist() for phase in (1, 2)]
+        jobs = [pq.read_table(tmp_path / "run" / f"jobs-{phase}.parquet").to_pylist() for phase in (1, 4)]
         return {row.metric: row.value for row in rows}, {line["job"] for line in jobs[1]}
 
     values, jobs = run()
