@@ -23,6 +23,7 @@ N_FLIPS = 100_000
 MOST_EXACT = 30  # tracks of which every sign pattern counts
 LEVEL = 0.95
 SKEWED = 1.0  # skewness beyond which Student's t is not relied on
+FEW = 6  # tracks: of fewer, the draws of the studentised bootstrap spread over orders of magnitude
 _BLOCK = 1 << 20  # values held at once
 
 
@@ -80,8 +81,8 @@ def mean_interval(
     -------
     low, high : float
         Student's t interval with (tracks - 1) degrees of freedom; where the skewness of the tracks is beyond 1, that of the
-        studentised bootstrap, unless more than 2.5 % of its draws have no spread (most tracks are equal). NaN for a single
-        track, whose spread over tracks is unknown.
+        studentised bootstrap, unless there are fewer than 6 tracks, or more than 2.5 % of its draws have no spread (most tracks
+        are equal). NaN for a single track, whose spread over tracks is unknown.
 
     Raises
     ------
@@ -103,7 +104,7 @@ def mean_interval(
     if len(sums) == 1:
         return np.nan, np.nan
     mean, error, residuals = _ratio(sums, sizes)
-    if abs(skewness(residuals)) > SKEWED and len(steps := _studentised(sums, sizes)):
+    if len(sums) >= FEW and abs(skewness(residuals)) > SKEWED and len(steps := _studentised(sums, sizes)):
         low, high = np.quantile(steps, [(1.0 + LEVEL) / 2.0, (1.0 - LEVEL) / 2.0])
         return float(mean - low * error), float(mean - high * error)
     from scipy.special import stdtrit  # imported here: it takes a tenth of a second

@@ -97,6 +97,15 @@ def test_a_weighted_mean_lies_in_its_interval_and_weights_are_checked() -> None:
             mean_interval(values, weights=wrong)
 
 
+def test_few_skewed_tracks_have_students_interval() -> None:
+    values = np.array([0.1, 0.2, 0.4, 6.1])
+    peer = scipy.stats.ttest_1samp(values, 0.0).confidence_interval()
+    assert mean_interval(values) == pytest.approx((peer.low, peer.high), abs=1e-12)
+    more = np.array([*values, 0.3, 0.2])
+    student = scipy.stats.ttest_1samp(more, 0.0).confidence_interval()
+    assert mean_interval(more)[1] > student.high + 0.5  # from six on, the long tail counts
+
+
 @pytest.mark.parametrize("interval", [mean_interval, median_interval])
 def test_blocks_bound_the_memory_and_leave_the_digits(interval, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     values = np.random.default_rng(5).exponential(size=37) ** 2
