@@ -102,7 +102,12 @@ def print_forecast(found: Forecast, workers: int) -> None:
     print(f"\njobs: {sum(found.planned.values()):,}")
     for who, what, state in found.downloads:
         print(f"{'download' if state == 'needed' else state}: {who}: {what}")
-    if not found.downloads:
+    needed = sum(state == "needed" for _, _, state in found.downloads)
+    if needed:
+        least, most = (gigabytes(size) for size in found.size)
+        size = most if least == most else f"{least} to {most}"
+        print(f"downloads: {needed}, {size}" + (f", and {found.unsized} of unknown size" if found.unsized else ""))
+    elif not found.downloads:
         print("downloads: none")
     for label, reason in found.unusable.items():
         print(f"left out: {label}: {reason}")
@@ -160,6 +165,17 @@ def print_checked_json(checked: Checked) -> None:
     for line in table:
         line["values"] = {key: value if math.isfinite(value) else None for key, value in line["values"].items()}
     print(json.dumps(table, indent=2))
+
+
+def gigabytes(size: float) -> str:
+    """Bytes as text: megabytes, from a thousand on gigabytes.
+
+    Examples
+    --------
+    >>> gigabytes(2.3e8), gigabytes(1.34e9)
+    ('230 MB', '1.3 GB')
+    """
+    return f"{size / 1e9:.1f} GB" if size >= 999.5e6 else f"{size / 1e6:.0f} MB"
 
 
 def _duration(seconds: float) -> str:
