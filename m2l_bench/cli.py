@@ -405,16 +405,36 @@ def check(
 @app.command(name="list")
 def list_(
     kind: Annotated[
-        Literal["systems", "readers", "tasks", "probes", "metrics", "latents", "audio"], typer.Argument(metavar="KIND")
+        Literal["systems", "readers", "tasks", "probes", "metrics", "latents", "audio"],
+        typer.Argument(metavar="KIND", help="systems, readers, tasks, probes, metrics, latents or audio."),
     ],
+    pattern: Annotated[str, typer.Argument(metavar="[TEXT]", help="Text in the name or the description.")] = "",
+    no_download: Annotated[
+        bool, typer.Option("--no-download", help="Only what needs neither a download nor a dataset of yours.")
+    ] = False,
+    task_kind: Annotated[
+        str | None, typer.Option("--kind", metavar="NAME", help="Only tasks of a kind, such as chords.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List systems, readers, tasks, probes, metrics, numbers of latents, or audio sets."""
-    table, blocks = console.LISTS[kind]()
+    from m2l_bench.listing import entries
+
+    found = entries(kind, pattern=pattern, no_download=no_download, task_kind=task_kind, hashes=as_json)
     if as_json:
-        print(json.dumps(table, indent=2))
+        print(json.dumps(found, indent=2))
     else:
-        console.print_blocks(blocks)
+        console.print_entries(found)
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of anything that m2l-bench list has.")],
+) -> None:
+    """Show everything of one system, task, metric, probe, number of latents or audio set."""
+    from m2l_bench.description import describe
+
+    console.print_descriptions(describe(name))
 
 
 def _checked_device(device: str | None) -> str | None:

@@ -1,14 +1,13 @@
-"""Terminal output: progress, results of a run, and lists of systems, tasks, probes, metrics and audio sets."""
+"""Terminal output: results of a run, what a run would do, and lists."""
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from m2l_bench.files.untrusted import printable
 
 if TYPE_CHECKING:
     from m2l_bench.conformity.check import Checked
+    from m2l_bench.description import Description
     from m2l_bench.suite.forecast import Forecast
     from m2l_bench.suite.plan import Plan
     from m2l_bench.suite.run import RunResult
@@ -26,10 +26,8 @@ if TYPE_CHECKING:
     from m2l_bench.suite.verify import Verification
 
 WIDTH = 120
+DATASETS = "~/mir_datasets/"
 MOST_LINES = 20  # of failures on the terminal
-
-Listing = tuple[list[dict[str, str]], list[tuple[str, str, list[str]]]]
-"""A list as dictionaries, and as blocks: names, description, facts."""
 
 
 @contextmanager
@@ -233,142 +231,59 @@ def print_json(result: RunResult) -> None:
     print(json.dumps(content, indent=2))
 
 
-def list_systems() -> Listing:
-    """List the known systems; variants of one system are one block."""
-    from m2l_bench.systems.registry import SYSTEMS, known_names, needs_download
-
-    keys = ("audio", "latents", "bit rate (kbit/s)", "parameters (M)", "licence (code / weights)", "what")
-    table = []
-    for name in known_names():
-        entry = SYSTEMS.get(name.partition(":")[0])
-        facts = [entry.audio, entry.latents, entry.bit_rate, entry.parameters, entry.licence] if entry else ["?"] * 5
-        known = dict(zip(keys, [*facts, entry.summary if entry else "?"], strict=True))
-        table.append({"name": name} | known | {"download": entry.size if entry and needs_download(name) else "-"})
-    blocks = []
-    for what, lines in itertools.groupby(table, key=lambda line: line["what"]):
-        variants = list(lines)
-        audio, latents, rate, parameters, licence = (variants[0][key] for key in keys[:-1])
-        fetched = {line["name"]: line["download"] for line in variants if line["download"] != "-"}
-        download = f"download ({', '.join(dict.fromkeys(fetched.values()))})"
-        facts = [
-            audio,
-            latents,
-            "-" if parameters == "-" else f"{parameters} M parameters",
-            {"-": "-", "measured": "bit rate measured"}.get(rate, f"{rate} kbit/s"),
-            licence,
-            "" if not fetched else download if len(fetched) == len(variants) else f"{download}: {' '.join(fetched)}",
-        ]
-        blocks.append((" ".join(line["name"] for line in variants), what, facts))
-    return table, blocks
+def print_entries(lines: Sequence[Mapping[str, str]]) -> None:
+    """Print one entry a line: name, description, and what is needed; cut where the terminal ends."""
+    rows = [(line["name"], line.get("title", line["what"]), _needs(line)) for line in lines]
+    column = max(len(name) for name, _, _ in rows) + 2
+    natural = max(column + len(what) + 2 + len(needs) for _, what, needs in rows)
+    width = min(shutil.get_terminal_size().columns, natural)
+    for name, what, needs in rows:
+        free = width - column
+        needs = cut(needs, free * 3 // 5)
+        what = cut(what, free - len(needs) - 2 * bool(needs))
+        typer.echo(cut(f"{name:{column}}{what}".ljust(width - len(needs)) + needs, width).rstrip())
+    places = f" Folders are in {DATASETS}." * any(line.get("data", "").startswith(DATASETS) for line in lines)
+    typer.echo(f"{len(rows)} entries; m2l-bench show NAME says everything of one.{places}", err=True)
 
 
-def list_readers() -> Listing:
-    """List the encoders among the systems, in one line each."""
-    table, _ = list_systems()
-    found = [line for line in table if line["latents"] != "-"]
-    own = {"name": "latents", "latents": "-", "what": "no reader: the latents of each system (default)"}
-    return _listing([own, *({key: line[key] for key in own} for line in found)])
+def _needs(line: Mapping[str, str]) -> str:
+    """Download, folder below ``~/mir_datasets`` and extra of an entry, as short as can be."""
+    folder, size, extra = line.get("data", ""), line["download"], line.get("extra", "-")
+    parts = []
+    if folder.startswith(DATASETS):
+        parts.append(folder.removeprefix(DATASETS).partition(":")[0].partition(",")[0] + "/")
+        size = size if size.endswith("B") else "-"  # else it counts files
+    parts += [size] * (size != "-") + [f"[{extra}]"] * (extra != "-")
+    return " ".join(parts)
 
 
-def list_tasks() -> Listing:
-    from m2l_bench.tasks import load_task, task_names
+def cut(text: str, width: int) -> str:
+    """Shorten a text to a width, with an ellipsis at its end.
 
-    tasks = [load_task(name) for name in task_names()]
-    return _listing(
-        {"name": t.name, "kind": t.kind, "metric": t.main_metric, "licence": t.about.licence, "what": t.summary}
-        for t in tasks
-    )
-
-
-def list_probes() -> Listing:
-    from m2l_bench.plugins import names
-    from m2l_bench.probes import PROBES, load_probe
-
-    known = (*PROBES, *names("probe"))
-    return _listing({"name": name, "what": str(load_probe(name).__doc__).partition("\n")[0]} for name in known)
+    Examples
+    --------
+    >>> cut("Opus through libsndfile", 12), cut("Opus", 12)
+    ('Opus throug…', 'Opus')
+    """
+    return text if len(text) <= width else text[: max(0, width - 1)].rstrip() + "…" * (width > 0)
 
 
-def list_metrics() -> Listing:
-    """List the metrics, each with the hash that its rows have."""
-    from m2l_bench.plugins import names
-    from m2l_bench.reconstruction.metrics import METRICS, card_of_rows, get_metric
-    from m2l_bench.suite.jobs.reconstruct import BIT_RATE
-    from m2l_bench.suite.jobs.reencode import COMPRESSION_RATIO
-    from m2l_bench.suite.jobs.repeat import REPEATABILITY_CARD
-    from m2l_bench.tasks.scoring import TASK_CARDS
-
-    better = {True: "higher", False: "lower", None: "-"}
-    table, blocks = [], []
-    pairs = [(get_metric(name).card, card_of_rows(name)) for name in (*METRICS, *names("metric"))]
-    others = (BIT_RATE, COMPRESSION_RATIO, REPEATABILITY_CARD, *TASK_CARDS.values())
-    for card, final in [*pairs, *((card, card) for card in others)]:
-        line = {"name": card.name, "unit": card.unit, "better": better[card.higher_is_better]}
-        line |= {"card": final.hash if final else "after the download", "source": card.source}
-        table.append(line)
-        direction = "" if line["better"] == "-" else f"{line['better']} is better"
-        blocks.append((card.name, card.title, [card.unit, direction, f"card: {line['card']}", card.source]))
-    return table, blocks
-
-
-def list_latents() -> Listing:
-    """List the numbers of latent spaces."""
-    from m2l_bench.latent import equivariance, rate, sheet
-
-    cards = [*sheet.CARDS.values(), *equivariance.CARDS.values(), rate.BIT_RATE]
-    return _listing(
-        {"name": card.name, "unit": card.unit, "card": f"card: {card.hash}", "what": card.formula} for card in cards
-    )
-
-
-def list_audio_sets() -> Listing:
-    from m2l_bench import assets
-    from m2l_bench.suite.audio_sets import PUBLISHED_SETS
-
-    lines = [
-        {"name": name, "files": f"{len(assets.manifest(name))} files", "data": "embedded"} for name in assets.FOLDERS
-    ]
-    for name, found in PUBLISHED_SETS.items():
-        about = found.about
-        lines.append(
-            {
-                "name": name,
-                "files": f"{found.expected:,} files",
-                "data": f"~/mir_datasets/{about.name}: {about.size}",
-                "licence": about.licence,
-                "what": found.what,
-            }
-        )
-    lines.append({"name": "PATH", "what": "any folder of audio files"})
-    return _listing(lines)
-
-
-LISTS: dict[str, Callable[[], Listing]] = {
-    "systems": list_systems,
-    "readers": list_readers,
-    "tasks": list_tasks,
-    "probes": list_probes,
-    "metrics": list_metrics,
-    "latents": list_latents,
-    "audio": list_audio_sets,
-}
-
-
-def _listing(lines: Iterable[dict[str, str]]) -> Listing:
-    table = list(lines)
-    return table, [
-        (line["name"], line.get("what", ""), [v for key, v in line.items() if key not in ("name", "what")])
-        for line in table
-    ]
-
-
-def print_blocks(blocks: Iterable[tuple[str, str, list[str]]]) -> None:
-    """Print names, below them the description and the facts, wrapped at the width of the terminal."""
+def print_descriptions(found: Iterable[Description]) -> None:
+    """Print the facts of entries, each wrapped beside its label."""
     width = min(shutil.get_terminal_size().columns, WIDTH)
-    for names, what, facts in blocks:
-        typer.secho(textwrap.fill(names, width, break_on_hyphens=False), bold=True)
-        for text in (what, " | ".join(fact for fact in facts if fact not in ("", "-"))):
-            if text:
-                typer.echo(textwrap.indent(textwrap.fill(text, width - 4, break_on_hyphens=False), "    "))
+    for number, described in enumerate(found):
+        typer.secho(("\n" if number else "") + f"{described.name} ({described.kind})", bold=True)
+        column = 2 + max(len(label) for label, _ in described.facts)
+        for label, text in described.facts:
+            start, rest = f"{label:{column}}", " " * column
+            # Commands are copied: they stay on one line.
+            typer.echo(
+                start + text
+                if label in ("use", "install")
+                else textwrap.fill(
+                    printable(text), width, initial_indent=start, subsequent_indent=rest, break_on_hyphens=False
+                )
+            )
 
 
 def print_table(table: Sequence[dict[str, Any]]) -> None:
