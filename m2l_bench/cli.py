@@ -18,9 +18,11 @@ from typer.core import TyperGroup
 
 from m2l_bench import __version__, console
 from m2l_bench.files.untrusted import printable
+from m2l_bench.progress import progress
 
 if TYPE_CHECKING:
     from m2l_bench.suite.engine import Engine
+    from m2l_bench.suite.plan import Plan
     from m2l_bench.suite.run import RunResult
     from m2l_bench.suite.suite import Suite
 
@@ -395,8 +397,8 @@ def check(
     from m2l_bench.conformity.check import CHECKS
     from m2l_bench.conformity.check import check as check_system
 
-    with console.progress("checks", len(CHECKS)) as (_, advance):
-        found = check_system(system, checkpoint=checkpoint, seed=seed, device=device, on_done=advance)
+    with progress("checks", len(CHECKS)) as shown:
+        found = check_system(system, checkpoint=checkpoint, seed=seed, device=device, on_done=shown.advance)
     (console.print_checked_json if as_json else console.print_checked)(found)
     if found.failed:
         raise typer.Exit(2)
@@ -469,8 +471,14 @@ def _run(suite: Suite, out: Path | None, engine: Engine, clips: int, as_json: bo
     with closing(engine):
         if clips and (clips < 3 or clips % 2 == 0):
             raise ValueError(f"--clips must be odd and at least 3, or 0, got {clips}")
-        with console.progress("planning") as (on_plan, advance):
-            hooks = {"on_plan": on_plan, "on_finished": lambda label, seconds: advance()}
+        with progress("planning") as shown:
+
+            def on_plan(plan: Plan) -> None:
+                for line in console.left_out(plan):
+                    shown.say(line)
+                shown.plan(plan)
+
+            hooks = {"on_plan": on_plan, "on_started": shown.start, "on_finished": shown.finish}
             result = run_suite(suite, out=out, engine=engine, **how | hooks)
         if result.fresh or not (result.folder / "index.md").is_file():
             _report(result, clips, engine)
@@ -534,7 +542,7 @@ def _convert(source: Path, target: Path, suffixes: tuple[str, ...], convert: Cal
         raise ValueError(f"{source}: must hold files to convert, got none")
     failed: dict[str, str] = {}
     done = 0
-    with console.progress("files", len(pairs)) as (_, advance):
+    with progress("files", len(pairs)) as shown:
         for given, written in pairs:
             try:
                 convert(given, written)
@@ -542,7 +550,7 @@ def _convert(source: Path, target: Path, suffixes: tuple[str, ...], convert: Cal
                 done += 1
             except (ValueError, OSError) as error:
                 failed[str(given)] = str(error)
-            advance()
+            shown.advance()
     if done:
         typer.echo(f"{done} files already done", err=True)
     for line in console.by_reason(failed.items()):

@@ -7,14 +7,14 @@ import math
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from m2l_bench.files.untrusted import printable
+from m2l_bench.progress import duration
 
 if TYPE_CHECKING:
     from m2l_bench.conformity.check import Checked
@@ -30,41 +30,15 @@ DATASETS = "~/mir_datasets/"
 MOST_LINES = 20  # of failures on the terminal
 
 
-@contextmanager
-def progress(label: str, total: int | None = None) -> Iterator[tuple[Callable[[Plan], None], Callable[[], None]]]:
-    """Show a progress bar on stderr; yields a function that takes a run's plan, and one that advances the bar by one."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    times = (TextColumn("elapsed,"), TimeRemainingColumn(), TextColumn("left"))
-    with Progress(*columns, *times, console=Console(stderr=True), transient=True) as bar:
-        shown = bar.add_task(label, total=total)
-
-        def on_plan(plan: Plan) -> None:
-            for name, reason in [
-                *plan.unusable.items(),
-                *plan.missing_encoders.items(),
-                *plan.missing_readers.items(),
-                *plan.missing.items(),
-            ]:
-                line = printable(f"{name}: left out, {reason}")
-                bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
-            for audio_set in plan.data:
-                if audio_set.skipped:
-                    names = first_few([f"{name} ({reason})" for name, reason in audio_set.skipped.items()])
-                    line = printable(f"{audio_set.name}: {len(audio_set.skipped)} paths skipped: {names}")
-                    bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
-            bar.update(shown, total=plan.counts().total(), description="jobs")
-
-        yield on_plan, lambda: bar.advance(shown)
+def left_out(plan: Plan) -> list[str]:
+    """Say which systems, encoders, readers, data and files of a plan are left out, and why."""
+    reasons = [plan.unusable, plan.missing_encoders, plan.missing_readers, plan.missing]
+    lines = [f"{name}: left out, {reason}" for missing in reasons for name, reason in missing.items()]
+    for audio_set in plan.data:
+        if audio_set.skipped:
+            names = first_few([f"{name} ({reason})" for name, reason in audio_set.skipped.items()])
+            lines.append(f"{audio_set.name}: {len(audio_set.skipped)} paths skipped: {names}")
+    return lines
 
 
 def first_few(names: Sequence[str], n: int = 3) -> str:
@@ -90,7 +64,7 @@ def print_stopping(running: int) -> None:
 
 def print_forecast(found: Forecast, workers: int) -> None:
     """Print the jobs, downloads and time of a run that was not started."""
-    times = {key: _duration(found.seconds[key]) if key in found.seconds else "unknown" for key in found.planned}
+    times = {key: duration(found.seconds[key]) if key in found.seconds else "unknown" for key in found.planned}
     print_table(
         [
             {"system": system, "kind": kind, "jobs": str(jobs), "time": times[kind, system]}
@@ -111,7 +85,7 @@ def print_forecast(found: Forecast, workers: int) -> None:
         print(f"left out: {label}: {reason}")
     if found.seconds:
         unknown = sum(jobs for key, jobs in found.planned.items() if key not in found.seconds)
-        known = _duration(sum(found.seconds.values()) / workers)
+        known = duration(sum(found.seconds.values()) / workers)
         print(f"time: {known} with {workers} workers, plus {unknown:,} jobs of unknown length")
         print(f"measured in: {', '.join(found.basis)}")
     else:
@@ -174,12 +148,6 @@ def gigabytes(size: float) -> str:
     ('230 MB', '1.3 GB')
     """
     return f"{size / 1e9:.1f} GB" if size >= 999.5e6 else f"{size / 1e6:.0f} MB"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def print_result(result: RunResult) -> None:

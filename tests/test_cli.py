@@ -159,14 +159,6 @@ def test_listed_cards_are_those_of_a_run(tmp_path: Path, music) -> None:
     assert listed["fad:clap"] == "after the download"
 
 
-def test_the_progress_bar_labels_its_times(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TTY_COMPATIBLE", "1")
-    with console.progress("files", 2) as (_, advance):
-        advance()
-    line = capsys.readouterr().err
-    assert line.index("elapsed") < line.index("left")
-
-
 def test_a_suite_file_runs(music_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.toml").write_text(
