@@ -19,6 +19,7 @@ from m2l_bench.progress import duration
 if TYPE_CHECKING:
     from m2l_bench.conformity.check import Checked
     from m2l_bench.description import Description
+    from m2l_bench.doctor import Examination
     from m2l_bench.suite.forecast import Forecast
     from m2l_bench.suite.plan import Plan
     from m2l_bench.suite.run import RunResult
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 WIDTH = 120
 DATASETS = "~/mir_datasets/"
+_WHOLE: dict[str, Any] = {"break_on_hyphens": False, "break_long_words": False}  # names and paths are copied
 MOST_LINES = 20  # of failures on the terminal
 
 
@@ -237,21 +239,41 @@ def cut(text: str, width: int) -> str:
 
 
 def print_descriptions(found: Iterable[Description]) -> None:
-    """Print the facts of entries, each wrapped beside its label."""
-    width = min(shutil.get_terminal_size().columns, WIDTH)
+    """Print the facts of entries."""
     for number, described in enumerate(found):
         typer.secho(("\n" if number else "") + f"{described.name} ({described.kind})", bold=True)
-        column = 2 + max(len(label) for label, _ in described.facts)
-        for label, text in described.facts:
-            start, rest = f"{label:{column}}", " " * column
-            # Commands are copied: they stay on one line.
-            typer.echo(
-                start + text
-                if label in ("use", "install")
-                else textwrap.fill(
-                    printable(text), width, initial_indent=start, subsequent_indent=rest, break_on_hyphens=False
-                )
-            )
+        print_facts(described.facts)
+
+
+def print_examination(found: Examination) -> None:
+    """Print what an installation has and lacks."""
+    facts = [("versions", ", ".join(f"{name} {number}" for name, number in found.versions.items()))]
+    facts += [("devices", device) for device in found.devices]
+    for extra in found.extras:
+        has = ", ".join(f"{name} {number}" for name, number in extra.installed.items())
+        lacks = f"missing {', '.join(extra.missing)}; {extra.install}"
+        facts.append(("extras", f"{extra.name}: {lacks if extra.missing else has}"))
+    facts += [("libraries", f"{name}: {what}") for name, what in found.libraries.items()]
+    facts += [("caches", f"{what}: {gigabytes(size)} in {path}") for what, (path, size) in found.caches.items()]
+    facts += [("disk", f"{gigabytes(free)} free in {path}") for path, free in found.free_disk.items()]
+    facts.append(("hub", found.hub or "not asked, see --online"))
+    facts += [("missing", what) for what in found.missing or ["nothing that the default suite needs"]]
+    print_facts(facts)
+
+
+def print_facts(facts: Sequence[tuple[str, str]]) -> None:
+    """Print facts, each wrapped beside its label; a label that follows itself is printed once."""
+    width = min(shutil.get_terminal_size().columns, WIDTH)
+    column = 2 + max(len(label) for label, _ in facts)
+    before = ""
+    for label, text in facts:
+        start = f"{label if label != before else '':{column}}"
+        before = label
+        if label in ("use", "install"):  # commands are copied: they stay on one line
+            typer.echo(start + text)
+        else:
+            rest = " " * column
+            typer.echo(textwrap.fill(printable(text), width, initial_indent=start, subsequent_indent=rest, **_WHOLE))
 
 
 def print_table(table: Sequence[dict[str, Any]]) -> None:
