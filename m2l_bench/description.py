@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from m2l_bench import plugins
 from m2l_bench.listing import (
+    ANY_FOLDER,
     BETTER,
-    LISTS,
-    METRIC_EXTRAS,
+    KINDS,
     OWN_LATENTS,
     cards_of_runs,
-    encoder_of,
     latent_cards,
-    needs,
+    metric_needs,
     system_line,
     task_line,
 )
@@ -41,25 +40,25 @@ def describe(name: str) -> list[Description]:
     ValueError
         If there is no such entry; the nearest name of all kinds is given.
     """
-    found = [make(name) for kind, make in _DESCRIBE.items() if any(line["name"] == name for line in LISTS[kind]())]
-    if not found:
-        from m2l_bench.reconstruction.set_metrics import KINDS
+    for describers in _DESCRIBE:
+        found = [make(name) for kind, make in describers.items() if name in KINDS[kind].names()]
+        if found:
+            return found
+    if name == OWN_LATENTS["name"]:
+        return [
+            _description("reader", name, [("what", OWN_LATENTS["what"]), ("use", "m2l-bench run --reader latents")])
+        ]
+    if _is_unlisted_system(name):
+        return [_describe_system(name)]
 
-        base, _, rest = name.partition(":")
-        if _is_unlisted_system(name):
-            found = [_describe_system(name)]
-        elif base in KINDS and rest:
-            found = [_describe_metric(name)]
-        elif name == OWN_LATENTS["name"]:
-            found = [
-                Description("reader", name, [("what", OWN_LATENTS["what"]), ("use", "m2l-bench run --reader latents")])
-            ]
-    if not found:
-        from m2l_bench.systems.registry import SYSTEMS
+    from m2l_bench.reconstruction.set_metrics import KINDS as SET_METRICS
+    from m2l_bench.systems.registry import SYSTEMS
 
-        known = dict.fromkeys([*(line["name"] for kind in _DESCRIBE for line in LISTS[kind]()), *SYSTEMS])
-        raise plugins.unknown("name", name, known, otherwise="m2l-bench list KIND lists the names")
-    return found
+    base, _, encoder = name.partition(":")
+    if base in SET_METRICS and encoder:
+        return [_describe_metric(name)]
+    known = [known for describers in _DESCRIBE for kind in describers for known in KINDS[kind].names()]
+    raise plugins.unknown("name", name, [*known, *SYSTEMS], otherwise="m2l-bench list KIND lists the names")
 
 
 def _is_unlisted_system(name: str) -> bool:
@@ -74,7 +73,7 @@ def _is_unlisted_system(name: str) -> bool:
 
 
 def _description(kind: str, name: str, facts: Iterable[tuple[str, str]]) -> Description:
-    return Description(kind, name, [(label, text) for label, text in facts if text not in ("", "-")])
+    return Description(kind, name, [(label, text) for label, text in facts if text not in ("", "-", "?")])
 
 
 def _install(extra: str) -> str:
@@ -124,7 +123,7 @@ def _describe_task(name: str) -> Description:
     from m2l_bench.tasks import load_task
 
     task = load_task(name)
-    line, about = task_line(task), task.about
+    line, about = task_line(name), task.about
     embedded = line["data"] == "embedded"
     return _description(
         "task",
@@ -153,10 +152,9 @@ def _describe_metric(name: str) -> Description:
     others = cards_of_runs()
     if name in others:
         return _describe_card("metric", others[name], others[name].hash, "")
-    encoder = encoder_of(name)
     final = card_of_rows(name)
-    download, extra = needs(encoder) if encoder else ("-", METRIC_EXTRAS.get(name, "-"))
-    to_get = [("download", download), ("install", _install(extra))]
+    needs = metric_needs(name)
+    to_get = [("download", needs["download"]), ("install", _install(needs["extra"]))]
     command = f"m2l-bench run --audio my/music --system opus:32k --metric {name}"
     return _describe_card(
         "metric", final or get_metric(name).card, final.hash if final else "after the download", command, to_get
@@ -226,7 +224,7 @@ def _describe_audio(name: str) -> Description:
                 ("use", command),
             ],
         )
-    if name not in PUBLISHED_SETS:
+    if name == ANY_FOLDER:
         return _description(
             "audio set", name, [("what", "any folder of audio files"), ("use", command.replace(name, "my/music"))]
         )
@@ -262,12 +260,11 @@ def _as_text(value: Any) -> str:
     return ", ".join(map(_as_text, value)) if isinstance(value, (tuple, list)) else str(value)
 
 
-# A reader is a system: it is described once.
-_DESCRIBE: dict[str, Callable[[str], Description]] = {
-    "systems": _describe_system,
-    "tasks": _describe_task,
-    "metrics": _describe_metric,
-    "probes": _describe_probe,
-    "latents": _describe_latent,
-    "audio": _describe_audio,
-}
+# A reader is a system: it is described once. Names of tasks and audio sets may be equal, no others; what loads least is first.
+_DESCRIBE: tuple[dict[str, Callable[[str], Description]], ...] = (
+    {"systems": _describe_system},
+    {"tasks": _describe_task, "audio": _describe_audio},
+    {"latents": _describe_latent},
+    {"metrics": _describe_metric},
+    {"probes": _describe_probe},
+)

@@ -18,7 +18,7 @@ import m2l_bench
 from m2l_bench import audio, console
 from m2l_bench.cli import app
 from m2l_bench.description import describe
-from m2l_bench.listing import LISTS
+from m2l_bench.listing import KINDS
 from m2l_bench.results import read_rows
 
 
@@ -222,7 +222,7 @@ def test_help_ends_with_examples_that_parse(command: str, monkeypatch: pytest.Mo
 
 
 def test_examples_name_what_there_is() -> None:
-    known = {line["name"] for kind in LISTS for line in LISTS[kind]()}
+    known = {name for kind in KINDS.values() for name in kind.names()}
     named = re.compile(r"--(?:system|task|probe|reader|metric) (\S+)|^m2l-bench (?:show|check) (\S+)")
     for command in COMMANDS.values():
         for line in command.epilog.splitlines():

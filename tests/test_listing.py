@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import subprocess
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 
 from m2l_bench.cli import app
 from m2l_bench.description import describe
-from m2l_bench.listing import LISTS, entries
+from m2l_bench.listing import KINDS, entries
 from m2l_bench.systems import base
 from m2l_bench.systems.registry import SYSTEMS
 
@@ -38,9 +39,9 @@ def _terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
 
 
-@pytest.mark.parametrize("kind", LISTS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_list_has_one_line_an_entry_that_fits_the_terminal(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = [line["name"] for line in LISTS[kind]()]
+    names = KINDS[kind].names()
     for columns in (80, 50, 120):
         monkeypatch.setenv("COLUMNS", str(columns))
         result = invoke("list", kind)
@@ -50,10 +51,10 @@ def test_a_list_has_one_line_an_entry_that_fits_the_terminal(kind: str, monkeypa
         assert result.stderr.startswith(f"{len(names)} entries; ")
 
 
-@pytest.mark.parametrize("kind", LISTS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_json_keeps_the_fields_and_nothing_is_cut(kind: str) -> None:
     table = json.loads(invoke("list", kind, "--json").stdout)
-    assert [line["name"] for line in table] == [line["name"] for line in LISTS[kind]()]
+    assert [line["name"] for line in table] == KINDS[kind].names()
     assert all(set(FIELDS[kind].split()) <= line.keys() and line["what"] for line in table)
     assert "…" not in json.dumps(table, ensure_ascii=False)
 
@@ -103,12 +104,21 @@ def test_a_filter_that_leaves_nothing_is_an_error(arguments: tuple[str, ...], me
 
 
 def test_every_listed_name_can_be_shown() -> None:
-    for kind in LISTS.keys() - {"metrics"}:  # 79 cards: encoders are loaded for the hashes of some
-        for line in LISTS[kind]():
-            found = describe(line["name"])
+    for kind in KINDS.keys() - {"metrics"}:  # 79 cards: encoders are loaded for the hashes of some
+        for name in KINDS[kind].names():
+            found = describe(name)
             kinds = [described.kind for described in found]
             assert len(set(kinds)) == len(kinds) == (2 if kinds == ["task", "audio set"] else 1)
             assert all(text and text != "-" for described in found for _, text in described.facts)
+
+
+def test_only_tasks_and_audio_sets_share_names() -> None:
+    names = {kind: set(KINDS[kind].names()) for kind in KINDS}
+    assert names["readers"] - names["systems"] == {"latents"}
+    assert all(len(names[kind]) == len(KINDS[kind].names()) for kind in KINDS), "a name stands twice"
+    for one, other in itertools.combinations(names.keys() - {"readers"}, 2):
+        if {one, other} != {"tasks", "audio"}:
+            assert not names[one] & names[other], (one, other)
 
 
 def test_a_card_is_shown_in_words() -> None:

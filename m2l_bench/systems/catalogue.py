@@ -1,4 +1,4 @@
-"""The table of systems: how each is constructed, and what ``m2l-bench list systems`` prints about it."""
+"""The table of systems: how each is constructed, and what ``m2l-bench list`` and ``show`` print about it."""
 
 from __future__ import annotations
 

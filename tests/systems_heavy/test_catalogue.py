@@ -13,7 +13,7 @@ from transformers import ClapConfig, ClapModel, DacConfig, DacModel, EncodecConf
 
 import m2l_bench
 from m2l_bench.files.hub import CheckpointError, offline
-from m2l_bench.listing import list_systems
+from m2l_bench.listing import entries
 from m2l_bench.music2latent.config import PUBLISHED, Config
 from m2l_bench.music2latent.network import Music2LatentNetwork
 from m2l_bench.systems.encoders.features import RECIPES
@@ -48,7 +48,7 @@ def test_listed_size_is_that_of_the_message(name: str) -> None:
 
 
 def test_every_download_has_its_size_in_the_list() -> None:
-    sizes = {line["name"]: line["download"] for line in list_systems()}
+    sizes = {line["name"]: line["download"] for line in entries("systems")}
     assert sorted(name for name, size in sizes.items() if size != "-") == sorted(DOWNLOADED)
     assert all(size[-3:] in (" MB", " GB") for size in sizes.values() if size != "-")
     assert sizes["dac:44khz"] == "307 MB" and sizes["music2latent:small"] == "-"
