@@ -213,7 +213,10 @@ def print_entries(lines: Sequence[Mapping[str, str]]) -> None:
         what = cut(what, free - len(needs) - 2 * bool(needs))
         typer.echo(cut(f"{name:{column}}{what}".ljust(width - len(needs)) + needs, width).rstrip())
     places = f" Folders are in {DATASETS}." * any(line.get("data", "").startswith(DATASETS) for line in lines)
-    typer.echo(f"{len(rows)} entries; m2l-bench show NAME says everything of one.{places}", err=True)
+    typer.echo(
+        f"{len(rows)} {'entry' if len(rows) == 1 else 'entries'}; m2l-bench show NAME says everything of one.{places}",
+        err=True,
+    )
 
 
 def _needs(line: Mapping[str, str]) -> str:

@@ -68,6 +68,7 @@ def test_a_line_says_what_is_needed() -> None:
     assert lines["tempo/giantsteps"].endswith("  giantsteps_tempo/")
     assert lines["key/tunes"].endswith("…")
     assert "in ~/mir_datasets/." in invoke("list", "tasks").stderr
+    assert invoke("list", "systems", "pca", "--no-download").stderr.startswith("1 entry; ")
     assert next(line for line in _lines("metrics", "visqol")).endswith("  [visqol]")
     assert next(line for line in _lines("metrics", "fad:vggish")).endswith("  288 MB")
 
