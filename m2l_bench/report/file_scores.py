@@ -31,7 +31,6 @@ from m2l_bench.tasks.scoring import METRICS as TASK_METRICS
 
 # Conditions come last.
 _ORDER = {name: place for place, name in enumerate(FIRST_METRICS)} | dict.fromkeys(CONDITIONS, len(FIRST_METRICS) + 1)
-_TWO_VALUED = 2
 
 
 def write_file_scores(
@@ -57,7 +56,7 @@ def write_file_scores(
     """
     cards = {m._replace(statistic=""): card for m, card in results.measured.items() if _is_of_files(m, card)}
     by_dataset: dict[str, list[Measurement]] = defaultdict(list)
-    for measurement in pairs.measured():
+    for measurement in sorted(pairs.measured(), key=_is_of_task):  # reconstruction first
         if measurement in cards:
             by_dataset[measurement.dataset].append(measurement)
     reasons = _reasons(results)
@@ -82,9 +81,13 @@ def write_file_scores(
     return datasets
 
 
+def _is_of_task(measurement: Measurement) -> bool:
+    return measurement.task not in ("", LATENT_SPACE)
+
+
 def _is_of_files(measurement: Measurement, card: Mapping[str, Any]) -> bool:
     """Whether the number is made of scores that files have by themselves, of the whole test split and unquantised latents."""
-    if measurement.task and measurement.task != LATENT_SPACE:
+    if _is_of_task(measurement):
         metric = TASK_METRICS.get(measurement.metric)
         own = metric is None or metric.per_item is not None
         return own and measurement.statistic == "score" and not figure_data.is_learning_curve(measurement)
@@ -121,16 +124,19 @@ def _scores(
     return {
         "items": items,
         "values": [[[rounded(value) for value in line] for line in lines] for lines in values],
-        "outliers": [[_outliers(line) for line in lines] for lines in values],
+        "outliers": [
+            [[] if m.metric in TASK_METRICS else _outliers(line) for line in lines]  # a wrong prediction is no outlier
+            for m, lines in zip(measurements, values, strict=True)
+        ],
         "failed": [[(place[i], column[s], r) for i, s, r in reasons.get(m, ()) if s in column] for m in measurements],
     }
 
 
 def _outliers(values: Sequence[float | None]) -> list[int]:
-    """Places of values that stand out from those of the same system; right and wrong (1 and 0) do not."""
+    """Places of values that stand out from the others of the same system."""
     known = [at for at, value in enumerate(values) if value is not None]
     numbers = np.array([values[at] for at in known], dtype=np.float64)
-    if len(np.unique(numbers)) <= _TWO_VALUED:
+    if not known:
         return []
     distance, limit = median_distances(numbers)
     return [known[at] for at in np.flatnonzero(distance > limit)]

@@ -39,7 +39,7 @@ PAGE = "index.html"
 # Files of a run that hold its results; the page states their checksums.
 _RESULTS = ("rows.parquet", "rows.csv", "items.parquet", "failures.csv", "cards.json", "run.json")
 _ANCHORS = {CEILING: "the originals themselves", CHANCE: "another track in the place of each reconstruction"}
-_DOTS = 200  # CSS pixels that an inch of a figure takes, of its 300 dots
+_DOTS = 150  # CSS pixels that an inch of a figure takes, of its 300 dots
 _WINDOWS = re.compile(r"([0-9,]+ windows in [0-9,]+ dimensions)")
 
 
@@ -266,9 +266,8 @@ def _provenance(folder: Path, record: Mapping[str, Any]) -> dict[str, dict[str, 
 
 
 def _of(record: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """A part of a record that is a mapping; empty where it is missing or something else."""
-    found = record.get(key)
-    return found if isinstance(found, Mapping) else {}
+    """A part of a record; empty where there is none, such as the git state of an installed package."""
+    return record.get(key) or {}
 
 
 def _size(picture: Path) -> tuple[int, int]:

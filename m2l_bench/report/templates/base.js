@@ -13,8 +13,9 @@ function element(name, attributes = {}, text = "") {
   return node;
 }
 
-function shown(value) {
+const digitsOf = (value) => (Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2);
+
+function shown(value, digits = digitsOf(value)) {
   if (value === null) return "–";
-  const digits = Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2;
   return value.toFixed(digits).replace(/^-(0(\.0*)?)$/, "$1");
 }

@@ -141,7 +141,9 @@ function makeTable(scores, at) {
   const lines = scores.items.map((_, item) => item).filter(known);
   const outliers = scores.outliers[at].map((places) => new Set(places));
   const clips = new Map(scores.clips.map((clip) => [clip.item, clip]));
-  view = { scores, values, failed, outliers, clips, columns, lines, original: lines };
+  const sizes = columns.flatMap((s) => values[s].filter((value) => value !== null).map(Math.abs)).sort((a, b) => a - b);
+  const digits = digitsOf(sizes[Math.floor(sizes.length / 2)] ?? 0); // one number of decimals: the digits stand below each other
+  view = { scores, values, failed, outliers, clips, columns, lines, original: lines, digits };
   const better = JSON.stringify(metric.better);
   const heads = columns.map((s) => [systemNames[s], { scope: "col", "data-better": better }]);
   $("head").replaceChildren(...[["file", { scope: "col" }], ...heads].map(([name, attributes]) => {
@@ -193,7 +195,7 @@ function makeCell(item, s, name, clip) {
   const reason = view.failed.get(`${item}/${s}`);
   const cell = element("td");
   if (reason !== undefined && value === null) cell.append(element("span", { class: "failed", title: plain(reason) }, "failed"));
-  else cell.append(shown(value));
+  else cell.append(shown(value, view.digits));
   if (view.outliers[s].has(item)) {
     const mark = element("span", { class: "outlier", role: "img", "aria-label": "outlier", title: "outlier" }, "◆");
     cell.prepend(mark, " ");
