@@ -20,6 +20,7 @@ from typing import Any
 
 from m2l_bench.files.disk import sha256
 from m2l_bench.files.untrusted import printable
+from m2l_bench.report import figure_data
 from m2l_bench.report.figure_spec import FigureSpec
 from m2l_bench.report.render import (
     PUBLISHED_HEADING,
@@ -109,13 +110,10 @@ def _summary(results: RunData) -> dict[str, Any]:
     """What was compared on what, and what failed."""
     datasets: dict[str, int] = defaultdict(int)
     tasks: dict[str, int] = defaultdict(int)
-    probes: dict[str, dict[str, None]] = defaultdict(dict)
     for row in results.rows:
         of_task = bool(row.task) and row.task != LATENT_SPACE
         counted, name = (tasks, row.task) if of_task else (datasets, row.dataset)
         counted[name] = max(counted[name], row.n_planned)
-        if of_task:
-            probes[name] |= dict.fromkeys(filter(None, (row.probe, row.reader)))
     failed: dict[str, dict[tuple[str, str], None]] = defaultdict(dict)
     for item in results.items:
         if item.reason:
@@ -126,7 +124,9 @@ def _summary(results: RunData) -> dict[str, Any]:
         "systems": [system for system in results.systems if system not in ANCHORS],
         "anchors": {anchor: what for anchor, what in _ANCHORS.items() if anchor in results.systems},
         "datasets": dict(sorted(datasets.items())),
-        "tasks": {task: (n, list(probes[task])) for task, n in sorted(tasks.items())},
+        "tasks": dict(sorted(tasks.items())),
+        "probes": sorted({row.probe for row in results.rows} - {""}),
+        "readers": figure_data.readers(results),
         "metrics": len({row.metric for row in results.rows}),
         "failed": {system: len(failed[system]) for system in results.systems if system in failed},
         "left_out": {name: str(why) for record in records for key in missing for name, why in _of(record, key).items()},

@@ -108,7 +108,10 @@ def test_cells_have_words_and_numbers(run: Path, page: Elements) -> None:
 def test_summary_and_provenance(run: Path, page: Elements) -> None:
     text = " ".join("".join(page.texts).split())
     assert "5 systems compared on the audio of 1 dataset and in 2 tasks, with 7 metrics." in text
-    assert f"{DATASET} (16 files)" in text and "genre/noise (40 test items, linear)" in text
+    assert (
+        f"{DATASET} (16 files)" in text
+        and "genre/noise (40 test items), key/noise (40 test items) Probes linear" in text
+    )
     assert "1 item (failures.csv has the reasons)" in text
     assert "identity (the originals themselves)" in text
     record = json.loads((run / "run.json").read_text())
