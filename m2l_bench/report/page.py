@@ -9,11 +9,11 @@ page. It is a function of the run's files alone, ``run.json`` included: the same
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -42,14 +42,6 @@ _RESULTS = ("rows.parquet", "rows.csv", "items.parquet", "failures.csv", "cards.
 _ANCHORS = {CEILING: "the originals themselves", CHANCE: "another track in the place of each reconstruction"}
 _DOTS = 150  # CSS pixels that an inch of a figure takes, of its 300 dots
 _WINDOWS = re.compile(r"([0-9,]+ windows in [0-9,]+ dimensions)")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Line:
-    """One line of a table: its system, as HTML, and its cells: HTML, words, and the number to sort by (None without one)."""
-
-    system: str
-    cells: Sequence[tuple[str, str, float | None]]
 
 
 def run_page(
@@ -136,24 +128,17 @@ def _summary(results: RunData) -> dict[str, Any]:
 def _table(table: Table) -> dict[str, Any]:
     """What the template needs of a table."""
     texts, words = to_html_frame(table), to_words(table)
-    values = {(cell.system, cell.column): cell.value for cell in table.cells.itertuples() if cell.value == cell.value}
-    counts = {
-        (cell.system, cell.column): f"; {cell.n_scored} of {cell.n_planned} items scored"
-        for cell in table.cells.itertuples()
-    }
-    heads = [column.heading for column in table.columns]
+    cells = {(cell.system, cell.column): cell for cell in table.cells.itertuples()}
+
+    def shown(at: int, system: str, place: int) -> tuple[str, str, float | None]:
+        """HTML, words, and the number to sort by (None without one)."""
+        cell = cells.get((system, place))
+        counts = f"; {cell.n_scored} of {cell.n_planned} items scored" if cell else ""
+        text = f"{system}, {table.columns[place].heading}: {words.iat[at, place]}{counts}"
+        return texts.iat[at, place], text, cell.value if cell and math.isfinite(cell.value) else None
+
     lines = [
-        Line(
-            system=marked,
-            cells=[
-                (
-                    texts.iat[at, place],
-                    f"{system}, {head}: {words.iat[at, place]}{counts.get((system, place), '')}",
-                    values.get((system, place)),
-                )
-                for place, head in enumerate(heads)
-            ],
-        )
+        (marked, [shown(at, system, place) for place in range(len(table.columns))])
         for at, (system, marked) in enumerate(zip(table.groups, texts.index, strict=True))
     ]
     grouped = any(table.groups.values())

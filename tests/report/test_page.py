@@ -15,6 +15,10 @@ import pytest
 
 from m2l_bench.report import build as build_module
 from m2l_bench.report.build import build
+from m2l_bench.report.contents import all_tables
+from m2l_bench.report.render import to_words
+from m2l_bench.report.runs import read_runs
+from m2l_bench.report.significance import Pairs
 from m2l_bench.results import read_items, read_rows, write_run
 
 from .synthetic import CARDS, DATASET, HASH, HOSTILE, SYSTEMS, clip_names, make_audio, make_run
@@ -105,13 +109,20 @@ def test_cells_have_words_and_numbers(run: Path, page: Elements) -> None:
     assert html.count("<strong>") == len(best)
 
 
+def test_what_bold_means_is_in_the_words(run: Path) -> None:
+    results = read_runs([run])
+    for table in all_tables(results, Pairs(results.items)):
+        if table.name in ("reconstruction-noise", "reconstruction-noise-by-bit-rate"):
+            mel = next(column.measurement for column in table.columns if column.measurement.metric == "mel_distance")
+            words = set(to_words(replace(table, best={(mel, "pca")})).loc["pca"])
+            ending = "significantly better than every other" + " of its group" * table.name.endswith("rate")
+            assert any(re.fullmatch(rf"[0-9.]+, {ending} \(95% interval [0-9.]+ to [0-9.]+\)", text) for text in words)
+
+
 def test_summary_and_provenance(run: Path, page: Elements) -> None:
     text = " ".join("".join(page.texts).split())
     assert "5 systems compared on the audio of 1 dataset and in 2 tasks, with 7 metrics." in text
-    assert (
-        f"{DATASET} (16 files)" in text
-        and "genre/noise (40 test items), key/noise (40 test items) Probes linear" in text
-    )
+    assert f"{DATASET} (16 files)" in text and "genre/noise (40 test items), key/noise (40 test items) Probes" in text
     assert "1 item (failures.csv has the reasons)" in text
     assert "identity (the originals themselves)" in text
     record = json.loads((run / "run.json").read_text())
