@@ -238,9 +238,13 @@ def test_phone(browser: webdriver.Chrome) -> None:
     box = "#table-reconstruction-noise .scroll"
     left = "return document.querySelector(arguments[0] + ' tbody th').getBoundingClientRect().left"
     before = browser.execute_script(left, box)
-    browser.execute_script("document.querySelector(arguments[0]).scrollLeft = 200", box)
+    group = "#table-reconstruction-noise-by-bit-rate"
+    for several in (box, f"{group} .scroll"):
+        browser.execute_script("document.querySelector(arguments[0]).scrollLeft = 200", several)
     assert browser.execute_script("return document.querySelector(arguments[0]).scrollLeft", box) == 200
     assert browser.execute_script(left, box) == before  # the systems stay
+    name = "return document.querySelector(arguments[0] + ' tr.group span').getBoundingClientRect().left"
+    assert 0 <= browser.execute_script(name, group) < 40  # and so do the names of groups
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
