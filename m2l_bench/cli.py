@@ -61,7 +61,12 @@ app = typer.Typer(
     epilog="Exit codes: 0 success; 2 invalid input, or some files or jobs failed; 130 interrupted.",
 )
 
-REPORTED = ("audio", "report", "index.md")  # written once a run is finished, and again by m2l-bench report
+REPORTED = (
+    "audio",
+    "report",
+    "index.md",
+    "index.html",
+)  # written once a run is finished, and again by m2l-bench report
 CPUS = os.cpu_count() or 1
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]
@@ -80,6 +85,7 @@ Checkpoint = Annotated[str | None, typer.Option("--checkpoint", help="File with 
 Device = Annotated[str | None, typer.Option("--device", help="Device: cpu, cuda or cuda:N.")]
 Seed = Annotated[int, typer.Option("--seed", help="Random seed.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Open = Annotated[bool, typer.Option("--open", help="Open the report in the browser.")]
 Metrics = Annotated[
     list[str] | None,
     typer.Option(
@@ -155,6 +161,7 @@ def run(
     ] = False,
     clips: Clips = 3,
     as_json: AsJson = False,
+    open_report: Open = False,
 ) -> None:
     """Run systems on music and tasks, and write a report."""
     from m2l_bench.suite.suite import make_suite, read_suite
@@ -197,7 +204,7 @@ def run(
         raise ValueError("--address and --gpus-per-job need --engine ray")
     else:
         where = _local(memory=memory, device=base.device, **limits)
-    _run(base, out, where, clips, as_json, retry_failed=retry_failed, mirror=mirror)
+    _run(base, out, where, clips, as_json, open_report=open_report, retry_failed=retry_failed, mirror=mirror)
 
 
 @app.command(epilog=_examples("m2l-bench status results/runs/my-run"))
@@ -263,6 +270,7 @@ def report(
     published: Annotated[bool, typer.Option(help="Print published figures below the tables.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the report.")] = None,
     listen: Annotated[bool, typer.Option(help="Write the listening page.")] = True,
+    open_report: Open = False,
 ) -> None:
     """Write the report of runs, or the curves of trainings."""
     from m2l_bench.report.build import build
@@ -272,9 +280,11 @@ def report(
     if all((run / "log.csv").is_file() for run in runs):
         typer.echo(draw_training(runs))
     else:
-        index = build(runs, published=published, out=out, listen=listen)
-        add_checksums(index.parent, REPORTED)
-        typer.echo(index)
+        page = build(runs, published=published, out=out, listen=listen)
+        add_checksums(page.parent, REPORTED)
+        typer.echo(page)
+        if open_report:
+            _open(page)
 
 
 @app.command(epilog=_examples("m2l-bench compare results/runs/my-run opus:24k pca"))
@@ -508,8 +518,19 @@ def _local(*, workers: int | None, device: str | None = None, **limits: Any) -> 
     return LocalEngine(workers=workers or len(gpus) or CPUS, gpus=gpus, on_stopping=console.print_stopping, **limits)
 
 
-def _run(suite: Suite, out: Path | None, engine: Engine, clips: int, as_json: bool, **how: Any) -> None:
+def _open(page: Path) -> None:
+    """Open a page in the browser; its path is already printed, so that a machine without one loses nothing."""
+    import webbrowser
+
+    if not webbrowser.open(page.resolve().as_uri()):
+        typer.echo("no browser could be opened", err=True)
+
+
+def _run(
+    suite: Suite, out: Path | None, engine: Engine, clips: int, as_json: bool, *, open_report: bool = False, **how: Any
+) -> None:
     """Run a suite, write its report, print its result; the engine is closed."""
+    from m2l_bench.report.page import PAGE
     from m2l_bench.suite.run import run_suite
 
     with closing(engine):
@@ -524,9 +545,11 @@ def _run(suite: Suite, out: Path | None, engine: Engine, clips: int, as_json: bo
 
             hooks = {"on_plan": on_plan, "on_started": shown.start, "on_finished": shown.finish}
             result = run_suite(suite, out=out, engine=engine, **how | hooks)
-        if result.fresh or not (result.folder / "index.md").is_file():
+        if result.fresh or not (result.folder / PAGE).is_file():
             _report(result, clips, engine)
     (console.print_json if as_json else console.print_result)(result)
+    if open_report:
+        _open(result.folder / PAGE)
     if result.n_failed:
         raise typer.Exit(2)
 

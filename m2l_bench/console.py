@@ -158,6 +158,7 @@ def print_result(result: RunResult) -> None:
     from m2l_bench.plugins import label
     from m2l_bench.reconstruction.metrics import HEADLINE_METRICS
     from m2l_bench.report.latent import latent_columns
+    from m2l_bench.report.page import PAGE
     from m2l_bench.report.render import terminal_table
     from m2l_bench.results import LATENT_SPACE
     from m2l_bench.suite.suite import CHANCE, EMBEDDED_METRICS, are_default
@@ -189,7 +190,7 @@ def print_result(result: RunResult) -> None:
         print(printable(f"failed: {line}"), file=sys.stderr)
     if len(reasons) > MOST_LINES:
         print(f"... and {len(reasons) - MOST_LINES} more in {result.folder / 'failures.csv'}", file=sys.stderr)
-    print(f"Tables, figures, listening page: {result.folder / 'index.md'}")
+    print(f"Report (tables, figures, files, listening page): {result.folder / PAGE}")
     state = "" if result.fresh else " (already finished, nothing was computed)"
     print(f"All rows, items and provenance: {result.folder}{state}")
 

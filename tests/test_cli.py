@@ -19,7 +19,7 @@ from m2l_bench import audio, console
 from m2l_bench.cli import app
 from m2l_bench.description import describe
 from m2l_bench.listing import KINDS
-from m2l_bench.results import read_rows
+from m2l_bench.results import read_checksums, read_rows
 
 
 def invoke(*arguments: str):
@@ -79,6 +79,23 @@ def test_the_default_suite_over_mono_files_succeeds_and_says_so(tmp_path: Path, 
     assert rows["opus:24k", "phase_coherence"].n_scored == rows["chance", "phase_coherence"].n_scored == 3
     stereo = (tmp_path / "run" / "report" / "tables" / "music-stereo.md").read_text()
     assert stereo.count("3 of 3 files are left out: mono, no stereo scores.") == 1 and "failed |" not in stereo
+
+
+def test_the_report_page_is_printed_and_opened_only_when_asked(
+    music_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) or len(opened) < 3)
+    run, page = str(tmp_path / "run"), tmp_path / "run" / "index.html"
+    arguments = ("run", "--audio", str(music_folder), "--system", "identity", "--metric", "si_sdr", "--out", run)
+    assert str(page) in invoke(*arguments, "--clips", "0").stdout
+    assert invoke("report", run).stdout.splitlines() == [str(page)]
+    assert "index.html" in read_checksums(tmp_path / "run") and opened == []
+    page.unlink()  # a run of an earlier version has none
+    assert invoke(*arguments, "--clips", "0", "--open").exit_code == 0
+    assert invoke("report", run, "--open").exit_code == 0
+    assert opened == [page.as_uri()] * 2
+    assert "no browser could be opened" in invoke("report", run, "--open").stderr
 
 
 def test_json_is_for_machines(music_folder: Path, tmp_path: Path) -> None:
