@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -18,9 +19,11 @@ from typer.core import TyperGroup
 
 from m2l_bench import __version__, console
 from m2l_bench.files.untrusted import printable
+from m2l_bench.progress import progress
 
 if TYPE_CHECKING:
     from m2l_bench.suite.engine import Engine
+    from m2l_bench.suite.plan import Plan
     from m2l_bench.suite.run import RunResult
     from m2l_bench.suite.suite import Suite
 
@@ -44,17 +47,26 @@ class _Commands(TyperGroup):
             raise typer.Exit(130) from None
 
 
+def _examples(*lines: str) -> str:
+    """The end of a command's help; "\\b" keeps its lines."""
+    return "\n".join(["\b", "Examples:" if len(lines) > 1 else "Example:", *(f"  {line}" for line in lines)])
+
+
 app = typer.Typer(
     cls=_Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 success; 2 invalid input, or some files or jobs failed; 130 interrupted.",
 )
 
-REPORTED = ("audio", "report", "index.md")  # written once a run is finished, and again by m2l-bench report
+REPORTED = (
+    "audio",
+    "report",
+    "index.md",
+    "index.html",
+)  # written once a run is finished, and again by m2l-bench report
 CPUS = os.cpu_count() or 1
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]
@@ -73,6 +85,7 @@ Checkpoint = Annotated[str | None, typer.Option("--checkpoint", help="File with 
 Device = Annotated[str | None, typer.Option("--device", help="Device: cpu, cuda or cuda:N.")]
 Seed = Annotated[int, typer.Option("--seed", help="Random seed.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Open = Annotated[bool, typer.Option("--open", help="Open the report in the browser.")]
 Metrics = Annotated[
     list[str] | None,
     typer.Option(
@@ -91,7 +104,12 @@ def common(version: Annotated[bool, typer.Option("--version", help="Print the ve
         raise typer.Exit
 
 
-@app.command()
+@app.command(
+    epilog=_examples(
+        "m2l-bench run --audio my/music --system opus:32k --system mp3:128k",
+        "m2l-bench run --task key/tunes --system musicnn --probe linear",
+    )
+)
 def run(
     suite: Annotated[Path | None, typer.Argument(help="Suite file (TOML); by default the embedded suite.")] = None,
     system: Annotated[
@@ -143,6 +161,7 @@ def run(
     ] = False,
     clips: Clips = 3,
     as_json: AsJson = False,
+    open_report: Open = False,
 ) -> None:
     """Run systems on music and tasks, and write a report."""
     from m2l_bench.suite.suite import make_suite, read_suite
@@ -185,10 +204,10 @@ def run(
         raise ValueError("--address and --gpus-per-job need --engine ray")
     else:
         where = _local(memory=memory, device=base.device, **limits)
-    _run(base, out, where, clips, as_json, retry_failed=retry_failed, mirror=mirror)
+    _run(base, out, where, clips, as_json, open_report=open_report, retry_failed=retry_failed, mirror=mirror)
 
 
-@app.command()
+@app.command(epilog=_examples("m2l-bench status results/runs/my-run"))
 def status(run_folder: Run) -> None:
     """Print the planned, finished and failed jobs of a run."""
     from m2l_bench.suite.status import read_status
@@ -199,7 +218,7 @@ def status(run_folder: Run) -> None:
         raise typer.Exit(2)
 
 
-@app.command()
+@app.command(epilog=_examples("m2l-bench verify results/runs/my-run --sample 10"))
 def verify(
     run_folder: Run,
     sample: Annotated[int, typer.Option(min=0, help="Number of rows to compute again.")] = 5,
@@ -215,7 +234,7 @@ def verify(
         raise typer.Exit(2)
 
 
-@app.command()
+@app.command(epilog=_examples("m2l-bench score originals/ mine=out/mine/ dac=out/dac/"))
 def score(
     reference: Annotated[Path, typer.Argument(metavar="REFERENCE", help="Folder of the originals.")],
     systems: Annotated[
@@ -245,12 +264,13 @@ def score(
     _run(chosen, out, _local(workers=workers, timeout=timeout), clips, as_json, retry_failed=retry_failed)
 
 
-@app.command()
+@app.command(epilog=_examples("m2l-bench report results/runs/my-run", "m2l-bench report RUN-A RUN-B --out report"))
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders (merged), or training folders.")],
     published: Annotated[bool, typer.Option(help="Print published figures below the tables.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the report.")] = None,
     listen: Annotated[bool, typer.Option(help="Write the listening page.")] = True,
+    open_report: Open = False,
 ) -> None:
     """Write the report of runs, or the curves of trainings."""
     from m2l_bench.report.build import build
@@ -260,12 +280,14 @@ def report(
     if all((run / "log.csv").is_file() for run in runs):
         typer.echo(draw_training(runs))
     else:
-        index = build(runs, published=published, out=out, listen=listen)
-        add_checksums(index.parent, REPORTED)
-        typer.echo(index)
+        page = build(runs, published=published, out=out, listen=listen)
+        add_checksums(page.parent, REPORTED)
+        typer.echo(page)
+        if open_report:
+            _open(page)
 
 
-@app.command()
+@app.command(epilog=_examples("m2l-bench compare results/runs/my-run opus:24k pca"))
 def compare(
     run_folder: Run,
     a: Annotated[str, typer.Argument(metavar="A", help="Label of the first system.")],
@@ -279,7 +301,11 @@ def compare(
     typer.echo(comparison_markdown(compare_systems(read_runs([run_folder]), a, b)))
 
 
-@app.command()
+@app.command(
+    epilog=_examples(
+        "m2l-bench latents music2latent:small pca", "m2l-bench latents mine.py:MyAE --audio my/music --part sheet"
+    )
+)
 def latents(
     systems: Annotated[
         list[str], typer.Argument(metavar="SYSTEM...", help="Encoders or autoencoders, spelled as for run --system.")
@@ -306,7 +332,10 @@ def latents(
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure latent spaces without labels: scale, rank, gain, mixing, shift, noise, and quality against bit rate."""
+    """Measure latent spaces without labels.
+
+    Scale, rank, gain, mixing, shift, noise, and quality against bit rate.
+    """
     from m2l_bench.suite.suite import EMBEDDED_AUDIO, LATENT_METRICS, make_suite
 
     folders = audio or list(EMBEDDED_AUDIO)
@@ -325,7 +354,7 @@ def latents(
     _run(chosen, out, _local(device=device, **limits), 0, as_json, retry_failed=retry_failed)
 
 
-@app.command()
+@app.command(epilog=_examples("m2l-bench train recipe.toml --out training"))
 def train(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE.toml", help="Training recipe.")],
     out: Annotated[Path, typer.Option(help="Folder for checkpoints, log and weights.")] = Path("training"),
@@ -343,7 +372,9 @@ def train(
     typer.echo(train_model(chosen, out, resume=resume, score=held_out_scores))
 
 
-@app.command()
+@app.command(
+    epilog=_examples("m2l-bench encode music/ latents/", "m2l-bench encode song.wav song.safetensors --system pca")
+)
 def encode(
     source: Annotated[Path, typer.Argument(metavar="IN", help="Audio file, or folder of them.")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="File (.safetensors), or folder.")],
@@ -361,7 +392,7 @@ def encode(
     _convert(source, target, (".safetensors",), file_encoder(_loaded(system, checkpoint, seed, device)))
 
 
-@app.command()
+@app.command(epilog=_examples("m2l-bench decode latents/ back/"))
 def decode(
     source: Annotated[Path, typer.Argument(metavar="IN", help="File of latents (from encode), or folder of them.")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="Audio file, or folder (WAV).")],
@@ -381,7 +412,7 @@ def decode(
     _convert(source, target, AUDIO_SUFFIXES, decoder)
 
 
-@app.command()
+@app.command(epilog=_examples("m2l-bench check opus:32k", "m2l-bench check mine.py:MyCodec"))
 def check(
     system: Annotated[
         str, typer.Argument(metavar="SYSTEM", help="NAME, NAME:VARIANT or FILE.py:CLASS, also CLASS(keep=64).")
@@ -395,26 +426,71 @@ def check(
     from m2l_bench.conformity.check import CHECKS
     from m2l_bench.conformity.check import check as check_system
 
-    with console.progress("checks", len(CHECKS)) as (_, advance):
-        found = check_system(system, checkpoint=checkpoint, seed=seed, device=device, on_done=advance)
+    with progress("checks", len(CHECKS)) as shown:
+        found = check_system(system, checkpoint=checkpoint, seed=seed, device=device, on_done=shown.advance)
     (console.print_checked_json if as_json else console.print_checked)(found)
     if found.failed:
         raise typer.Exit(2)
 
 
-@app.command(name="list")
+@app.command(
+    name="list", epilog=_examples("m2l-bench list systems --no-download", "m2l-bench list tasks --kind chords")
+)
 def list_(
     kind: Annotated[
-        Literal["systems", "readers", "tasks", "probes", "metrics", "latents", "audio"], typer.Argument(metavar="KIND")
+        Literal["systems", "readers", "tasks", "probes", "metrics", "latents", "audio"],
+        typer.Argument(metavar="KIND", help="What to list."),
     ],
+    pattern: Annotated[str, typer.Argument(metavar="TEXT", help="Text in the name or the description.")] = "",
+    no_download: Annotated[
+        bool, typer.Option("--no-download", help="Only what needs neither a download nor a dataset of yours.")
+    ] = False,
+    task_kind: Annotated[
+        str | None, typer.Option("--kind", metavar="NAME", help="Only tasks of a kind, such as chords.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List systems, readers, tasks, probes, metrics, numbers of latents, or audio sets."""
-    table, blocks = console.LISTS[kind]()
+    """List systems, tasks, metrics and others, with what they need.
+
+    One entry a line: name, description, download or dataset, and [extra] of the package.
+    """
+    from m2l_bench.listing import entries
+
+    found = entries(kind, pattern=pattern, no_download=no_download, task_kind=task_kind, hashes=as_json)
     if as_json:
-        print(json.dumps(table, indent=2))
+        print(json.dumps(found, indent=2))
     else:
-        console.print_blocks(blocks)
+        console.print_entries(found)
+
+
+@app.command(epilog=_examples("m2l-bench show mel_distance", "m2l-bench show music2latent"))
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of anything that m2l-bench list has.")],
+) -> None:
+    """Show everything of one entry: facts, licence, size, use."""
+    from m2l_bench.description import describe
+
+    console.print_descriptions(describe(name))
+
+
+@app.command(epilog=_examples("m2l-bench doctor", "m2l-bench doctor --online --json"))
+def doctor(
+    online: Annotated[bool, typer.Option("--online", help="Ask whether the Hugging Face hub is reachable.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check this installation: versions, devices, extras, caches, disk.
+
+    Exit code 2 if something that the default suite needs is missing.
+    """
+    from m2l_bench.doctor import examine
+
+    found = examine(online=online)
+    if as_json:
+        print(json.dumps(asdict(found), indent=2))
+    else:
+        console.print_examination(found)
+    if found.missing:
+        raise typer.Exit(2)
 
 
 def _checked_device(device: str | None) -> str | None:
@@ -442,19 +518,38 @@ def _local(*, workers: int | None, device: str | None = None, **limits: Any) -> 
     return LocalEngine(workers=workers or len(gpus) or CPUS, gpus=gpus, on_stopping=console.print_stopping, **limits)
 
 
-def _run(suite: Suite, out: Path | None, engine: Engine, clips: int, as_json: bool, **how: Any) -> None:
+def _open(page: Path) -> None:
+    """Open a page in the browser; its path is already printed, so that a machine without one loses nothing."""
+    import webbrowser
+
+    if not webbrowser.open(page.resolve().as_uri()):
+        typer.echo("no browser could be opened", err=True)
+
+
+def _run(
+    suite: Suite, out: Path | None, engine: Engine, clips: int, as_json: bool, *, open_report: bool = False, **how: Any
+) -> None:
     """Run a suite, write its report, print its result; the engine is closed."""
+    from m2l_bench.report.page import PAGE
     from m2l_bench.suite.run import run_suite
 
     with closing(engine):
         if clips and (clips < 3 or clips % 2 == 0):
             raise ValueError(f"--clips must be odd and at least 3, or 0, got {clips}")
-        with console.progress("planning") as (on_plan, advance):
-            hooks = {"on_plan": on_plan, "on_finished": lambda label, seconds: advance()}
+        with progress("planning") as shown:
+
+            def on_plan(plan: Plan) -> None:
+                for line in console.left_out(plan):
+                    shown.say(line)
+                shown.plan(plan)
+
+            hooks = {"on_plan": on_plan, "on_started": shown.start, "on_finished": shown.finish}
             result = run_suite(suite, out=out, engine=engine, **how | hooks)
-        if result.fresh or not (result.folder / "index.md").is_file():
+        if result.fresh or not (result.folder / PAGE).is_file():
             _report(result, clips, engine)
     (console.print_json if as_json else console.print_result)(result)
+    if open_report:
+        _open(result.folder / PAGE)
     if result.n_failed:
         raise typer.Exit(2)
 
@@ -514,7 +609,7 @@ def _convert(source: Path, target: Path, suffixes: tuple[str, ...], convert: Cal
         raise ValueError(f"{source}: must hold files to convert, got none")
     failed: dict[str, str] = {}
     done = 0
-    with console.progress("files", len(pairs)) as (_, advance):
+    with progress("files", len(pairs)) as shown:
         for given, written in pairs:
             try:
                 convert(given, written)
@@ -522,7 +617,7 @@ def _convert(source: Path, target: Path, suffixes: tuple[str, ...], convert: Cal
                 done += 1
             except (ValueError, OSError) as error:
                 failed[str(given)] = str(error)
-            advance()
+            shown.advance()
     if done:
         typer.echo(f"{done} files already done", err=True)
     for line in console.by_reason(failed.items()):

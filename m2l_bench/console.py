@@ -1,24 +1,25 @@
-"""Terminal output: progress, results of a run, and lists of systems, tasks, probes, metrics and audio sets."""
+"""Terminal output: results of a run, what a run would do, and lists."""
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from m2l_bench.files.untrusted import printable
+from m2l_bench.progress import duration
 
 if TYPE_CHECKING:
     from m2l_bench.conformity.check import Checked
+    from m2l_bench.description import Description
+    from m2l_bench.doctor import Examination
     from m2l_bench.suite.forecast import Forecast
     from m2l_bench.suite.plan import Plan
     from m2l_bench.suite.run import RunResult
@@ -26,47 +27,20 @@ if TYPE_CHECKING:
     from m2l_bench.suite.verify import Verification
 
 WIDTH = 120
+DATASETS = "~/mir_datasets/"
+_WHOLE: dict[str, Any] = {"break_on_hyphens": False, "break_long_words": False}  # names and paths are copied
 MOST_LINES = 20  # of failures on the terminal
 
-Listing = tuple[list[dict[str, str]], list[tuple[str, str, list[str]]]]
-"""A list as dictionaries, and as blocks: names, description, facts."""
 
-
-@contextmanager
-def progress(label: str, total: int | None = None) -> Iterator[tuple[Callable[[Plan], None], Callable[[], None]]]:
-    """Show a progress bar on stderr; yields a function that takes a run's plan, and one that advances the bar by one."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    times = (TextColumn("elapsed,"), TimeRemainingColumn(), TextColumn("left"))
-    with Progress(*columns, *times, console=Console(stderr=True), transient=True) as bar:
-        shown = bar.add_task(label, total=total)
-
-        def on_plan(plan: Plan) -> None:
-            for name, reason in [
-                *plan.unusable.items(),
-                *plan.missing_encoders.items(),
-                *plan.missing_readers.items(),
-                *plan.missing.items(),
-            ]:
-                line = printable(f"{name}: left out, {reason}")
-                bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
-            for audio_set in plan.data:
-                if audio_set.skipped:
-                    names = first_few([f"{name} ({reason})" for name, reason in audio_set.skipped.items()])
-                    line = printable(f"{audio_set.name}: {len(audio_set.skipped)} paths skipped: {names}")
-                    bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
-            bar.update(shown, total=plan.counts().total(), description="jobs")
-
-        yield on_plan, lambda: bar.advance(shown)
+def left_out(plan: Plan) -> list[str]:
+    """Say which systems, encoders, readers, data and files of a plan are left out, and why."""
+    reasons = [plan.unusable, plan.missing_encoders, plan.missing_readers, plan.missing]
+    lines = [f"{name}: left out, {reason}" for missing in reasons for name, reason in missing.items()]
+    for audio_set in plan.data:
+        if audio_set.skipped:
+            names = first_few([f"{name} ({reason})" for name, reason in audio_set.skipped.items()])
+            lines.append(f"{audio_set.name}: {len(audio_set.skipped)} paths skipped: {names}")
+    return lines
 
 
 def first_few(names: Sequence[str], n: int = 3) -> str:
@@ -92,7 +66,7 @@ def print_stopping(running: int) -> None:
 
 def print_forecast(found: Forecast, workers: int) -> None:
     """Print the jobs, downloads and time of a run that was not started."""
-    times = {key: _duration(found.seconds[key]) if key in found.seconds else "unknown" for key in found.planned}
+    times = {key: duration(found.seconds[key]) if key in found.seconds else "unknown" for key in found.planned}
     print_table(
         [
             {"system": system, "kind": kind, "jobs": str(jobs), "time": times[kind, system]}
@@ -102,13 +76,18 @@ def print_forecast(found: Forecast, workers: int) -> None:
     print(f"\njobs: {sum(found.planned.values()):,}")
     for who, what, state in found.downloads:
         print(f"{'download' if state == 'needed' else state}: {who}: {what}")
-    if not found.downloads:
+    needed = sum(state == "needed" for _, _, state in found.downloads)
+    if needed:
+        least, most = (gigabytes(size) for size in found.size)
+        size = most if least == most else f"{least} to {most}"
+        print(f"downloads: {needed}, {size}" + (f", and {found.unsized} of unknown size" if found.unsized else ""))
+    elif not found.downloads:
         print("downloads: none")
     for label, reason in found.unusable.items():
         print(f"left out: {label}: {reason}")
     if found.seconds:
         unknown = sum(jobs for key, jobs in found.planned.items() if key not in found.seconds)
-        known = _duration(sum(found.seconds.values()) / workers)
+        known = duration(sum(found.seconds.values()) / workers)
         print(f"time: {known} with {workers} workers, plus {unknown:,} jobs of unknown length")
         print(f"measured in: {', '.join(found.basis)}")
     else:
@@ -162,10 +141,15 @@ def print_checked_json(checked: Checked) -> None:
     print(json.dumps(table, indent=2))
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+def gigabytes(size: float) -> str:
+    """Bytes as text: megabytes, from a thousand on gigabytes.
+
+    Examples
+    --------
+    >>> gigabytes(2.3e8), gigabytes(1.34e9)
+    ('230 MB', '1.3 GB')
+    """
+    return f"{size / 1e9:.1f} GB" if size >= 999.5e6 else f"{size / 1e6:.0f} MB"
 
 
 def print_result(result: RunResult) -> None:
@@ -174,6 +158,7 @@ def print_result(result: RunResult) -> None:
     from m2l_bench.plugins import label
     from m2l_bench.reconstruction.metrics import HEADLINE_METRICS
     from m2l_bench.report.latent import latent_columns
+    from m2l_bench.report.page import PAGE
     from m2l_bench.report.render import terminal_table
     from m2l_bench.results import LATENT_SPACE
     from m2l_bench.suite.suite import CHANCE, EMBEDDED_METRICS, are_default
@@ -205,7 +190,7 @@ def print_result(result: RunResult) -> None:
         print(printable(f"failed: {line}"), file=sys.stderr)
     if len(reasons) > MOST_LINES:
         print(f"... and {len(reasons) - MOST_LINES} more in {result.folder / 'failures.csv'}", file=sys.stderr)
-    print(f"Tables, figures, listening page: {result.folder / 'index.md'}")
+    print(f"Report (tables, figures, files, listening page): {result.folder / PAGE}")
     state = "" if result.fresh else " (already finished, nothing was computed)"
     print(f"All rows, items and provenance: {result.folder}{state}")
 
@@ -217,142 +202,82 @@ def print_json(result: RunResult) -> None:
     print(json.dumps(content, indent=2))
 
 
-def list_systems() -> Listing:
-    """List the known systems; variants of one system are one block."""
-    from m2l_bench.systems.registry import SYSTEMS, known_names, needs_download
-
-    keys = ("audio", "latents", "bit rate (kbit/s)", "parameters (M)", "licence (code / weights)", "what")
-    table = []
-    for name in known_names():
-        entry = SYSTEMS.get(name.partition(":")[0])
-        facts = [entry.audio, entry.latents, entry.bit_rate, entry.parameters, entry.licence] if entry else ["?"] * 5
-        known = dict(zip(keys, [*facts, entry.summary if entry else "?"], strict=True))
-        table.append({"name": name} | known | {"download": entry.size if entry and needs_download(name) else "-"})
-    blocks = []
-    for what, lines in itertools.groupby(table, key=lambda line: line["what"]):
-        variants = list(lines)
-        audio, latents, rate, parameters, licence = (variants[0][key] for key in keys[:-1])
-        fetched = {line["name"]: line["download"] for line in variants if line["download"] != "-"}
-        download = f"download ({', '.join(dict.fromkeys(fetched.values()))})"
-        facts = [
-            audio,
-            latents,
-            "-" if parameters == "-" else f"{parameters} M parameters",
-            {"-": "-", "measured": "bit rate measured"}.get(rate, f"{rate} kbit/s"),
-            licence,
-            "" if not fetched else download if len(fetched) == len(variants) else f"{download}: {' '.join(fetched)}",
-        ]
-        blocks.append((" ".join(line["name"] for line in variants), what, facts))
-    return table, blocks
-
-
-def list_readers() -> Listing:
-    """List the encoders among the systems, in one line each."""
-    table, _ = list_systems()
-    found = [line for line in table if line["latents"] != "-"]
-    own = {"name": "latents", "latents": "-", "what": "no reader: the latents of each system (default)"}
-    return _listing([own, *({key: line[key] for key in own} for line in found)])
-
-
-def list_tasks() -> Listing:
-    from m2l_bench.tasks import load_task, task_names
-
-    tasks = [load_task(name) for name in task_names()]
-    return _listing(
-        {"name": t.name, "kind": t.kind, "metric": t.main_metric, "licence": t.about.licence, "what": t.summary}
-        for t in tasks
+def print_entries(lines: Sequence[Mapping[str, str]]) -> None:
+    """Print one entry a line: name, description, and what is needed; cut where the terminal ends."""
+    rows = [(line["name"], line.get("title", line["what"]), _needs(line)) for line in lines]
+    column = max(len(name) for name, _, _ in rows) + 2
+    natural = max(column + len(what) + 2 + len(needs) for _, what, needs in rows)
+    width = min(shutil.get_terminal_size().columns, natural)
+    for name, what, needs in rows:
+        free = width - column
+        needs = cut(needs, free * 3 // 5)
+        what = cut(what, free - len(needs) - 2 * bool(needs))
+        typer.echo(cut(f"{name:{column}}{what}".ljust(width - len(needs)) + needs, width).rstrip())
+    places = f" Folders are in {DATASETS}." * any(line.get("data", "").startswith(DATASETS) for line in lines)
+    typer.echo(
+        f"{len(rows)} {'entry' if len(rows) == 1 else 'entries'}; m2l-bench show NAME says everything of one.{places}",
+        err=True,
     )
 
 
-def list_probes() -> Listing:
-    from m2l_bench.plugins import names
-    from m2l_bench.probes import PROBES, load_probe
-
-    known = (*PROBES, *names("probe"))
-    return _listing({"name": name, "what": str(load_probe(name).__doc__).partition("\n")[0]} for name in known)
-
-
-def list_metrics() -> Listing:
-    """List the metrics, each with the hash that its rows have."""
-    from m2l_bench.plugins import names
-    from m2l_bench.reconstruction.metrics import METRICS, card_of_rows, get_metric
-    from m2l_bench.suite.jobs.reconstruct import BIT_RATE
-    from m2l_bench.suite.jobs.reencode import COMPRESSION_RATIO
-    from m2l_bench.suite.jobs.repeat import REPEATABILITY_CARD
-    from m2l_bench.tasks.scoring import TASK_CARDS
-
-    better = {True: "higher", False: "lower", None: "-"}
-    table, blocks = [], []
-    pairs = [(get_metric(name).card, card_of_rows(name)) for name in (*METRICS, *names("metric"))]
-    others = (BIT_RATE, COMPRESSION_RATIO, REPEATABILITY_CARD, *TASK_CARDS.values())
-    for card, final in [*pairs, *((card, card) for card in others)]:
-        line = {"name": card.name, "unit": card.unit, "better": better[card.higher_is_better]}
-        line |= {"card": final.hash if final else "after the download", "source": card.source}
-        table.append(line)
-        direction = "" if line["better"] == "-" else f"{line['better']} is better"
-        blocks.append((card.name, card.title, [card.unit, direction, f"card: {line['card']}", card.source]))
-    return table, blocks
+def _needs(line: Mapping[str, str]) -> str:
+    """Download, folder below ``~/mir_datasets`` and extra of an entry, as short as can be."""
+    folder, size, extra = line.get("data", ""), line["download"], line.get("extra", "-")
+    parts = []
+    if folder.startswith(DATASETS):
+        parts.append(folder.removeprefix(DATASETS).partition(":")[0].partition(",")[0] + "/")
+        size = size if size.endswith("B") else "-"  # else it counts files
+    parts += [size] * (size != "-") + [f"[{extra}]"] * (extra != "-")
+    return " ".join(parts)
 
 
-def list_latents() -> Listing:
-    """List the numbers of latent spaces."""
-    from m2l_bench.latent import equivariance, rate, sheet
+def cut(text: str, width: int) -> str:
+    """Shorten a text to a width, with an ellipsis at its end.
 
-    cards = [*sheet.CARDS.values(), *equivariance.CARDS.values(), rate.BIT_RATE]
-    return _listing(
-        {"name": card.name, "unit": card.unit, "card": f"card: {card.hash}", "what": card.formula} for card in cards
-    )
-
-
-def list_audio_sets() -> Listing:
-    from m2l_bench import assets
-    from m2l_bench.suite.audio_sets import PUBLISHED_SETS
-
-    lines = [
-        {"name": name, "files": f"{len(assets.manifest(name))} files", "data": "embedded"} for name in assets.FOLDERS
-    ]
-    for name, found in PUBLISHED_SETS.items():
-        about = found.about
-        lines.append(
-            {
-                "name": name,
-                "files": f"{found.expected:,} files",
-                "data": f"~/mir_datasets/{about.name}: {about.size}",
-                "licence": about.licence,
-                "what": found.what,
-            }
-        )
-    lines.append({"name": "PATH", "what": "any folder of audio files"})
-    return _listing(lines)
+    Examples
+    --------
+    >>> cut("Opus through libsndfile", 12), cut("Opus", 12)
+    ('Opus throug…', 'Opus')
+    """
+    return text if len(text) <= width else text[: max(0, width - 1)].rstrip() + "…" * (width > 0)
 
 
-LISTS: dict[str, Callable[[], Listing]] = {
-    "systems": list_systems,
-    "readers": list_readers,
-    "tasks": list_tasks,
-    "probes": list_probes,
-    "metrics": list_metrics,
-    "latents": list_latents,
-    "audio": list_audio_sets,
-}
+def print_descriptions(found: Iterable[Description]) -> None:
+    """Print the facts of entries."""
+    for number, described in enumerate(found):
+        typer.secho(("\n" if number else "") + f"{described.name} ({described.kind})", bold=True)
+        print_facts(described.facts)
 
 
-def _listing(lines: Iterable[dict[str, str]]) -> Listing:
-    table = list(lines)
-    return table, [
-        (line["name"], line.get("what", ""), [v for key, v in line.items() if key not in ("name", "what")])
-        for line in table
-    ]
+def print_examination(found: Examination) -> None:
+    """Print what an installation has and lacks."""
+    facts = [("versions", ", ".join(f"{name} {number}" for name, number in found.versions.items()))]
+    facts += [("devices", device) for device in found.devices]
+    for extra in found.extras:
+        has = ", ".join(f"{name} {number}" for name, number in extra.installed.items())
+        lacks = f"missing {', '.join(extra.missing)}; {extra.install}"
+        facts.append(("extras", f"{extra.name}: {lacks if extra.missing else has}"))
+    facts += [("libraries", f"{name}: {what}") for name, what in found.libraries.items()]
+    facts += [("caches", f"{what}: {gigabytes(size)} in {path}") for what, (path, size) in found.caches.items()]
+    facts += [("disk", f"{gigabytes(free)} free in {path}") for path, free in found.free_disk.items()]
+    facts.append(("hub", found.hub or "not asked, see --online"))
+    facts += [("missing", what) for what in found.missing or ["nothing that the default suite needs"]]
+    print_facts(facts)
 
 
-def print_blocks(blocks: Iterable[tuple[str, str, list[str]]]) -> None:
-    """Print names, below them the description and the facts, wrapped at the width of the terminal."""
+def print_facts(facts: Sequence[tuple[str, str]]) -> None:
+    """Print facts, each wrapped beside its label; a label that follows itself is printed once."""
     width = min(shutil.get_terminal_size().columns, WIDTH)
-    for names, what, facts in blocks:
-        typer.secho(textwrap.fill(names, width, break_on_hyphens=False), bold=True)
-        for text in (what, " | ".join(fact for fact in facts if fact not in ("", "-"))):
-            if text:
-                typer.echo(textwrap.indent(textwrap.fill(text, width - 4, break_on_hyphens=False), "    "))
+    column = 2 + max(len(label) for label, _ in facts)
+    before = ""
+    for label, text in facts:
+        start = f"{label if label != before else '':{column}}"
+        before = label
+        if label in ("use", "install"):  # commands are copied: they stay on one line
+            typer.echo(start + text)
+        else:
+            rest = " " * column
+            typer.echo(textwrap.fill(printable(text), width, initial_indent=start, subsequent_indent=rest, **_WHOLE))
 
 
 def print_table(table: Sequence[dict[str, Any]]) -> None:

@@ -130,11 +130,16 @@ def split_options(text: str) -> tuple[str, dict[str, Any]]:
     return name, options
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> ValueError:
-    """Make the error of a name that is not known: with the nearest one, else with all."""
-    known = list(known)
-    nearest = difflib.get_close_matches(name, known, 1) or difflib.get_close_matches(name.partition(":")[0], known, 1)
-    hint = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(known)}"
+def unknown(kind: str, name: str, known: Iterable[str], *, otherwise: str = "") -> ValueError:
+    """Make the error of a name that is not known: with the nearest one, else with all, or `otherwise`."""
+    spelled = {found.casefold(): found for found in known}
+    wanted = name.casefold()
+    nearest = difflib.get_close_matches(wanted, spelled, 1) or difflib.get_close_matches(
+        wanted.partition(":")[0], spelled, 1
+    )
+    hint = (
+        f"did you mean {spelled[nearest[0]]}?" if nearest else otherwise or f"known are {', '.join(spelled.values())}"
+    )
     return ValueError(f"unknown {kind} {name!r}; {hint}")
 
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from typer.testing import CliRunner
 
 import m2l_bench
 from m2l_bench import audio, console
 from m2l_bench.cli import app
-from m2l_bench.results import read_rows
+from m2l_bench.description import describe
+from m2l_bench.listing import KINDS
+from m2l_bench.results import read_checksums, read_rows
 
 
 def invoke(*arguments: str):
@@ -74,6 +79,23 @@ def test_the_default_suite_over_mono_files_succeeds_and_says_so(tmp_path: Path, 
     assert rows["opus:24k", "phase_coherence"].n_scored == rows["chance", "phase_coherence"].n_scored == 3
     stereo = (tmp_path / "run" / "report" / "tables" / "music-stereo.md").read_text()
     assert stereo.count("3 of 3 files are left out: mono, no stereo scores.") == 1 and "failed |" not in stereo
+
+
+def test_the_report_page_is_printed_and_opened_only_when_asked(
+    music_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) or len(opened) < 3)
+    run, page = str(tmp_path / "run"), tmp_path / "run" / "index.html"
+    arguments = ("run", "--audio", str(music_folder), "--system", "identity", "--metric", "si_sdr", "--out", run)
+    assert str(page) in invoke(*arguments, "--clips", "0").stdout
+    assert invoke("report", run).stdout.splitlines() == [str(page)]
+    assert "index.html" in read_checksums(tmp_path / "run") and opened == []
+    page.unlink()  # a run of an earlier version has none
+    assert invoke(*arguments, "--clips", "0", "--open").exit_code == 0
+    assert invoke("report", run, "--open").exit_code == 0
+    assert opened == [page.as_uri()] * 2
+    assert "no browser could be opened" in invoke("report", run, "--open").stderr
 
 
 def test_json_is_for_machines(music_folder: Path, tmp_path: Path) -> None:
@@ -144,16 +166,6 @@ def test_bad_arguments_give_one_line_and_exit_code_2(
     assert "Traceback" not in result.output
 
 
-@pytest.mark.parametrize("what", ["systems", "metrics", "audio"])
-def test_list_names_everything(what: str) -> None:
-    result = invoke("list", what, "--json")
-    names = [entry["name"] for entry in json.loads(result.stdout)]
-    assert {"systems": "opus:24k", "metrics": "mel_distance:dac-train", "audio": "reconstruction/wesnoth"}[
-        what
-    ] in names
-    assert invoke("list", what).exit_code == 0
-
-
 def test_listed_cards_are_those_of_a_run(tmp_path: Path, music) -> None:
     for seed in range(10):
         audio.write(tmp_path / "music" / f"{seed}.wav", music(7 * 44100, seed=seed), 44100)
@@ -169,22 +181,6 @@ def test_listed_cards_are_those_of_a_run(tmp_path: Path, music) -> None:
     assert listed["fad:clap"] == "after the download"
 
 
-@pytest.mark.parametrize("kind", console.LISTS)
-def test_lists_fit_the_terminal(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    table, blocks = console.LISTS[kind]()
-    assert table and blocks
-    assert max(len(line) for line in invoke("list", kind).stdout.splitlines()) <= 80
-
-
-def test_the_progress_bar_labels_its_times(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TTY_COMPATIBLE", "1")
-    with console.progress("files", 2) as (_, advance):
-        advance()
-    line = capsys.readouterr().err
-    assert line.index("elapsed") < line.index("left")
-
-
 def test_a_suite_file_runs(music_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.toml").write_text(
@@ -196,12 +192,21 @@ def test_a_suite_file_runs(music_folder: Path, tmp_path: Path, monkeypatch: pyte
     assert "results/runs/mine-" in result.stdout
 
 
-@pytest.mark.parametrize("code", ["import m2l_bench", "import m2l_bench.cli", "from m2l_bench.systems import registry"])
-def test_importing_stays_light(code: str) -> None:
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import m2l_bench",
+        "import m2l_bench.cli",
+        "from m2l_bench.systems import registry",
+        "from m2l_bench.cli import app; app(['--help'], standalone_mode=False)",
+        "from m2l_bench.cli import app; app(['run', '--help'], standalone_mode=False)",
+    ],
+)
+def test_start_stays_light(code: str) -> None:
     heavy = ["torch", "transformers", "sklearn", "librosa", "matplotlib", "pandas", "scipy", "numba"]
     check = f"{code}; import sys; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_version_is_printed_and_nothing_is_run() -> None:
@@ -209,18 +214,46 @@ def test_version_is_printed_and_nothing_is_run() -> None:
     assert (result.exit_code, result.stdout) == (0, f"m2l-bench {m2l_bench.__version__}\n")
 
 
-def test_list_systems_says_which_variant_is_downloaded() -> None:
-    out = " ".join(invoke("list", "systems").stdout.split())
-    assert "| download (233 MB): music2latent:published" in out
+COMMANDS = typer.main.get_command(app).commands
 
 
-@pytest.mark.parametrize(
-    "command", ["run", "status", "verify", "score", "report", "compare", "train", "encode", "list"]
-)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_short_help(command: str) -> None:
     short = invoke(command, "-h")
     assert short.exit_code == 0
     assert short.stdout == invoke(command, "--help").stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_ends_with_examples_that_parse(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    _, _, end = invoke(command, "--help").stdout.rpartition("\n\n")
+    title, *lines = end.rstrip().splitlines()
+    examples = [shlex.split(line) for line in lines]
+    assert title.strip() == ("Example:" if len(examples) == 1 else "Examples:") and len(examples) in (1, 2)
+    for program, name, *arguments in examples:
+        assert (program, name) == ("m2l-bench", command)
+        COMMANDS[name].make_context(
+            name, arguments
+        )  # as the command line does before it calls: it raises if it is wrong
+
+
+def test_examples_name_what_there_is() -> None:
+    known = {name for kind in KINDS.values() for name in kind.names()}
+    named = re.compile(r"--(?:system|task|probe|reader|metric) (\S+)|^m2l-bench (?:show|check) (\S+)")
+    for command in COMMANDS.values():
+        for line in command.epilog.splitlines():
+            names = [first or second for first, second in named.findall(line.strip())]
+            assert all(name in known or ".py:" in name or describe(name) for name in names), line
+
+
+def test_completion_is_offered_and_the_help_stays_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = invoke("--help").stdout.splitlines()
+    assert any("--install-completion" in line for line in lines)
+    assert len(lines) < 40 and max(map(len, lines)) <= 80
+    described = {line.split()[0]: line for line in lines if line.startswith("  ")}
+    assert not [name for name in COMMANDS if described[name].endswith("...")], "a description is cut"
 
 
 def test_help_states_the_exit_codes() -> None:

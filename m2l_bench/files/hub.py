@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -97,6 +97,26 @@ def fetch(source: HubFile) -> Path:
             f"delete its entry in {_record()} only if you trust the new file"
         )
     return path
+
+
+def fetch_all(sources: Sequence[HubFile], *, only_first: bool = False) -> tuple[Path, ...]:
+    """Find several files, or the first of them, as :func:`fetch` does.
+
+    Inside :func:`offline` each is asked for whatever is missing, so that its list names all that a download would fetch.
+    """
+    inside_offline = _offline.get() is not None
+    paths: list[Path] = []
+    missing: CheckpointError | None = None
+    for source in sources[:1] if only_first and not inside_offline else sources:
+        try:
+            paths.append(fetch(source))
+        except CheckpointError as error:
+            if not inside_offline:
+                raise
+            missing = missing or error
+    if missing:
+        raise missing
+    return tuple(paths)
 
 
 def recorded(source: HubFile) -> dict[str, str]:

@@ -1,1 +1,1 @@
-"""Reports: tables, figures and the listening page, as pure functions of stored results."""
+"""Reports: tables, figures, the report page and the listening page, as pure functions of stored results."""

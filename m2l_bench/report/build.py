@@ -1,9 +1,10 @@
-"""Build a run's report: tables, figures, listening page, and an index that links them.
+"""Build a run's report: tables, figures, listening page, and the two pages that show and link them.
 
 Conventions
 -----------
 ``RUN/report/`` is a pure function of the run's rows, items, cards and clips: the same results give the same bytes. It is
-built in a temporary folder that replaces the old report once it is complete. Time and machine stay in ``run.json``.
+built in a temporary folder that replaces the old report once it is complete. Time and machine stay in ``run.json``;
+``index.html`` shows them, and is a function of that file too.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from m2l_bench.files.disk import write_atomic
 from m2l_bench.report import render
 from m2l_bench.report.clips import MANIFEST, read_manifest
 from m2l_bench.report.contents import FigureSpec, all_figures, all_tables
+from m2l_bench.report.file_scores import write_file_scores
 from m2l_bench.report.listening import merge_clips, write_page
+from m2l_bench.report.page import PAGE, run_page
 from m2l_bench.report.runs import RunData, read_published, read_runs
 from m2l_bench.report.significance import Pairs
 from m2l_bench.report.style import save
@@ -43,15 +46,15 @@ def build(
     published : bool
         Set published figures (``results/published/*.csv``) below the tables, apart from what was measured.
     out : path-like, optional
-        Folder that gets ``report/`` and ``index.md`` (of several runs also their rows and cards): the run's own by
-        default; of several runs a new one beside the first, named by what was merged.
+        Folder that gets ``report/``, ``index.md`` and ``index.html`` (of several runs also their rows and cards): the run's
+        own by default; of several runs a new one beside the first, named by what was merged.
     listen : bool
         Write the listening page, which is most of a report's size.
 
     Returns
     -------
     Path
-        Of ``index.md``.
+        Of ``index.html``.
 
     Raises
     ------
@@ -77,16 +80,20 @@ def build(
             save(figure.draw(), fresh / "figures" / figure.name)
         if clips and listen:
             write_page(fresh / "listen", results, clips, title=f"{_name(results)}: listen")
+        own = target.resolve() in [folder.resolve() for folder in results.runs]
+        n_clips, name = len(clips) if listen else 0, _name(results)
+        datasets = write_file_scores(fresh / "files", results, pairs, clips, beside=target)
+        pictures = fresh / "figures"
+        page = run_page(results, tables, drawn, datasets, name=name, figures=pictures, n_clips=n_clips, own=own)
         _replace(target / "report", fresh)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-    own = target.resolve() in [folder.resolve() for folder in results.runs]
     if not own:
         write_rows(target, results.rows)
         write_atomic(target / "cards.json", (json.dumps(results.cards, indent=2, sort_keys=True) + "\n").encode())
-    index = _index(results, tables, drawn, n_clips=len(clips) if listen else 0, own=own)
-    write_atomic(target / "index.md", index.encode())
-    return target / "index.md"
+    write_atomic(target / "index.md", _index(results, tables, drawn, n_clips=n_clips, own=own).encode())
+    write_atomic(target / PAGE, page.encode())
+    return target / PAGE
 
 
 def _distinct(named: Sequence[Named]) -> list[Named]:

@@ -169,10 +169,14 @@ def outliers(pair: Pair) -> list[int]:
     list of int
         Places in ``pair.items``, furthest first.
     """
-    difference = pair.a - pair.b
-    distance = np.abs(difference - np.median(difference))
-    limit = max(OUTLIER * 1.4826 * float(np.median(distance)), 1e-9 * max(1.0, float(np.abs(difference).max())))
+    distance, limit = median_distances(pair.a - pair.b)
     return [int(i) for i in np.argsort(-distance, kind="stable")[:MOST_OUTLIERS] if distance[i] > limit]
+
+
+def median_distances(values: np.ndarray) -> tuple[np.ndarray, float]:
+    """Distance of each value from the median, and the distance beyond which a value is an outlier; values: (n,), n > 0."""
+    distance = np.abs(values - np.median(values))
+    return distance, max(OUTLIER * 1.4826 * float(np.median(distance)), 1e-9 * max(1.0, float(np.abs(values).max())))
 
 
 def _line(d: Difference, a: str, b: str) -> Sequence[str]:

@@ -27,14 +27,15 @@ from m2l_bench.cards import REPEATABILITY
 from m2l_bench.loudness import loudness
 from m2l_bench.report.clips import SUFFIXES, ClipFiles
 from m2l_bench.report.figure_data import spectrogram
-from m2l_bench.report.render import template
+from m2l_bench.report.render import page_sources, rounded, script_json, template
 from m2l_bench.report.runs import Measurement, RunData, natural_key
 from m2l_bench.report.significance import Pairs
 
 # Levels that a picture shows, in dB below full scale.
 TOP, BOTTOM = -10.0, -100.0
 MOST_GAIN = 20.0  # dB; a larger difference is not corrected
-_TEMPLATES = Path(__file__).parent / "templates"
+# Metrics of single files that pages show before all others.
+FIRST_METRICS = ("si_sdr", "mel_distance", "stft_distance")
 
 
 def write_page(folder: Path, results: RunData, clips: Sequence[ClipFiles], *, title: str) -> None:
@@ -52,10 +53,8 @@ def write_page(folder: Path, results: RunData, clips: Sequence[ClipFiles], *, ti
         (folder / name).mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor() as pool:  # decoding and transforms release the GIL
         list(pool.map(lambda index: _write_clip(folder, index, clips[index], systems), range(len(clips))))
-    data = json.dumps(page_data(results, clips, systems) | {"title": title}, allow_nan=False, separators=(",", ":"))
-    data = data.replace("<", "\\u003c")  # nothing else could end the script element early; json escapes non-ASCII
-    css, js = ((_TEMPLATES / name).read_text(encoding="utf-8") for name in ("listen.css", "listen.js"))
-    page = template("listen.html.j2").render(title=title, data=data, css=css, js=js)
+    data = script_json(page_data(results, clips, systems) | {"title": title})
+    page = template("listen.html.j2").render(title=title, data=data, **page_sources("listen"))
     (folder / "index.html").write_text(page, encoding="utf-8")
 
 
@@ -70,7 +69,7 @@ def page_data(results: RunData, clips: Sequence[ClipFiles], systems: Sequence[st
     # A clip's contribution to a number of the whole set is not a score of the clip.
     cards = {m.metric: card for m, card in results.measured.items() if not m.task and m.statistic == "mean"}
     cards = {metric: card for metric, card in cards.items() if card.get("group") != REPEATABILITY}
-    first = [name for name in ("si_sdr", "mel_distance", "stft_distance") if name in names]
+    first = [name for name in FIRST_METRICS if name in names]
     metrics = [name for name in dict.fromkeys([*first, *sorted(names)]) if name in cards]
     fields = {"title": "title", "unit": "unit", "better": "higher_is_better"}
     return {
@@ -124,8 +123,7 @@ def matched_gains(levels: Sequence[float], peaks: Sequence[float]) -> list[float
 
 def _scores(pairs: Pairs, clip: ClipFiles, metric: str, systems: Sequence[str]) -> list[float | None]:
     scores = pairs.scores(Measurement(clip.dataset, metric=metric))
-    found = (scores.get(system, {}).get(clip.id) for system in systems)
-    return [None if value is None else float(f"{value:.6g}") for value in found]
+    return [rounded(scores.get(system, {}).get(clip.id)) for system in systems]
 
 
 def _write_clip(folder: Path, index: int, clip: ClipFiles, systems: Sequence[str]) -> None:

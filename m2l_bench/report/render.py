@@ -10,9 +10,11 @@ format. The same table gives the same bytes.
 from __future__ import annotations
 
 import html
+import json
 import math
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
@@ -41,7 +43,7 @@ def to_markdown(table: Table, *, width: int = 80) -> str:
     blocks = [markdown_grid(_lines(texts.iloc[:, part], _groups(table, _MARKDOWN))) for part in _parts(texts, width)]
     blocks.append("\n".join(f"- {markdown_text(sentence)}" for sentence in sentences(table)))
     if table.published:
-        published = _published(table).map(markdown_text)
+        published = published_frame(table).map(markdown_text)
         blocks += [f"**{PUBLISHED_HEADING}**", markdown_grid([list(published), *published.to_numpy()], numeric=False)]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
@@ -78,7 +80,7 @@ def to_latex(table: Table) -> str:
     caption = f"{_tex(table.title)}. {notes}" if table.title else notes
     text = _float(caption, table.name, "\\providecommand{\\num}[1]{\\ensuremath{#1}}\n" + body)
     if table.published:  # a separate float: both tables together may be taller than a page
-        published = _published(table).map(_tex).rename(columns=str.capitalize)
+        published = published_frame(table).map(_tex).rename(columns=str.capitalize)
         text += _float(_tex_sentence(PUBLISHED_HEADING), f"{table.name}-published", _tabular(published, 0))
     return text
 
@@ -92,7 +94,7 @@ def to_html(table: Table) -> str:
     """Write a self-contained HTML page without scripts."""
     flat = _flat(_texts(table, _HTML), _groups(table, _HTML))
     headed = flat.set_index(list(flat.columns[: len(flat.columns) - len(table.columns)]))
-    published = _published(table).set_index("system")
+    published = published_frame(table).set_index("system")
     with pd.option_context("display.max_colwidth", None):
         body, below = (
             frame.rename_axis(index=[None] * frame.index.nlevels, columns="system").to_html(
@@ -109,6 +111,19 @@ def to_html(table: Table) -> str:
     )
 
 
+def to_html_frame(table: Table) -> pd.DataFrame:
+    """Give a DataFrame of the texts as HTML: index system with its footnotes, one column for each metric."""
+    return _texts(table, _HTML)
+
+
+def to_words(table: Table) -> pd.DataFrame:
+    """Give a DataFrame of the cells in words, such as ``"9.6 (95% interval 8.8 to 10.4)"``; index system, columns as above."""
+    costs = any(measurement.statistic == "cost" for measurement, _ in table.best)
+    group = " of its group" if any(table.groups.values()) else ""
+    best = "significant cost" if costs else f"significantly better than every other{group}"
+    return _texts(table, _WORDS._replace(bold=f"{{}}, {best}"))
+
+
 def template(name: str) -> jinja2.Template:
     """Load a template of this package; it escapes everything and refuses unknown names."""
     environment = jinja2.Environment(
@@ -120,6 +135,25 @@ def template(name: str) -> jinja2.Template:
         keep_trailing_newline=True,
     )
     return environment.get_template(name)
+
+
+def page_sources(page: str) -> dict[str, str]:
+    """Give the style and the script of a page, each after what all pages share."""
+    folder = Path(__file__).parent / "templates"
+    return {
+        kind: "\n".join((folder / f"{name}.{kind}").read_text(encoding="utf-8") for name in ("base", page))
+        for kind in ("css", "js")
+    }
+
+
+def script_json(data: Any) -> str:
+    """Write JSON that can stand in a script element: ASCII alone, and nothing that could end the element early."""
+    return json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def rounded(value: float | None) -> float | None:
+    """Give a score with the six digits that pages hold."""
+    return None if value is None else float(f"{value:.6g}")
 
 
 def numbers(table: Table) -> pd.DataFrame:
@@ -300,7 +334,7 @@ def _float(caption: str, name: str, body: str) -> str:
     return "\n".join([*head, body, r"\end{table*}", ""])
 
 
-def _published(table: Table) -> pd.DataFrame:
+def published_frame(table: Table) -> pd.DataFrame:
     """The published figures as texts."""
     sources = [(p, ", ".join(filter(None, (p.source, p.table, p.date)))) for p in table.published]
     lines = [[p.system, p.task or p.dataset, p.metric, p.value, source, p.conditions] for p, source in sources]
@@ -356,6 +390,14 @@ def _plain(sign: str) -> str:
 
 _MARKDOWN = _Format(markdown_text)
 _PLAIN = _Format(str, marks="", bold="{}")
+_WORDS = _Format(
+    str,
+    missing="not measured",
+    marks="",
+    chance=", no better than chance",
+    interval="(95% interval {} to {})",
+    spread="(standard deviation over seeds {})",
+)
 _LATEX = _Format(
     _tex,
     missing="--",

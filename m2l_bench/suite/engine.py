@@ -128,6 +128,7 @@ def run_jobs(
     *,
     retry_failed: bool = False,
     on_found: Callable[[Job], None] = lambda job: None,
+    on_started: Callable[[Job], None] = lambda job: None,
     on_finished: Callable[[Done], None] = lambda done: None,
 ) -> None:
     """Run every job that the store does not hold yet.
@@ -141,8 +142,8 @@ def run_jobs(
     engine : Engine
     retry_failed : bool
         Run those again, too, that left a number out.
-    on_found, on_finished : callable
-        Called in this process: for a job that was found finished, and for one that was run.
+    on_found, on_started, on_finished : callable
+        Called in this process: for a job that was found finished, for one that the engine takes, and for one that was run.
 
     Raises
     ------
@@ -157,6 +158,7 @@ def run_jobs(
         for job in jobs:
             failed = store.failed(job.id) if store else None
             if failed is None or (failed and retry_failed):
+                on_started(job)
                 yield job
             else:
                 on_found(job)

@@ -6,6 +6,7 @@ Nothing is downloaded and nothing computed to say so. Where no finished run of t
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,7 +33,12 @@ class Forecast:
     planned : mapping
         (kind, system) -> jobs.
     downloads : list of (str, str, str)
-        Who needs it, what (with its size and licence), and ``"cached"``, ``"needed"`` or ``"missing"`` (to be got by hand).
+        Repository or data, what (the files, their size together and licence), and ``"cached"``, ``"needed"`` or
+        ``"missing"`` (to be got by hand).
+    size : (float, float)
+        Bytes of the needed downloads together: least and most, as their sizes are stated.
+    unsized : int
+        Needed downloads of unknown size, which are not in `size`.
     unusable : mapping of str to str
         System or encoder -> why it cannot be loaded, apart from what a download mends.
     seconds : mapping
@@ -44,6 +50,8 @@ class Forecast:
     plan: Plan
     planned: Mapping[tuple[str, str], int]
     downloads: list[tuple[str, str, str]] = field(default_factory=list)
+    size: tuple[float, float] = (0.0, 0.0)
+    unsized: int = 0
     unusable: Mapping[str, str] = field(default_factory=dict)
     seconds: Mapping[tuple[str, str], float] = field(default_factory=dict)
     basis: tuple[str, ...] = ()
@@ -62,9 +70,7 @@ def forecast(suite: Suite, *, out: Path | None = None, engine: Engine | None = N
     """
     with local_unless(engine) as chosen:
         plan = make_plan(suite, chosen, offline=True)
-    downloads = [
-        (repo, f"{file} ({about})", "cached" if found else "needed") for repo, file, about, found in plan.downloads
-    ]
+    downloads, sizes = _downloads(plan)
     downloads += [(name, reason, "missing") for name, reason in plan.missing.items()]
     specs = {spec.label: spec for spec in suite.system_specs()}
     absent = {}
@@ -77,7 +83,32 @@ def forecast(suite: Suite, *, out: Path | None = None, engine: Engine | None = N
     unusable |= {name: reason for name, reason in others.items() if not needs_download(name)}
     planned = plan.counts(absent)
     seconds, basis = _seconds(plan, planned, _earlier([Path("results") / "runs", *([out.parent] if out else [])]))
-    return Forecast(plan, planned, downloads, unusable, seconds, tuple(sorted(basis)))
+    known = [size for size in sizes if size]
+    total = sum(least for least, _ in known), sum(most for _, most in known)
+    return Forecast(plan, planned, downloads, total, len(sizes) - len(known), unusable, seconds, tuple(sorted(basis)))
+
+
+def _downloads(plan: Plan) -> tuple[list[tuple[str, str, str]], list[tuple[float, float] | None]]:
+    """What each repository is asked for, and the sizes of what is not in the cache."""
+    files: dict[tuple[str, str], dict[bool, list[str]]] = {}
+    for repo, file, about, found in plan.downloads:
+        files.setdefault((repo, about), {True: [], False: []})[found].append(file)
+    downloads, sizes = [], []
+    for (repo, about), by_state in files.items():
+        needed = by_state[False]
+        state = "needed" if needed else "cached"
+        downloads.append((repo, f"{', '.join(needed or by_state[True])} ({about})", state))
+        sizes += [_stated_size(about)] if needed else []
+    return downloads, sizes
+
+
+def _stated_size(about: str) -> tuple[float, float] | None:
+    """Least and most bytes of a text that starts with a size, such as ``"about 1.3 GB, MIT"``; None without one."""
+    found = re.match(r"(?:about )?([\d.]+)(?: to ([\d.]+))? ([kMG])B", about)
+    if found is None:
+        return None
+    unit = {"k": 1e3, "M": 1e6, "G": 1e9}[found[3]]
+    return float(found[1]) * unit, float(found[2] or found[1]) * unit
 
 
 def _earlier(folders: Sequence[Path]) -> list[dict[str, Any]]:

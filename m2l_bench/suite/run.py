@@ -94,7 +94,8 @@ def run_suite(
     retry_failed: bool = False,
     mirror: str | None = None,
     on_plan: Callable[[Plan], None] = lambda plan: None,
-    on_finished: Callable[[str, float | None], None] = lambda label, seconds: None,
+    on_started: Callable[[Job], None] = lambda job: None,
+    on_finished: Callable[[Job, float | None], None] = lambda job, seconds: None,
 ) -> RunResult:
     """Run a suite, or find it finished.
 
@@ -110,9 +111,9 @@ def run_suite(
         Run failed jobs again, and write the results again.
     mirror : str, optional
         URL of a copy of the finished jobs, for machines that share no file system: any that fsspec can open.
-    on_plan, on_finished : callable
-        For progress: called with the plan, and for each job with the label of its system and its seconds, None where it was
-        found finished.
+    on_plan, on_started, on_finished : callable
+        For progress: called with the plan, with each job that is handed to the engine, and with each finished job and its
+        seconds, None where it was found finished.
 
     Returns
     -------
@@ -146,7 +147,7 @@ def run_suite(
 
         def finished(done: Done) -> None:
             costs.setdefault((done.job.kind, done.job.label), _Cost()).add(done)
-            on_finished(done.job.label, done.seconds)
+            on_finished(done.job, done.seconds)
 
         def run_all(jobs: Iterable[Job]) -> None:
             run_jobs(
@@ -154,7 +155,8 @@ def run_suite(
                 workspace,
                 chosen,
                 retry_failed=retry_failed,
-                on_found=lambda job: on_finished(job.label, None),
+                on_found=lambda job: on_finished(job, None),
+                on_started=on_started,
                 on_finished=finished,
             )
 

@@ -1,4 +1,4 @@
-"""The table of systems: how each is constructed, and what ``m2l-bench list systems`` prints about it."""
+"""The table of systems: how each is constructed, and what ``m2l-bench list`` and ``show`` print about it."""
 
 from __future__ import annotations
 
@@ -37,6 +37,8 @@ class Entry:
         variant needs the same weights.
     size : str
         Of one variant's download, a range where variants differ or the precision of the weights is not stated.
+    extra : str
+        Extra of this package that it needs, as in ``pip install 'm2l-bench[EXTRA]'``.
     shown : tuple of str
         Variants that are listed where any other is allowed too.
     caveat : str
@@ -57,6 +59,7 @@ class Entry:
     licence: str = "MIT"
     download: tuple[str, ...] = ()
     size: str = ""
+    extra: str = ""
     bit_rate: str = "-"
     shown: tuple[str, ...] = ()
     caveat: str = ""
@@ -198,7 +201,8 @@ SYSTEMS: dict[str, Entry] = {
     ),
     "clap": Entry(
         place="systems.encoders.clap:Clap",
-        summary="LAION-CLAP's audio tower (Wu et al., 2023), projected, unit length; needs the extra codecs",
+        summary="LAION-CLAP's audio tower (Wu et al., 2023), projected, unit length",
+        extra="codecs",
         variants={name: {"variant": name} for name in ("music", "htsat-unfused")},
         download=("music", "htsat-unfused"),
         size="614 to 776 MB",
@@ -209,7 +213,8 @@ SYSTEMS: dict[str, Entry] = {
     ),
     "mert": Entry(
         place="systems.encoders.mert:Mert",
-        summary="MERT-v1-95M (Li et al., 2024): the mean of its layers, or one of them, as mert:7; needs the extra codecs",
+        summary="MERT-v1-95M (Li et al., 2024): the mean of its layers, or one of them, as mert:7",
+        extra="codecs",
         variant_option="layer",
         shown=("mean", "4", "12"),
         download=("*",),
@@ -221,7 +226,8 @@ SYSTEMS: dict[str, Entry] = {
     ),
     "muq": Entry(
         place="systems.encoders.muq:Muq",
-        summary="MuQ-large-msd-iter (Zhu et al., 2025): its last layer, their mean, or one, as muq:7; needs the extra codecs",
+        summary="MuQ-large-msd-iter (Zhu et al., 2025): its last layer, their mean, or one, as muq:7",
+        extra="codecs",
         variant_option="layer",
         shown=("last", "mean"),
         download=("*",),
@@ -265,6 +271,7 @@ SYSTEMS: dict[str, Entry] = {
     ),
     "musika": Entry(
         place="systems.musika.system:Musika",
+        extra="codecs",
         summary="adversarial autoencoder, 64x (Pasini, Schlueter, 2022)",
         download=("",),
         size="112 MB",
@@ -292,6 +299,7 @@ SYSTEMS: dict[str, Entry] = {
     },
     "dac": Entry(
         place="systems.dac:Dac",
+        extra="codecs",
         summary="Descript Audio Codec, 44.1 kHz (Kumar et al., 2023), all codebooks, 3 of them, or before quantisation",
         variants={"44khz": {}, "44khz-3": {"codebooks": 3}, "44khz-continuous": {"class": "ContinuousDac"}},
         download=("44khz", "44khz-3", "44khz-continuous"),
@@ -304,6 +312,7 @@ SYSTEMS: dict[str, Entry] = {
     ),
     "encodec": Entry(
         place="systems.encodec:Encodec",
+        extra="codecs",
         summary="EnCodec (Défossez et al., 2022) at a rate, or before quantisation",
         variants={
             "24khz": {"variant": "24khz", "bandwidth": 6.0},
@@ -324,7 +333,8 @@ SYSTEMS: dict[str, Entry] = {
     ),
     "snac": Entry(
         place="systems.snac:Snac",
-        summary="SNAC at 44.1 kHz (Siuzdak et al., 2024): codes at several time scales; needs the extra snac",
+        summary="SNAC at 44.1 kHz (Siuzdak et al., 2024): codes at several time scales",
+        extra="snac",
         download=("",),
         size="218 MB",
         licence="MIT / MIT",
@@ -334,7 +344,8 @@ SYSTEMS: dict[str, Entry] = {
     ),
     "codicodec": Entry(
         place="systems.codicodec:CoDiCodec",
-        summary="CoDiCodec (Pasini et al., 2025): continuous latents or tokens, stereo pairs; needs the extra codicodec",
+        summary="CoDiCodec (Pasini et al., 2025): continuous latents or tokens, stereo pairs",
+        extra="codicodec",
         variants={"continuous": {}, "tokens": {"class": "TokenCoDiCodec"}},
         download=("continuous", "tokens"),
         size="about 600 MB",
@@ -346,7 +357,8 @@ SYSTEMS: dict[str, Entry] = {
     ),
     "lin-cae": Entry(
         place="systems.lin_cae:LinCae",
-        summary="Lin-CAE (Torres et al., 2025), and m2l, Music2Latent retrained by the same authors; needs the extra lin-cae",
+        summary="Lin-CAE (Torres et al., 2025), and m2l, Music2Latent retrained by the same authors",
+        extra="lin-cae",
         variants={name: {"variant": name} for name in ("lin-cae", "lin-cae-2", "m2l")},
         download=("lin-cae", "lin-cae-2", "m2l"),
         size="about 230 MB",
@@ -357,7 +369,8 @@ SYSTEMS: dict[str, Entry] = {
     ),
     "music2latent-authors": Entry(
         place="systems.packages:AuthorsMusic2Latent",
-        summary="music2latent:published through its authors' package, with its fades at edges; needs the extra authors",
+        summary="music2latent:published through its authors' package, with its fades at edges",
+        extra="authors",
         download=("",),
         size="233 MB",
         licence="CC BY-NC 4.0 / CC BY-NC 4.0",
@@ -367,6 +380,7 @@ SYSTEMS: dict[str, Entry] = {
     ),
     "stable-audio": Entry(
         place="systems.diffusers_audio:DiffusersAutoencoder",
+        extra="codecs",
         options={"system": "stable-audio"},
         summary="variational autoencoder of Stable Audio Open, 64x (Evans et al., 2024); gated: log in to the hub first",
         download=("",),
@@ -378,6 +392,7 @@ SYSTEMS: dict[str, Entry] = {
     ),
     "ace-step": Entry(
         place="systems.diffusers_audio:DiffusersAutoencoder",
+        extra="codecs",
         options={"system": "ace-step"},
         summary="variational autoencoder of ACE-Step 1.5, 60x: Stable Audio's networks at 48 kHz",
         download=("",),
@@ -389,6 +404,7 @@ SYSTEMS: dict[str, Entry] = {
     ),
     "kvae-audio": Entry(
         place="systems.diffusers_audio:DiffusersAutoencoder",
+        extra="codecs",
         options={"system": "kvae-audio"},
         summary="KVAE-Audio (Kandinsky Lab), 15x; its encoder attends to the whole file; needs a recent diffusers (as 0.42.1)",
         download=("",),
@@ -401,6 +417,7 @@ SYSTEMS: dict[str, Entry] = {
     **{
         name: Entry(
             place="systems.same:Same",
+            extra="codecs",
             options={"system": name},
             summary=f"{published}, autoencoder of Stable Audio 3, 32x (Stability AI, 2026); needs diffusers >= 0.40",
             download=("",),
@@ -418,6 +435,7 @@ SYSTEMS: dict[str, Entry] = {
     },
     "diffusers": Entry(
         place="systems.diffusers_audio:FromRepository",
+        extra="codecs",
         summary="diffusers:REPO[/SUBFOLDER], or a folder: AutoencoderOobleck, AutoencoderKLKVAEAudio or AutoencoderSAME",
         variant_option="source",
         download=("*",),
@@ -429,8 +447,8 @@ SYSTEMS: dict[str, Entry] = {
     "ear-vae": Entry(
         place="systems.ear_vae.system:EarVae",
         options={"system": "ear-vae"},
-        summary="EAR-VAE (Wang et al., 2025), 32x, trained for phase and stereo image; its decoder attends to the whole file;"
-        " needs the extra codecs",
+        summary="EAR-VAE (Wang et al., 2025), 32x, trained for phase and stereo image; its decoder attends to the whole file",
+        extra="codecs",
         download=("",),
         size="about 590 MB",
         licence="Apache-2.0 / Apache-2.0",
@@ -454,6 +472,7 @@ SYSTEMS: dict[str, Entry] = {
     ),
     "x-codec": Entry(
         place="systems.transformers_audio:SemanticCodec",
+        extra="codecs",
         options={"system": "x-codec"},
         summary="X-Codec for general audio (Ye et al., 2025): acoustic and semantic (HuBERT) encoders, quantised together; "
         "as xcodec-hubert-general",
@@ -469,6 +488,7 @@ SYSTEMS: dict[str, Entry] = {
     ),
     "higgs-audio": Entry(
         place="systems.transformers_audio:SemanticCodec",
+        extra="codecs",
         options={"system": "higgs-audio"},
         summary="tokeniser of Higgs Audio V2 (Boson AI, 2025): acoustic and semantic (HuBERT) encoders, quantised together; "
         "needs torchaudio",
@@ -484,6 +504,7 @@ SYSTEMS: dict[str, Entry] = {
     ),
     "mimi": Entry(
         place="systems.transformers_audio:Mimi",
+        extra="codecs",
         summary="Mimi (Défossez et al., 2024), a codec of speech: all 32 codebooks, or 8 of them",
         variants={"32": {}, "8": {"codebooks": 8}},
         download=("32", "8"),
@@ -497,6 +518,7 @@ SYSTEMS: dict[str, Entry] = {
     ),
     "vibevoice": Entry(
         place="systems.transformers_audio:VibeVoice",
+        extra="codecs",
         summary="acoustic tokeniser of VibeVoice (Peng et al., 2025), a continuous autoencoder of speech",
         download=("",),
         size="1.4 GB",
@@ -508,6 +530,7 @@ SYSTEMS: dict[str, Entry] = {
     ),
     "transformers": Entry(
         place="systems.transformers_audio:from_repository",
+        extra="codecs",
         summary="transformers:REPO[/SUBFOLDER], or a folder: DAC, EnCodec, X-Codec, Higgs Audio's tokeniser, Mimi or VibeVoice's",
         variant_option="source",
         download=("*",),

@@ -149,8 +149,7 @@ class DiffusersAutoencoder(PublishedSystem):
 
     def _load(self, model_class: str, checkpoint: Checkpoint, device: Device, seed: int) -> None:
         """Load the files of `published`, or of a folder; an empty `model_class` takes the configuration's."""
-        # On the hub a wrong class is refused before the weights are fetched.
-        config_file = find(checkpoint, self.published[:1] if checkpoint is None else self.published)[0]
+        config_file = find(checkpoint, self.published, only_first=True)[0]
         model_class = _checked_class(self.name, config_file, model_class)
         super().__init__(checkpoint=checkpoint, device=device, seed=seed)
         self._layout = LAYOUTS[model_class]

@@ -125,12 +125,22 @@ def needs_download(name: str) -> bool:
     return variant in entry.download or in_repository
 
 
+def entry_of(name: str) -> Entry | None:
+    """Entry of the table that a name belongs to, whatever its variant; None for a user's or an installed package's."""
+    return _listed(name)[0]
+
+
+def default_variant(entry: Entry) -> str:
+    """Variant of a bare name; empty where there are no variants."""
+    return entry.preferred or next(iter((*entry.variants, *entry.shown)), "")
+
+
 def _listed(name: str) -> tuple[Entry | None, str]:
     """Entry of a name in the table, if any, and the variant, by default the preferred or the first one."""
     base, _, variant = name.partition(":")
     entry = SYSTEMS.get(base)
     if entry and not variant:
-        variant = entry.preferred or next(iter((*entry.variants, *entry.shown)), "")
+        variant = default_variant(entry)
     return entry, variant
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from m2l_bench.files.disk import sha256
 from m2l_bench.files.fingerprint import fingerprint
-from m2l_bench.files.hub import CheckpointError, HubFile, fetch
+from m2l_bench.files.hub import CheckpointError, HubFile, fetch_all
 from m2l_bench.files.untrusted import parse_json
 from m2l_bench.music2latent.device import pick_device
 from m2l_bench.systems import framing
@@ -160,13 +160,15 @@ class PublishedSystem:
         return torch.from_numpy(framing.as_latents(latents, self.latent_dim)).to(self.device)
 
 
-def find(checkpoint: Checkpoint, published: Sequence[HubFile]) -> tuple[Path, ...]:
+def find(checkpoint: Checkpoint, published: Sequence[HubFile], *, only_first: bool = False) -> tuple[Path, ...]:
     """Paths of a system's files: in the user's own folder (or the one file), or downloaded from one repository.
+
+    With `only_first` no other file is downloaded: a configuration is read, and may be refused, before the weights are fetched.
 
     CheckpointError if the folder lacks a file, or if the hub's files cannot be downloaded or have changed.
     """
     if checkpoint is None:
-        paths = tuple(map(fetch, published))
+        paths = fetch_all(published, only_first=only_first)
         if len({path.parent for path in paths}) > 1:
             raise CheckpointError(f"checkpoint: {published[0].repo} changed between two of its files; try again")
         return paths

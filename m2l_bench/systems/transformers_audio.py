@@ -283,8 +283,7 @@ def from_repository(
         With the default options of its class, by the configuration's ``model_type``, which is one of :data:`ADAPTERS`.
     """
     published, checkpoint, label = named("transformers", source, checkpoint, FILES)
-    # On the hub a wrong class is refused before the weights are fetched.
-    config = find(checkpoint, published[:1] if checkpoint is None else published)[0]
+    config = find(checkpoint, published, only_first=True)[0]
     kind = configured(config, "model_type")
     if kind not in ADAPTERS:
         raise CheckpointError(

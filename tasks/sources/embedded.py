@@ -13,6 +13,9 @@ from m2l_bench import assets
 from m2l_bench.tasks.annotation import Annotation, thinned
 from m2l_bench.tasks.sources.source import About, Label, Source, TaskItem
 
+SHIPPED = "ships with the package"
+"""In place of the size of a download."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Embedded(Source):
@@ -48,7 +51,7 @@ class Tunes(Embedded):
         name="tunes",
         version="1",
         licence="melodies: public domain (printed 1883 and 1903); sounds: see the licence beside the audio",
-        size="ships with the package",
+        size=SHIPPED,
         how="It is part of the package.",
         citation="Ryan's Mammoth Collection, 1883; O'Neill, Music of Ireland, 1903; through the corpus of music21",
     )
@@ -109,7 +112,7 @@ class ToneJs(Embedded):
         name="tonejs",
         version="npm tonejs-instrument-*-mp3 1.1.1 and 1.1.2",
         licence="CC BY 3.0",
-        size="ships with the package",
+        size=SHIPPED,
         how="It is part of the package.",
         citation="Brosowsky, tonejs-instruments",
     )

@@ -22,7 +22,7 @@ import soundfile
 
 from m2l_bench.suite import plan as planning
 from m2l_bench.suite.data import AudioItem, AudioSet
-from m2l_bench.suite.engine import Read, Workspace, run_jobs
+from m2l_bench.suite.engine import Job, Read, Workspace, run_jobs
 from m2l_bench.suite.local import LocalEngine
 from m2l_bench.suite.run import run_suite
 from m2l_bench.suite.store import Outcome, Store
@@ -92,7 +92,7 @@ def growth(folder: Path, sizes: list[int]) -> None:
         jobs: list[float] = []
         peaks: list[int] = []
 
-        def finished(label: str, seconds: float | None, jobs: list[float] = jobs, peaks: list[int] = peaks) -> None:
+        def finished(job: Job, seconds: float | None, jobs: list[float] = jobs, peaks: list[int] = peaks) -> None:
             jobs.append(seconds or 0.0)
             if len(jobs) % 20 == 1:
                 peaks.extend(peak_memory(child.pid) for child in multiprocessing.active_children())

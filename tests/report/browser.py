@@ -1,4 +1,4 @@
-"""A headless Chromium for the tests of the listening page; its absence is an error that says what to install."""
+"""A headless Chromium for the tests of the pages; its absence is an error that says what to install."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
-MISSING = "the tests of the listening page need Chromium: apt-get install chromium chromium-driver"
+MISSING = "the tests of the pages need Chromium: apt-get install chromium chromium-driver"
 
 
 def start(*, width: int, height: int, downloads: Path) -> webdriver.Chrome:

@@ -38,6 +38,7 @@ def test_everything_that_is_needed_is_inside(wheel: Path) -> None:
     }
     assert wanted - inside == set()
     for part in ("report/templates/listen.html.j2", "report/templates/listen.css", "report/templates/listen.js",
+                 "report/templates/page.html.j2", "report/templates/base.css", "report/templates/base.js",
                  "tasks/manifests/gtzan_fault_filtered.csv", "probes/linear.py", "tasks/key.py", "py.typed"):  # fmt: skip
         assert f"m2l_bench/{part}" in inside, part
     for name in set(assets.FOLDERS.values()):

@@ -135,5 +135,5 @@ def test_a_run_scores_excerpts_and_says_so(song_describer: tuple[Path, dict], tm
 
 
 def test_they_are_listed() -> None:
-    done = CliRunner().invoke(app, ["list", "audio"])
+    done = CliRunner().invoke(app, ["list", "audio", "--json"])
     assert done.exit_code == 0 and "song-describer:tracks" in done.stdout and "5,521 files" in done.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,10 +71,31 @@ def test_missing_weights_and_data_are_named_and_nothing_is_fetched(
         assert hub.downloads() == []
     states = {who: state for who, _, state in found.downloads}
     assert states == {"SonyCSLParis/music2latent": "needed", "genre/gtzan": "missing"}
-    assert "233 MB" in found.downloads[0][1]
+    assert found.downloads[0][1] == "music2latent.pt (233 MB, CC BY-NC 4.0)"
+    assert (found.size, found.unsized) == ((233e6, 233e6), 0)
     assert found.planned["reconstruct", "music2latent:published"] == 3
     assert found.planned["repeat", "music2latent:published"] == 3
     assert not found.unusable
+
+
+def test_every_file_that_is_not_cached_is_named_and_sizes_count_once(
+    music_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Hub({}) as hub:
+        hub.patch(monkeypatch, tmp_path)
+        suite = _suite(music_folder, ["dac", "dac:44khz-continuous", "musika", "transformers:me/mine"])
+        found = forecast(suite, out=tmp_path / "new")
+    assert found.downloads == [
+        ("descript/dac_44khz", "config.json, model.safetensors (307 MB, MIT)", "needed"),
+        ("marcop/musika_ae", "enc.h5, enc2.h5, dec.h5, dec2.h5 (112 MB, MIT)", "needed"),
+        ("me/mine", "config.json, model.safetensors (size and licence are on the repository's page)", "needed"),
+    ]
+    assert (found.size, found.unsized) == ((419e6, 419e6), 1)
+    first, *others = found.plan.downloads
+    half = replace(found.plan, downloads=((*first[:3], True), *others))
+    monkeypatch.setattr("m2l_bench.suite.forecast.make_plan", lambda *args, **options: half)
+    later = forecast(suite, out=tmp_path / "new")
+    assert later.downloads[0] == ("descript/dac_44khz", "model.safetensors (307 MB, MIT)", "needed")
 
 
 @pytest.mark.parametrize("name", ["quick", "embedded", "paper", "probing"])
@@ -87,14 +109,24 @@ def test_the_embedded_suite_file_is_the_default() -> None:
 
 
 @pytest.mark.parametrize(
-    ("suite", "downloads", "data"),
+    ("suite", "downloads", "data", "total"),
     [
-        ("paper", ("music2latent.pt", "musika_ae", "dac_44khz", "encodec_48khz", "clap", "vggish"), "musiccaps"),
-        ("field", ("Ace-Step1.5", "SAME-S", "SAME-L", "KVAE-Audio", "EAR_VAE", "EAR_VAE2", "xcodec"), "song-describer"),
+        (
+            "paper",
+            ("music2latent.pt", "musika_ae", "dac_44khz", "encodec_48khz", "clap", "vggish"),
+            "musiccaps",
+            "downloads: 9, 3.4 GB to 3.5 GB\n",
+        ),
+        (
+            "field",
+            ("Ace-Step1.5", "SAME-S", "SAME-L", "KVAE-Audio", "EAR_VAE", "EAR_VAE2", "xcodec"),
+            "song-describer",
+            "downloads: 15, 8.7 GB to 10.8 GB\n",
+        ),
     ],
 )
 def test_a_large_suite_says_what_it_needs_and_does_nothing(
-    suite: str, downloads: tuple[str, ...], data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    suite: str, downloads: tuple[str, ...], data: str, total: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with Hub({}) as hub:
@@ -106,6 +138,7 @@ def test_a_large_suite_says_what_it_needs_and_does_nothing(
     for name in downloads:
         assert [line for line in result.stdout.splitlines() if line.startswith("download: ") and name in line], name
     assert f"missing: {data}" in result.stdout
+    assert total in result.stdout
     assert "missing: tagging/magnatagatune" in result.stdout
     assert not (tmp_path / "results").exists()
 

@@ -56,7 +56,7 @@ def _run(folder: Path, out: Path, mirror: str | None, **more) -> tuple[RunResult
             "tasks": [],
         }
     )
-    return run_suite(suite, out=out, mirror=mirror, on_finished=lambda label, s: seconds.append(s), **more), seconds
+    return run_suite(suite, out=out, mirror=mirror, on_finished=lambda job, s: seconds.append(s), **more), seconds
 
 
 def test_another_machine_goes_on_where_one_stopped(music: Path, tmp_path: Path) -> None:

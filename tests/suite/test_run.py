@@ -64,7 +64,7 @@ def test_second_run_computes_and_writes_nothing(music_folder: Path, tmp_path: Pa
     first = run_suite(suite, out=tmp_path / "run")
     before = {path: path.stat().st_mtime_ns for path in first.folder.rglob("*") if path.is_file()}
     durations: list[float | None] = []
-    second = run_suite(suite, out=tmp_path / "run", on_finished=lambda label, seconds: durations.append(seconds))
+    second = run_suite(suite, out=tmp_path / "run", on_finished=lambda job, seconds: durations.append(seconds))
     assert (first.fresh, second.fresh) == (True, False)
     assert set(durations) == {None}
     assert second.rows == first.rows
@@ -87,7 +87,7 @@ def test_a_lost_job_is_made_again_and_a_damaged_one_too(music_folder: Path, tmp_
     (segment,) = (tmp_path / "run" / "store" / "segments").glob("*.seg")
     segment.write_bytes(segment.read_bytes()[:-20])
     durations: list[float | None] = []
-    run_suite(suite, out=tmp_path / "run", on_finished=lambda label, seconds: durations.append(seconds))
+    run_suite(suite, out=tmp_path / "run", on_finished=lambda job, seconds: durations.append(seconds))
     assert sorted(seconds is None for seconds in durations) == [False] + [True] * 14
     assert (tmp_path / "run" / "rows.csv").read_bytes() == expected
 
@@ -99,7 +99,7 @@ def test_a_file_that_was_done_is_found_again_whatever_lies_beside_it(
     run_suite(_suite(music_folder, ["identity"]))
     audio.write(music_folder / "0_first.wav", music(seed=9), 44100)
     durations: list[float | None] = []
-    run_suite(_suite(music_folder, ["identity"]), on_finished=lambda label, seconds: durations.append(seconds))
+    run_suite(_suite(music_folder, ["identity"]), on_finished=lambda job, seconds: durations.append(seconds))
     # The new file, which is also repeated; and three of the four pairs of two tracks are others than before.
     assert sorted(seconds is None for seconds in durations) == [False] * 5 + [True] * 7
 
@@ -109,7 +109,7 @@ def test_two_labels_of_one_system_share_its_jobs(music_folder: Path, tmp_path: P
     result = run_suite(
         _suite(music_folder, ["one=identity", "two=identity"]),
         out=tmp_path / "run",
-        on_finished=lambda label, seconds: labels.append(label),
+        on_finished=lambda job, seconds: labels.append(job.label),
     )
     assert labels == ["one"] * 6 + ["chance"] * 3
     assert {row.system for row in result.rows} == {"one", "two", "chance"}
@@ -142,7 +142,7 @@ def test_default_folder_shares_finished_jobs(
     first = run_suite(_suite(music_folder, ["identity"]))
     durations: list[float | None] = []
     second = run_suite(
-        _suite(music_folder, ["identity", "lowpass-7k"]), on_finished=lambda label, seconds: durations.append(seconds)
+        _suite(music_folder, ["identity", "lowpass-7k"]), on_finished=lambda job, seconds: durations.append(seconds)
     )
     assert first.folder != second.folder
     assert first.folder.parent == second.folder.parent == Path("results/runs")

@@ -1,22 +1,9 @@
-"use strict";
-// Names are set through textContent or attributes; HTML is never built from text.
-const data = JSON.parse(document.getElementById("data").textContent);
-const $ = (id) => document.getElementById(id);
 const FADE = 0.01; // seconds of crossfade when switching
 const LEAD = 0.05; // seconds between asking the sources to start and their common start
 const CHUNK = 40; // rows made at a time
 
-// Names as shown, without characters that are invisible or change the reading direction.
-const plain = (text) => text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, "\ufffd");
 const systemNames = data.systems.map(plain);
 const clipNames = data.clips.map((clip) => plain(clip.id));
-
-function element(name, attributes = {}, text = "") {
-  const node = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  node.textContent = text;
-  return node;
-}
 
 /* ---- the player: one source for each stimulus, all started together and switched by their gains ---- */
 
@@ -246,12 +233,6 @@ const metric = () => data.metrics[metricIndex()];
 
 function scoreOf(clip, track) {
   return track > 0 && data.metrics.length ? data.clips[clip].scores[metricIndex()][track - 1] : null;
-}
-
-function shown(value) {
-  if (value === null) return "–";
-  const digits = Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2;
-  return value.toFixed(digits).replace(/^-(0(\.0*)?)$/, "$1");
 }
 
 function withUnit(value) {
@@ -497,6 +478,16 @@ function stepClip(direction) {
   $("rows").children[at].scrollIntoView({ block: "center" });
 }
 
+// The report links to single clips: ?clip=3.
+function showClip(clip) {
+  const at = clip === null ? -1 : order.indexOf(Number(clip));
+  if (at < 0) return;
+  while (made <= at) makeRows();
+  const row = $("rows").children[at];
+  row.scrollIntoView({ block: "center" });
+  row.querySelector("button").focus({ preventScroll: true });
+}
+
 function setLoop(start, end) {
   if (end - start < 0.1) {
     say("A loop must last at least 0.1 s.");
@@ -688,4 +679,5 @@ $("is_b").addEventListener("click", () => answer(true));
 window.addEventListener("beforeunload", (event) => ratings.size && event.preventDefault());
 new IntersectionObserver((entries) => entries.some((e) => e.isIntersecting) && makeRows(), { rootMargin: "600px" }).observe($("more"));
 makeTable();
+showClip(new URLSearchParams(location.search).get("clip"));
 requestAnimationFrame(tick);

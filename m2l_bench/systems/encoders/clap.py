@@ -109,7 +109,9 @@ def _folder(checkpoint: str | Path) -> Path:
         small, about = ("config.json", "preprocessor_config.json"), "614 to 776 MB, Apache-2.0"
         try:
             paths = find(None, hub_files(str(checkpoint), (*small, "model.safetensors"), about))
-        except CheckpointError:  # older revisions have the pickle alone
+        except CheckpointError:
+            find(None, hub_files(str(checkpoint), small, about))  # else nothing of it is there
+            # Older revisions have the pickle alone.
             paths = find(None, hub_files(str(checkpoint), (*small, "pytorch_model.bin"), about))
         folder = paths[0].parent
     for pickled in folder.glob("*.bin"):
