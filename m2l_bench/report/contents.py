@@ -21,6 +21,7 @@ from m2l_bench.report.latent import latent_figures, latent_tables, rate_distorti
 from m2l_bench.report.runs import Measurement, RunData
 from m2l_bench.report.seeds import within_a_seed
 from m2l_bench.report.significance import CONDITIONS, RANKED, Pairs, is_ranked, matrix, significant_costs, winners
+from m2l_bench.report.style import looks
 from m2l_bench.report.tables import ANCHORS, CHANCE, Table, bands, grouped, heading, make_table
 from m2l_bench.tasks import load_task
 from m2l_bench.tasks.annotation import Annotation
@@ -71,7 +72,7 @@ def all_figures(results: RunData, pairs: Pairs, clips: Sequence[ClipFiles]) -> I
                 yield from _matrix_figure(results, pairs, measurement)
     yield from _probe_figures(results, pairs)
     yield from _reader_figures(results)
-    yield from latent_figures(results)
+    yield from latent_figures(results, _looks(results))
     yield from _spectrogram_figure(results, clips)
 
 
@@ -203,8 +204,20 @@ def _rate_figures(results: RunData, y: Measurement) -> Iterator[FigureSpec]:
             yield FigureSpec(
                 slug(y.dataset, y.metric, f"against-{x.metric.replace('_', '-')}"),
                 caption,
-                partial(figures.rate_quality, points, x_label=x_label, y_label=y_label, quantised=curves),
+                partial(
+                    figures.rate_quality,
+                    points,
+                    x_label=x_label,
+                    y_label=y_label,
+                    quantised=curves,
+                    looks=_looks(results),
+                ),
             )
+
+
+def _looks(results: RunData) -> dict[str, int]:
+    """Colours and markers of all figures; the anchors, which few figures show, come last."""
+    return looks(sorted(results.systems, key=lambda system: system in ANCHORS))
 
 
 def _matrix_figure(results: RunData, pairs: Pairs, measurement: Measurement) -> Iterator[FigureSpec]:
@@ -226,7 +239,11 @@ def _probe_figures(results: RunData, pairs: Pairs) -> Iterator[FigureSpec]:
     for probe in sorted({measurement.probe for measurement in main}):
         caption = f"{probe} probe: the main score of each task with 95% intervals"
         groups = figure_data.probe_groups(results, probe)
-        yield FigureSpec(f"probes-{slug(probe)}", caption, partial(figures.probe_bars, groups, y_label="score"))
+        yield FigureSpec(
+            f"probes-{slug(probe)}",
+            caption,
+            partial(figures.probe_bars, groups, y_label="score", chance="majority", looks=_looks(results)),
+        )
     for measurement in main:
         yield from _tradeoff_figures(results, measurement)
         yield from _matrix_figure(results, pairs, measurement)
@@ -240,7 +257,7 @@ def _probe_figures(results: RunData, pairs: Pairs) -> Iterator[FigureSpec]:
             yield FigureSpec(
                 slug(task, probe, "learning"),
                 f"{task}, {probe} probe: {label} against training items",
-                partial(figures.learning_curves, curves, y_label=label),
+                partial(figures.learning_curves, curves, y_label=label, looks=_looks(results)),
             )
 
 
@@ -270,7 +287,7 @@ def _tradeoff_figures(results: RunData, probing: Measurement) -> Iterator[Figure
             yield FigureSpec(
                 slug("tradeoff", reconstruction.dataset, reconstruction.metric, probing.task, probing.probe),
                 f"Reconstruction against probing ({probing.probe}): {x_label} against {y_label}",
-                partial(figures.tradeoff, points, x_label=x_label, y_label=y_label),
+                partial(figures.tradeoff, points, x_label=x_label, y_label=y_label, looks=_looks(results)),
             )
 
 
@@ -285,7 +302,7 @@ def _confusion_figure(results: RunData, measurement: Measurement) -> Iterator[Fi
         title = f"{measurement.task}, {measurement.probe}, {best}"
         yield FigureSpec(
             slug(measurement.task, measurement.probe, "confusion"),
-            f"{title} (the best score): targets in rows, predictions in columns, all seeds together",
+            f"{title} (the best score): targets in rows, predictions in columns, mean over seeds",
             partial(figures.confusion, counts, labels, title=title),
         )
 
@@ -312,7 +329,9 @@ def _time_figures(results: RunData, measurement: Measurement) -> Iterator[Figure
             signal.shape[-1] / rate if signal is not None else max(float(a.ends.max(initial=0)) for a in lines.values())
         )
         title = f"{name}, {track.item}"
-        return figures.timeline(kind, lines, levels, duration=duration, max_frequency=rate / 2, title=title)
+        return figures.timeline(
+            kind, lines, levels, duration=duration, max_frequency=rate / 2, title=title, looks=_looks(results)
+        )
 
     caption = f"{name}: a test track of middle score, {track.item}: annotation, and estimates of {', '.join(shown)}"
     yield FigureSpec(slug(measurement.task, measurement.probe, "timeline"), caption, draw)

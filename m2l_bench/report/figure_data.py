@@ -109,7 +109,7 @@ def is_learning_curve(measurement: Measurement) -> bool:
 
 
 def confusion_counts(items: Sequence[Item], measurement: Measurement, system: str) -> tuple[np.ndarray, list[str]]:
-    """Counts (targets in rows) and labels of a single-label probe's predictions, over all seeds.
+    """Items (targets in rows) and labels of a single-label probe's predictions: a mean over seeds.
 
     Each prediction counts once, whatever number of metrics it stands under. Empty where there are no predictions.
     """
@@ -127,7 +127,8 @@ def confusion_counts(items: Sequence[Item], measurement: Measurement, system: st
     by_fifths = [KEYS[tonic] for step in range(12) for tonic in (7 * step % 12, (7 * step + 9) % 12 + 12)]
     labels = [key for key in by_fifths if key in found] if found <= set(by_fifths) else sorted(found, key=natural_key)
     counts = Counter(pairs.values())
-    return np.array([[counts[target, guess] for guess in labels] for target in labels], dtype=np.int64), labels
+    n_seeds = max(1, len({seed for seed, _ in pairs}))
+    return np.array([[counts[target, guess] / n_seeds for guess in labels] for target in labels]), labels
 
 
 def time_kind(measurement: Measurement) -> str:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from m2l_bench.tasks.annotation import Annotation
 
+Looks = Mapping[str, int]
+"""System or family -> its place among colours and markers: :func:`m2l_bench.report.style.looks`."""
+
 
 def rate_quality(
     points: Sequence[Point],
@@ -30,6 +33,7 @@ def rate_quality(
     x_label: str,
     y_label: str,
     quantised: Mapping[str, tuple[Sequence[Point], Interval | None]] | None = None,
+    looks: Looks | None = None,
 ) -> Figure:
     """Quality against bit rate or compression ratio (logarithmic), with intervals; one line for each family.
 
@@ -39,36 +43,48 @@ def rate_quality(
     quantised : mapping, optional
         Autoencoder -> its points with quantised latents, which have open markers and a dashed line, and its quality
         unquantised, a dotted line over their bit rates.
+    looks : mapping of str to int, optional
+        See :func:`m2l_bench.report.style.looks`; here and below.
     """
     families: dict[str, list[Point]] = {point.family: [] for point in points}
     for point in sorted(points, key=lambda point: point.x.value):
         families[point.family].append(point)
-    return _curves(families, x_label, y_label, line="-", quantised=quantised or {})
+    return _curves(families, x_label, y_label, line="-", quantised=quantised or {}, looks=looks)
 
 
-def tradeoff(points: Sequence[Point], *, x_label: str, y_label: str) -> Figure:
+def tradeoff(points: Sequence[Point], *, x_label: str, y_label: str, looks: Looks | None = None) -> Figure:
     """Reconstruction (x) against probing (y), with intervals; one colour and marker for each system."""
-    return _curves({point.system: [point] for point in points}, x_label, y_label, line="")
+    return _curves({point.system: [point] for point in points}, x_label, y_label, line="", looks=looks)
 
 
-def probe_bars(groups: Mapping[str, Mapping[str, Interval]], *, y_label: str) -> Figure:
-    """Grouped bars: one group for each task, one bar for each system."""
+def probe_bars(
+    groups: Mapping[str, Mapping[str, Interval]], *, y_label: str, chance: str = "", looks: Looks | None = None
+) -> Figure:
+    """Grouped bars: one group for each task, one bar for each system; dashed across a group: the score of the system `chance`."""
     systems = list(dict.fromkeys(system for bars in groups.values() for system in bars))
     wide = len(groups) * len(systems) > 24
     width = 0.84 / max(1, len(systems))
     with style.panels(style.PAGE if wide else style.COLUMN, 2.4) as (figure, [[axes]]):
         for index, system in enumerate(systems):
             found = [(place, bars[system]) for place, bars in enumerate(groups.values()) if system in bars]
+            place_of = (looks or {}).get(system, index)
             axes.bar(
                 [place + (index - (len(systems) - 1) / 2) * width for place, _ in found],
                 [interval.value for _, interval in found],
                 width * 0.92,
                 yerr=style.error_lengths([interval for _, interval in found]),
-                color=style.COLOURS[index % len(style.COLOURS)],
-                hatch=style.HATCHES[index // len(style.COLOURS) % len(style.HATCHES)],
-                edgecolor="white" if index >= len(style.COLOURS) else "none",
+                color=style.colour(place_of),
+                hatch=style.HATCHES[place_of // len(style.COLOURS) % len(style.HATCHES)],
+                edgecolor="white" if place_of >= len(style.COLOURS) else "none",
                 error_kw={"elinewidth": 0.7, "ecolor": "#333333"},
                 label=system,
+            )
+        levels = [(place, bars[chance].value) for place, bars in enumerate(groups.values()) if chance in bars]
+        if levels:
+            places, heights = zip(*levels, strict=True)
+            left, right = [place - 0.45 for place in places], [place + 0.45 for place in places]
+            axes.hlines(
+                heights, left, right, color="#333333", linestyle="--", linewidth=0.7, label=f"level of {chance}"
             )
         axes.set_xticks(range(len(groups)), list(groups))
         axes.tick_params(axis="x", length=0)
@@ -126,7 +142,7 @@ def coding_costs(panels: Mapping[str, Mapping[str, Mapping[str, Interval]]], sys
 
 
 def confusion(counts: np.ndarray, labels: Sequence[str], *, title: str = "") -> Figure:
-    """Confusion matrix: share of each true class (row) by predicted class (column); counts where they fit."""
+    """Confusion matrix: share of each true class (row) by predicted class (column); items where they fit, a mean over seeds."""
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     size = 5.2 if len(labels) <= 12 else 4.2
     with style.panels(style.COLUMN, 3.1) as (figure, [[axes]]):
@@ -135,18 +151,20 @@ def confusion(counts: np.ndarray, labels: Sequence[str], *, title: str = "") -> 
         axes.set(xlabel="predicted", ylabel="true", title=style.short(title, 52))
         for row, column in np.argwhere((counts > 0) & (len(labels) <= 24)):  # smaller digits could not be read
             colour = "white" if shares[row, column] > 0.5 else "#222222"
-            axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=size, color=colour)
+            axes.text(column, row, f"{counts[row, column]:.3g}", ha="center", va="center", fontsize=size, color=colour)
         style.colour_bar(figure, image, axes, "share of the true class")
     return figure
 
 
-def learning_curves(curves: Mapping[str, Sequence[tuple[float, Interval]]], *, y_label: str) -> Figure:
+def learning_curves(
+    curves: Mapping[str, Sequence[tuple[float, Interval]]], *, y_label: str, looks: Looks | None = None
+) -> Figure:
     """Score against the number of training items (logarithmic), one line for each system, intervals as bars."""
     lines = {
         system: [Point(system, system, Interval(n, math.nan, math.nan), score) for n, score in sorted(curve)]
         for system, curve in curves.items()
     }
-    return _curves(lines, "training items", y_label, line="-")
+    return _curves(lines, "training items", y_label, line="-", looks=looks)
 
 
 def _curves(
@@ -156,44 +174,53 @@ def _curves(
     *,
     line: str,
     quantised: Mapping[str, tuple[Sequence[Point], Interval | None]] | None = None,
+    looks: Looks | None = None,
 ) -> Figure:
     """Points with intervals; those of one name share colour and marker, and a line over a logarithmic axis if it has a style."""
     with style.panels(style.PAGE if quantised else style.COLUMN, 3.2 if quantised else 2.5) as (figure, [[axes]]):
         for index, (name, points) in enumerate(lines.items()):
-            _draw_points(axes, index, name, points, linestyle=line)
+            _draw_points(axes, (looks or {}).get(name, index), name, points, linestyle=line)
         for index, (name, (points, whole)) in enumerate((quantised or {}).items(), len(lines)):
             exact = [
                 point._replace(x=Interval(point.x.value, math.nan, math.nan)) for point in points
             ]  # bars would cover all
             how = {"linestyle": "--", "markerfacecolor": "white", "linewidth": 0.7, "markersize": 3.2}
-            colour = _draw_points(axes, index, name, exact, **how)
+            colour = _draw_points(axes, (looks or {}).get(name, index), name, exact, **how)
             if whole is not None:
                 rates = [point.x.value for point in points]
                 axes.hlines(whole.value, min(rates), max(rates), color=colour, linestyle=":", linewidth=0.8)
         if line:
             axes.set_xscale("log")
             style.plain_log_ticks(axes.xaxis)
-        curves = [points for points, _ in (quantised or {}).values()]
-        heights = [point.y.value for points in (*lines.values(), *curves) for point in points]
-        if quantised and min(heights) > 0 and max(heights) > 8 * min(heights):
-            axes.set_yscale("log")  # or a poor baseline hides what lies between the others
+        drawn = [point for points in lines.values() for point in points]
+        drawn += [point for points, _ in (quantised or {}).values() for point in points]
+        if quantised and _is_wide([point.y.value for point in drawn]):
+            axes.set_yscale("log")
             style.plain_log_ticks(axes.yaxis)
+        if not line and _is_wide([point.x.value for point in drawn]):
+            axes.set_xscale("log")
+            style.plain_log_ticks(axes.xaxis)
         axes.set(xlabel=x_label, ylabel=y_label)
         style.grid_below(axes)
         style.legend(figure, axes)
     return figure
 
 
-def _draw_points(axes: Axes, index: int, name: str, points: Sequence[Point], **how: Any) -> str:
+def _is_wide(values: Sequence[float]) -> bool:
+    """Whether one poor system would hide on a linear axis what lies between the others."""
+    return min(values, default=0.0) > 0 and max(values) > 8 * min(values)
+
+
+def _draw_points(axes: Axes, place: int, name: str, points: Sequence[Point], **how: Any) -> str:
     """Points with intervals, in the colour and with the marker of a place in the legend; returns the colour."""
-    colour = style.COLOURS[index % len(style.COLOURS)]
+    colour = style.colour(place)
     axes.errorbar(
         [point.x.value for point in points],
         [point.y.value for point in points],
         xerr=style.error_lengths([point.x for point in points]),
         yerr=style.error_lengths([point.y for point in points]),
         color=colour,
-        marker=style.MARKERS[(index + index // len(style.COLOURS)) % len(style.MARKERS)],
+        marker=style.marker(place),
         elinewidth=0.7,
         capsize=1.5,
         capthick=0.7,
@@ -251,7 +278,7 @@ def _draw_levels(axes: Axes, index: int, name: str, values: Sequence[tuple[float
     _draw_points(axes, index, name, points, linestyle="-", markersize=3)
 
 
-def dots(panels: Mapping[str, Mapping[str, Interval]]) -> Figure:
+def dots(panels: Mapping[str, Mapping[str, Interval]], *, looks: Looks | None = None) -> Figure:
     """Numbers of systems side by side: a panel for each number with its own axis, a line for each system, with intervals.
 
     What is infinite (a half-life beyond the longest lag) lies at the right edge, with an open marker.
@@ -267,13 +294,14 @@ def dots(panels: Mapping[str, Mapping[str, Interval]]) -> Figure:
             for place, system in enumerate(systems):
                 if system in values:
                     found = Interval(*(edge if number == math.inf else number for number in values[system]))
-                    colour = style.COLOURS[place % len(style.COLOURS)]
+                    place_of = (looks or {}).get(system, place)
+                    colour = style.colour(place_of)
                     axes.errorbar(
                         [found.value],
                         [place],
                         xerr=style.error_lengths([found]),
                         color=colour,
-                        marker=style.MARKERS[place % len(style.MARKERS)],
+                        marker=style.marker(place_of),
                         markerfacecolor=colour if math.isfinite(values[system].value) else "white",
                         markersize=3.5,
                         elinewidth=0.9,
@@ -333,6 +361,7 @@ def timeline(
     duration: float,
     max_frequency: float,
     title: str,
+    looks: Looks | None = None,
 ) -> Figure:
     """A track: its spectrogram, what is annotated in it, and what systems estimate.
 
@@ -363,7 +392,7 @@ def timeline(
             axes.set(ylabel="kHz", ylim=(0, min(8.0, max_frequency / 1000)))
         pitches = [pitch for found in lines.values() for pitch in _pitches(kind, found)] if tall else []
         for index, (axes, (name, found)) in enumerate(zip(rows, lines.items(), strict=True)):
-            colour = "#000000" if index == 0 else style.COLOURS[(index - 1) % len(style.COLOURS)]
+            colour = "#000000" if index == 0 else style.colour((looks or {}).get(name, index - 1))
             _draw_line(axes, kind, found, colour)
             axes.set_xlim(-0.005 * duration, duration)  # an event at 0 is seen beside the axis
             axes.set_ylim(*((min(pitches) - 2, max(pitches) + 2) if pitches else (0, 1)))
@@ -418,7 +447,7 @@ def chord_confusion(shares: np.ndarray, *, title: str) -> Figure:
 
 
 def significance(differences: np.ndarray, p_values: np.ndarray, systems: Sequence[str], *, title: str) -> Figure:
-    """Pairwise comparison: whether the row's system is better than the column's (+), worse (-), or neither (dot).
+    """Pairwise comparison: by how much the row's system is better than the column's, and whether significantly.
 
     Parameters
     ----------
@@ -431,22 +460,32 @@ def significance(differences: np.ndarray, p_values: np.ndarray, systems: Sequenc
 
     different = np.nan_to_num(p_values, nan=1.0) < 0.05
     state = np.where(different, np.sign(np.nan_to_num(differences)), 0.0)
-    size = 6.5 if len(systems) <= 14 else 5
-    with style.panels(style.COLUMN, 3.2) as (figure, [[axes]]):
+    n = len(systems)
+    size = 6.5 if n <= 10 else 5
+    side = max(style.COLUMN, min(style.PAGE, 1.2 + 0.32 * n))
+    with style.panels(side, side - 0.15) as (figure, [[axes]]):
         axes.imshow(state, cmap=ListedColormap(["#E69F00", "#EEEEEE", "#56B4E9"]), vmin=-1, vmax=1)
         style.square_labels(axes, [style.short(system, 30) for system in systems], size)
-        axes.set_xticks(np.arange(0.5, len(systems) - 1), minor=True)
-        axes.set_yticks(np.arange(0.5, len(systems) - 1), minor=True)
+        axes.set_xticks(np.arange(0.5, n - 1), minor=True)
+        axes.set_yticks(np.arange(0.5, n - 1), minor=True)
         axes.grid(True, which="minor", color="white", linewidth=0.8)
         axes.tick_params(which="minor", length=0)
-        for (row, column), better in np.ndenumerate(state):
-            sign = " " if row == column else {1: "+", -1: "\N{MINUS SIGN}", 0: "·"}[int(better)]
-            axes.text(column, row, sign, ha="center", va="center", fontsize=size + 0.5)
+        for (row, column), difference in np.ndenumerate(differences):
+            if row != column:
+                text = "?" if np.isnan(difference) else _signed(float(difference))
+                axes.text(column, row, text, ha="center", va="center", fontsize=size if n <= 16 else 3.5)
         figure.suptitle(
-            f"{style.short(title, 60)}\nrow than column: + better, \N{MINUS SIGN} worse, · not significantly different",
+            f"{style.short(title, 60)}\nhow much better the row is than the column; blue and orange: significantly better, worse",
             fontsize=7,
         )
     return figure
+
+
+def _signed(number: float) -> str:
+    """Two digits and the sign; no exponent, no zero before the point."""
+    digits = max(0, 1 - math.floor(math.log10(abs(number)))) if number else 0
+    text = f"{number:+.{min(digits, 3)}f}"
+    return text.replace("+0.", "+.").replace("-0.", "-.").replace("-", "\N{MINUS SIGN}")
 
 
 def training_curves(quantities: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]]) -> Figure:

@@ -10,7 +10,7 @@ from functools import partial
 from m2l_bench.report import figure_data, figures
 from m2l_bench.report.figure_spec import FigureSpec, slug
 from m2l_bench.report.runs import Measurement, RunData, measurement_of
-from m2l_bench.report.style import Interval, Point
+from m2l_bench.report.style import QUANTISED, Interval, Point
 from m2l_bench.report.tables import Table, grouped, heading, make_table
 from m2l_bench.results import LATENT_SPACE, Row
 
@@ -49,7 +49,7 @@ def latent_tables(results: RunData) -> Iterator[Table]:
         yield from _rate_table(results, dataset)
 
 
-def latent_figures(results: RunData) -> Iterator[FigureSpec]:
+def latent_figures(results: RunData, looks: Mapping[str, int]) -> Iterator[FigureSpec]:
     """Yield the sheet of each system, and one comparison, of each dataset."""
     for dataset in _datasets(results):
         for system in results.systems:
@@ -58,7 +58,7 @@ def latent_figures(results: RunData) -> Iterator[FigureSpec]:
         values = {heading(results.measured[m]): figure_data.intervals(results, m) for m in columns}
         if len({system for found in values.values() for system in found}) > 1:
             caption = f"{dataset}: latent spaces side by side, with 95% intervals over files (open markers: infinite)"
-            yield FigureSpec(slug(dataset, "latent-spaces"), caption, partial(figures.dots, values))
+            yield FigureSpec(slug(dataset, "latent-spaces"), caption, partial(figures.dots, values, looks=looks))
 
 
 def rate_distortion(results: RunData, y: Measurement) -> dict[str, tuple[list[Point], Interval | None]]:
@@ -70,9 +70,9 @@ def rate_distortion(results: RunData, y: Measurement) -> dict[str, tuple[list[Po
         rates = figure_data.intervals(results, _rate(y.dataset, split))
         for system in results.systems:
             if system in quality and system in rates:
-                named = f"{system}, quantised"
+                named = f"{system}{QUANTISED}"
                 curves.setdefault(system, []).append(Point(named, named, rates[system], quality[system]))
-    return {f"{system}, quantised": (points, whole.get(system)) for system, points in curves.items()}
+    return {f"{system}{QUANTISED}": (points, whole.get(system)) for system, points in curves.items()}
 
 
 def _datasets(results: RunData) -> list[str]:

@@ -55,6 +55,31 @@ class Point(NamedTuple):
     y: Interval
 
 
+QUANTISED = ", quantised"  # after the name of an autoencoder, where its latents were
+
+
+def looks(systems: Sequence[str]) -> dict[str, int]:
+    """The place of each system among colours and markers, the same in all figures of a run.
+
+    A family (the name up to the colon) has that of its first system, and a system with quantised latents its own.
+    """
+    places: dict[str, int] = {}
+    for place, system in enumerate(systems):
+        places.setdefault(system.partition(":")[0], place)
+        places |= {system: place, f"{system}{QUANTISED}": place}
+    return places
+
+
+def colour(place: int) -> str:
+    """The colour of a place; there are eight."""
+    return COLOURS[place % len(COLOURS)]
+
+
+def marker(place: int) -> str:
+    """The marker of a place: systems of one colour differ in it."""
+    return MARKERS[(place + place // len(COLOURS)) % len(MARKERS)]
+
+
 def save(figure: Figure, stem: Path) -> None:
     """Write ``STEM.pdf`` (vectors) and ``STEM.png`` (300 dots an inch), without dates."""
     from PIL import Image

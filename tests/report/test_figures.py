@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from m2l_bench.report import figure_data, figures
+from m2l_bench.report import figure_data, figures, style
 from m2l_bench.report.curves import draw_training, training_data
 from m2l_bench.report.runs import Measurement, RunData, read_runs
 from m2l_bench.report.significance import Pairs, matrix
@@ -61,7 +61,7 @@ def test_data_of_confusion(results: RunData) -> None:
     genre = Measurement("genre/noise", "genre/noise", "linear", "test", "accuracy", "score")
     counts, labels = figure_data.confusion_counts(results.items, genre, "pca")
     assert labels == ["jig", "reel", "waltz"]
-    assert counts.sum() == 120  # 40 tunes, 3 seeds
+    assert counts.sum() == pytest.approx(40)  # tunes, whatever the number of seeds
     accuracy = np.mean(
         [
             r.value
@@ -69,7 +69,7 @@ def test_data_of_confusion(results: RunData) -> None:
             if (r.system, r.task, r.metric, r.split) == ("pca", "genre/noise", "accuracy", "test")
         ]
     )
-    assert np.trace(counts) / 120 == pytest.approx(accuracy)
+    assert np.trace(counts) / 40 == pytest.approx(accuracy)
     assert counts[0, 2] == counts[1, 0] == counts[2, 1] == 0  # wrong answers are always the next class
 
 
@@ -156,7 +156,8 @@ def test_figures_fit_a_column_and_show_their_data() -> None:
     for name, figure in figures_.items():
         assert figure.get_figwidth() <= 6.9, name
     matrix_texts = [text.get_text() for text in figures_["pairs"].axes[0].texts]
-    assert (matrix_texts.count("+"), matrix_texts.count("\N{MINUS SIGN}"), matrix_texts.count(" ")) == (66, 66, 12)
+    assert (matrix_texts.count("+1.0"), matrix_texts.count("\N{MINUS SIGN}11")) == (11, 1)  # the differences themselves
+    assert len(matrix_texts) == 12 * 11
     bars = figures_["bars"].axes[0].patches
     assert len(bars) == 12
     line = figures_["training"].axes[0].lines[0]
@@ -176,6 +177,60 @@ def test_every_system_of_the_tradeoff_has_a_look_of_its_own() -> None:
     assert len(looks) == len(drawn) == 20
     assert [text.get_text() for text in named.get_texts()] == [point.system for point in points]
     assert not named.get_window_extent().overlaps(figure.axes[0].get_window_extent())
+
+
+def test_a_system_keeps_its_look_in_all_figures() -> None:
+    looks = style.looks(["opus:12k", "opus:24k", "pca", "mine"])
+    assert (looks["opus"], looks["opus:24k"], looks["pca"], looks["pca, quantised"]) == (0, 1, 2, 2)
+
+    def found(figure: matplotlib.figure.Figure) -> dict[str, str]:
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        return {name: handle.lines[0].get_color() for name, handle in zip(labels, handles, strict=True)}
+
+    one = Interval(1.0, 0.9, 1.1)
+    points = [Point(name, name, one, one) for name in ("mine", "pca")]
+    alone = found(figures.tradeoff(points[:1], x_label="x", y_label="y", looks=looks))
+    both = found(figures.tradeoff(points[::-1], x_label="x", y_label="y", looks=looks))
+    curve = {"pca, quantised": ([Point("pca", "pca", one, one)], one)}
+    rates = found(figures.rate_quality(points[:1], x_label="x", y_label="y", quantised=curve, looks=looks))
+    assert alone["mine"] == both["mine"] == rates["mine"] == style.COLOURS[3]
+    assert both["pca"] == rates["pca, quantised"] == style.COLOURS[2]
+    bars = figures.probe_bars({"key": {"mine": one}}, y_label="score", looks=looks).axes[0].patches
+    assert matplotlib.colors.to_hex(bars[0].get_facecolor()).upper() == style.COLOURS[3]
+
+
+def test_bars_have_the_level_of_chance() -> None:
+    groups = {
+        "key": {"pca": Interval(0.5, 0.4, 0.6), "majority": Interval(0.2, 0.1, 0.3)},
+        "genre": {"pca": Interval(0.5, 0.4, 0.6)},
+    }
+    figure = figures.probe_bars(groups, y_label="score", chance="majority")
+    (line,) = [c for c in figure.axes[0].collections if c.get_label() == "level of majority"]
+    assert [segment.tolist() for segment in line.get_segments()] == [[[-0.45, 0.2], [0.45, 0.2]]]
+
+
+def test_a_poor_system_does_not_hide_the_others() -> None:
+    def curve(*values: float) -> list[Point]:
+        return [Point("a", "a", Interval(2.0**k, 1, 1), Interval(v, v, v)) for k, v in enumerate(values)]
+
+    codec = [Point("opus:12k", "opus", Interval(12.0, 12, 12), Interval(0.5, 0.4, 0.6))]
+    quantised = {"a, quantised": (curve(6.0, 5.0), Interval(4.9, 4.8, 5.0))}
+    axes = figures.rate_quality(codec, x_label="bit rate", y_label="mel", quantised=quantised).axes[0]
+    assert axes.get_yscale() == "log"
+    assert axes.get_legend_handles_labels()[1] == ["opus", "a, quantised"]
+    near = {"a, quantised": (curve(0.7, 0.6), None)}
+    assert figures.rate_quality(codec, x_label="x", y_label="y", quantised=near).axes[0].get_yscale() == "linear"
+    wide = [*codec, Point("b", "b", Interval(0.5, 0.5, 0.5), Interval(1, 1, 1))]
+    assert figures.tradeoff(wide, x_label="mel", y_label="score").axes[0].get_xscale() == "log"
+
+
+def test_numbers_side_by_side_show_what_is_infinite_at_the_edge() -> None:
+    values = {"a": Interval(0.5, 0.2, np.inf), "b": Interval(np.inf, 0.7, np.inf), "c": Interval(0.1, np.nan, np.nan)}
+    axes = figures.dots({"half-life (s)": values}).axes[0]
+    markers = [container.lines[0] for container in axes.containers]
+    assert [float(marker.get_xdata()[0]) for marker in markers] == pytest.approx([0.5, 1.15 * 0.7, 0.1])
+    assert [marker.get_markerfacecolor() == "white" for marker in markers] == [False, True, False]
+    assert axes.get_xlim()[1] < 1
 
 
 def luminance(colour: str) -> float:
