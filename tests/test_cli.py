@@ -53,6 +53,17 @@ def test_the_table_shows_the_metrics_that_were_asked_for(music_folder: Path, tmp
     assert "music: stereo and phase, mean over files [95% interval]" in result.stdout
 
 
+def test_many_systems_are_grouped_by_what_they_are(music_folder: Path, tmp_path: Path) -> None:
+    systems = [
+        part for name in ("pca", "opus:24k", "identity", "mp3:64k", "lowpass-3.5k") for part in ("--system", name)
+    ]
+    arguments = ("run", "--audio", str(music_folder), "--metric", "si_sdr", *systems, "--clips", "0")
+    result = invoke(*arguments, "--out", str(tmp_path / "run"))
+    lines = [line.split()[1] for line in result.stdout.splitlines() if line.startswith("| ")]
+    references = ["*references*", "identity", "lowpass-3.5k", "chance"]
+    assert lines == ["system", *references, "*codecs*", "opus:24k", "mp3:64k", "*autoencoders*", "pca"]
+
+
 def test_a_stereo_metric_alone_has_the_only_table(music_folder: Path, tmp_path: Path) -> None:
     options = ("--clips", "0", "--workers", "1", "--out", str(tmp_path / "run"))
     result = invoke("run", "--audio", str(music_folder), "--system", "identity", "--metric", "si_sdr_side", *options)

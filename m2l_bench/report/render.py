@@ -22,7 +22,7 @@ import pandas as pd
 
 from m2l_bench.files.untrusted import printable
 from m2l_bench.report.runs import Measurement, measurement_of
-from m2l_bench.report.tables import CHANCE, Table, make_table
+from m2l_bench.report.tables import CHANCE, Table, grouped, make_table
 from m2l_bench.results import Row
 
 # A LaTeX column is as wide as a page allows with about this many characters at \footnotesize.
@@ -54,18 +54,20 @@ def terminal_table(
     metrics: Sequence[str],
     *,
     systems: Sequence[str],
+    groups: Mapping[str, Sequence[str]] | None = None,
     width: int = 80,
 ) -> str:
     """Format the rows of one dataset, medians left out, as a Markdown table for a terminal.
 
     The parameters are those of :func:`~m2l_bench.report.tables.make_table` and :func:`to_markdown`; `metrics` are the
-    columns, in order; what readers find is shown in the first alone, with its cost of coding.
+    columns, in order; what readers find is shown in the first alone, with its cost of coding. `groups` are those of
+    :func:`~m2l_bench.report.tables.grouped`.
     """
     place = {metric: index for index, metric in enumerate(metrics)}
     found = {measurement_of(row) for row in rows if row.metric in place and row.statistic != "median"}
     found = {m for m in found if not m.reader or m.metric == metrics[0]}
     columns = sorted(found, key=lambda m: (place[m.metric], m.reader, m.statistic == "cost", m))
-    return to_markdown(make_table(rows, cards, columns, systems=systems), width=width)
+    return to_markdown(grouped(make_table(rows, cards, columns, systems=systems), groups or {}), width=width)
 
 
 def to_latex(table: Table) -> str:
