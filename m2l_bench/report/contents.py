@@ -324,7 +324,7 @@ def _time_figures(results: RunData, measurement: Measurement) -> Iterator[Figure
 
     def draw() -> Figure:
         signal, rate = audio.load(path) if path is not None else (None, 0)
-        levels = None if signal is None else figure_data.spectrogram(signal)
+        levels = None if signal is None else figure_data.spectrogram(signal, rate)
         duration = (
             signal.shape[-1] / rate if signal is not None else max(float(a.ends.max(initial=0)) for a in lines.values())
         )
@@ -363,7 +363,7 @@ def _spectrogram_figure(results: RunData, clips: Sequence[ClipFiles]) -> Iterato
 
     def draw() -> Figure:
         paths = {"original": clip.reference, **{system: clip.systems[system] for system in systems[::step]}}
-        grids = {name: figure_data.spectrogram(audio.load(path)[0]) for name, path in paths.items()}
+        grids = {name: figure_data.spectrogram(*audio.load(path)) for name, path in paths.items()}
         duration = clip.n_samples / clip.sample_rate
         return figures.spectrogram_grid(grids, duration=duration, max_frequency=clip.sample_rate / 2, title=clip.id)
 

@@ -178,14 +178,22 @@ def learning_curves(results: RunData, main: Measurement) -> dict[str, list[tuple
     return {system: sorted(curve) for system, curve in curves.items() if curve}
 
 
-def spectrogram(audio: np.ndarray, *, frames: int = 400, bins: int = 256, n_fft: int = 2048) -> np.ndarray:
+LOWEST = 50.0  # Hz, of a spectrogram's frequency axis
+
+
+def spectrogram(
+    audio: np.ndarray, sample_rate: int, *, frames: int = 400, bins: int = 256, n_fft: int = 2048
+) -> np.ndarray:
     """Levels in dB of a short-time Fourier transform of all channels' mean, reduced to the pixels of a picture.
 
     Parameters
     ----------
     audio : np.ndarray, float32, (channels, samples)
+    sample_rate : int
+        Hz.
     frames, bins : int
-        Size of the picture; `bins` divides ``n_fft / 2``.
+        Size of the picture. Bins are evenly spaced on a logarithmic axis from 50 Hz to half the sample rate; one that is
+        narrower than a frequency of the transform has the level of that frequency.
     n_fft : int
         Samples of the periodic Hann window.
 
@@ -207,6 +215,8 @@ def spectrogram(audio: np.ndarray, *, frames: int = 400, bins: int = 256, n_fft:
     starts = np.linspace(0, len(mono) - n_fft, frames).astype(int)
     window = np.hanning(n_fft + 1)[:-1].astype(np.float32)
     slices = np.lib.stride_tricks.sliding_window_view(mono, n_fft)[starts] * window  # (frames, n_fft)
-    power = np.abs(scipy.fft.rfft(slices, axis=-1)[:, 1:]) ** 2 / (window.sum() / 2) ** 2  # (frames, n_fft / 2)
-    power = power.reshape(frames, bins, -1).max(axis=-1).T  # (bins, frames)
+    power = np.abs(scipy.fft.rfft(slices, axis=-1)) ** 2 / (window.sum() / 2) ** 2  # (frames, n_fft / 2 + 1)
+    edges = np.geomspace(min(LOWEST, sample_rate / 4), sample_rate / 2, bins + 1)[:-1]
+    first = np.minimum(np.rint(edges * n_fft / sample_rate), n_fft // 2).astype(int)
+    power = np.maximum.reduceat(power, first, axis=-1).T  # (bins, frames); equal neighbours share their frequency
     return np.asarray(np.maximum(10 * np.log10(np.maximum(power, 1e-10)), -100.0), dtype=np.float32)

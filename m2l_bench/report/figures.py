@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from m2l_bench.report import style
+from m2l_bench.report.figure_data import LOWEST
 from m2l_bench.report.style import Interval, Point
 from m2l_bench.results import REFIT
 
@@ -323,7 +324,8 @@ def spectrogram_grid(
     Parameters
     ----------
     spectrograms : mapping of str to np.ndarray, shape (bins, frames)
-        Levels in dB, lowest frequency first, bins evenly spaced up to `max_frequency` (Hz); the first is the original.
+        Levels in dB of :func:`~m2l_bench.report.figure_data.spectrogram`, up to `max_frequency` (Hz); the first is the
+        original.
     duration : float
         Seconds.
     """
@@ -332,12 +334,12 @@ def spectrogram_grid(
         original = next(iter(spectrograms.values()))
         top = float(original.max())
         options = {"origin": "lower", "aspect": "auto", "interpolation": "nearest", "rasterized": True}
-        options["extent"] = (0.0, duration, 0.0, max_frequency / 1000)
+        options["extent"] = (0.0, duration, 0.0, 1.0)
         images = {}
         for (left, right), (name, levels) in zip(all_axes, spectrograms.items(), strict=True):
             images["level (dB)"] = left.imshow(levels, cmap="magma", vmin=top - 80, vmax=top, **options)
             left.set_title(style.short(name, 30), loc="left", pad=2, fontsize=6.5)
-            left.set_yticks([0, round(max_frequency / 2000), round(max_frequency / 1000)])
+            left.set_yticks(*_frequency_ticks(max_frequency))
             if levels is original:
                 right.set_axis_off()
             else:
@@ -351,6 +353,15 @@ def spectrogram_grid(
             figure.suptitle(style.short(title, 60), fontsize=7)
         figure.supylabel("frequency (kHz)", fontsize=7)
     return figure
+
+
+def _frequency_ticks(max_frequency: float) -> tuple[list[float], list[str]]:
+    """Places from 0 to 1 on the logarithmic axis of a spectrogram, and their names in kHz."""
+    lowest = min(LOWEST, max_frequency / 2)
+    shown = [hertz for hertz in (100, 1000, 10_000) if lowest < hertz < max_frequency]
+    return [math.log(hertz / lowest) / math.log(max_frequency / lowest) for hertz in shown], [
+        f"{hertz / 1000:g}" for hertz in shown
+    ]
 
 
 def timeline(
@@ -372,7 +383,7 @@ def timeline(
     lines : mapping of str to Annotation
         The annotation first.
     levels : np.ndarray, shape (bins, frames), optional
-        Spectrogram in dB, evenly spaced up to `max_frequency` (Hz).
+        Spectrogram in dB, as of :func:`~m2l_bench.report.figure_data.spectrogram`, up to `max_frequency` (Hz).
     duration : float
         Seconds.
     """
@@ -387,9 +398,9 @@ def timeline(
             axes = rows.pop(0)
             options = {"origin": "lower", "aspect": "auto", "interpolation": "nearest", "rasterized": True}
             top = float(levels.max())
-            extent = (0.0, duration, 0.0, max_frequency / 1000)
-            axes.imshow(levels, cmap="Greys", vmin=top - 80, vmax=top, extent=extent, **options)
-            axes.set(ylabel="kHz", ylim=(0, min(8.0, max_frequency / 1000)))
+            axes.imshow(levels, cmap="Greys", vmin=top - 80, vmax=top, extent=(0.0, duration, 0.0, 1.0), **options)
+            axes.set_ylabel("kHz")
+            axes.set_yticks(*_frequency_ticks(max_frequency))
         pitches = [pitch for found in lines.values() for pitch in _pitches(kind, found)] if tall else []
         for index, (axes, (name, found)) in enumerate(zip(rows, lines.items(), strict=True)):
             colour = "#000000" if index == 0 else style.colour((looks or {}).get(name, index - 1))

@@ -135,20 +135,20 @@ def _write_clip(folder: Path, index: int, clip: ClipFiles, systems: Sequence[str
         channels.add(len(samples))
         levels[place], peaks[place] = loudness(samples, rate), float(np.max(np.abs(samples)))
         encoded[place] = f"data:{SUFFIXES[path.suffix.lower()]};base64,{base64.b64encode(path.read_bytes()).decode()}"
-        (folder / "spectrograms" / f"{index}-{place}.png").write_bytes(_picture(samples))
+        (folder / "spectrograms" / f"{index}-{place}.png").write_bytes(_picture(samples, rate))
     if len(channels) > 1:
         raise ValueError(f"{clip.id}: all files of a clip must have one number of channels, got {sorted(channels)}")
     content = {"audio": encoded, "gain": matched_gains(levels, peaks)}
     (folder / "clips" / f"{index}.js").write_text(f"m2lClip({index},{json.dumps(content)});\n", encoding="utf-8")
 
 
-def _picture(samples: np.ndarray) -> bytes:
+def _picture(samples: np.ndarray, sample_rate: int) -> bytes:
     """Draw a spectrogram as a small PNG, as large as the page shows it and with at most one column for 256 samples."""
     import matplotlib
     from PIL import Image
 
     frames = min(320, max(40, samples.shape[-1] // 256))
-    levels = spectrogram(samples, frames=frames, bins=128, n_fft=1024)[::-1]  # low frequencies at the bottom
+    levels = spectrogram(samples, sample_rate, frames=frames, bins=128)[::-1]  # low frequencies at the bottom
     scaled = np.clip((levels - BOTTOM) / (TOP - BOTTOM), 0, 1)
     image = Image.fromarray((scaled * 255).astype(np.uint8), mode="P")
     image.putpalette(matplotlib.colormaps["magma"](np.arange(256), bytes=True)[:, :3].ravel().tolist())

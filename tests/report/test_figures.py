@@ -97,13 +97,16 @@ def test_data_of_a_spectrogram() -> None:
     rate = 16000
     time = np.arange(rate) / rate
     sine = np.sin(2 * np.pi * 2000 * time).astype(np.float32)
-    levels = figure_data.spectrogram(np.stack([sine, sine]), frames=20, bins=256)
+    levels = figure_data.spectrogram(np.stack([sine, sine]), rate, frames=20, bins=256)
     assert levels.shape == (256, 20)
-    assert np.all(np.argmax(levels[:, 2:-2], axis=0) == int(2000 / 8000 * 256) - 1)  # bin k holds (k, k + 1] / 256
+    place = 256 * np.log(2000 / figure_data.LOWEST) / np.log(8000 / figure_data.LOWEST)  # of 2 kHz up to 8 kHz
+    assert np.all(np.abs(np.argmax(levels[:, 2:-2], axis=0) - place) <= 1)
     assert levels[:, 2:-2].max() == pytest.approx(0.0, abs=0.1)
-    assert (figure_data.spectrogram(np.zeros((1, 10), dtype=np.float32)) == -100).all()
+    ticks, names = figures._frequency_ticks(8000.0)
+    assert names == ["0.1", "1"] and ticks[1] * 256 == pytest.approx(place - 256 * np.log(2) / np.log(160))
+    assert (figure_data.spectrogram(np.zeros((1, 10), dtype=np.float32), rate) == -100).all()
     with pytest.raises(ValueError, match="must have shape"):
-        figure_data.spectrogram(np.zeros(10, dtype=np.float32))
+        figure_data.spectrogram(np.zeros(10, dtype=np.float32), rate)
 
 
 def drawn() -> dict[str, matplotlib.figure.Figure]:
