@@ -27,6 +27,8 @@ templates_path: list[str] = []
 
 html_theme = "pydata_sphinx_theme"
 html_title = project
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {
@@ -34,5 +36,4 @@ html_theme_options = {
     "navbar_align": "left",
     "navigation_with_keys": False,
     "secondary_sidebar_items": ["page-toc"],
-    "show_nav_level": 1,
 }

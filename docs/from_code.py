@@ -49,7 +49,7 @@ LISTS = {
         "Numbers of latents",
         "The definition of every number that `m2l-bench latents` measures, from its card.",
         ("number of latents",),
-        ("name", "title", "what"),
+        ("name", "title", "unit"),
     ),
     "audio": (
         "Audio sets",
@@ -88,11 +88,14 @@ def list_page(kind: str) -> str:
     """Markdown of all entries of a kind: a table, then everything of each."""
     title, first, singular, columns = LISTS[kind]
     found = entries(kind)
-    table = [[line.get(column, "-") for column in columns] for line in found]
-    parts = [f"# {title}", first, _table(columns, table)]
-    for line in found:
-        parts += [_section(each) for each in describe(line["name"]) if each.kind in singular]
-    return "\n\n".join(parts)
+    table = []
+    sections = []
+    for number, line in enumerate(found):
+        name, *rest = (_plain(line.get(column) or "-") for column in columns)
+        table.append([f"[{name}](#{kind}-{number})", *rest])
+        sections.append(f"({kind}-{number})=")
+        sections += [_section(each) for each in describe(line["name"]) if each.kind in singular]
+    return "\n\n".join([f"# {title}", first, _table(columns, table), *sections])
 
 
 def _section(found: Description) -> str:
@@ -104,7 +107,7 @@ def _section(found: Description) -> str:
 
 
 def _table(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    rows = [columns, ["---"] * len(columns), *([_plain(cell) for cell in line] for line in lines)]
+    rows = [columns, ["---"] * len(columns), *lines]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
@@ -157,9 +160,17 @@ def module_page(module: str) -> str:
     return "\n".join([title, "=" * len(title), "", f".. currentmodule:: {module}", "", *table, "", *every])
 
 
+def modules_page() -> str:
+    """Markdown that leads to the page of each module."""
+    first = "Audio is float32 of shape `(channels, samples)` in [-1, 1], everywhere."
+    return "\n".join(
+        ["# Python API", "", first, "", "```{toctree}", ":maxdepth: 1", "", *(f"api/{m}" for m in MODULES), "```"]
+    )
+
+
 def write_pages(app: Any) -> None:
     """Write every page; one whose text stays is left alone, so that Sphinx does not read it again."""
-    pages = {f"{kind}.md": list_page(kind) for kind in LISTS} | {"cli.md": command_page()}
+    pages = {f"{kind}.md": list_page(kind) for kind in LISTS} | {"cli.md": command_page(), "api.md": modules_page()}
     pages |= {f"api/{module}.rst": module_page(module) for module in MODULES}
     for name, text in pages.items():
         path = GENERATED / name

@@ -3,8 +3,8 @@
 Conventions
 -----------
 A page starts in a folder of its own, with the clips that install.md cuts. A ``console`` block holds commands after ``$`` and
-what each prints; a ``text`` block is what the block above it prints. ``...`` stands for any text, and spaces do not count. A block
-whose first line is a file name in a comment is written to that file. ``<!-- not run: REASON -->`` above a block: its
+what each prints; a ``text`` block is what the block above it prints. ``...`` stands for any text, and spaces do not count. A
+block whose first line is a file name in a comment is written to that file. ``<!-- not run: REASON -->`` above a block: its
 commands are parsed only.
 """
 
@@ -18,6 +18,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -69,7 +70,9 @@ def parse(command: str) -> None:
     elif program == "python":
         assert (ROOT / arguments[0]).is_file(), command
     elif program == "pip":
-        extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+        extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+            "optional-dependencies"
+        ]
         assert set(re.findall(r"\[(.*?)\]", command)) <= set(extras), command
     else:
         assert program == "git", command
@@ -140,6 +143,26 @@ def test_a_page_prints_what_it_shows(
     for code, expected, printed in run_page(page):
         expected, printed = expected.replace("<BLANKLINE>", "").strip(), printed.strip()
         assert same(expected, printed, doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE), f"{code}\n{printed}"
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        ('<a href="https://example.org">elsewhere</a> <script src="_static/own.js"></script>', False),
+        ('<script defer src="https://example.org/maths.js"></script>', True),
+        ('<link rel="stylesheet" href="//example.org/fonts.css">', True),
+        ("<style>@font-face { src: url(https://example.org/font.woff2) }</style>", True),
+    ],
+)
+def test_a_page_that_loads_from_the_network_is_refused(
+    text: str, refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(DOCS))
+    from from_code import refuse_network
+
+    (tmp_path / "page.html").write_text(text)
+    with pytest.raises(ValueError, match="nothing from the network") if refused else contextlib.nullcontext():
+        refuse_network(SimpleNamespace(outdir=tmp_path), None)
 
 
 @pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in sorted(DOCS.glob("*.md")))])
