@@ -24,6 +24,8 @@ from m2l_bench.listing import entries
 ROOT = Path(__file__).resolve().parents[1]
 GENERATED = ROOT / "docs" / "generated"
 
+_NAME = "\0"
+
 # Kind -> title, first sentence, kinds of its descriptions, columns of the list.
 LISTS = {
     "metrics": (
@@ -88,22 +90,27 @@ def list_page(kind: str) -> str:
     """Markdown of all entries of a kind: a table, then everything of each."""
     title, first, singular, columns = LISTS[kind]
     found = entries(kind)
+    sections: dict[str, list[str]] = {}  # text -> the names that share it: variants of a system
     table = []
-    sections = []
-    for number, line in enumerate(found):
+    for line in found:
+        (text,) = (_section(each) for each in describe(line["name"]) if each.kind in singular)
+        sections.setdefault(text, []).append(line["name"])
         name, *rest = (_plain(line.get(column) or "-") for column in columns)
-        table.append([f"[{name}](#{kind}-{number})", *rest])
-        sections.append(f"({kind}-{number})=")
-        sections += [_section(each) for each in describe(line["name"]) if each.kind in singular]
-    return "\n\n".join([f"# {title}", first, _table(columns, table), *sections])
+        table.append([f"[{name}](#{kind}-{list(sections).index(text)})", *rest])
+    texts = [
+        f"({kind}-{number})=\n\n## {_plain(', '.join(names))}\n\n{text.replace(_NAME, names[0])}"
+        for number, (text, names) in enumerate(sections.items())
+    ]
+    return "\n\n".join([f"# {title}", first, _table(columns, table), *texts])
 
 
 def _section(found: Description) -> str:
+    """Everything of an entry but its name, for which its commands have a sign."""
     facts = dict(found.facts)  # several commands to use it: the last label wins, so they are taken from the list
-    commands = [text for label, text in found.facts if label == "use"]
+    commands = [text.replace(found.name, _NAME) for label, text in found.facts if label == "use"]
     lines = [f"- **{label}**: {_plain(text)}" for label, text in facts.items() if label not in ("what", "use")]
     use = "\n".join(["```console", *(f"$ {command}" for command in commands), "```"]) if commands else ""
-    return "\n\n".join(filter(None, [f"## {_plain(found.name)}", _plain(facts.get("what", "")), "\n".join(lines), use]))
+    return "\n\n".join(filter(None, [_plain(facts.get("what", "")), "\n".join(lines), use]))
 
 
 def _table(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
