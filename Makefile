@@ -1,11 +1,12 @@
 # make demo: install into .venv and compare every built-in system on the embedded music.
+# make docs: the pages in docs/_build/html; warnings are errors, nothing is downloaded while they are built.
 # make reference: run the suites behind results/reference again.
 # make test: install what the tests need, then lint, types and tests.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types bench reference audit clean
+.PHONY: demo test lint types docs bench reference audit clean
 
 demo: $(VENV)/.installed
 	$(BIN)/m2l-bench run
@@ -19,6 +20,10 @@ lint: $(VENV)/.installed-test
 
 types: $(VENV)/.installed-test
 	$(BIN)/python -m mypy
+
+docs: $(VENV)/.installed-docs
+	rm -rf docs/_build docs/generated
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
 bench: $(VENV)/.installed-test
 	for script in tests/benchmarks/bench_*.py tests/benchmarks/fault_injection.py tests/systems_heavy/full_size.py; do \
@@ -51,5 +56,9 @@ $(VENV)/.installed-test: $(BIN)/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --no-deps 'linear-cae==0.1.4; python_version >= "3.11"' # asks for NumPy < 2, runs with 2
 	touch $@
 
+$(VENV)/.installed-docs: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist docs/_build docs/generated .mypy_cache .ruff_cache .hypothesis

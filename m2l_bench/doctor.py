@@ -17,8 +17,8 @@ from pathlib import Path
 from m2l_bench import __version__, assets
 from m2l_bench.plugins import one_line
 
-# Of the extras, those that join others or serve the tests.
-_NOT_SHOWN = ("all", "test")
+# Of the extras, those that join others or serve the tests and the docs.
+_NOT_SHOWN = ("all", "docs", "test")
 _FORMATS = {"Opus": ("OGG", "OPUS"), "Vorbis": ("OGG", "VORBIS"), "MP3": ("MP3", "MPEG_LAYER_III")}
 _RUNS = Path("results") / "runs"
 

@@ -41,6 +41,7 @@ ALLOWED = re.compile(
 )
 EXCEPTIONS = {
     "codicodec": "CC BY-NC: in an extra of its own, imported by the system of its name alone, not shipped",
+    "docutils": "public domain and BSD; its GPL part is an editor mode that is not installed; builds the docs alone, not shipped",
     "linear-cae": "Apache-2.0, in the LICENSE file of its wheel; its metadata names none",
     "music2latent": "CC BY-NC: in an extra of its own, imported by `music2latent-authors` alone, not shipped",
     "snac": "MIT, in the LICENSE file of its wheel; its metadata names none",

@@ -1,0 +1,174 @@
+"""Every code block of the tutorials runs, in order, and prints what the page shows; every command of the docs parses.
+
+Conventions
+-----------
+A page starts in a folder of its own, with the clips that install.md cuts. A ``console`` block holds commands after ``$`` and
+what each prints; a ``text`` block is what the block above it prints. ``...`` stands for any text, and spaces do not count. A
+block whose first line is a file name in a comment is written to that file. ``<!-- not run: REASON -->`` above a block: its
+commands are parsed only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import doctest
+import io
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from m2l_bench import cli
+from m2l_bench.suite.local import LocalEngine
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = ["install.md", *sorted(path.relative_to(DOCS).as_posix() for path in (DOCS / "tutorials").glob("*.md"))]
+_BLOCK = re.compile(r"(?:^<!-- not run: (.+) -->\n)?^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+class Block(NamedTuple):
+    """A code block; `reason` is why it is not run."""
+
+    reason: str
+    language: str
+    text: str
+
+
+def blocks(page: str) -> list[Block]:
+    return [Block(*match.groups(default="")) for match in _BLOCK.finditer(page)]
+
+
+def commands(block: Block) -> list[tuple[str, str]]:
+    """Commands of a console block, each with what it prints."""
+    parts = re.split(r"^\$ ", block.text, flags=re.MULTILINE)
+    assert not parts[0], "a console block begins with a command"
+    return [(command, printed) for command, _, printed in (part.partition("\n") for part in parts[1:])]
+
+
+def parse(command: str) -> None:
+    """Check the options of a command without running it; of other programs only what belongs to this repository."""
+    program, *arguments = shlex.split(command, comments=True)
+    if program == "m2l-bench":
+        group: Any = typer.main.get_command(cli.app)
+        group.commands[arguments[0]].make_context(arguments[0], arguments[1:])
+    elif program == "make":
+        makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+        assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in arguments), command
+    elif program == "python":
+        assert (ROOT / arguments[0]).is_file(), command
+    elif program == "pip":
+        extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+            "optional-dependencies"
+        ]
+        assert set(re.findall(r"\[(.*?)\]", command)) <= set(extras), command
+    else:
+        assert program == "git", command
+
+
+def run_block(block: Block, names: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Run a block in the working folder: what was run, what it should print, what it prints."""
+    if block.language == "console":
+        done = []
+        for command, expected in commands(block):
+            program, *arguments = shlex.split(command, comments=True)
+            assert program == "m2l-bench", f"{command}: mark the block as not run"
+            result = CliRunner().invoke(cli.app, arguments)
+            assert result.exit_code == (2 if "error: " in expected else 0), f"{command}\n{result.output}"
+            done.append((command, expected, result.stdout + result.stderr))
+        return done
+    if first := re.match(r"# (\S+\.(?:py|toml))\n", block.text):
+        Path(first[1]).write_text(block.text, encoding="utf-8")
+        return []
+    assert block.language == "python", f"```{block.language}: only console, python and files"
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(block.text, "block", "exec"), names)
+    return [(block.text, "", printed.getvalue())]
+
+
+def run_page(name: str) -> list[tuple[str, str, str]]:
+    """Run a page in the working folder."""
+    done: list[tuple[str, str, str]] = []
+    names: dict[str, Any] = {}
+    for block in blocks((DOCS / name).read_text(encoding="utf-8")):
+        if block.reason:
+            for command, _ in commands(block):
+                parse(command)
+        elif block.language == "text":
+            done[-1] = (done[-1][0], block.text, done[-1][2])
+        else:
+            done += run_block(block, names)
+    return done
+
+
+class Shared(LocalEngine):
+    """One worker for all pages, as starting one takes seconds: it stays when a run closes it."""
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[LocalEngine]:
+    engine = Shared()
+    yield engine
+    super(Shared, engine).close()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_prints_what_it_shows(
+    page: str, worker: LocalEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))  # no datasets there
+    monkeypatch.setattr(cli, "_local", lambda **limits: worker)
+    if page != "install.md":
+        (clips,) = [block for block in blocks((DOCS / "install.md").read_text()) if block.language == "python"]
+        run_block(clips, {})
+    (tmp_path / "suites").symlink_to(ROOT / "suites")
+    same = doctest.OutputChecker().check_output
+    for code, expected, printed in run_page(page):
+        expected, printed = expected.replace("<BLANKLINE>", "").strip(), printed.strip()
+        assert same(expected, printed, doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE), f"{code}\n{printed}"
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        ('<a href="https://example.org">elsewhere</a> <script src="_static/own.js"></script>', False),
+        ('<script defer src="https://example.org/maths.js"></script>', True),
+        ('<link rel="stylesheet" href="//example.org/fonts.css">', True),
+        ("<style>@font-face { src: url(https://example.org/font.woff2) }</style>", True),
+    ],
+)
+def test_a_page_that_loads_from_the_network_is_refused(
+    text: str, refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(DOCS))
+    from from_code import refuse_network
+
+    (tmp_path / "page.html").write_text(text)
+    with pytest.raises(ValueError, match="nothing from the network") if refused else contextlib.nullcontext():
+        refuse_network(SimpleNamespace(outdir=tmp_path), None)
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in sorted(DOCS.glob("*.md")))])
+def test_the_commands_of_a_page_parse(page: str) -> None:
+    for block in blocks((ROOT / page).read_text(encoding="utf-8")):
+        for line, _ in commands(block) if block.language == "console" else []:
+            for command in re.split(r"; |&& ", line):
+                if command.startswith("m2l-bench "):
+                    parse(command)
