@@ -6,6 +6,7 @@ Tests of tables, figures and the listening page are in tests/report; these are t
 from __future__ import annotations
 
 import json
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,28 @@ from m2l_bench.report.build import build
 from m2l_bench.results import Row, write_run
 
 HOSTILE = "`</td><script>alert(1)</script><img src=x onerror=alert(1)>[a](javascript:alert(1))|\\input{/etc/passwd}"
+
+
+class Elements(HTMLParser):
+    """What a browser would make of a page: elements, attributes, links and the text of its scripts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+        self.attributes: set[str] = set()
+        self.links: list[str] = []
+        self.scripts: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+        self.links += [value or "" for name, value in attrs if name in ("href", "src")]
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_data(self, data: str) -> None:
+        if self.lasttag == "script" and self.scripts:
+            self.scripts[-1] += data
 
 
 @pytest.mark.parametrize(
@@ -42,9 +65,15 @@ def test_the_index_of_a_foreign_run(field: str, tmp_path: Path, monkeypatch: pyt
     write_run(tmp_path, [row], [], record)
     card = {"name": "si_sdr", "title": "SI-SDR", "unit": "dB", "higher_is_better": True, "formula": name_in("reason")}
     (tmp_path / "cards.json").write_text(json.dumps({name_in("card"): card | {"source": name_in("name"), "hash": "x"}}))
-    text = build([tmp_path]).read_text(encoding="utf-8")
+    page = build([tmp_path])
+    text = page.with_name("index.md").read_text(encoding="utf-8")
     assert "<script" not in text and "<img" not in text and "](javascript" not in text.replace("\\](", "")
     assert "&lt;script" in text
+    found = Elements()
+    found.feed(page.read_text(encoding="utf-8"))
+    assert "onerror" not in found.attributes and "img" not in found.names  # the page's own scripts are the only ones
+    assert "alert(1)" not in [code.strip() for code in found.scripts]
+    assert not [link for link in found.links if link.startswith("javascript:")]
 
 
 def test_a_files_name_cannot_act_on_the_terminal(tmp_path: Path) -> None:
