@@ -49,7 +49,7 @@ def latent_tables(results: RunData) -> Iterator[Table]:
         yield from _rate_table(results, dataset)
 
 
-def latent_figures(results: RunData, looks: Mapping[str, int]) -> Iterator[FigureSpec]:
+def latent_figures(results: RunData, looks: Mapping[str, int] | None = None) -> Iterator[FigureSpec]:
     """Yield the sheet of each system, and one comparison, of each dataset."""
     for dataset in _datasets(results):
         for system in results.systems:
