@@ -27,6 +27,7 @@ from m2l_bench.suite.suite import SystemSpec
 NAN = float("nan")
 NO_INTERVAL = (NAN, NAN)
 SUFFICIENT = "sufficient_bit_rate"
+BIASED = "the interval is that of the number less its bias, which is large where files are few."
 
 Scores = Mapping[str, float | str]
 """File -> its score, or the reason why it has none."""
@@ -190,7 +191,9 @@ def _sheet(found: LatentSet, rows: _Rows, without: Mapping[str, str]) -> None:
     for name in sheet.CARDS:
         interval = numbers.get(name, NAN), *intervals.get(name, NO_INTERVAL)
         scored = len(found.data.items) - len(without) if numbers else 0
-        rows.add(name, interval, scored, statistic="pooled", note=outcome.reason)
+        biased = interval[0] < interval[1] or interval[0] > interval[2]  # False where there is no interval
+        note = f"{sheet.CARDS[name].title}: {BIASED}" if biased else outcome.reason
+        rows.add(name, interval, scored, statistic="pooled", note=note)
         rows.items(name, without)
     if numbers:
         shares = enumerate(outcome.arrays[SPECTRUM].tolist(), 1)

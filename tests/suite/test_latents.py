@@ -163,6 +163,16 @@ def test_an_orthonormal_autoencoder_is_additive_homogeneous_and_of_full_rank(run
     assert len(shares) == 8 and sum(shares) == pytest.approx(1) and shares == sorted(shares, reverse=True)
 
 
+def test_a_number_beside_its_interval_is_explained(run: RunResult) -> None:
+    rows = [
+        row for row in run.rows if row.task == LATENT_SPACE and row.metric in sheet.CARDS and row.ci_low == row.ci_low
+    ]
+    beside = [row for row in rows if not row.ci_low <= row.value <= row.ci_high]
+    assert "latent_mean" in {row.metric for row in beside}  # of noise it is 0, and never less
+    assert all("less its bias" in row.note for row in beside)
+    assert not [row for row in rows if row not in beside and "less its bias" in row.note]
+
+
 def test_its_rate_distortion_curve_follows_the_bound_of_white_gaussian_noise(home: Path, tmp_path: Path) -> None:
     """Of 2 * 8000 white values a second, SI-SDR is 6.02 R - 1.53 dB, with R bits a value."""
     rng = np.random.default_rng(1)
