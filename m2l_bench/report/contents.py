@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from m2l_bench import audio
 from m2l_bench.cards import REPEATABILITY, SEED_CHANGE, STEREO
-from m2l_bench.report import figure_data, figures
+from m2l_bench.report import figure_data, figures, time_figures
 from m2l_bench.report.clips import ClipFiles
 from m2l_bench.report.figure_spec import FigureSpec, slug
 from m2l_bench.report.latent import latent_figures, latent_tables, rate_distortion
@@ -329,7 +329,7 @@ def _time_figures(results: RunData, measurement: Measurement) -> Iterator[Figure
             signal.shape[-1] / rate if signal is not None else max(float(a.ends.max(initial=0)) for a in lines.values())
         )
         title = f"{name}, {track.item}"
-        return figures.timeline(
+        return time_figures.timeline(
             kind, lines, levels, duration=duration, max_frequency=rate / 2, title=title, looks=_looks(results)
         )
 
@@ -339,7 +339,7 @@ def _time_figures(results: RunData, measurement: Measurement) -> Iterator[Figure
         yield FigureSpec(
             slug(measurement.task, measurement.probe, "confusion"),
             f"{name}, {best} (the best score): what is estimated in the time of annotated chords",
-            partial(figures.chord_confusion, figure_data.chord_confusion(tracks), title=f"{name}, {best}"),
+            partial(time_figures.chord_confusion, figure_data.chord_confusion(tracks), title=f"{name}, {best}"),
         )
 
 
@@ -365,6 +365,8 @@ def _spectrogram_figure(results: RunData, clips: Sequence[ClipFiles]) -> Iterato
         paths = {"original": clip.reference, **{system: clip.systems[system] for system in systems[::step]}}
         grids = {name: figure_data.spectrogram(*audio.load(path)) for name, path in paths.items()}
         duration = clip.n_samples / clip.sample_rate
-        return figures.spectrogram_grid(grids, duration=duration, max_frequency=clip.sample_rate / 2, title=clip.id)
+        return time_figures.spectrogram_grid(
+            grids, duration=duration, max_frequency=clip.sample_rate / 2, title=clip.id
+        )
 
     yield FigureSpec("spectrograms", f"{clip.dataset}, {clip.id}: spectrograms and differences from the original", draw)

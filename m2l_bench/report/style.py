@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -55,6 +55,8 @@ class Point(NamedTuple):
     y: Interval
 
 
+Looks = Mapping[str, int]
+"""System or family -> its place among colours and markers: :func:`looks`."""
 QUANTISED = ", quantised"  # after the name of an autoencoder, where its latents were
 
 

@@ -14,13 +14,13 @@ from m2l_bench.latent import equivariance, sheet
 from m2l_bench.latent.rate import BIT_RATE
 from m2l_bench.results import LATENT_SPACE, Item, Records, Row, joined_notes
 from m2l_bench.statistics import mean_interval
-from m2l_bench.suite.data import AudioSet
+from m2l_bench.suite.data import AudioItem, AudioSet
 from m2l_bench.suite.engine import Job
 from m2l_bench.suite.jobs.latent_sheet import LAGS, SMOOTHNESS, SPECTRUM
 from m2l_bench.suite.jobs.latents import CHANGES, NOISE, card_names
 from m2l_bench.suite.latent_jobs import LatentSet
 from m2l_bench.suite.plan import Plan, PlannedSystem
-from m2l_bench.suite.set_jobs import distance_job, shared_windows
+from m2l_bench.suite.set_jobs import distance_job
 from m2l_bench.suite.store import Store, require
 from m2l_bench.suite.suite import SystemSpec
 
@@ -61,8 +61,17 @@ def latent_cards(metrics: Sequence[Card]) -> dict[str, Card]:
     return {card.name: card for card in cards}
 
 
-def latent_records(plan: Plan, store: Store, audio_set: AudioSet, spec: SystemSpec) -> Records:
-    """All numbers of one system's latent space; none of a system that could not be loaded, or has no latents."""
+def latent_records(
+    plan: Plan,
+    store: Store,
+    audio_set: AudioSet,
+    spec: SystemSpec,
+    kept: Mapping[str, dict[str, dict[str, list[AudioItem]]]],
+) -> Records:
+    """All numbers of one system's latent space; none of a system that could not be loaded, or has no latents.
+
+    `kept` are the files with windows, by set, codec and encoder.
+    """
     system = plan.latent.get(spec.label)
     if system is None:
         return Records()
@@ -77,7 +86,7 @@ def latent_records(plan: Plan, store: Store, audio_set: AudioSet, spec: SystemSp
         noisy = {item.id: _outcome(store, found.noise(item)) for item in audio_set.items if item.id not in without}
         rows.measured(card_names(NOISE), noisy, without)
     if plan.is_quantised(system):
-        _rate_distortion(found, rows, without)
+        _rate_distortion(found, rows, without, kept.get(audio_set.name, {}).get(spec.label, {}))
     return rows.records
 
 
@@ -203,7 +212,9 @@ def _sheet(found: LatentSet, rows: _Rows, without: Mapping[str, str]) -> None:
         rows.items("step_100ms", curve, split="lag")
 
 
-def _rate_distortion(found: LatentSet, rows: _Rows, without: Mapping[str, str]) -> None:
+def _rate_distortion(
+    found: LatentSet, rows: _Rows, without: Mapping[str, str], kept: Mapping[str, list[AudioItem]]
+) -> None:
     """The scores at each step and what they are worse than unquantised; then the bit rates that suffice."""
     plan, store, label = found.plan, found.store, found.system.spec.label
     whole = {item.id: _outcome(store, plan.scorings[label].job(item)) for item in found.data.items}
@@ -226,7 +237,7 @@ def _rate_distortion(found: LatentSet, rows: _Rows, without: Mapping[str, str]) 
         for name, encoder in plan.set_metrics.items():
             if encoder in plan.encoders:
                 reached.setdefault(name, {})[step] = _distance(found, rows, name, step)
-    ends = _ends(found, whole)
+    ends = _ends(found, whole, kept)
     for name, values in reached.items():
         if name in ends:
             _sufficient(rows, plan.cards[name], rates, values, ends[name])
@@ -258,7 +269,9 @@ def _distance(found: LatentSet, rows: _Rows, metric: str, step: float) -> float:
     return corrected if biased else value
 
 
-def _ends(found: LatentSet, whole: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[float, float]]:
+def _ends(
+    found: LatentSet, whole: Mapping[str, Mapping[str, Any]], kept: Mapping[str, list[AudioItem]]
+) -> dict[str, tuple[float, float]]:
     """The interval of each metric of the unquantised system."""
     plan, store, label = found.plan, found.store, found.system.spec.label
     ends: dict[str, tuple[float, float]] = {}
@@ -266,10 +279,9 @@ def _ends(found: LatentSet, whole: Mapping[str, Mapping[str, Any]]) -> dict[str,
         scores = (outcome["scores"].get(name, "") for outcome in whole.values())
         if values := [score for score in scores if not isinstance(score, str)]:
             ends[name] = _mean(values)[1:]
-    kept = shared_windows(plan, found.data, store) if plan.encoders else {}
     for name, encoder in plan.set_metrics.items():
         if encoder in plan.encoders:
-            job = distance_job(plan, label, name, kept[label][encoder])
+            job = distance_job(plan, label, name, kept[encoder])
             value = require(store, job.id, arrays=False).value
             ends[name] = value.get("low", NAN), value.get("high", NAN)
     return ends

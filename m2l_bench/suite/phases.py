@@ -10,16 +10,10 @@ from m2l_bench.suite.plan import Plan
 from m2l_bench.suite.set_jobs import set_jobs
 from m2l_bench.suite.store import Store
 
-
-def _first_jobs(plan: Plan, store: Store) -> Iterator[Job]:
-    return plan.first_jobs()
-
-
-PHASES: tuple[Callable[[Plan, Store], Iterator[Job]], ...] = (_first_jobs, fitted_jobs, disturbed_jobs, set_jobs)
-"""Files; what is fitted on the latents of all files; latents of each file disturbed so; whole sets."""
+LATER: tuple[Callable[[Plan, Store], Iterator[Job]], ...] = (fitted_jobs, disturbed_jobs, set_jobs)
+"""After the jobs over files: what is fitted on the latents of all files; latents of each file disturbed so; whole sets."""
 
 
-def all_jobs(plan: Plan, store: Store) -> Iterator[Job]:
-    """The jobs of all phases of a finished run."""
-    for jobs in PHASES:
-        yield from jobs(plan, store)
+def later_jobs(plan: Plan, store: Store) -> list[Job]:
+    """The jobs of a finished run after the first phase."""
+    return [job for jobs in LATER for job in jobs(plan, store)]

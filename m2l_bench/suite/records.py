@@ -71,7 +71,7 @@ def all_records(plan: Plan, store: Store) -> Iterator[Records]:
             parts.append((place, partial(_of_audio, plan, store, data, spec, kept)))
             parts.append((place, partial(_of_repeats, plan, store, repeated(data), spec)))
             place = (data.name, LATENT_SPACE, "", "", spec.label)
-            parts.append((place, partial(latent_records, plan, store, data, spec)))
+            parts.append((place, partial(latent_records, plan, store, data, spec, kept)))
     for task in plan.tasks:
         parts += [((task.load().name, *place), part) for place, part in task_records(plan, store, task)]
     for _, part in sorted(parts, key=lambda part: part[0]):

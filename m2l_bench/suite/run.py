@@ -27,7 +27,7 @@ from m2l_bench.suite.data import AudioItem
 from m2l_bench.suite.engine import STORAGE_ERRORS, Done, Engine, Job, Workspace, run_jobs, stopped
 from m2l_bench.suite.jobs.clip import ClipJob, read_clips
 from m2l_bench.suite.local import local_unless
-from m2l_bench.suite.phases import PHASES, all_jobs
+from m2l_bench.suite.phases import LATER
 from m2l_bench.suite.plan import Plan
 from m2l_bench.suite.planning import make_plan
 from m2l_bench.suite.provenance import provenance
@@ -162,10 +162,13 @@ def run_suite(
 
         with _storage_errors(), RunLock(folder) as lock:
             lock.list_plan(plan, workspace)
-            for number, jobs in enumerate(PHASES, 1):
-                if number > 1:  # the first ones are listed with the plan
-                    lock.list_jobs(number, jobs(plan, store))
-                run_all(jobs(plan, store))
+            run_all(plan.first_jobs())
+            later: list[Job] = []
+            for number, jobs_of in enumerate(LATER, 2):
+                jobs = list(jobs_of(plan, store))
+                lock.list_jobs(number, jobs)
+                run_all(jobs)
+                later += jobs
             if found is not None and not costs:
                 n_failed = int(found["failed"]) + len(plan.missing)
                 return RunResult(folder, plan, read_rows(folder), n_failed, False, workspace)
@@ -173,7 +176,7 @@ def run_suite(
             write_atomic(folder / "cards.json", (json.dumps(described, indent=2, sort_keys=True) + "\n").encode())
             record = _run_record(plan, started, costs, chosen) | {
                 "store": Path(os.path.relpath(workspace.folder, folder.absolute())).as_posix(),
-                "outcomes": outcomes_digest(plan, store),
+                "outcomes": outcomes_digest(plan, store, later),
             }
             rows: list[Row] = []
 
@@ -198,11 +201,12 @@ def _storage_errors() -> Iterator[None]:
         raise stopped(error) from error
 
 
-def outcomes_digest(plan: Plan, store: Store) -> str:
+def outcomes_digest(plan: Plan, store: Store, later: Sequence[Job]) -> str:
     """SHA-256 over the content of all outcomes that a run rests on, in the order of the jobs; their arrays included."""
     digest = hashlib.sha256()
-    for job in all_jobs(plan, store):
-        digest.update(store.digest(job.id))
+    for jobs in (plan.first_jobs(), later):
+        for job in jobs:
+            digest.update(store.digest(job.id))
     return digest.hexdigest()
 
 

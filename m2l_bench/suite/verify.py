@@ -29,12 +29,11 @@ from m2l_bench.suite.jobs.quantise import QuantiseJob
 from m2l_bench.suite.jobs.read import ReadJob
 from m2l_bench.suite.latent_records import latent_job_behind
 from m2l_bench.suite.local import local_unless
-from m2l_bench.suite.phases import all_jobs
+from m2l_bench.suite.phases import later_jobs
 from m2l_bench.suite.plan import Plan, repeated
 from m2l_bench.suite.planning import make_plan
 from m2l_bench.suite.records import all_records
 from m2l_bench.suite.run import outcomes_digest
-from m2l_bench.suite.set_jobs import set_jobs
 from m2l_bench.suite.store import Outcome, Store, require
 from m2l_bench.suite.suite import make_suite
 
@@ -127,9 +126,12 @@ def _check_outcomes(
     store = workspace.store
     store.refresh()
     try:
-        for stored in all_jobs(plan, store):
-            require(store, stored.id)
-        if outcomes_digest(plan, store) != record["outcomes"]:
+        for first in plan.first_jobs():
+            require(store, first.id)
+        later = later_jobs(plan, store)
+        for following in later:
+            require(store, following.id)
+        if outcomes_digest(plan, store, later) != record["outcomes"]:
             found.files[record["store"]] = "changed"
             found.obstacle = "the stored outcomes are not those that the rows were made of"
             return
@@ -144,9 +146,8 @@ def _check_outcomes(
     chosen = [
         rows[place] for place in sorted(rng.permutation(len(rows))[:sample]) if _key(rows[place]) not in differing
     ]
-    second = list(set_jobs(plan, store))
     for row in chosen:
-        job, check = _job_behind(row, plan, store, second, rng), RowCheck(row, True, repr(row.value))
+        job, check = _job_behind(row, plan, store, later, rng), RowCheck(row, True, repr(row.value))
         found.rows.append(_run_again(check, job, workspace, engine, tolerance) if job else check)
 
 
@@ -165,10 +166,10 @@ def _difference(plan: Plan, record: dict[str, Any]) -> str:
     return "; ".join(changes) or "a system, a task's data or the code is not the one that made it"
 
 
-def _job_behind(row: Row, plan: Plan, store: Store, second: Sequence[Job], rng: np.random.Generator) -> Job | None:
+def _job_behind(row: Row, plan: Plan, store: Store, later: Sequence[Job], rng: np.random.Generator) -> Job | None:
     """The job that gives a row of a set or a probe, or one of those whose files a mean is over; None where there is none."""
     if row.reader:
-        for job in second:
+        for job in later:
             if isinstance(job, ReadJob) and (job.task.load().name, plugins.label(job.probe)) == (row.task, row.probe):
                 reader, system = plan.readers.get(row.reader.removesuffix(REFIT)), plan.read.get(row.system)
                 same = reader and plan.readers[job.label].fingerprint == reader.fingerprint
@@ -179,7 +180,7 @@ def _job_behind(row: Row, plan: Plan, store: Store, second: Sequence[Job], rng: 
     if row.task == LATENT_SPACE:
         return latent_job_behind(row, plan, store, rng)
     if row.task:
-        for job in second:
+        for job in later:
             if isinstance(job, ProbeJob) and (job.task.load().name, plugins.label(job.probe)) == (row.task, row.probe):
                 system = plan.probed.get(row.system)
                 if system and plan.probed[job.label].fingerprint == system.fingerprint:
@@ -194,7 +195,7 @@ def _job_behind(row: Row, plan: Plan, store: Store, second: Sequence[Job], rng: 
         return repeats[rng.integers(len(repeats))]
     if row.statistic in ("pooled", "corrected"):
         sides = {plan.scorings[row.system].job(item).id for item in items}
-        distances = [job for job in second if isinstance(job, DistanceJob) and plugins.label(job.metric) == row.metric]
+        distances = [job for job in later if isinstance(job, DistanceJob) and plugins.label(job.metric) == row.metric]
         return next((job for job in distances if sides.issuperset(job.estimates)), None)
     return plan.scorings[row.system].job(items[rng.integers(len(items))])
 

@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from m2l_bench.report import figure_data, figures, style
+from m2l_bench.report import figure_data, figures, style, time_figures
 from m2l_bench.report.curves import draw_training, training_data
 from m2l_bench.report.runs import Measurement, RunData, read_runs
 from m2l_bench.report.significance import Pairs, matrix
@@ -102,7 +102,7 @@ def test_data_of_a_spectrogram() -> None:
     place = 256 * np.log(2000 / figure_data.LOWEST) / np.log(8000 / figure_data.LOWEST)  # of 2 kHz up to 8 kHz
     assert np.all(np.abs(np.argmax(levels[:, 2:-2], axis=0) - place) <= 1)
     assert levels[:, 2:-2].max() == pytest.approx(0.0, abs=0.1)
-    ticks, names = figures._frequency_ticks(8000.0)
+    ticks, names = time_figures._frequency_ticks(8000.0)
     assert names == ["0.1", "1"] and ticks[1] * 256 == pytest.approx(place - 256 * np.log(2) / np.log(160))
     assert (figure_data.spectrogram(np.zeros((1, 10), dtype=np.float32), rate) == -100).all()
     with pytest.raises(ValueError, match="must have shape"):
@@ -128,7 +128,7 @@ def drawn() -> dict[str, matplotlib.figure.Figure]:
         "learning": figures.learning_curves(
             {n: [(10.0, near(0.3)), (100.0, near(0.5))] for n in names}, y_label="score"
         ),
-        "spectrograms": figures.spectrogram_grid(grids, duration=2.0, max_frequency=8000, title=HOSTILE),
+        "spectrograms": time_figures.spectrogram_grid(grids, duration=2.0, max_frequency=8000, title=HOSTILE),
         "pairs": figures.significance(differences, np.full((12, 12), 0.01), names, title="SI-SDR"),
         "training": figures.training_curves(
             {"loss": {"small": ([1, 10, 100], [9.0, 1.0, 0.1])}, "SI-SDR (dB)": {"small": ([1, 100], [-50.0, 1.0])}}
@@ -309,7 +309,7 @@ TIMELINES = {
 def test_a_timeline_has_a_panel_a_line(kind: str, with_audio: bool) -> None:
     lines = dict(zip(("annotation", HOSTILE), (of(kind, text) for text in TIMELINES[kind]), strict=True))
     levels = np.zeros((8, 20), np.float32) if with_audio else None
-    figure = figures.timeline(kind, lines, levels, duration=2.0, max_frequency=22_050.0, title="t")
+    figure = time_figures.timeline(kind, lines, levels, duration=2.0, max_frequency=22_050.0, title="t")
     axes = figure.axes
     assert len(axes) == 2 + with_audio
     assert [len(one.images) for one in axes] == [1] * with_audio + [0, 0]
