@@ -111,7 +111,9 @@ def common(version: Annotated[bool, typer.Option("--version", help="Print the ve
     )
 )
 def run(
-    suite: Annotated[Path | None, typer.Argument(help="Suite file (TOML); by default the embedded suite.")] = None,
+    suite: Annotated[
+        str | None, typer.Argument(help="Suite (m2l-bench list suites), or a suite file (TOML); by default the demo.")
+    ] = None,
     system: Annotated[
         list[str] | None,
         typer.Option(
@@ -164,12 +166,12 @@ def run(
     open_report: Open = False,
 ) -> None:
     """Run systems on music and tasks, and write a report."""
-    from m2l_bench.suite.suite import make_suite, read_suite
+    from m2l_bench.suite.suite import DEMO, make_suite, read_suite
 
-    base = read_suite(suite) if suite else make_suite({})
     given: dict[str, Any] = {"systems": system, "metrics": metric, "audio": audio, "tasks": task}
     given |= {"readers": reader, "refit": refit, "probes": probe}
     chosen = {key: value for key, value in given.items() if value}
+    base = make_suite({}) if chosen and not suite else read_suite(suite or DEMO)
     if chosen and not suite:
         chosen["name"] = "run"
         # Tasks alone, or audio alone: the other is left out.
@@ -438,7 +440,7 @@ def check(
 )
 def list_(
     kind: Annotated[
-        Literal["systems", "readers", "tasks", "probes", "metrics", "latents", "audio"],
+        Literal["systems", "readers", "tasks", "probes", "metrics", "latents", "audio", "suites"],
         typer.Argument(metavar="KIND", help="What to list."),
     ],
     pattern: Annotated[str, typer.Argument(metavar="TEXT", help="Text in the name or the description.")] = "",
@@ -563,7 +565,7 @@ def _report(result: RunResult, n_clips: int, engine: Engine) -> None:
     from m2l_bench.suite.run import render_clips
 
     measured = [name for name in ("mel_distance", *HEADLINE_METRICS) if name in result.cards]
-    metric = next((name for name in measured if isinstance(METRICS[name], PairMetric)), None)
+    metric = next((name for name in measured if isinstance(METRICS.get(name), PairMetric)), None)
     if metric and n_clips and result.plan.data:
         better = bool(result.cards[metric].higher_is_better)
         clips = (

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from m2l_bench.suite.status import Status
     from m2l_bench.suite.verify import Verification
 
-WIDTH = 120
+WIDTH = 100
 GROUPED_FROM = 6  # lines of a table
 REFERENCES = ("identity", "lowpass-3.5k", "lowpass-7k", "majority", "chance")  # what systems are compared with
 DATASETS = "~/mir_datasets/"
@@ -172,22 +172,30 @@ def print_result(result: RunResult) -> None:
     named = result.plan.suite.metrics
     asked = [label(name) for name in named if name not in EMBEDDED_METRICS]
     stereo = [] if are_default(named) else [name for name in map(label, named) if result.cards[name].group == STEREO]
-    headline = [name for name in dict.fromkeys(("bit_rate", *HEADLINE_METRICS, *asked)) if name in result.cards]
-    for dataset in sorted({row.dataset for row in result.rows}, key=lambda name: (name in tasks, name)):
-        rows = [row for row in result.rows if row.dataset == dataset and row.task != LATENT_SPACE]
-        mean = "mean over files [95% interval]"
+    headline = [name for name in dict.fromkeys((*asked, *HEADLINE_METRICS)) if name in result.cards]
+    mean = "mean over files [95% interval]"
+    look: dict[str, Any] = {"systems": systems, "width": WIDTH}
+    for dataset in sorted({row.dataset for row in result.rows} - set(tasks)):
+        of_files = [row for row in result.rows if row.dataset == dataset and row.task != LATENT_SPACE]
         tables = {mean: headline or list(named), f"stereo and phase, {mean}": stereo}
-        if dataset in tasks:
-            tables = {"mean over seeds [95% interval over test items]": list(tasks[dataset].metrics)}
-        measured = {row.metric for row in rows}
+        measured = {row.metric for row in of_files}
         shown = {title: metrics for title, metrics in tables.items() if not measured.isdisjoint(metrics)}
         for title, metrics in (shown or tables).items():
-            print(f"\n{printable(dataset)}: {title}\n")
-            print(terminal_table(rows, cards, metrics, systems=systems, groups=groups, width=WIDTH))
+            print(f"{printable(dataset)}: {title}\n")
+            _print_wrapped(terminal_table(of_files, cards, metrics, groups=groups, one=not asked, **look))
         latent = [row for row in result.rows if row.dataset == dataset and row.task == LATENT_SPACE and not row.split]
         if latent:
-            print(f"\n{printable(dataset)}: latent space [95% interval over files]\n")
-            print(terminal_table(latent, cards, latent_columns(latent), systems=systems, width=WIDTH))
+            print(f"{printable(dataset)}: latent space [95% interval over files]\n")
+            _print_wrapped(terminal_table(latent, cards, latent_columns(latent), **look))
+    main = {name: task.main_metric for name, task in tasks.items()}
+    probed = [row for row in result.rows if row.dataset in main]
+    if len(main) > 1:  # of each task what it is judged by; of one task all
+        probed = [row for row in probed if row.metric == main[row.dataset]]
+    probed = [row for row in probed if not row.reader or row.metric == main[row.dataset]]
+    if probed:
+        metrics = list(dict.fromkeys(metric for name in main for metric in (main[name], *tasks[name].metrics)))
+        print(f"{printable(', '.join(main))}: mean over seeds [95% interval over test items]\n")
+        _print_wrapped(terminal_table(probed, cards, metrics, groups=groups, **look))
     reasons = by_reason(sorted({(item.item, item.reason) for item in result.items if item.reason}))
     for line in reasons[:MOST_LINES]:
         print(printable(f"failed: {line}"), file=sys.stderr)
@@ -196,6 +204,14 @@ def print_result(result: RunResult) -> None:
     print(f"Report (tables, figures, files, listening page): {result.folder / PAGE}")
     state = "" if result.fresh else " (already finished, nothing was computed)"
     print(f"All rows, items and provenance: {result.folder}{state}")
+
+
+def _print_wrapped(table: str) -> None:
+    """Print a table; the sentences below it are wrapped."""
+    for line in table.splitlines():
+        whole = not line.startswith("- ") or len(line) <= WIDTH
+        print(line if whole else textwrap.fill(line, WIDTH, subsequent_indent="  ", **_WHOLE))
+    print()
 
 
 def _kinds(plan: Plan) -> dict[str, list[str]]:

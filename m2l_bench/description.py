@@ -16,6 +16,7 @@ from m2l_bench.listing import (
     cards_of_runs,
     latent_cards,
     metric_needs,
+    suite_line,
     system_line,
     task_line,
 )
@@ -246,6 +247,25 @@ def _describe_audio(name: str) -> Description:
     )
 
 
+def _describe_suite(name: str) -> Description:
+    from m2l_bench.suite.suite import DEMO, read_suite, suite_file
+
+    suite, line = read_suite(name), suite_line(name)
+    parts = ("systems", "audio", "metrics", "tasks", "readers", "probes")
+    return _description(
+        "suite",
+        name,
+        [
+            ("what", line["what"]),
+            *((part, ", ".join(getattr(entry, "label", entry) for entry in getattr(suite, part))) for part in parts),
+            ("download", "none" if line["download"] == "-" else line["download"]),
+            ("file", str(suite_file(name))),
+            ("use", "m2l-bench run" if name == DEMO else f"m2l-bench run {name}"),
+            ("use", f"m2l-bench run {name} --dry-run"),
+        ],
+    )
+
+
 def _licences(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name.startswith(("LICENSE", "COPYRIGHT", "NOTICE")))
 
@@ -267,4 +287,5 @@ _DESCRIBE: tuple[dict[str, Callable[[str], Description]], ...] = (
     {"latents": _describe_latent},
     {"metrics": _describe_metric},
     {"probes": _describe_probe},
+    {"suites": _describe_suite},
 )

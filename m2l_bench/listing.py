@@ -1,4 +1,4 @@
-"""Lists of what can be named on the command line: systems, readers, tasks, probes, metrics, numbers of latent spaces, audio sets.
+"""Lists of what can be named on the command line: systems, readers, tasks, probes, metrics, numbers of latent spaces, audio sets, suites.
 
 Conventions
 -----------
@@ -251,6 +251,27 @@ def _audio_line(name: str) -> Line:
     }
 
 
+def _suite_names() -> list[str]:
+    from m2l_bench.suite.suite import suite_names
+
+    return suite_names()
+
+
+def suite_line(name: str) -> Line:
+    """Line of a suite; ``what`` is its file's first line, ``download`` says what has to be fetched."""
+    from m2l_bench.suite.suite import read_suite, suite_file
+
+    suite = read_suite(name)
+    needs = {
+        "weights": any(spec.would_download() for spec in (*suite.systems, *suite.readers))
+        or any(metric_needs(metric)["download"] != "-" for metric in suite.metrics),
+        "data": any(_audio_line(audio.partition("=")[0])["download"] != "-" for audio in suite.audio)
+        or any(task_line(task.name)["download"] != "-" for task in suite.task_specs()),
+    }
+    what = suite_file(name).read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
+    return {"name": name, "what": what, "download": " and ".join(need for need, true in needs.items() if true) or "-"}
+
+
 def _short_size(size: str) -> str:
     """A dataset's size without what it consists of."""
     return size.partition(" (")[0].partition(", ")[0]
@@ -276,4 +297,5 @@ KINDS: dict[str, Kind] = {
     "metrics": Kind(_metric_names, _metric_line),
     "latents": Kind(_latent_names, _latent_line),
     "audio": Kind(_audio_names, _audio_line),
+    "suites": Kind(_suite_names, suite_line),
 }

@@ -2,14 +2,14 @@
 
 Conventions
 -----------
-The remaining time is the time that the jobs of this run took so far, a job, times the jobs that are left; those that were
-found finished do not count. What is said to run is the earliest started kind and system with unfinished jobs.
+The remaining time is what the jobs of this run took so far, by kind and system or else by kind, times the jobs that are left; those
+that were found finished do not count. Kinds of which nothing is known yet are left out: it is "more than" that. What is said to run is the earliest started kind and system with unfinished jobs.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -56,11 +56,14 @@ class Tally:
         self.planned: Counter[str] = Counter()
         self.finished: Counter[str] = Counter()
         self.open: Counter[tuple[str, str]] = Counter()  # (kind, system) in the order of starting -> running jobs
+        self.waiting: Counter[tuple[str, str]] = Counter()
+        self.times: defaultdict[tuple[str, str], list[float]] = defaultdict(list)  # seconds of jobs
 
     def plan(self, plan: Plan) -> None:
         """Take the number of jobs, of each system and of all together."""
-        for (_, system), jobs in plan.counts().items():
+        for (kind, system), jobs in plan.counts().items():
             self.planned[system] += jobs
+            self.waiting[kind, system] += jobs
         self.unit, self.total = "jobs", self.planned.total()
         self.jobs_began = self.clock()
 
@@ -71,9 +74,11 @@ class Tally:
     def finish(self, job: Job, seconds: float | None) -> None:
         """Count a job; one that was found finished took None seconds."""
         self.finished[job.label] += 1
+        self.waiting[job.kind, job.label] -= 1
         self.done += 1
         if seconds is not None:
             self.computed += 1
+            self.times[job.kind, job.label].append(seconds)
             self.open[job.kind, job.label] -= 1
 
     def advance(self) -> None:
@@ -85,8 +90,21 @@ class Tally:
         """Remaining time as text; empty before anything is known of it."""
         if not self.total or not self.computed:
             return ""
-        a_job = (self.clock() - self.jobs_began) / self.computed
-        return f"about {duration(a_job * max(0, self.total - self.done))} left"
+        elapsed = self.clock() - self.jobs_began
+        if not self.times:
+            return f"about {duration(elapsed / self.computed * max(0, self.total - self.done))} left"
+        of_kind: defaultdict[str, list[float]] = defaultdict(list)
+        for (kind, _), times in self.times.items():
+            of_kind[kind] += times
+        busy, word = 0.0, "about"
+        for (kind, system), jobs in self.waiting.items():
+            times = self.times.get((kind, system)) or of_kind.get(kind)
+            if times:
+                busy += max(0, jobs) * sum(times) / len(times)
+            elif jobs > 0:
+                word = "more than"
+        at_once = sum(map(sum, of_kind.values())) / elapsed if elapsed else 1.0
+        return f"{word} {duration(busy / max(at_once, 0.1))} left"
 
     def now(self) -> str:
         """What is running, with the finished and planned jobs of its system; empty where nothing is."""

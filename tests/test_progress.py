@@ -55,6 +55,20 @@ def test_a_line_has_counts_times_and_what_runs() -> None:
     )  # 500 s for five jobs, four left; planning is elapsed time, and no measure of a job
 
 
+def test_the_time_left_is_counted_by_kind_and_system() -> None:
+    clock = Clock()
+    tally = Tally("planning", clock=clock)
+    tally.plan(SimpleNamespace(counts=lambda: Counter({("encode", "a"): 3, ("encode", "b"): 2, ("probe", "a"): 1})))
+    clock.seconds += 30
+    tally.finish(job("encode", "a"), 60.0)  # two workers: 60 s of work in 30 s
+    assert tally.left() == "more than 2 min left"  # four jobs of 60 s by two workers, and nothing is known of probes
+    clock.seconds += 150
+    tally.finish(job("encode", "b"), 300.0)  # b takes longer
+    clock.seconds += 30
+    tally.finish(job("probe", "a"), 60.0)
+    assert tally.left() == "about 4 min left"  # 2 * 60 s and 300 s by two workers: 210 s
+
+
 def test_what_runs_is_the_earliest_unfinished() -> None:
     tally = Tally("jobs", clock=Clock())
     tally.plan(PLAN)
@@ -79,7 +93,7 @@ def test_without_a_terminal_there_is_a_line_a_minute(capsys: pytest.CaptureFixtu
     assert captured.out == ""
     lines = captured.err.splitlines()
     assert lines[0] == "x: left out, [no] network"
-    assert lines[1] == "2 of 10 jobs, elapsed 2 min, about 13 min left, now: reconstruct a 2/6, 0/2 systems"
+    assert lines[1] == "2 of 10 jobs, elapsed 2 min, more than 10 min left, now: reconstruct a 2/6, 0/2 systems"
     assert len(lines) == 6, "one line for each job, 100 s apart, and none 59 s later"
 
 

@@ -203,7 +203,7 @@ def _curves(
 
 def _is_wide(values: Sequence[float]) -> bool:
     """Whether one poor system would hide on a linear axis what lies between the others."""
-    return min(values, default=0.0) > 0 and max(values) > 8 * min(values)
+    return min(values, default=0.0) > 0 and max(values) > 4 * min(values)
 
 
 def _draw_points(axes: Axes, place: int, name: str, points: Sequence[Point], **how: Any) -> str:

@@ -56,18 +56,27 @@ def terminal_table(
     systems: Sequence[str],
     groups: Mapping[str, Sequence[str]] | None = None,
     width: int = 80,
+    one: bool = False,
 ) -> str:
-    """Format the rows of one dataset, medians left out, as a Markdown table for a terminal.
+    """Format rows, medians left out, as a Markdown table for a terminal.
 
     The parameters are those of :func:`~m2l_bench.report.tables.make_table` and :func:`to_markdown`; `metrics` are the
-    columns, in order; what readers find is shown in the first alone, with its cost of coding. `groups` are those of
-    :func:`~m2l_bench.report.tables.grouped`.
+    columns, in order. `groups` are those of :func:`~m2l_bench.report.tables.grouped`. With `one` the table holds the first
+    columns that `width` has room for, and the others are named below it.
     """
     place = {metric: index for index, metric in enumerate(metrics)}
     found = {measurement_of(row) for row in rows if row.metric in place and row.statistic != "median"}
-    found = {m for m in found if not m.reader or m.metric == metrics[0]}
     columns = sorted(found, key=lambda m: (place[m.metric], m.reader, m.statistic == "cost", m))
-    return to_markdown(grouped(make_table(rows, cards, columns, systems=systems), groups or {}), width=width)
+
+    def table_of(columns: Sequence[Measurement]) -> Table:
+        return grouped(make_table(rows, cards, columns, systems=systems), groups or {})
+
+    table = table_of(columns)
+    fitting = len(_parts(_texts(table, _MARKDOWN), width)[0]) if columns else 0
+    if not one or fitting == len(columns):
+        return to_markdown(table, width=width)
+    others = ", ".join(column.title for column in table.columns[fitting:])
+    return f"{to_markdown(table_of(columns[:fitting]), width=width)}- In the report: {others}.\n"
 
 
 def to_latex(table: Table) -> str:

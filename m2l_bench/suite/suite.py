@@ -47,8 +47,9 @@ EMBEDDED_SYSTEMS = (
     "pca",
     *(f"{family}:small" for family in ("music2latent", "musika-style", "latmusic-style", "mousai-style", "dac-style")),
 )
+_SUITES = Path(__file__).parent.parent / "suites"
+DEMO = "demo"  # the suite of this package that runs when none is asked for
 EMBEDDED_AUDIO = ("reconstruction/wesnoth",)
-EMBEDDED_TASKS: tuple[str, ...] = ()  # suites/probing.toml asks for them: they take longer than a first look may
 EMBEDDED_METRICS = (
     "si_sdr",
     "si_sdr_aligned",
@@ -181,7 +182,7 @@ class Suite(BaseModel):
     systems: tuple[SystemSpec, ...] = tuple(SystemSpec(system=name) for name in EMBEDDED_SYSTEMS)
     audio: tuple[str, ...] = EMBEDDED_AUDIO
     metrics: tuple[str, ...] = EMBEDDED_METRICS
-    tasks: tuple[str, ...] = EMBEDDED_TASKS
+    tasks: tuple[str, ...] = ()
     readers: tuple[SystemSpec, ...] = Field(default=(SystemSpec(system=LATENTS),), min_length=1)
     refit: bool = False
     probes: tuple[str, ...] = PROBES
@@ -319,15 +320,41 @@ class Suite(BaseModel):
         return [TaskSpec(name=name, data_home=folder or None) for name, _, folder in parts]
 
 
-def read_suite(path: str | Path) -> Suite:
-    """Read and validate a suite file.
+def suite_names() -> list[str]:
+    """Names of the suites of this package."""
+    return sorted(path.stem for path in _SUITES.glob("*.toml"))
+
+
+def suite_file(name: str | Path) -> Path:
+    """The file of a suite: a path, or the name of a suite of this package.
+
+    Raises
+    ------
+    ValueError
+        If it is neither; the nearest name is given.
+    """
+    path = Path(name)
+    if path.suffix or len(path.parts) > 1 or path.is_file():
+        return path
+    if str(name) not in suite_names():
+        raise plugins.unknown(
+            "suite",
+            str(name),
+            suite_names(),
+            otherwise=f"known are {', '.join(suite_names())}, and paths of files (FILE.toml)",
+        )
+    return _SUITES / f"{name}.toml"
+
+
+def read_suite(name: str | Path) -> Suite:
+    """Read and validate a suite: a TOML file, or a suite of this package by its name.
 
     Raises
     ------
     ValueError
         If the file is missing, not TOML, or breaks a constraint; the message names file, key, constraint and value.
     """
-    path = Path(path)
+    path = suite_file(name)
     content = read_toml(path)
     # Before it is validated, which imports what it names: a suite file may come from anybody.
     code = [text for text in _texts(content) if ".py:" in text]

@@ -18,12 +18,12 @@ from m2l_bench.suite.planning import make_plan
 from m2l_bench.suite.run import run_suite
 from m2l_bench.suite.status import RunLock, read_status
 from m2l_bench.suite.store import Outcome
-from m2l_bench.suite.suite import EMBEDDED_SYSTEMS, Suite, make_suite, read_suite
+from m2l_bench.suite.suite import DEMO, EMBEDDED_SYSTEMS, Suite, make_suite, read_suite, suite_names
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from hub import Hub
 
-SUITES = Path(__file__).parent.parent.parent / "suites"
+SUITES = Path(__file__).parent.parent.parent / "suites"  # a link
 
 
 def _suite(folder: Path, systems: list[str], **more: object) -> Suite:
@@ -98,9 +98,36 @@ def test_every_file_that_is_not_cached_is_named_and_sizes_count_once(
     assert later.downloads[0] == ("descript/dac_44khz", "model.safetensors (307 MB, MIT)", "needed")
 
 
-@pytest.mark.parametrize("name", ["quick", "embedded", "paper", "probing"])
+@pytest.mark.parametrize("name", suite_names())
 def test_every_suite_that_ships_is_valid(name: str) -> None:
-    assert read_suite(SUITES / f"{name}.toml").name == name
+    assert read_suite(name) == read_suite(SUITES / f"{name}.toml")
+    assert read_suite(name).name == name
+    title, _, rest = (SUITES / f"{name}.toml").read_text(encoding="utf-8").partition("\n")
+    assert title.startswith("# ") and len(title) <= 62, "m2l-bench list suites has a line for it"
+    assert f"# m2l-bench run{'' if name == DEMO else f' {name}'}" in rest
+
+
+def test_an_unknown_suite_is_named_with_the_nearest() -> None:
+    with pytest.raises(ValueError, match="unknown suite 'prob'; did you mean probing?"):
+        read_suite("prob")
+    with pytest.raises(ValueError, match="unknown suite 'xyz'; known are demo, embedded"):
+        read_suite("xyz")
+
+
+def test_without_arguments_the_demo_is_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked: list[Suite] = []
+
+    def refuse(suite: Suite, **how: object) -> None:
+        asked.append(suite)
+        raise ValueError("seen")
+
+    monkeypatch.setattr("m2l_bench.suite.run.run_suite", refuse)
+    for arguments in ([], ["--out", "run"], ["--device", "cpu"], ["embedded"], ["--system", "pca"]):
+        assert CliRunner().invoke(app, ["run", *arguments]).exit_code == 2
+    assert [suite.name for suite in asked] == ["demo", "demo", "demo", "embedded", "run"]
+    assert asked[0] == asked[1] == read_suite(DEMO)
+    assert asked[4].audio == make_suite({}).audio
 
 
 def test_the_embedded_suite_file_is_the_default() -> None:
