@@ -1,4 +1,4 @@
-# make demo: install into .venv and compare every built-in system on the embedded music.
+# make demo: install into .venv, and run the demo: reconstructions and probes of built-in systems on embedded data.
 # make docs: the pages in docs/_build/html; warnings are errors, nothing is downloaded while they are built.
 # make reference: run the suites behind results/reference again.
 # make test: install what the tests need, then lint, types and tests.
@@ -38,8 +38,7 @@ audit: $(VENV)/.installed-test
 # The reports in results/reference: hours on two cores, of which beats, chords, notes and readers take most; finished jobs are found again.
 RUNS := results/runs/reference
 reference: $(VENV)/.installed-test
-	$(BIN)/m2l-bench run --out $(RUNS)/embedded
-	for suite in tradeoff probing families learning-curves time readers latent; do $(BIN)/m2l-bench run suites/$$suite.toml --out $(RUNS)/$$suite || exit 1; done
+	for suite in embedded tradeoff probing families learning-curves time readers latent; do $(BIN)/m2l-bench run $$suite --out $(RUNS)/$$suite || exit 1; done
 	$(BIN)/m2l-bench report --no-listen --out results/reference $(RUNS)/embedded $(RUNS)/tradeoff $(RUNS)/probing $(RUNS)/families $(RUNS)/learning-curves
 	for suite in time readers latent; do $(BIN)/m2l-bench report --no-listen --out results/reference/$$suite $(RUNS)/$$suite || exit 1; done
 	$(BIN)/python tests/benchmarks/bench_bitrates.py results/reference/bitrates

@@ -482,7 +482,7 @@ def doctor(
 ) -> None:
     """Check this installation: versions, devices, extras, caches, disk.
 
-    Exit code 2 if something that the default suite needs is missing.
+    Exit code 2 if something that the built-in systems need is missing.
     """
     from m2l_bench.doctor import examine
 

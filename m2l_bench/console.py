@@ -158,7 +158,7 @@ def print_result(result: RunResult) -> None:
     """Print a run's tables, its failures on stderr, and where its files are."""
     from m2l_bench.cards import STEREO
     from m2l_bench.plugins import label
-    from m2l_bench.reconstruction.metrics import HEADLINE_METRICS
+    from m2l_bench.reconstruction.metrics import HEADLINE_METRICS, SPARE_METRICS
     from m2l_bench.report.latent import latent_columns
     from m2l_bench.report.page import PAGE
     from m2l_bench.report.render import terminal_table
@@ -172,7 +172,7 @@ def print_result(result: RunResult) -> None:
     named = result.plan.suite.metrics
     asked = [label(name) for name in named if name not in EMBEDDED_METRICS]
     stereo = [] if are_default(named) else [name for name in map(label, named) if result.cards[name].group == STEREO]
-    headline = [name for name in dict.fromkeys((*asked, *HEADLINE_METRICS)) if name in result.cards]
+    headline = [name for name in dict.fromkeys((*HEADLINE_METRICS, *asked)) if name in result.cards]
     mean = "mean over files [95% interval]"
     look: dict[str, Any] = {"systems": systems, "width": WIDTH}
     for dataset in sorted({row.dataset for row in result.rows} - set(tasks)):
@@ -182,7 +182,9 @@ def print_result(result: RunResult) -> None:
         shown = {title: metrics for title, metrics in tables.items() if not measured.isdisjoint(metrics)}
         for title, metrics in (shown or tables).items():
             print(f"{printable(dataset)}: {title}\n")
-            _print_wrapped(terminal_table(of_files, cards, metrics, groups=groups, one=not asked, **look))
+            _print_wrapped(
+                terminal_table(of_files, cards, metrics, groups=groups, spare=() if asked else SPARE_METRICS, **look)
+            )
         latent = [row for row in result.rows if row.dataset == dataset and row.task == LATENT_SPACE and not row.split]
         if latent:
             print(f"{printable(dataset)}: latent space [95% interval over files]\n")
@@ -295,7 +297,7 @@ def print_examination(found: Examination) -> None:
     facts += [("caches", f"{what}: {gigabytes(size)} in {path}") for what, (path, size) in found.caches.items()]
     facts += [("disk", f"{gigabytes(free)} free in {path}") for path, free in found.free_disk.items()]
     facts.append(("hub", found.hub or "not asked, see --online"))
-    facts += [("missing", what) for what in found.missing or ["nothing that the default suite needs"]]
+    facts += [("missing", what) for what in found.missing or ["nothing that the built-in systems need"]]
     print_facts(facts)
 
 

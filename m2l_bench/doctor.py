@@ -53,7 +53,7 @@ class Examination:
     hub : str, optional
         ``"reachable"``, or why it is not; None if it was not asked.
     missing : list of str
-        What the default suite needs and is not there.
+        What the built-in systems need and is not there.
     """
 
     versions: dict[str, str] = field(default_factory=dict)

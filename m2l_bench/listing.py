@@ -1,4 +1,4 @@
-"""Lists of what can be named on the command line: systems, readers, tasks, probes, metrics, numbers of latent spaces, audio sets, suites.
+"""Lists of what can be named on the command line: systems, readers, tasks, probes, metrics, numbers of latents, audio, suites.
 
 Conventions
 -----------

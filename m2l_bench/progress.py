@@ -2,8 +2,9 @@
 
 Conventions
 -----------
-The remaining time is what the jobs of this run took so far, by kind and system or else by kind, times the jobs that are left; those
-that were found finished do not count. Kinds of which nothing is known yet are left out: it is "more than" that. What is said to run is the earliest started kind and system with unfinished jobs.
+The remaining time is what the jobs of this run took so far, by kind and system or else by kind, times the jobs that are
+left; those that were found finished do not count. Kinds of which nothing is known yet are left out: it is "more than" that.
+What is said to run is the earliest started kind and system with unfinished jobs.
 """
 
 from __future__ import annotations

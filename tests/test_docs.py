@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import doctest
 import io
+import json
 import re
 import shlex
 import sys
@@ -26,7 +27,12 @@ import typer
 from typer.testing import CliRunner
 
 from m2l_bench import cli
+from m2l_bench.console import WIDTH
+from m2l_bench.reconstruction.metrics import HEADLINE_METRICS, SPARE_METRICS
+from m2l_bench.report.render import terminal_table
+from m2l_bench.results import read_rows
 from m2l_bench.suite.local import LocalEngine
+from m2l_bench.suite.suite import CHANCE, DEMO, read_suite
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -138,11 +144,39 @@ def test_a_page_prints_what_it_shows(
     if page != "install.md":
         (clips,) = [block for block in blocks((DOCS / "install.md").read_text()) if block.language == "python"]
         run_block(clips, {})
-    (tmp_path / "suites").symlink_to(ROOT / "suites")
     same = doctest.OutputChecker().check_output
     for code, expected, printed in run_page(page):
         expected, printed = expected.replace("<BLANKLINE>", "").strip(), printed.strip()
         assert same(expected, printed, doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE), f"{code}\n{printed}"
+
+
+def _cells(line: str) -> list[str]:
+    """Cells of a line of a table, without its footnotes."""
+    return [re.sub(r" \(\w(,\w)*\)$", "", cell.strip()) for cell in line.split("|")]
+
+
+def test_the_demo_prints_the_values_of_the_reference() -> None:
+    """The page shows a whole run, which takes minutes: its cells are compared with the rows of the reference results."""
+    reference = ROOT / "results" / "reference"
+    rows, cards = read_rows(reference), json.loads((reference / "cards.json").read_text(encoding="utf-8"))
+    suite = read_suite(DEMO)
+    systems = [*(spec.label for spec in suite.systems), CHANCE]
+    ours = [row for row in rows if row.system in systems and row.probe in ("", *suite.probes)]
+    of_files = [row for row in ours if row.dataset in suite.audio and not row.task]
+    probed = [row for row in ours if row.task in suite.tasks and row.split == "test"]
+    look: dict[str, Any] = {"systems": systems, "width": WIDTH}
+    tables = [
+        terminal_table(of_files, cards, HEADLINE_METRICS, spare=SPARE_METRICS, **look),
+        terminal_table(probed, cards, ["accuracy"], **look),
+    ]
+    lines = [line for table in tables for line in table.splitlines() if line.startswith("| ")]
+    assert len(lines) == 2 + 10 + 6
+    page = (DOCS / "install.md").read_text(encoding="utf-8")
+    shown = [line for line in page[page.index("## The demo") :].splitlines() if re.match(r"\| [^*]", line)]
+    assert sorted(map(_cells, shown)) == sorted(map(_cells, lines))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    cells = re.findall(r"-?[\d.]+†? \[-?[\d.]+, -?[\d.]+\]", readme)
+    assert len(cells) >= 18 and set(cells) <= {cell.strip() for line in lines for cell in line.split("|")}
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def test_a_sound_installation_needs_nothing_and_no_network(monkeypatch: pytest.M
     assert result.exit_code == 0, result.output
     for text in (f"m2l_bench {m2l_bench.__version__}", f"torch {torch.__version__.partition('+')[0]}", "libsndfile: "):
         assert text in result.stdout
-    assert "nothing that the default suite needs" in result.stdout
+    assert "nothing that the built-in systems need" in result.stdout
     assert "hub        not asked, see --online" in result.stdout
 
 

@@ -27,6 +27,7 @@ FIELDS = {
     "metrics": "name unit better card source",
     "latents": "name unit card what",
     "audio": "name",
+    "suites": "name",
 }
 
 

@@ -56,13 +56,13 @@ def terminal_table(
     systems: Sequence[str],
     groups: Mapping[str, Sequence[str]] | None = None,
     width: int = 80,
-    one: bool = False,
+    spare: Sequence[str] = (),
 ) -> str:
     """Format rows, medians left out, as a Markdown table for a terminal.
 
     The parameters are those of :func:`~m2l_bench.report.tables.make_table` and :func:`to_markdown`; `metrics` are the
-    columns, in order. `groups` are those of :func:`~m2l_bench.report.tables.grouped`. With `one` the table holds the first
-    columns that `width` has room for, and the others are named below it.
+    columns, in order. `groups` are those of :func:`~m2l_bench.report.tables.grouped`. Where the columns need more than one
+    table, those of the metrics `spare` are left out, one metric after the other, and named below it.
     """
     place = {metric: index for index, metric in enumerate(metrics)}
     found = {measurement_of(row) for row in rows if row.metric in place and row.statistic != "median"}
@@ -71,12 +71,13 @@ def terminal_table(
     def table_of(columns: Sequence[Measurement]) -> Table:
         return grouped(make_table(rows, cards, columns, systems=systems), groups or {})
 
-    table = table_of(columns)
-    fitting = len(_parts(_texts(table, _MARKDOWN), width)[0]) if columns else 0
-    if not one or fitting == len(columns):
-        return to_markdown(table, width=width)
-    others = ", ".join(column.title for column in table.columns[fitting:])
-    return f"{to_markdown(table_of(columns[:fitting]), width=width)}- In the report: {others}.\n"
+    table = whole = table_of(columns)
+    for metric in spare:
+        if len(_parts(_texts(table, _MARKDOWN), width)) > 1:
+            table = table_of([column.measurement for column in table.columns if column.measurement.metric != metric])
+    text = to_markdown(table, width=width)
+    left = [column.title for column in whole.columns if column not in table.columns]
+    return text + f"- In the report: {', '.join(left)}.\n" * bool(left)
 
 
 def to_latex(table: Table) -> str:

@@ -108,7 +108,7 @@ def test_every_suite_that_ships_is_valid(name: str) -> None:
 
 
 def test_an_unknown_suite_is_named_with_the_nearest() -> None:
-    with pytest.raises(ValueError, match="unknown suite 'prob'; did you mean probing?"):
+    with pytest.raises(ValueError, match=r"unknown suite 'prob'; did you mean probing\?"):
         read_suite("prob")
     with pytest.raises(ValueError, match="unknown suite 'xyz'; known are demo, embedded"):
         read_suite("xyz")
