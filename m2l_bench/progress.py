@@ -58,7 +58,8 @@ class Tally:
         self.finished: Counter[str] = Counter()
         self.open: Counter[tuple[str, str]] = Counter()  # (kind, system) in the order of starting -> running jobs
         self.waiting: Counter[tuple[str, str]] = Counter()
-        self.times: defaultdict[tuple[str, str], list[float]] = defaultdict(list)  # seconds of jobs
+        self.timed: Counter[tuple[str, str]] = Counter()  # jobs of known time, and the sum of their seconds
+        self.seconds: defaultdict[tuple[str, str], float] = defaultdict(float)
 
     def plan(self, plan: Plan) -> None:
         """Take the number of jobs, of each system and of all together."""
@@ -79,7 +80,8 @@ class Tally:
         self.done += 1
         if seconds is not None:
             self.computed += 1
-            self.times[job.kind, job.label].append(seconds)
+            self.timed[job.kind, job.label] += 1
+            self.seconds[job.kind, job.label] += seconds
             self.open[job.kind, job.label] -= 1
 
     def advance(self) -> None:
@@ -92,20 +94,23 @@ class Tally:
         if not self.total or not self.computed:
             return ""
         elapsed = self.clock() - self.jobs_began
-        if not self.times:
+        if not self.timed:
             return f"about {duration(elapsed / self.computed * max(0, self.total - self.done))} left"
-        of_kind: defaultdict[str, list[float]] = defaultdict(list)
-        for (kind, _), times in self.times.items():
-            of_kind[kind] += times
-        busy, word = 0.0, "about"
-        for (kind, system), jobs in self.waiting.items():
-            times = self.times.get((kind, system)) or of_kind.get(kind)
-            if times:
-                busy += max(0, jobs) * sum(times) / len(times)
+        jobs_of: Counter[str] = Counter()
+        seconds_of: defaultdict[str, float] = defaultdict(float)
+        for key, jobs in self.timed.items():
+            jobs_of[key[0]] += jobs
+            seconds_of[key[0]] += self.seconds[key]
+        work, word = 0.0, "about"
+        for key, jobs in self.waiting.items():
+            if self.timed[key]:
+                work += max(0, jobs) * self.seconds[key] / self.timed[key]
+            elif jobs_of[key[0]]:
+                work += max(0, jobs) * seconds_of[key[0]] / jobs_of[key[0]]
             elif jobs > 0:
                 word = "more than"
-        at_once = sum(map(sum, of_kind.values())) / elapsed if elapsed else 1.0
-        return f"{word} {duration(busy / max(at_once, 0.1))} left"
+        at_once = sum(seconds_of.values()) / elapsed if elapsed else 1.0
+        return f"{word} {duration(work / max(at_once, 0.1))} left"
 
     def now(self) -> str:
         """What is running, with the finished and planned jobs of its system; empty where nothing is."""
