@@ -81,7 +81,9 @@ def page_data(results: RunData, clips: Sequence[ClipFiles]) -> dict[str, Any]:
     return {
         "systems": systems,
         "groups": [[kind, len(several) + (kind == ORIGINALS)] for kind, several in groups.items() if kind],
-        "ticks": {rate: list(zip(*frequency_ticks(rate / 2), strict=True)) for rate in sorted({c.sample_rate for c in clips})},
+        "ticks": {
+            rate: list(zip(*frequency_ticks(rate / 2), strict=True)) for rate in sorted({c.sample_rate for c in clips})
+        },
         "metrics": [{"name": name} | {key: cards[name][field] for key, field in fields.items()} for name in metrics],
         "clips": [
             {
@@ -137,7 +139,7 @@ def _groups(results: RunData, clips: Sequence[ClipFiles]) -> dict[str, list[str]
     groups = group_by_kind({system: results.kinds[system] for system in systems if system in results.kinds})
     if not groups:
         return {"": systems}
-    others = [system for system in systems if system not in results.kinds]
+    others = [system for system in systems if not any(system in several for several in groups.values())]
     return {ORIGINALS: []} | groups | ({"others": others} if others else {})
 
 

@@ -532,7 +532,7 @@ function markOpen() {
 function showTime() {
   const at = player.position();
   $("time").textContent = `${at.toFixed(1)} / ${(player.duration || 0).toFixed(1)} s`;
-  if (document.activeElement !== $("seek") || player.playing) $("seek").value = at;
+  $("seek").value = at;
   $("seek").setAttribute("aria-valuetext", `${at.toFixed(1)} seconds`);
 }
 
@@ -754,6 +754,7 @@ $("level").addEventListener("change", () => {
   if (!player.buffers.length) return;
   player.level();
   if (player.playing) player.restart();
+  refreshPlayer();
 });
 $("csv").addEventListener("click", download);
 $("expand").addEventListener("click", () => {
@@ -765,12 +766,13 @@ const foldSettings = () => ($("settings").open = !phone.matches);
 phone.addEventListener("change", foldSettings);
 foldSettings();
 // A box that scrolls must be reachable by the keyboard; one that does not is no stop.
-new ResizeObserver(() => {
+const fitTable = new ResizeObserver(() => {
   const wide = !phone.matches && $("clips").scrollWidth > $("scroll").clientWidth;
   $("scroll").classList.toggle("wide", wide);
   if (wide) $("scroll").tabIndex = 0;
   else $("scroll").removeAttribute("tabindex");
-}).observe($("clips"));
+});
+for (const id of ["clips", "scroll"]) fitTable.observe($(id));
 new ResizeObserver(refreshPlayer).observe($("picture"));
 $("more").addEventListener("click", makeRows);
 $("play").addEventListener("click", toggle);
