@@ -352,7 +352,7 @@ def test_blind_mode_hides_names_and_ratings_download(downloads: Path, browser: w
     # Nothing is rated: sliders are empty, nothing counts, and there is nothing to download.
     assert [shows_a_value(slider) for slider in sliders] == [False] * 7
     assert {slider.get_attribute("aria-valuetext") for slider in sliders} == {"not rated"}
-    assert {output.text for output in outputs} == {"–"}
+    assert {output.text for output in outputs} == {"\N{EN DASH}"}
     assert (rated.text, button.is_enabled()) == ("0 of 41 rated", False)
     assert browser.execute_script("return ratingsCsv().trim().split('\\n').length") == 1
     sliders[0].click()  # in the middle, where its value already is
