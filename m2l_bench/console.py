@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from m2l_bench.suite.verify import Verification
 
 WIDTH = 100
-GROUPED_FROM = 6  # lines of a table
-REFERENCES = ("identity", "lowpass-3.5k", "lowpass-7k", "majority", "chance")  # what systems are compared with
 DATASETS = "~/mir_datasets/"
 _WHOLE: dict[str, Any] = {"break_on_hyphens": False, "break_long_words": False}  # names and paths are copied
 MOST_LINES = 20  # of failures on the terminal
@@ -162,12 +160,12 @@ def print_result(result: RunResult) -> None:
     from m2l_bench.report.latent import latent_columns
     from m2l_bench.report.page import PAGE
     from m2l_bench.report.render import terminal_table
-    from m2l_bench.results import LATENT_SPACE
+    from m2l_bench.results import LATENT_SPACE, group_by_kind
     from m2l_bench.suite.suite import CHANCE, EMBEDDED_METRICS, are_default
 
     cards = {card.hash: asdict(card) for card in result.cards.values()}
     systems = [*(spec.label for spec in result.plan.suite.systems), CHANCE]
-    groups = _kinds(result.plan) if len(systems) >= GROUPED_FROM else {}
+    groups = group_by_kind(result.plan.kinds | {CHANCE: "references"})
     tasks = {task.name: task for task in (spec.load() for spec in result.plan.tasks)}
     named = result.plan.suite.metrics
     asked = [label(name) for name in named if name not in EMBEDDED_METRICS]
@@ -214,21 +212,6 @@ def _print_wrapped(table: str) -> None:
         whole = not line.startswith("- ") or len(line) <= WIDTH
         print(line if whole else textwrap.fill(line, WIDTH, subsequent_indent="  ", **_WHOLE))
     print()
-
-
-def _kinds(plan: Plan) -> dict[str, list[str]]:
-    """The systems of a plan by what they are: references, codecs, autoencoders, encoders; empty if they are of one kind."""
-    kinds: dict[str, list[str]] = {"references": [], "codecs": [], "autoencoders": [], "encoders": []}
-    for spec in plan.suite.systems:
-        planned = plan.systems.get(spec.label)
-        if spec.system in REFERENCES:
-            kinds["references"].append(spec.label)
-        elif planned is not None:
-            kind = "autoencoders" if planned.decodes else "codecs" if planned.reconstructs else "encoders"
-            kinds[kind].append(spec.label)
-    kinds["references"].append("chance")
-    found = {kind: labels for kind, labels in kinds.items() if labels}
-    return found if len(found) > 1 else {}
 
 
 def print_json(result: RunResult) -> None:

@@ -27,12 +27,39 @@ from m2l_bench.files.untrusted import modest_parquet
 
 NOTES_APART = " | "
 LATENT_SPACE = "latent space"  # the task of rows that say something of it without labels
+KINDS = ("references", "codecs", "autoencoders", "encoders")  # of systems, in the order of tables and pages
+GROUPED_FROM = 6  # systems; fewer are not grouped by kind
 REFIT = "/refit"  # at the end of a reader's name, where its probe was fitted on reconstructions
 
 
 def joined_notes(*notes: str) -> str:
     """One text of several caveats; the empty ones are left out."""
     return NOTES_APART.join(note for note in notes if note)
+
+
+def group_by_kind(kinds: Mapping[str, str]) -> dict[str, list[str]]:
+    """Group systems by their kind, for tables and pages.
+
+    Parameters
+    ----------
+    kinds : mapping of str to str
+        System -> one of :data:`KINDS`.
+
+    Returns
+    -------
+    dict of str to list of str
+        Kind -> its systems, in the order of :data:`KINDS`; empty where there are fewer than :data:`GROUPED_FROM` systems
+        or all are of one kind.
+
+    Examples
+    --------
+    >>> group_by_kind({"pca": "autoencoders", "identity": "references"} | {f"opus:{n}k": "codecs" for n in (6, 8, 12, 24)})
+    {'references': ['identity'], 'codecs': ['opus:6k', 'opus:8k', 'opus:12k', 'opus:24k'], 'autoencoders': ['pca']}
+    """
+    if len(kinds) < GROUPED_FROM or len(set(kinds.values())) == 1:
+        return {}
+    found = {kind: [system for system, its in kinds.items() if its == kind] for kind in KINDS}
+    return {kind: systems for kind, systems in found.items() if systems}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -62,6 +62,9 @@ def test_many_systems_are_grouped_by_what_they_are(music_folder: Path, tmp_path:
     lines = [line.split()[1] for line in result.stdout.splitlines() if line.startswith("| ")]
     references = ["*references*", "identity", "lowpass-3.5k", "chance"]
     assert lines == ["system", *references, "*codecs*", "opus:24k", "mp3:64k", "*autoencoders*", "pca"]
+    kinds = dict.fromkeys(("identity", "lowpass-3.5k"), "references") | dict.fromkeys(("opus:24k", "mp3:64k"), "codecs")
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["kinds"] == kinds | {"pca": "autoencoders"}
 
 
 def test_a_stereo_metric_alone_has_the_only_table(music_folder: Path, tmp_path: Path) -> None:

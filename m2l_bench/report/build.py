@@ -79,7 +79,7 @@ def build(
         for figure in drawn:
             save(figure.draw(), fresh / "figures" / figure.name)
         if clips and listen:
-            write_page(fresh / "listen", results, clips, title=f"{_name(results)}: listen")
+            write_page(fresh / "listen", results, clips, title=f"Listen: {_name(results)}")
         own = target.resolve() in [folder.resolve() for folder in results.runs]
         n_clips, name = len(clips) if listen else 0, _name(results)
         datasets = write_file_scores(fresh / "files", results, pairs, clips, beside=target)

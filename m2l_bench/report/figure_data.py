@@ -9,6 +9,7 @@ number of training items, such as ``test@200``.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -220,3 +221,18 @@ def spectrogram(
     first = np.minimum(np.rint(edges * n_fft / sample_rate), n_fft // 2).astype(int)
     power = np.maximum.reduceat(power, first, axis=-1).T  # (bins, frames); equal neighbours share their frequency
     return np.asarray(np.maximum(10 * np.log10(np.maximum(power, 1e-10)), -100.0), dtype=np.float32)
+
+
+def frequency_ticks(max_frequency: float) -> tuple[list[float], list[str]]:
+    """Places from 0 to 1 on the logarithmic axis of a spectrogram up to `max_frequency` (Hz), and their names in kHz.
+
+    Examples
+    --------
+    >>> frequency_ticks(8000.0)[1]
+    ['0.1', '1']
+    """
+    lowest = min(LOWEST, max_frequency / 2)
+    shown = [hertz for hertz in (100, 1000, 10_000) if lowest < hertz < max_frequency]
+    return [math.log(hertz / lowest) / math.log(max_frequency / lowest) for hertz in shown], [
+        f"{hertz / 1000:g}" for hertz in shown
+    ]

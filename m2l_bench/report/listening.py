@@ -4,7 +4,8 @@ Conventions
 -----------
 ``index.html`` holds scores and code; the audio of clip N lies in ``clips/N.js`` (base64 of the files as they are: a page
 opened from the disk may load scripts and pictures, and nothing else) and is loaded when the clip is opened; its
-spectrograms are ``spectrograms/N-S.png``, S = 0 for the original. All systems of a clip play at the loudness of the
+spectrograms are ``spectrograms/N-S.png``, S = 0 for the original; waveforms are drawn by the page. The folder is
+``report/listen`` of the report page, which it links to. All systems of a clip play at the loudness of the
 original (ITU-R BS.1770); one common factor keeps the loudest of them below full scale.
 """
 
@@ -24,18 +25,21 @@ import numpy as np
 
 from m2l_bench import audio as audio_io
 from m2l_bench.cards import REPEATABILITY
+from m2l_bench.files.untrusted import printable
 from m2l_bench.loudness import loudness
 from m2l_bench.report.clips import SUFFIXES, ClipFiles
-from m2l_bench.report.figure_data import spectrogram
+from m2l_bench.report.figure_data import frequency_ticks, spectrogram
 from m2l_bench.report.render import page_sources, rounded, script_json, template
 from m2l_bench.report.runs import Measurement, RunData, natural_key
 from m2l_bench.report.significance import Pairs
+from m2l_bench.results import KINDS, group_by_kind
 
 # Levels that a picture shows, in dB below full scale.
 TOP, BOTTOM = -10.0, -100.0
 MOST_GAIN = 20.0  # dB; a larger difference is not corrected
 # Metrics of single files that pages show before all others.
 FIRST_METRICS = ("si_sdr", "mel_distance", "stft_distance")
+ORIGINALS = KINDS[0]  # the originals stand with the references
 
 
 def write_page(folder: Path, results: RunData, clips: Sequence[ClipFiles], *, title: str) -> None:
@@ -46,23 +50,25 @@ def write_page(folder: Path, results: RunData, clips: Sequence[ClipFiles], *, ti
     ValueError
         If a clip's files differ in their number of channels.
     """
-    found = {system for clip in clips for system in clip.systems}
-    systems = [system for system in results.systems if system in found]
-    systems += sorted(found - set(systems), key=natural_key)
+    data = page_data(results, clips)
     for name in ("clips", "spectrograms"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor() as pool:  # decoding and transforms release the GIL
-        list(pool.map(lambda index: _write_clip(folder, index, clips[index], systems), range(len(clips))))
-    data = script_json(page_data(results, clips, systems) | {"title": title})
-    page = template("listen.html.j2").render(title=title, data=data, **page_sources("listen"))
+        list(pool.map(lambda index: _write_clip(folder, index, clips[index], data["systems"]), range(len(clips))))
+    sources = page_sources("listen")
+    page = template("listen.html.j2").render(title=printable(title), data=script_json(data), **sources)
     (folder / "index.html").write_text(page, encoding="utf-8")
 
 
-def page_data(results: RunData, clips: Sequence[ClipFiles], systems: Sequence[str]) -> dict[str, Any]:
+def page_data(results: RunData, clips: Sequence[ClipFiles]) -> dict[str, Any]:
     """Collect the page's data as JSON-serialisable values.
 
-    ``clips[i]["scores"][m][s]`` is the score of system s in metric m, or None.
+    ``clips[i]["scores"][m][s]`` is the score of system s in metric m, or None. ``groups`` holds the name and number of
+    columns of each group of systems, the original's column included. ``ticks`` holds, for each sample rate, places and names
+    on the frequency axis.
     """
+    groups = _groups(results, clips)
+    systems = [system for several in groups.values() for system in several]
     pairs = Pairs(item for item in results.items if not item.task)
     datasets = {clip.dataset for clip in clips}
     names = dict.fromkeys(m.metric for m in pairs.measured() if m.dataset in datasets)
@@ -73,7 +79,11 @@ def page_data(results: RunData, clips: Sequence[ClipFiles], systems: Sequence[st
     metrics = [name for name in dict.fromkeys([*first, *sorted(names)]) if name in cards]
     fields = {"title": "title", "unit": "unit", "better": "higher_is_better"}
     return {
-        "systems": list(systems),
+        "systems": systems,
+        "groups": [[kind, len(several) + (kind == ORIGINALS)] for kind, several in groups.items() if kind],
+        "ticks": {
+            rate: list(zip(*frequency_ticks(rate / 2), strict=True)) for rate in sorted({c.sample_rate for c in clips})
+        },
         "metrics": [{"name": name} | {key: cards[name][field] for key, field in fields.items()} for name in metrics],
         "clips": [
             {
@@ -119,6 +129,18 @@ def matched_gains(levels: Sequence[float], peaks: Sequence[float]) -> list[float
     wanted = [levels[0] - level if math.isfinite(level) and math.isfinite(levels[0]) else 0.0 for level in levels]
     gains = 10 ** (np.clip(wanted, -MOST_GAIN, MOST_GAIN) / 20)
     return (gains / max(1.0, np.max(gains * peaks))).round(6).tolist()
+
+
+def _groups(results: RunData, clips: Sequence[ClipFiles]) -> dict[str, list[str]]:
+    """Systems of the clips by kind; those of unknown kind come last. One group without a name where there are no kinds."""
+    found = {system for clip in clips for system in clip.systems}
+    systems = [system for system in results.systems if system in found]
+    systems += sorted(found - set(systems), key=natural_key)
+    groups = group_by_kind({system: results.kinds[system] for system in systems if system in results.kinds})
+    if not groups:
+        return {"": systems}
+    others = [system for system in systems if not any(system in several for several in groups.values())]
+    return {ORIGINALS: []} | groups | ({"others": others} if others else {})
 
 
 def _scores(pairs: Pairs, clip: ClipFiles, metric: str, systems: Sequence[str]) -> list[float | None]:

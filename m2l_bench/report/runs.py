@@ -75,6 +75,13 @@ class RunData:
         cards = {measurement_of(row): row.card for row in self.rows}
         return {measurement: self.cards[cards[measurement]] for measurement in sorted(cards)}
 
+    @cached_property
+    def kinds(self) -> dict[str, str]:
+        """System -> its kind, one of :data:`m2l_bench.results.KINDS`; of the systems whose run states it."""
+        stated = {label: kind for record in self.runs.values() for label, kind in record.get("kinds", {}).items()}
+        labels = {system: system if system in stated else _unmarked(system) for system in self.systems}
+        return {system: stated[label] for system, label in labels.items() if label in stated}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
@@ -179,6 +186,11 @@ def _distinct_labels(rows: Iterable[Row]) -> dict[tuple[str, str], str]:
     return {system: f"{system[0]} ({system[1][:6] or 'not loaded'})" for system in several}
 
 
+def _unmarked(label: str) -> str:
+    """A label without the digits that :func:`_distinct_labels` appends."""
+    return label.rpartition(" (")[0]
+
+
 def _relabelled(record: Record, labels: Mapping[tuple[str, str], str]) -> Record:
     label = labels.get((record.system, record.fingerprint))
     return replace(record, system=label) if label else record
@@ -205,7 +217,7 @@ def _system_order(rows: Iterable[Row], records: Iterable[Mapping[str, Any]]) -> 
     order = {label: index for index, label in enumerate(dict.fromkeys(listed))}
 
     def key(label: str) -> tuple[int, list[tuple[int, int, str]]]:
-        return order.get(label, order.get(label.rpartition(" (")[0], len(order))), natural_key(label)
+        return order.get(label, order.get(_unmarked(label), len(order))), natural_key(label)
 
     return tuple(sorted({row.system for row in rows}, key=key))
 

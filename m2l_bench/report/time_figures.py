@@ -5,14 +5,13 @@ As in :mod:`m2l_bench.report.figures`, each function draws plain data and return
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from m2l_bench.report import style
-from m2l_bench.report.figure_data import LOWEST
+from m2l_bench.report.figure_data import frequency_ticks
 from m2l_bench.report.style import Looks
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def spectrogram_grid(
         for (left, right), (name, levels) in zip(all_axes, spectrograms.items(), strict=True):
             images["level (dB)"] = left.imshow(levels, cmap="magma", vmin=top - 80, vmax=top, **options)
             left.set_title(style.short(name, 30), loc="left", pad=2, fontsize=6.5)
-            left.set_yticks(*_frequency_ticks(max_frequency))
+            left.set_yticks(*frequency_ticks(max_frequency))
             if levels is original:
                 right.set_axis_off()
             else:
@@ -59,15 +58,6 @@ def spectrogram_grid(
             figure.suptitle(style.short(title, 60), fontsize=7)
         figure.supylabel("frequency (kHz)", fontsize=7)
     return figure
-
-
-def _frequency_ticks(max_frequency: float) -> tuple[list[float], list[str]]:
-    """Places from 0 to 1 on the logarithmic axis of a spectrogram, and their names in kHz."""
-    lowest = min(LOWEST, max_frequency / 2)
-    shown = [hertz for hertz in (100, 1000, 10_000) if lowest < hertz < max_frequency]
-    return [math.log(hertz / lowest) / math.log(max_frequency / lowest) for hertz in shown], [
-        f"{hertz / 1000:g}" for hertz in shown
-    ]
 
 
 def timeline(
@@ -106,7 +96,7 @@ def timeline(
             top = float(levels.max())
             axes.imshow(levels, cmap="Greys", vmin=top - 80, vmax=top, extent=(0.0, duration, 0.0, 1.0), **options)
             axes.set_ylabel("kHz")
-            axes.set_yticks(*_frequency_ticks(max_frequency))
+            axes.set_yticks(*frequency_ticks(max_frequency))
         pitches = [pitch for found in lines.values() for pitch in _pitches(kind, found)] if tall else []
         for index, (axes, (name, found)) in enumerate(zip(rows, lines.items(), strict=True)):
             colour = "#000000" if index == 0 else style.colour((looks or {}).get(name, index - 1))

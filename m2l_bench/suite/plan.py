@@ -31,6 +31,7 @@ from m2l_bench.systems.registry import caveat
 from m2l_bench.tasks.sources.source import SPLITS
 
 TRAINING = ("train", "valid")
+REFERENCES = ("identity", "lowpass-3.5k", "lowpass-7k", "majority")  # systems that others are compared with
 FOLDS = 10  # of a dataset: the entropy model for the files of one is fitted on those of the others
 
 
@@ -103,6 +104,15 @@ class Plan:
     def codecs(self) -> dict[str, PlannedSystem]:
         """The systems whose reconstructions are scored."""
         return {label: system for label, system in self.systems.items() if system.reconstructs and self.data}
+
+    @cached_property
+    def kinds(self) -> dict[str, str]:
+        """Kind of each system that can be used, one of :data:`m2l_bench.results.KINDS`."""
+        kinds = {}
+        for label, system in self.systems.items():
+            kind = "autoencoders" if system.decodes else "codecs" if system.reconstructs else "encoders"
+            kinds[label] = "references" if system.spec.system in REFERENCES else kind
+        return kinds
 
     @cached_property
     def probed(self) -> dict[str, PlannedSystem]:

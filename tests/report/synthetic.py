@@ -71,6 +71,10 @@ def hash_of(text: str) -> int:
     return int(hashlib.sha256(text.encode()).hexdigest()[:15], 16)
 
 
+def kind_of(system: str) -> str:
+    return "references" if system == "identity" else "codecs" if ":" in system else "autoencoders"
+
+
 def make_run(
     folder: Path,
     *,
@@ -153,6 +157,7 @@ def make_run(
             "systems": [{"system": "x", "label": label} for label in systems],
             "metrics": ["si_sdr", "mel_distance", "lag"],
         },
+        "kinds": {label: kind_of(label) for label in systems},
         "data": {DATASET: {"hash": data_hash, "files": n_clips}},
         "unusable_systems": {},
         "provenance": {"m2l_bench": "0.0.0", "git": {"commit": "0" * 40, "changed_files": 0}},

@@ -162,8 +162,28 @@ def test_a_biased_distance_is_compared_but_not_tested_and_is_no_score_of_a_clip(
     assert found.better == "" and np.isnan(found.p_value)
     make_audio(folder, systems=("identity", "opus:12k", "pca"), n_clips=2, seconds=0.2)
     clips = read_manifest(folder / "audio")
-    names = [metric["name"] for metric in page_data(results, clips, results.systems)["metrics"]]
+    names = [metric["name"] for metric in page_data(results, clips)["metrics"]]
     assert "si_sdr" in names and "fad:musicnn" not in names
+
+
+def test_systems_of_clips_are_grouped_by_kind_and_unknown_kinds_come_last(tmp_path: Path) -> None:
+    systems = ("pca", "unknown", *(f"opus:{rate}k" for rate in (6, 12, 24)), "identity", "codec (2nd)")
+    folder = make_run(tmp_path / "run", systems=systems, n_clips=2, probes=False)
+    make_audio(folder, systems=systems, n_clips=2, seconds=0.2)
+    path = folder / "run.json"
+    record = json.loads(path.read_text())
+    # The same label in two runs gets digits of its fingerprint; its kind is that of the label.
+    record["kinds"] = {name: kind for name, kind in record["kinds"].items() if name not in ("unknown", "codec (2nd)")}
+    record["kinds"] |= {"codec": "codecs", "unknown": "a kind of a later version"}
+    path.write_text(json.dumps(record))
+    clips = read_manifest(folder / "audio")
+    data = page_data(read_runs([folder]), clips)
+    codecs = ["opus:6k", "opus:12k", "opus:24k", "codec (2nd)"]
+    assert data["systems"] == ["identity", *codecs, "pca", "unknown"]
+    assert data["groups"] == [["references", 2], ["codecs", 4], ["autoencoders", 1], ["others", 1]]
+    path.write_text(json.dumps(record | {"kinds": {}}))
+    data = page_data(read_runs([folder]), clips)
+    assert (data["systems"], data["groups"]) == (list(systems), [])
 
 
 @pytest.mark.usefixtures("no_figures")

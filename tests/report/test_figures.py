@@ -102,7 +102,7 @@ def test_data_of_a_spectrogram() -> None:
     place = 256 * np.log(2000 / figure_data.LOWEST) / np.log(8000 / figure_data.LOWEST)  # of 2 kHz up to 8 kHz
     assert np.all(np.abs(np.argmax(levels[:, 2:-2], axis=0) - place) <= 1)
     assert levels[:, 2:-2].max() == pytest.approx(0.0, abs=0.1)
-    ticks, names = time_figures._frequency_ticks(8000.0)
+    ticks, names = figure_data.frequency_ticks(8000.0)
     assert names == ["0.1", "1"] and ticks[1] * 256 == pytest.approx(place - 256 * np.log(2) / np.log(160))
     assert (figure_data.spectrogram(np.zeros((1, 10), dtype=np.float32), rate) == -100).all()
     with pytest.raises(ValueError, match="must have shape"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import io
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,10 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.signal import correlate
 from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
 
 from m2l_bench.report.clips import Clip, read_manifest, write_clips
 from m2l_bench.report.listening import write_page
@@ -51,6 +56,9 @@ setTimeout(() => { recorder.disconnect(); done(blocks.flat()); }, seconds * 1000
 """
 
 
+PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+
+
 def build_page(run: Path) -> Path:
     """The page alone: tables and figures have tests of their own."""
     write_page(run / "page", read_runs([run]), read_manifest(run / "audio"), title="Listen")
@@ -78,11 +86,17 @@ def chrome(downloads: Path) -> Iterator[webdriver.Chrome]:
 
 
 @pytest.fixture
-def browser(chrome: webdriver.Chrome, page: Path) -> webdriver.Chrome:
+def browser(chrome: webdriver.Chrome, page: Path) -> Iterator[webdriver.Chrome]:
     chrome.get("about:blank")
     errors(chrome), chromium.requested(chrome)  # what an earlier test left
     chrome.get(page.as_uri() + "#test")
-    return chrome
+    yield chrome
+    chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    chrome.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
+    assert errors(chrome) == []
+    assert [
+        url for url in chromium.requested(chrome) if not url.startswith(("file:", "data:", "blob:", "about:"))
+    ] == []
 
 
 def wait_for(what: Callable[[], Any], seconds: float = 30.0) -> Any:
@@ -107,7 +121,38 @@ def errors(browser: webdriver.Chrome) -> list[str]:
     return [entry["message"] for entry in browser.get_log("browser")]
 
 
-def test_loads_from_disk_plays_and_stays_silent_on_the_network(browser: webdriver.Chrome) -> None:
+def wide_page(folder: Path) -> Path:
+    """A page of 16 systems and clips with long names."""
+    rates = [f"opus:{rate}k" for rate in (6, 8, 12, 16, 24, 32, 48, 64, 96)]
+    systems = (
+        "identity",
+        *rates,
+        *(f"latmusic-style-{size}" for size in ("tiny", "small", "middle", "large", "a", "b")),
+    )
+    run = make_run(folder / "run", systems=systems, n_clips=2, probes=False)
+    make_audio(run, systems=systems, n_clips=2, seconds=0.3)
+    return build_page(run)
+
+
+def waveform_height(browser: webdriver.Chrome) -> float:
+    """Share of the waveform's rows that something is drawn in."""
+    url = browser.execute_script("return document.getElementById('waveform').toDataURL()")
+    with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as image:
+        return float(np.asarray(image.getchannel("A")).any(axis=1).mean())
+
+
+def shows_a_value(slider: WebElement) -> bool:
+    """Whether anything is drawn along a slider's middle."""
+    with Image.open(io.BytesIO(slider.screenshot_as_png)) as image:
+        middle = np.asarray(image.convert("RGB"))[image.height // 2, image.width // 8 : -image.width // 8]
+    return len(np.unique(middle, axis=0)) > 1
+
+
+def width(browser: webdriver.Chrome, pixels: int) -> None:
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE | {"width": pixels, "mobile": False})
+
+
+def test_loads_from_disk_and_plays(browser: webdriver.Chrome) -> None:
     assert len(browser.find_elements(By.CSS_SELECTOR, "#rows tr")) == 6
     play(browser, 2, 3)
     state = "return [player.context.state, player.context.sampleRate, document.getElementById('status').textContent]"
@@ -115,12 +160,81 @@ def test_loads_from_disk_plays_and_stays_silent_on_the_network(browser: webdrive
     wait_for(lambda: browser.execute_script("return document.getElementById('spectrogram').naturalWidth") == 320)
     # Nothing in the names was taken for markup.
     names = [cell.text for cell in browser.find_elements(By.CSS_SELECTOR, "#head th")]
-    assert names[2:] == [*SYSTEMS[:-1], HOSTILE]
+    assert names == ["clip", "original", *SYSTEMS[:-1], HOSTILE]
     assert browser.execute_script("return document.querySelectorAll('#rows img, #head img, #rows script').length") == 0
     assert clip_names(6)[0] in browser.find_element(By.CSS_SELECTOR, "tr[data-clip='0'] th").text
     assert "\u202e" not in browser.find_element(By.ID, "rows").text
-    assert errors(browser) == []
-    assert [url for url in chromium.requested(browser) if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+def test_systems_are_grouped_by_kind(browser: webdriver.Chrome) -> None:
+    groups = browser.find_elements(By.CSS_SELECTOR, "#groups th")
+    assert [(group.text, group.get_attribute("colspan")) for group in groups] == [
+        ("references", "2"),  # the original and identity
+        ("codecs", "3"),
+        ("autoencoders", "2"),
+    ]
+    heads = browser.find_elements(By.CSS_SELECTOR, "#head th.begins")
+    assert [head.text for head in heads] == ["original", "opus:12k", "pca"]
+    assert [group.rect["x"] for group in groups] == [head.rect["x"] for head in heads]
+    play(browser, 2, 1)
+    buttons = browser.find_element(By.ID, "stimuli").text.split("\n")
+    assert [buttons[at] for at in (0, 3, 7)] == ["references", "codecs", "autoencoders"]
+
+
+def test_sixteen_systems_fit_and_names_of_clips_do_not_break(tmp_path: Path, browser: webdriver.Chrome) -> None:
+    width(browser, 1400)
+    browser.get(wide_page(tmp_path).as_uri())
+    table, box = browser.find_element(By.ID, "clips"), browser.find_element(By.ID, "scroll")
+    assert len(browser.find_elements(By.CSS_SELECTOR, "#head th")) == 18
+    assert table.size["width"] <= box.size["width"] <= 1400
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 1400
+    assert box.get_attribute("tabindex") is None  # nothing to scroll: no stop of the tab key
+    name = browser.find_element(By.CSS_SELECTOR, "#rows th")
+    assert name.size["height"] < 45 and name.get_attribute("title") == clip_names(1)[0]
+    width(browser, 900)  # too narrow: the table scrolls, the page does not, the names of clips stay
+    wait_for(lambda: box.get_attribute("tabindex") == "0")
+    left = name.rect["x"]
+    browser.execute_script("arguments[0].scrollLeft = 200", box)
+    assert browser.execute_script("return arguments[0].scrollLeft", box) == 200
+    assert name.rect["x"] == left
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 900
+
+
+def test_picture_of_what_plays(browser: webdriver.Chrome) -> None:
+    play(browser, 2, 0)
+    ticks = browser.find_elements(By.CSS_SELECTOR, "#axis span")
+    assert [tick.text for tick in ticks] == ["0.1 kHz", "1 kHz"]
+    assert ticks[0].rect["y"] > ticks[1].rect["y"]
+    original = waveform_height(browser)
+    assert 0.9 < original <= 1  # with equal loudness all are about as large as the largest
+    play(browser, 2, 1)
+    browser.find_element(By.ID, "level").click()
+    # Identity is 0.3 times as large as the original, the largest 1.1 times
+    assert 0.1 < waveform_height(browser) < 0.3
+    image, canvas = browser.find_element(By.ID, "spectrogram"), browser.find_element(By.ID, "waveform")
+    assert image.get_attribute("alt") == "Spectrogram of identity, album/002.wav"
+    assert canvas.get_attribute("aria-label") == "Waveform of identity, album/002.wav"
+    assert browser.find_element(By.ID, "what").text == "identity album/002.wav"
+
+
+def test_a_click_on_the_picture_seeks(browser: webdriver.Chrome) -> None:
+    play(browser, 2, 1)
+    button = browser.find_element(By.CSS_SELECTOR, "tr[data-clip='2'] button[data-place='1']")
+    assert button.get_attribute("aria-pressed") == "true"
+    button.click()  # the button of what plays pauses it
+    assert browser.execute_script("return player.playing") is False
+    assert button.get_attribute("aria-pressed") == "false"
+    picture = browser.find_element(By.ID, "picture")
+    for part in (0.25, 0.75):
+        across = round((part - 0.5) * picture.size["width"])
+        for down in (-picture.size["height"] // 3, picture.size["height"] // 3):  # spectrogram, waveform
+            browser.execute_script("player.seek(0); showTime()")
+            ActionChains(browser).move_to_element_with_offset(picture, across, down).click().perform()
+            assert browser.execute_script("return player.position()") == pytest.approx(30.0 * part, abs=0.1)
+    seek = browser.find_element(By.ID, "seek")
+    assert float(str(seek.get_attribute("value"))) == pytest.approx(22.5, abs=0.1)
+    seek.send_keys(Keys.ARROW_LEFT)
+    assert browser.execute_script("return [player.position(), place]") == [pytest.approx(22.0, abs=0.1), 1]
 
 
 def test_switches_without_a_gap(browser: webdriver.Chrome) -> None:
@@ -147,6 +261,8 @@ def test_live_switching_keeps_the_level_and_the_time(browser: webdriver.Chrome) 
         found.append((int(np.argmax(correlate(original, piece, mode="valid"))) - start) / RATE)
     assert len(found) >= 8
     assert np.ptp(found) < 0.020
+    [recorder] = errors(browser)
+    assert "ScriptProcessorNode is deprecated" in recorder  # it is the test's own
 
 
 def test_every_system_is_in_step(tmp_path: Path, browser: webdriver.Chrome) -> None:
@@ -197,7 +313,19 @@ def test_keyboard(browser: webdriver.Chrome) -> None:
     assert browser.execute_script(state)[2] is False
     press(browser, "?")
     assert browser.find_element(By.ID, "help").is_displayed()
-    assert errors(browser) == []
+
+
+def test_tab_goes_through_table_and_player_and_the_focus_is_visible(browser: webdriver.Chrome) -> None:
+    play(browser, 5, 6)
+    state = "const at = document.activeElement; return [at.id || at.dataset.place, getComputedStyle(at).outlineStyle]"
+    reached = []
+    for _ in range(12):
+        ActionChains(browser).send_keys(Keys.TAB).perform()
+        reached.append(browser.execute_script(state))
+    tools = ["previous", "play", "next", "loopstart", "loopend", "loop", "abxopen", "seek", "6"]
+    assert [name for name, _ in reached[: len(tools)]] == tools
+    assert {outline for _, outline in reached[: len(tools)]} == {"solid"}
+    assert reached[-1][0] not in tools  # and out of the player again
 
 
 def test_blind_mode_hides_names_and_ratings_download(downloads: Path, browser: webdriver.Chrome) -> None:
@@ -211,16 +339,30 @@ def test_blind_mode_hides_names_and_ratings_download(downloads: Path, browser: w
         assert system not in body
     assert "SI-SDR" not in browser.find_element(By.ID, "rows").text
     assert browser.execute_script("return document.getElementById('spectrogram').getAttribute('src')") is None
+    waveform = browser.find_element(By.ID, "waveform")
+    assert waveform.get_attribute("aria-label") == "Waveform of original, album/002.wav"
     # Every sample once, the original among them, in another order in other clips.
     orders = browser.execute_script("return data.clips.map((_, clip) => stimuli(clip))")
     assert all(order[0] == 0 and sorted(order[1:]) == list(range(7)) for order in orders[1:])
     assert sorted(orders[0][1:]) == [0, 1, 2, 3, 4, 5]  # one system failed on this clip
     assert len({tuple(order) for order in orders[1:]}) > 1
     sliders = browser.find_elements(By.CSS_SELECTOR, "tr[data-clip='2'] input[type=range]")
+    outputs = browser.find_elements(By.CSS_SELECTOR, "tr[data-clip='2'] output")
+    rated, button = browser.find_element(By.ID, "rated"), browser.find_element(By.ID, "csv")
+    # Nothing is rated: sliders are empty, nothing counts, and there is nothing to download.
+    assert [shows_a_value(slider) for slider in sliders] == [False] * 7
+    assert {slider.get_attribute("aria-valuetext") for slider in sliders} == {"not rated"}
+    assert {output.text for output in outputs} == {"\N{EN DASH}"}
+    assert (rated.text, button.is_enabled()) == ("0 of 41 rated", False)
+    assert browser.execute_script("return ratingsCsv().trim().split('\\n').length") == 1
+    sliders[0].click()  # in the middle, where its value already is
+    assert (outputs[0].text, rated.text, button.is_enabled()) == ("50", "1 of 41 rated", True)
+    assert [shows_a_value(slider) for slider in sliders] == [True] + [False] * 6
+    assert browser.execute_script("return ratingsCsv().trim().split('\\n').length") == 2
     for presses, slider in enumerate(sliders, start=1):
         slider.send_keys(Keys.ARROW_RIGHT * presses)
     browser.find_element(By.ID, "listener").send_keys('O"Neil, <b>')
-    browser.find_element(By.ID, "csv").click()
+    button.click()
     path = wait_for(lambda: next(iter(downloads.glob("ratings-test.csv")), None))
     with path.open(encoding="utf-8", newline="") as file:
         ratings = list(csv.DictReader(file))
@@ -229,7 +371,7 @@ def test_blind_mode_hides_names_and_ratings_download(downloads: Path, browser: w
     by_sample = {line["sample"]: (line["system"], int(line["rating"])) for line in ratings}
     labels = ["hidden original", *SYSTEMS]
     assert by_sample == {"ABCDEFG"[i]: (labels[track], 51 + i) for i, track in enumerate(orders[2][1:])}
-    assert errors(browser) == []
+    assert sliders[6].get_attribute("aria-valuetext") == outputs[6].text == "57"
 
 
 def test_abx(browser: webdriver.Chrome) -> None:
@@ -258,11 +400,32 @@ def test_sorts_and_picks(browser: webdriver.Chrome) -> None:
     assert distances == sorted(distances, reverse=True)
 
 
-def test_phone(browser: webdriver.Chrome, request: pytest.FixtureRequest) -> None:
-    metrics = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    request.addfinalizer(lambda: browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {}))
+def test_phone(browser: webdriver.Chrome) -> None:
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
+    browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    browser.refresh()
+    assert [hint.is_displayed() for hint in browser.find_elements(By.CLASS_NAME, "keyboard")] == [False, False]
+    # The settings are folded away, and open by a tap.
+    order = browser.find_element(By.ID, "order")
+    assert not order.is_displayed()
+    browser.find_element(By.CSS_SELECTOR, "#settings summary").click()
+    assert order.is_displayed()
+    browser.find_element(By.CSS_SELECTOR, "#settings summary").click()
+    cells = browser.find_elements(By.CSS_SELECTOR, "tr[data-clip='2'] button")
+    assert [cell.text.split("\n")[0] for cell in cells] == ["original", *SYSTEMS]
+    assert cells[1].text.split("\n")[1] == "▶\ufe0e 100"
     play(browser, 2, 1)
+    # Two lines at the bottom of the screen: what plays, and where.
+    player = browser.find_element(By.ID, "player")
+    box = browser.execute_script("return arguments[0].getBoundingClientRect().toJSON()", player)
+    assert box["height"] < 110 and box["bottom"] == 844
+    assert browser.find_element(By.ID, "waveform").is_displayed() and waveform_height(browser) > 0.2
+    more, tools = browser.find_element(By.ID, "expand"), ["loopstart", "loopend", "loop", "spectrogram", "stimuli"]
+    assert not any(browser.find_element(By.ID, tool).is_displayed() for tool in tools)
+    more.click()
+    assert all(browser.find_element(By.ID, tool).is_displayed() for tool in tools)
+    assert (more.text, more.get_attribute("aria-expanded")) == ("Less", "true")
+    assert [browser.find_element(By.ID, tool).text for tool in tools[:3]] == ["Loop from here", "Loop to here", "Loop"]
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
     heights = browser.execute_script(
         "return Array.from(document.querySelectorAll('#rows button'), (b) => b.offsetHeight)"

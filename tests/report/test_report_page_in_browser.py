@@ -216,6 +216,13 @@ def test_clips_play_and_lead_to_the_listening_page(browser: webdriver.Chrome) ->
     browser.get(str(link.get_attribute("href")))
     focused = browser.switch_to.active_element
     assert str(focused.get_attribute("aria-label")).startswith(f"Play original, {name}")
+    for back in ("Report", "Tables", "Files", "Definitions"):
+        browser.find_element(By.LINK_TEXT, back).click()
+        assert browser.find_element(By.TAG_NAME, "h1").text == "Report: synthetic"
+        target = browser.current_url.partition("#")[2]
+        assert (target == "") == (back == "Report")
+        assert not target or browser.find_element(By.ID, target).is_displayed()
+        browser.back()
 
 
 def test_failed_scores_and_names_are_text(browser: webdriver.Chrome) -> None:
@@ -248,13 +255,16 @@ def test_phone(browser: webdriver.Chrome) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_contrast(browser: webdriver.Chrome, scheme: str) -> None:
+def test_contrast(browser: webdriver.Chrome, page: Path, scheme: str) -> None:
     feature = {"name": "prefers-color-scheme", "value": scheme}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
     open_files(browser)
-    ratio, where, background = browser.execute_script(_CONTRAST)
-    assert ratio >= 4.5, where
-    assert (background == "rgb(255, 255, 255)") == (scheme == "light")
+    for address in (browser.current_url, page.with_name("report").joinpath("listen", "index.html").as_uri()):
+        browser.get(address)
+        wait_for(lambda: browser.find_elements(By.CSS_SELECTOR, "main button"))
+        ratio, where, background = browser.execute_script(_CONTRAST)
+        assert ratio >= 4.5, where
+        assert (background == "rgb(255, 255, 255)") == (scheme == "light")
 
 
 def test_paper(browser: webdriver.Chrome) -> None:

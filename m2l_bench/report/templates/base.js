@@ -6,6 +6,9 @@ const $ = (id) => document.getElementById(id);
 // Names as shown, without characters that are invisible or change the reading direction.
 const plain = (text) => text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, "\ufffd");
 
+// Names of systems may break after a colon.
+const breakable = (name) => name.replaceAll(":", ":\u200b");
+
 function element(name, attributes = {}, text = "") {
   const node = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);

@@ -1,6 +1,9 @@
 const FADE = 0.01; // seconds of crossfade when switching
 const LEAD = 0.05; // seconds between asking the sources to start and their common start
 const CHUNK = 40; // rows made at a time
+const MANY = 10; // columns; the names of more are turned
+const ARROW = 0.5; // seconds that an arrow key moves the cursor
+const phone = matchMedia("(max-width: 720px)");
 
 const systemNames = data.systems.map(plain);
 const clipNames = data.clips.map((clip) => plain(clip.id));
@@ -51,6 +54,20 @@ function scaled(context, buffer, gain, length) {
   return out;
 }
 
+// Least and largest sample of each of `n` equal parts of a buffer, over all channels: [least, largest, least, ...].
+function extremes(buffer, n) {
+  const found = new Float32Array(2 * n);
+  for (let channel = 0; channel < buffer.numberOfChannels; channel++) {
+    const samples = buffer.getChannelData(channel);
+    for (let i = 0; i < samples.length; i++) {
+      const at = 2 * Math.floor((i * n) / samples.length);
+      if (samples[i] < found[at]) found[at] = samples[i];
+      else if (samples[i] > found[at + 1]) found[at + 1] = samples[i];
+    }
+  }
+  return [...found];
+}
+
 const player = {
   context: null,
   graph: null,
@@ -58,6 +75,7 @@ const player = {
   raw: [], // decoded audio, original first
   gains: [],
   buffers: [], // with gains applied
+  peak: 1, // largest magnitude of all buffers
   current: 0,
   offset: 0, // where playing (re)started, in seconds
   startedAt: 0, // on the context's clock
@@ -117,6 +135,7 @@ const player = {
     const equal = $("level").checked;
     const length = this.raw[0].length;
     this.buffers = this.raw.map((buffer, i) => buffer && scaled(this.context, buffer, equal ? this.gains[i] : 1, length));
+    this.peak = Math.max(1e-6, ...this.buffers.flatMap((buffer) => (buffer ? extremes(buffer, 1) : [])).map(Math.abs));
   },
   start() {
     this.stop();
@@ -222,11 +241,23 @@ function nameOf(clip, place) {
   return blind ? `sample ${letter(place - 1)}` : systemNames[stimuli(clip)[place] - 1];
 }
 
+// Track that begins a group of systems -> name of the group; blind, there are none.
+function groupStarts() {
+  const starts = new Map();
+  let track = 0;
+  for (const [name, columns] of blind ? [] : data.groups) {
+    starts.set(track, name);
+    track += columns;
+  }
+  return starts;
+}
+
 /* ---- the table ---- */
 
 let order = []; // indices of the clips shown
 let made = 0; // rows made so far
 let place = 0; // column that is playing: an index into the stimuli
+const [PLAY, PAUSE] = ["▶\ufe0e", "❚❚"];
 
 const metricIndex = () => Math.max(0, data.metrics.findIndex((m) => m.name === $("metric").value));
 const metric = () => data.metrics[metricIndex()];
@@ -280,7 +311,17 @@ function makeTable() {
   const columns = blind ? Math.max(0, ...data.clips.map((_, clip) => stimuli(clip).length)) : data.systems.length + 1;
   const names = ["clip", "original"];
   for (let i = 1; i < columns; i++) names.push(blind ? `sample ${letter(i - 1)}` : systemNames[i - 1]);
-  $("head").replaceChildren(...names.map((name) => element("th", { scope: "col", role: "columnheader" }, name.replaceAll(":", ":\u200b"))));
+  const starts = groupStarts();
+  $("groups").replaceChildren(...(starts.size ? [element("td", { role: "cell" })] : []));
+  for (const [name, columns] of starts.size ? data.groups : [])
+    $("groups").append(element("th", { scope: "colgroup", role: "columnheader", colspan: columns, class: "begins" }, name));
+  $("head").replaceChildren(...names.map((name, column) => {
+    const head = element("th", { scope: "col", role: "columnheader" });
+    head.append(element("span", {}, breakable(name)));
+    head.classList.toggle("begins", starts.has(column - 1));
+    return head;
+  }));
+  $("clips").classList.toggle("many", columns > MANY);
   $("rows").replaceChildren();
   const count = `${order.length} of ${data.clips.length} clips`;
   const arrow = { true: ", higher is better", false: ", lower is better" }[metric()?.better] ?? "";
@@ -298,8 +339,16 @@ function makeRows() {
 
 function makeRow(clip) {
   const row = element("tr", { role: "row", "data-clip": clip });
-  row.append(element("th", { scope: "row", role: "rowheader" }, clipNames[clip]));
-  stimuli(clip).forEach((track, at) => row.append(makeCell(clip, track, at)));
+  row.append(element("th", { scope: "row", role: "rowheader", title: clipNames[clip] }, clipNames[clip]));
+  const starts = groupStarts();
+  stimuli(clip).forEach((track, at) => {
+    const cell = makeCell(clip, track, at);
+    if (starts.has(track)) {
+      cell.classList.add("begins");
+      cell.dataset.group = starts.get(track);
+    }
+    row.append(cell);
+  });
   return row;
 }
 
@@ -308,14 +357,14 @@ function makeCell(clip, track, at) {
   const name = nameOf(clip, at);
   if (track > 0 && !data.clips[clip].has[track - 1]) {
     cell.className = "none";
-    cell.append(element("span", { class: "name" }, name), element("span", {}, "failed"));
+    cell.append(element("span", { class: "name" }, breakable(name)), element("span", {}, "failed"));
     return cell;
   }
   const score = blind ? null : scoreOf(clip, track);
   const label = `Play ${name}, ${clipNames[clip]}${score === null ? "" : `, ${withUnit(score)}`}`;
-  const button = element("button", { type: "button", "aria-label": label, "data-place": at });
-  button.append(element("span", { class: "name" }, name), element("span", {}, score === null ? "▶" : shown(score)));
-  button.addEventListener("click", () => playTrack(clip, at));
+  const button = element("button", { type: "button", "aria-label": label, "aria-pressed": false, "data-place": at });
+  button.append(element("span", { class: "name" }, breakable(name)), element("span", { class: "sign" }, PLAY), score === null ? "" : ` ${shown(score)}`);
+  button.addEventListener("click", () => (button.getAttribute("aria-pressed") === "true" ? toggle() : playTrack(clip, at)));
   cell.append(button);
   if (blind && at > 0) cell.append(...ratingOf(clip, track, name));
   return cell;
@@ -325,16 +374,28 @@ function ratingOf(clip, track, name) {
   const key = `${clip}/${track}`;
   const given = ratings.get(key);
   const slider = element("input", { type: "range", min: 0, max: 100, step: 1, "aria-label": `Rating of ${name}, ${clipNames[clip]}` });
+  const output = element("output");
+  const show = (rating) => {
+    slider.classList.toggle("unrated", rating === undefined);
+    slider.setAttribute("aria-valuetext", rating ?? "not rated");
+    output.textContent = rating ?? "–";
+  };
   slider.value = given ?? 50;
-  const output = element("output", {}, given ?? "not rated");
+  show(given);
   const rate = () => {
     ratings.set(key, Number(slider.value));
-    output.textContent = slider.value;
-    $("rated").textContent = `${ratings.size} rated`;
+    show(slider.value);
+    countRatings();
   };
   slider.addEventListener("input", rate);
   slider.addEventListener("pointerup", rate); // a touch that leaves the slider in the middle counts too
   return [slider, output];
+}
+
+function countRatings() {
+  const samples = data.clips.reduce((sum, _, clip) => sum + stimuli(clip).length - 1, 0);
+  $("rated").textContent = `${ratings.size} of ${samples} rated`;
+  $("csv").disabled = ratings.size === 0;
 }
 
 /* ---- actions of the buttons ---- */
@@ -360,6 +421,7 @@ async function playTrack(clip, at, trialOf = "") {
   say("Loading ...");
   try {
     const opened = player.open(clip);
+    makeAxis();
     refreshPlayer();
     makeStimuli();
     if (!(await opened)) return;
@@ -374,30 +436,34 @@ async function playTrack(clip, at, trialOf = "") {
 }
 
 function makeStimuli() {
+  const starts = groupStarts();
   const buttons = stimuli(player.clip).map((track, at) => {
     const button = element("button", { type: "button", role: "radio", "data-place": at }, nameOf(player.clip, at));
     button.disabled = track > 0 && !data.clips[player.clip].has[track - 1];
     button.addEventListener("click", () => playTrack(player.clip, at));
-    return button;
+    return starts.has(track) ? [element("span", { class: "begins" }, starts.get(track)), button] : [button];
   });
-  $("stimuli").replaceChildren(...buttons);
+  $("stimuli").replaceChildren(...buttons.flat());
   for (const id of ["abxa", "abxb"]) {
     const before = $(id).selectedIndex;
-    $(id).replaceChildren(...buttons.map((button, at) => element("option", { value: at }, button.textContent)));
+    $(id).replaceChildren(...buttons.map((_, at) => element("option", { value: at }, nameOf(player.clip, at))));
     $(id).selectedIndex = before >= 0 && before < buttons.length ? before : Math.min(id === "abxa" ? 0 : 1, buttons.length - 1);
   }
 }
 
+const stimulusButtons = () => $("stimuli").querySelectorAll("button");
+
 function refreshPlayer() {
   if (player.clip < 0) return;
-  $("clip").textContent = clipNames[player.clip];
+  const who = hidingX() ? "X" : nameOf(player.clip, place);
+  $("what").replaceChildren(element("strong", {}, who), ` ${clipNames[player.clip]}`);
   $("play").classList.toggle("playing", player.playing);
   $("play").setAttribute("aria-label", player.playing ? "Pause" : "Play");
   $("loop").setAttribute("aria-pressed", String(player.loopOn));
-  for (const button of $("stimuli").children) {
+  for (const button of stimulusButtons()) {
     const on = Number(button.dataset.place) === place && !hidingX();
     button.setAttribute("aria-checked", String(on));
-    button.tabIndex = on || (place >= $("stimuli").children.length && button === $("stimuli").firstChild) ? 0 : -1;
+    button.tabIndex = on || (hidingX() && button === stimulusButtons()[0]) ? 0 : -1;
     if (on) showWithin($("stimuli"), button);
   }
   const image = $("spectrogram");
@@ -406,15 +472,41 @@ function refreshPlayer() {
   const source = `spectrograms/${player.clip}-${player.current}.png`;
   if (hide) image.removeAttribute("src");
   else if (image.getAttribute("src") !== source) image.setAttribute("src", source);
-  image.alt = hide ? "" : `Spectrogram of ${nameOf(player.clip, place)}, ${clipNames[player.clip]}`;
+  image.alt = hide ? "" : `Spectrogram of ${who}, ${clipNames[player.clip]}`;
+  $("axis").hidden = hide;
+  drawWaveform(hide ? 0 : player.current, hide ? "original" : who);
   $("seek").max = player.duration || 1;
-  $("region").hidden = !player.loop || hide;
+  $("region").hidden = !player.loop;
   if (player.loop) {
     $("region").style.left = `${(100 * player.loop[0]) / player.duration}%`;
     $("region").style.width = `${(100 * (player.loop[1] - player.loop[0])) / player.duration}%`;
   }
   markOpen();
   showTime();
+}
+
+function makeAxis() {
+  const ticks = data.ticks[data.clips[player.clip].rate];
+  $("axis").replaceChildren(...ticks.map(([at, kilohertz]) => {
+    const tick = element("span", {}, `${kilohertz} kHz`);
+    tick.style.bottom = `${100 * at}%`;
+    return tick;
+  }));
+}
+
+// All systems of a clip have one scale. What is hidden is drawn as the original, which keeps the cursor's place known.
+function drawWaveform(track, name) {
+  const canvas = $("waveform");
+  canvas.setAttribute("aria-label", `Waveform of ${name}, ${clipNames[player.clip]}`);
+  const [width, height] = [canvas.clientWidth, canvas.clientHeight];
+  canvas.width = width;
+  canvas.height = height;
+  const buffer = player.buffers[track];
+  if (!buffer || !width) return;
+  const drawing = canvas.getContext("2d");
+  drawing.fillStyle = "#fec287"; // of the spectrogram's colours
+  const levels = extremes(buffer, width).map((level) => ((1 - level / player.peak) * height) / 2);
+  for (let x = 0; x < width; x++) drawing.fillRect(x, levels[2 * x + 1], 1, Math.max(1, levels[2 * x] - levels[2 * x + 1]));
 }
 
 // Scrolls the box only, not the page.
@@ -428,17 +520,20 @@ function markOpen() {
   for (const row of $("rows").children) {
     const open = Number(row.dataset.clip) === player.clip;
     row.classList.toggle("open", open);
-    for (const button of row.querySelectorAll("button[data-place]"))
-      button.classList.toggle("on", open && !hidingX() && Number(button.dataset.place) === place);
+    for (const button of row.querySelectorAll("button[data-place]")) {
+      const on = open && !hidingX() && Number(button.dataset.place) === place;
+      button.classList.toggle("on", on);
+      button.setAttribute("aria-pressed", String(on && player.playing));
+      button.querySelector(".sign").textContent = on && player.playing ? PAUSE : PLAY;
+    }
   }
 }
 
 function showTime() {
   const at = player.position();
   $("time").textContent = `${at.toFixed(1)} / ${(player.duration || 0).toFixed(1)} s`;
-  if (document.activeElement !== $("seek") || player.playing) $("seek").value = at;
+  $("seek").value = at;
   $("seek").setAttribute("aria-valuetext", `${at.toFixed(1)} seconds`);
-  $("head_line").style.left = `${player.duration ? (100 * at) / player.duration : 0}%`;
 }
 
 function tick() {
@@ -587,6 +682,7 @@ function download() {
 function setBlind(on) {
   blind = on;
   $("blindbox").hidden = !on;
+  countRatings();
   $("metric").disabled = $("by").disabled = on;
   // A list of names would reveal the order.
   for (const id of ["metric", "by"]) $(id).closest("label").hidden = on;
@@ -631,10 +727,16 @@ document.addEventListener("keydown", (event) => {
   const typing = target.matches("input[type=text], select");
   const sliding = target.matches("input[type=range]") && event.key.startsWith("Arrow");
   const pressing = target.matches("button, input[type=checkbox]") && event.key === " ";
+  if (target === $("seek") && sliding && player.buffers.length) {
+    player.seek(player.position() + (["ArrowLeft", "ArrowDown"].includes(event.key) ? -ARROW : ARROW));
+    showTime();
+    event.preventDefault();
+    return;
+  }
   if (typing || sliding || pressing) return;
   if (/^[0-9]$/.test(event.key) && player.clip >= 0) {
     const at = Number(event.key);
-    const button = $("stimuli").children[at];
+    const button = stimulusButtons()[at];
     if (button && !button.disabled) playTrack(player.clip, at);
   } else if (KEYS[event.key]) KEYS[event.key]();
   else return;
@@ -652,8 +754,26 @@ $("level").addEventListener("change", () => {
   if (!player.buffers.length) return;
   player.level();
   if (player.playing) player.restart();
+  refreshPlayer();
 });
 $("csv").addEventListener("click", download);
+$("expand").addEventListener("click", () => {
+  const expanded = $("player").classList.toggle("expanded");
+  $("expand").setAttribute("aria-expanded", String(expanded));
+  $("expand").textContent = expanded ? "Less" : "More";
+});
+const foldSettings = () => ($("settings").open = !phone.matches);
+phone.addEventListener("change", foldSettings);
+foldSettings();
+// A box that scrolls must be reachable by the keyboard; one that does not is no stop.
+const fitTable = new ResizeObserver(() => {
+  const wide = !phone.matches && $("clips").scrollWidth > $("scroll").clientWidth;
+  $("scroll").classList.toggle("wide", wide);
+  if (wide) $("scroll").tabIndex = 0;
+  else $("scroll").removeAttribute("tabindex");
+});
+for (const id of ["clips", "scroll"]) fitTable.observe($(id));
+new ResizeObserver(refreshPlayer).observe($("picture"));
 $("more").addEventListener("click", makeRows);
 $("play").addEventListener("click", toggle);
 $("previous").addEventListener("click", () => stepClip(-1));

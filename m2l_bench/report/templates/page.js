@@ -148,7 +148,7 @@ function makeTable(scores, at) {
   const heads = columns.map((s) => [systemNames[s], { scope: "col", "data-better": better }]);
   $("head").replaceChildren(...[["file", { scope: "col" }], ...heads].map(([name, attributes]) => {
     const head = element("th", attributes);
-    head.append(element("button", { type: "button" }, name.replaceAll(":", ":\u200b")));
+    head.append(element("button", { type: "button" }, breakable(name)));
     return head;
   }));
   sortable($("head"), (column, direction) => {
