@@ -25,7 +25,7 @@ from m2l_bench.report.contents import FigureSpec, all_figures, all_tables
 from m2l_bench.report.file_scores import write_file_scores
 from m2l_bench.report.listening import merge_clips, write_page
 from m2l_bench.report.page import PAGE, run_page
-from m2l_bench.report.runs import RunData, read_published, read_runs
+from m2l_bench.report.runs import CLIPS, RunData, read_published, read_runs
 from m2l_bench.report.significance import Pairs
 from m2l_bench.report.style import save
 from m2l_bench.report.tables import Table, with_published
@@ -64,7 +64,7 @@ def build(
     """
     results = read_runs(run_folders)
     figures = read_published(_published_folder()) if published else []
-    folders = [folder / "audio" for folder in results.runs]
+    folders = [folder / CLIPS for folder in results.runs]
     clips = merge_clips([read_manifest(folder) for folder in folders if (folder / MANIFEST).is_file()])
     target = Path(out) if out is not None else _target(results)
     target.mkdir(parents=True, exist_ok=True)

@@ -32,13 +32,11 @@ from m2l_bench.report.render import (
     to_html_frame,
     to_words,
 )
-from m2l_bench.report.runs import RunData
-from m2l_bench.report.tables import ANCHORS, CEILING, CHANCE, Column, Table
-from m2l_bench.results import LATENT_SPACE
+from m2l_bench.report.runs import ANCHORS, CEILING, CHANCE, RunData
+from m2l_bench.report.tables import Column, Table
+from m2l_bench.results import LATENT_SPACE, RESULTS
 
 PAGE = "index.html"
-# Files of a run that hold its results; the page states their checksums.
-_RESULTS = ("rows.parquet", "rows.csv", "items.parquet", "failures.csv", "cards.json", "run.json")
 _ANCHORS = {CEILING: "the originals themselves", CHANCE: "another track in the place of each reconstruction"}
 _DOTS = 150  # CSS pixels that an inch of a figure takes, of its 300 dots
 _WINDOWS = re.compile(r"([0-9,]+ windows in [0-9,]+ dimensions)")
@@ -246,7 +244,7 @@ def _provenance(folder: Path, record: Mapping[str, Any]) -> dict[str, dict[str, 
     return {
         "facts": {key: str(fact) for key, fact in facts.items() if fact not in (None, "")},
         "data": {name: f"{about.get('hash')}, {about.get('files')} files" for name, about in data.items()},
-        "checksums": {name: sha256(folder / name) for name in _RESULTS if (folder / name).is_file()},
+        "checksums": {name: sha256(folder / name) for name in RESULTS if (folder / name).is_file()},
     }
 
 

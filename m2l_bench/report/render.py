@@ -21,8 +21,8 @@ import jinja2
 import pandas as pd
 
 from m2l_bench.files.untrusted import printable
-from m2l_bench.report.runs import Measurement, measurement_of
-from m2l_bench.report.tables import CHANCE, Table, grouped, make_table
+from m2l_bench.report.runs import CHANCE, Measurement, measurement_of
+from m2l_bench.report.tables import Table, grouped, make_table
 from m2l_bench.results import Row
 
 # A LaTeX column is as wide as a page allows with about this many characters at \footnotesize.

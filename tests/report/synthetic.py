@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from m2l_bench.report.clips import Clip, write_clips
-from m2l_bench.results import Item, Row, write_run
+from m2l_bench.results import Item, Row, add_checksums, write_run
 
 HOSTILE = '</script><img src=x onerror=alert(1)> "quoted" & §ünï 中'
 SYSTEMS = ("identity", "opus:12k", "opus:48k", "mp3:64k", "pca", HOSTILE)
@@ -157,7 +157,7 @@ def make_run(
         "unusable_systems": {},
         "provenance": {"m2l_bench": "0.0.0", "git": {"commit": "0" * 40, "changed_files": 0}},
     }
-    write_run(folder, rows, items, record)
+    write_run(folder, rows, items, record, others=[folder / "cards.json"])
     return folder
 
 
@@ -231,4 +231,5 @@ def make_audio(
         return Clip(id=name, dataset=DATASET, sample_rate=RATE, reference=reference, estimates=estimates)
 
     write_clips(run / "audio", (clip(i, name) for i, name in enumerate(clip_names(n_clips))), systems=list(systems))
+    add_checksums(run, ["audio"])
     return run / "audio"
