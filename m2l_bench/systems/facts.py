@@ -92,7 +92,8 @@ def _licence(entry: Entry, name: str, has_checkpoint: bool) -> str:
 
 def _compression(entry: Entry, system: Any) -> float | None:
     """From the rate and the dimension of the latents; a stereo model codes two channels in one stream."""
-    if not isinstance(system, Autoencoder) or system.sample_rate is None:
+    rate = system.sample_rate
+    if rate is None or not isinstance(system, Autoencoder):
         return None
     coded_together = 2 if getattr(system, "pairs", entry.audio.endswith("stereo")) else 1
-    return float(coded_together * system.sample_rate / (system.latent_rate * system.latent_dim))
+    return float(coded_together * rate / (system.latent_rate * system.latent_dim))

@@ -76,7 +76,11 @@ def test_a_class_of_the_user_states_its_own(tmp_path: Path) -> None:
     result = run_suite(make_suite(content), out=tmp_path / "run")
     record = json.loads((tmp_path / "run" / "run.json").read_text())["systems"]
     fingerprints = {row.system: row.fingerprint for row in result.rows}
-    wanted = {"Mine": (32000, "GPL-3.0", 16.0), "Bare": (None, "", None), "opus:32k": (48000, "BSD-3-Clause", None)}
+    wanted = {
+        "mine.py:Mine": (32000, "GPL-3.0", 16.0),
+        "bare.py:Bare": (None, "", None),
+        "opus:32k": (48000, "BSD-3-Clause", None),
+    }
     assert record == {
         label: dict(zip(("sample_rate", "licence", "compression_ratio"), facts, strict=True))
         | {"fingerprint": fingerprints[label]}
