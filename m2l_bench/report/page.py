@@ -81,7 +81,7 @@ def run_page(
         name=name,
         text=printable,
         about=_summary(results),
-        tables=[_table(table) for table in tables],
+        tables=[table_view(table) for table in tables],
         figures=[(figure, *_size(figures / f"{figure.name}.png")) for figure in drawn],
         definitions=_definitions(results, tables),
         runs=[_provenance(folder, record) for folder, record in results.runs.items()],
@@ -92,7 +92,8 @@ def run_page(
         own=own,
         published_heading=PUBLISHED_HEADING,
         data=script_json(data),
-        **page_sources("page"),
+        several=len(results.runs) > 1,
+        **page_sources("page", "report"),
     )
 
 
@@ -123,8 +124,8 @@ def _summary(results: RunData) -> dict[str, Any]:
     }
 
 
-def _table(table: Table) -> dict[str, Any]:
-    """What the template needs of a table."""
+def table_view(table: Table) -> dict[str, Any]:
+    """What a template needs of a table."""
     texts, words = to_html_frame(table), to_words(table)
     cells = {(cell.system, cell.column): cell for cell in table.cells.itertuples()}
 
@@ -136,7 +137,7 @@ def _table(table: Table) -> dict[str, Any]:
         return texts.iat[at, place], text, cell.value if cell and math.isfinite(cell.value) else None
 
     lines = [
-        (marked, [shown(at, system, place) for place in range(len(table.columns))])
+        (system, marked, [shown(at, system, place) for place in range(len(table.columns))])
         for at, (system, marked) in enumerate(zip(table.groups, texts.index, strict=True))
     ]
     grouped = any(table.groups.values())

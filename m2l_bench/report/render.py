@@ -139,12 +139,13 @@ def template(name: str) -> jinja2.Template:
     return environment.get_template(name)
 
 
-def page_sources(page: str) -> dict[str, str]:
-    """Give the style and the script of a page, each after what all pages share."""
+def page_sources(*parts: str) -> dict[str, str]:
+    """Give the style and the script of a page: what all pages share, then its parts, each of which has one or both."""
     folder = Path(__file__).parent / "templates"
+    paths = {kind: [folder / f"{name}.{kind}" for name in ("base", *parts)] for kind in ("css", "js")}
     return {
-        kind: "\n".join((folder / f"{name}.{kind}").read_text(encoding="utf-8") for name in ("base", page))
-        for kind in ("css", "js")
+        kind: "\n".join(path.read_text(encoding="utf-8") for path in found if path.is_file())
+        for kind, found in paths.items()
     }
 
 
