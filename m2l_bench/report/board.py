@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +21,6 @@ from m2l_bench.cards import REPEATABILITY
 from m2l_bench.files.untrusted import printable
 from m2l_bench.report import figure_data
 from m2l_bench.report.contents import BIT_RATE_EDGES
-from m2l_bench.report.figure_spec import slug
 from m2l_bench.report.page import table_view
 from m2l_bench.report.render import page_sources, script_json, template
 from m2l_bench.report.runs import ANCHORS, Measurement, RunData, natural_key, run_names
@@ -150,13 +150,15 @@ def _parts(results: RunData) -> dict[str, list[Measurement]]:
     for (dataset, task, reader), several in parts.items():
         if reader:  # what the coding took is measured once for all readers
             several += [m for m in parts.get((dataset, task, ""), []) if m.metric in CONDITIONS]
-    results_of = {part: several for part, several in parts.items() if any(m.metric not in CONDITIONS for m in several)}
-    return {_title(several[0]): several for _, several in sorted(results_of.items())}
+    parts = {key: several for key, several in parts.items() if any(m.metric not in CONDITIONS for m in several)}
+    return {
+        _title(*key): several for key, several in sorted(parts.items(), key=lambda part: (bool(part[0][1]), part[0]))
+    }
 
 
-def _title(measurement: Measurement) -> str:
-    what = measurement.task or measurement.dataset
-    return f"{what}, read by {measurement.reader}" if measurement.reader else what
+def _title(dataset: str, task: str, reader: str) -> str:
+    what = " ".join(dict.fromkeys(name for name in (dataset, task) if name))
+    return f"{what}, read by {reader}" if reader else what
 
 
 def _section(results: RunData, pairs: Pairs, title: str, measurements: Sequence[Measurement]) -> dict[str, Any]:
@@ -181,7 +183,6 @@ def _section(results: RunData, pairs: Pairs, title: str, measurements: Sequence[
             unranked.setdefault(reason, []).append(table.columns[place].title)
     return {
         "title": title,
-        "name": slug(title),
         "shown": table_view(table),
         "sorted_by": ranked[0] if ranked else None,
         "ranks": ranks,
@@ -215,7 +216,10 @@ def _sorted(table: Table, place: int) -> Table:
     cells = table.cells.loc[table.cells.system.map(order).sort_values(kind="stable").index].reset_index(drop=True)
     apart = [system for system in systems if _is_apart(system)]
     groups = {"Systems": [system for system in systems if system not in apart], "Not ranked": apart}
-    return grouped(Table(columns=table.columns, cells=cells, floors=table.floors), groups)
+    caption = "In brackets: 95% interval over tracks"
+    if any(column.measurement.probe for column in table.columns):
+        caption += "; after ±: standard deviation over seeds, where they differ"
+    return grouped(replace(table, cells=cells, caption=(f"{caption}.",)), groups)
 
 
 def _better(table: Table, place: int, pairs: Pairs, systems: Sequence[str]) -> np.ndarray:
@@ -298,7 +302,7 @@ def _options(choices: Iterable[Choice]) -> list[str]:
 
 def _facts(facts: Mapping[str, Any] | None, runs: Sequence[str]) -> str:
     """One line below a system's name."""
-    found = [f"compression, sample rate and licence {UNKNOWN}"]
+    found = [f"compression, rate, licence {UNKNOWN}"]
     if facts is not None:
         ratio, licence = _number(facts.get("compression_ratio")), facts.get("licence")
         found = [] if math.isnan(ratio) else [f"{ratio:.3g}x"]

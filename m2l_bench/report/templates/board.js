@@ -1,14 +1,13 @@
 /* ---- filters: which part, metric and systems are shown; ranks are those among the systems shown ---- */
 
 const parts = [...document.querySelectorAll(".part")];
-const filters = [...document.querySelectorAll("[data-filter]")];
+const filters = [...document.querySelectorAll(".filter")];
 const linesOf = (part) => [...part.querySelectorAll("tr[data-system]")];
 
 // Whether a system is what every filter asks for; `bits` depends on the part.
 function isChosen(system, place) {
   return filters.every((select) => {
-    const key = select.dataset.filter;
-    const has = key === "bits" ? data.sections[place].bits[system] : data.systems[system][key];
+    const has = select.id === "bits" ? data.sections[place].bits[system] : data.systems[system][select.id];
     return select.value === "" || has.includes(select.value);
   });
 }
@@ -44,7 +43,8 @@ function show() {
   const metric = $("metric").value;
   for (const row of part.querySelectorAll("thead tr, tr[data-system]"))
     [...row.cells].forEach((cell, at) => { cell.hidden = at > 0 && metric !== "" && at !== Number(metric); });
-  $("status").textContent = `${ranked.filter((line) => !line.hidden).length} of ${ranked.length} systems shown.`;
+  const asked = filters.filter((select) => select.value !== "").map((select) => ` ${select.parentNode.firstChild.textContent.trim()}: ${plain(select.value)}.`);
+  $("status").textContent = `${ranked.filter((line) => !line.hidden).length} of ${ranked.length} systems shown.${asked.join("")}`;
 }
 
 // The metrics of a part; the same title stays chosen where the new part has it.
