@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from m2l_bench.report.runs import read_runs, run_names
 from m2l_bench.results import add_checksums, read_checksums, read_items, read_rows, write_run
 
-from .synthetic import CARDS, HASH, card_hash, make_run
+from .synthetic import CARDS, HASH, card_hash, make_audio, make_run
 
 
 def test_merging_runs(tmp_path: Path) -> None:
@@ -88,6 +89,18 @@ def test_a_run_that_was_changed_is_not_merged(tmp_path: Path, name: str) -> None
     found = hashlib.sha256((two / name).read_bytes()).hexdigest()
     with pytest.raises(ValueError, match=f"two/{name}: must have the SHA-256 .*, expected {expected}, got {found}$"):
         read_runs([one, two])
+
+
+def test_the_files_to_hand_in_are_enough(tmp_path: Path) -> None:
+    one, two = (make_run(tmp_path / folder, systems=(folder,), probes=False) for folder in ("one", "two"))
+    make_audio(two, systems=("two",), n_clips=2, seconds=0.1)
+    (two / "report").mkdir()
+    (two / "report" / "index.md").write_text("")
+    add_checksums(two, ["audio", "report"])
+    before = read_runs([one, two])
+    shutil.rmtree(two / "audio")
+    shutil.rmtree(two / "report")
+    assert read_runs([one, two]) == before and before.systems == ("one", "two")
 
 
 def test_a_run_without_checksums_is_not_merged(tmp_path: Path) -> None:
