@@ -92,8 +92,9 @@ def board_page(results: RunData, pairs: Pairs, *, name: str, n_clips: int) -> st
     parts = _parts(results)
     rates = {part: _bit_rates(results, measurements) for part, measurements in parts.items()}
     sections = [_section(results, pairs, part, measurements) for part, measurements in parts.items()]
-    filters = {key: _options(of_system[key] for of_system in choices.values()) for key in unknown}
-    filters["bits"] = _options(choice for of_part in rates.values() for choice in of_part.values())
+    ranked = [system for system in results.systems if not _is_apart(system)]  # filters leave the anchors alone
+    filters = {key: _options(choices[system][key] for system in ranked) for key in unknown}
+    filters["bits"] = _options(of_part[system] for of_part in rates.values() for system in ranked)
     filters["run"] = list(names.values())
     data = {
         "systems": [
@@ -113,10 +114,13 @@ def board_page(results: RunData, pairs: Pairs, *, name: str, n_clips: int) -> st
         text=printable,
         sections=sections,
         filters={key: options for key, options in filters.items() if len(options) > 1},
-        facts={system: _facts(facts, measured_in[system]) for system, facts in stated.items()},
+        facts={
+            system: " · ".join([*([] if _is_apart(system) else _facts(facts)), *measured_in[system]])
+            for system, facts in stated.items()
+        },
         places={system: place for place, system in enumerate(results.systems)},
         runs=[(names[folder], record, _n_systems(results, folder)) for folder, record in results.runs.items()],
-        n_systems=sum(not _is_apart(system) for system in results.systems),
+        n_systems=len(ranked),
         n_clips=n_clips,
         unknown=UNKNOWN,
         not_stated=NOT_STATED,
@@ -300,11 +304,10 @@ def _options(choices: Iterable[Choice]) -> list[str]:
     return list(dict.fromkeys(c.text for c in sorted(choices, key=lambda c: (c.order, natural_key(c.text)))))
 
 
-def _facts(facts: Mapping[str, Any] | None, runs: Sequence[str]) -> str:
-    """One line below a system's name."""
-    found = [f"compression, rate, licence {UNKNOWN}"]
-    if facts is not None:
-        ratio, licence = _number(facts.get("compression_ratio")), facts.get("licence")
-        found = [] if math.isnan(ratio) else [f"{ratio:.3g}x"]
-        found += [_rate(facts).text, str(licence) if licence else f"licence {NOT_STATED}"]
-    return " · ".join([*found, *runs])
+def _facts(facts: Mapping[str, Any] | None) -> list[str]:
+    """Texts below a system's name."""
+    if facts is None:
+        return [f"compression, rate, licence {UNKNOWN}"]
+    ratio, licence = _number(facts.get("compression_ratio")), facts.get("licence")
+    compression = [] if math.isnan(ratio) else [f"{ratio:.3g}x"]
+    return [*compression, _rate(facts).text, str(licence) if licence else f"licence {NOT_STATED}"]

@@ -19,7 +19,7 @@ from m2l_bench.report.board import board_page, rank_ranges
 from m2l_bench.report.build import build
 from m2l_bench.report.runs import Measurement, read_runs
 from m2l_bench.report.significance import Pairs, matrix
-from m2l_bench.results import read_items, read_rows, write_run
+from m2l_bench.results import LATENT_SPACE, read_items, read_rows, write_run
 
 from .synthetic import DATASET, HOSTILE, make_run
 
@@ -34,15 +34,20 @@ def state(run: Path, **facts: dict[str, Any]) -> Path:
 
 
 def two_runs(folder: Path) -> tuple[Path, Path]:
-    """Two runs with the identity and opus in common, one of which states facts."""
+    """Two runs with the identity in common; the first states facts of two systems."""
     one = make_run(folder / "alice", systems=("identity", "opus:12k", "pca", HOSTILE), n_clips=16)
     opus = {"sample_rate": 48000, "licence": "BSD-3-Clause", "compression_ratio": None}
     pca = {"sample_rate": 44100, "licence": "MIT", "compression_ratio": 64.0}
-    state(
-        one,
-        **{"opus:12k": opus, "pca": pca, "identity": {"sample_rate": None, "licence": "", "compression_ratio": "64"}},
-    )
+    state(one, **{"opus:12k": opus, "pca": pca})
     return one, make_run(folder / "bob", systems=("identity", "opus:48k", "majority"), n_clips=16)
+
+
+def latent_run(folder: Path) -> Path:
+    """A run that measured nothing but latent spaces."""
+    run = make_run(folder, systems=("pca",), probes=False)
+    rows = [replace(row, task=LATENT_SPACE) for row in read_rows(run)]
+    write_run(run, rows, [], json.loads((run / "run.json").read_text()), others=[run / "cards.json"])
+    return run
 
 
 def page_of(*runs: Path) -> str:
@@ -97,7 +102,7 @@ def test_lines_ranks_and_facts(tmp_path: Path) -> None:
     assert lines["opus:12k"][0] == "opus:12k 48 kHz · BSD-3-Clause · alice"
     assert lines["pca"][0] == "pca 64x · 44.1 kHz · MIT · alice"
     assert lines["opus:48k"][0] == "opus:48k compression, rate, licence unknown · bob"
-    assert lines["identity"][0] == "identity any rate · licence not stated · alice · bob"
+    assert lines["identity"][0] == "identity alice · bob"
     assert 'data-value="100.0">100.0' in page and "<img src=x" not in page and not re.search("https?://", page)
 
 
@@ -123,12 +128,11 @@ def test_what_filters_know_of_the_systems(tmp_path: Path) -> None:
         "licence": ["MIT"],
         "run": ["alice"],
     }
-    # The compression that the identity states is no number.
-    assert [found["compression"] for found in data["systems"]] == [
-        ["not stated"],
-        ["not stated"],
-        ["32 to 64 x"],
-        *[["unknown"]] * 3,
+    assert [found["compression"][0] for found in data["systems"]] == [
+        "unknown",
+        "not stated",
+        "32 to 64 x",
+        *["unknown"] * 3,
     ]
     assert data["systems"][0]["run"] == ["alice", "bob"]
     assert [bits[0] for bits in data["sections"][0]["bits"]] == [
@@ -142,12 +146,37 @@ def test_what_filters_know_of_the_systems(tmp_path: Path) -> None:
     assert {key: re.findall('value="(.+?)"', found) for key, found in options} == {
         "compression": ["32 to 64 x", "not stated", "unknown"],
         "bits": ["up to 16 kbit/s", "32 to 64 kbit/s", "not measured"],
-        "rate": ["any rate", "44.1 kHz", "48 kHz", "unknown"],
-        "licence": ["BSD-3-Clause", "MIT", "not stated", "unknown"],
+        "rate": ["44.1 kHz", "48 kHz", "unknown"],
+        "licence": ["BSD-3-Clause", "MIT", "unknown"],
         "run": ["alice", "bob"],
     }
     better = {int(place): set(found) for place, found in data["sections"][0]["better"]["1"].items()}
     assert better == {3: {1, 2, 4}, 2: {1, 4}, 1: set(), 4: set()}  # of SI-SDR; places in `systems`
+
+
+@pytest.mark.parametrize(
+    ("facts", "text"),
+    [
+        ({}, "any rate · licence not stated"),
+        ({"sample_rate": None, "licence": "", "compression_ratio": None}, "any rate · licence not stated"),
+        ({"sample_rate": "44100", "licence": 3, "compression_ratio": "64"}, "any rate · 3"),  # somebody's own file
+        ({"sample_rate": -1, "licence": "<b>", "compression_ratio": float("nan")}, "any rate · <b>"),
+        ({"sample_rate": 22050, "licence": "MIT / MIT", "compression_ratio": 2.5}, "2.5x · 22.05 kHz · MIT / MIT"),
+    ],
+)
+def test_facts_that_a_run_states(tmp_path: Path, facts: dict[str, Any], text: str) -> None:
+    run = state(make_run(tmp_path / "run", systems=("pca",), probes=False), pca=facts)
+    assert lines_of(page_of(run), "reconstruction/noise")["pca"][0] == f"pca {text} · run"
+
+
+def test_a_filter_of_one_value_is_left_out(tmp_path: Path) -> None:
+    page = page_of(make_run(tmp_path / "run", systems=("identity", "pca", "other"), probes=False))
+    assert 'class="filter"' not in page and 'id="metric"' in page
+
+
+def test_runs_without_anything_to_rank(tmp_path: Path) -> None:
+    page = page_of(latent_run(tmp_path / "run"))
+    assert "These runs have no numbers that are compared here" in page and "<form" not in page
 
 
 def test_a_system_no_better_than_chance_is_better_than_none(tmp_path: Path) -> None:

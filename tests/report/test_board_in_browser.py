@@ -17,7 +17,7 @@ from m2l_bench.report.build import build
 
 from . import browser as chromium
 from .synthetic import HOSTILE
-from .test_board import lines_of, two_runs
+from .test_board import latent_run, lines_of, page_of, two_runs
 from .test_page_in_browser import errors
 
 SYSTEMS = [HOSTILE, "pca", "opus:12k", "opus:48k"]  # by SI-SDR, the best first
@@ -187,6 +187,13 @@ def test_pages_lead_to_each_other(browser: webdriver.Chrome, page: Path) -> None
     assert browser.current_url == page.as_uri()
     browser.find_element(By.LINK_TEXT, "Report").click()
     assert browser.current_url == page.with_name("index.html").as_uri()
+
+
+def test_nothing_to_rank(browser: webdriver.Chrome, tmp_path: Path) -> None:
+    page = tmp_path / "board.html"
+    page.write_text(page_of(latent_run(tmp_path / "run")), encoding="utf-8")
+    browser.get(page.as_uri())
+    assert browser.find_elements(By.TAG_NAME, "table") == []
 
 
 def test_phone(browser: webdriver.Chrome) -> None:

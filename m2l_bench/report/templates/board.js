@@ -64,14 +64,16 @@ function sortByMetric() {
   if (column) orders.get(table)(column, bestFirst(table.tHead.rows[0].cells[column]));
 }
 
-$("controls").hidden = false;
-$("controls").addEventListener("submit", (event) => event.preventDefault());
-$("part").addEventListener("change", () => { fillMetrics(); sortByMetric(); show(); });
-$("metric").addEventListener("change", () => { sortByMetric(); show(); });
-for (const select of filters) select.addEventListener("change", show);
-$("reset").addEventListener("click", () => {
-  for (const select of [...filters, $("metric")]) select.value = "";
+if (parts.length) {
+  $("controls").hidden = false;
+  $("controls").addEventListener("submit", (event) => event.preventDefault());
+  $("part").addEventListener("change", () => { fillMetrics(); sortByMetric(); show(); });
+  $("metric").addEventListener("change", () => { sortByMetric(); show(); });
+  for (const select of filters) select.addEventListener("change", show);
+  $("reset").addEventListener("click", () => {
+    for (const select of [...filters, $("metric")]) select.value = "";
+    show();
+  });
+  fillMetrics();
   show();
-});
-fillMetrics();
-show();
+}
