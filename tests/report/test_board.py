@@ -179,6 +179,24 @@ def test_runs_without_anything_to_rank(tmp_path: Path) -> None:
     assert "These runs have no numbers that are compared here" in page and "<form" not in page
 
 
+def test_what_readers_find_has_the_bit_rate_beside_it(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", systems=("identity", "opus:12k", "pca"), n_clips=16)
+    task = {"dataset": "key/noise", "task": "key/noise"}
+    rows = [replace(r, reader="clap") for r in read_rows(run) if r.task == "key/noise"]
+    rows += [replace(r, **task) for r in read_rows(run) if r.metric == "bit_rate"]
+    items = [replace(i, reader="clap") for i in read_items(run) if i.task == "key/noise"]
+    write_run(run, rows, items, json.loads((run / "run.json").read_text()), others=[run / "cards.json"])
+    page = page_of(run)
+    assert re.findall("<h3 [^>]*>(.*?)</h3>", page) == ["key/noise, read by clap"]  # a bit rate alone is no part
+    lines = lines_of(page, "key/noise, read by clap")
+    assert {system: cells[1].split()[0] for system, cells in lines.items()} == {
+        "pca": "1\N{EN DASH}2",
+        "opus:12k": "1\N{EN DASH}2",
+        "identity": "0.32",
+    }
+    assert [lines[system][3].split()[0] for system in lines] == ["-", "13.3", "-"]
+
+
 def test_a_system_no_better_than_chance_is_better_than_none(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", systems=("opus:12k", "opus:48k", "pca"), n_clips=16, probes=False)
     chance = replace(next(r for r in read_rows(run) if r.metric == "si_sdr"), system="chance", fingerprint="chance")
