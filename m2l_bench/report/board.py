@@ -35,6 +35,7 @@ RATIO_EDGES = (8.0, 32.0, 64.0)  # waveform samples for each latent value
 UNKNOWN = "unknown"  # the run does not say
 NOT_STATED = "not stated"
 NOT_MEASURED = "not measured"
+RANKED_GROUP = "Systems"  # heading of the lines that are ranked
 
 
 class Choice(NamedTuple):
@@ -122,6 +123,7 @@ def board_page(results: RunData, pairs: Pairs, *, name: str, n_clips: int) -> st
         runs=[(names[folder], record, _n_systems(results, folder)) for folder, record in results.runs.items()],
         n_systems=len(ranked),
         n_clips=n_clips,
+        ranked_group=RANKED_GROUP,
         unknown=UNKNOWN,
         not_stated=NOT_STATED,
         data=script_json(data),
@@ -219,7 +221,7 @@ def _sorted(table: Table, place: int) -> Table:
     order = {system: k for k, system in enumerate(systems)}
     cells = table.cells.loc[table.cells.system.map(order).sort_values(kind="stable").index].reset_index(drop=True)
     apart = [system for system in systems if _is_apart(system)]
-    groups = {"Systems": [system for system in systems if system not in apart], "Not ranked": apart}
+    groups = {RANKED_GROUP: [system for system in systems if system not in apart], "Not ranked": apart}
     caption = "In brackets: 95% interval over tracks"
     if any(column.measurement.probe for column in table.columns):
         caption += "; after ±: standard deviation over seeds, where they differ"

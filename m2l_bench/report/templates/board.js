@@ -2,7 +2,6 @@
 
 const parts = [...document.querySelectorAll(".part")];
 const filters = [...document.querySelectorAll(".filter")];
-const linesOf = (part) => [...part.querySelectorAll("tr[data-system]")];
 
 // Whether a system is what every filter asks for; `bits` depends on the part.
 function isChosen(system, place) {
@@ -20,8 +19,7 @@ function rankText(system, better, shownSystems) {
 }
 
 function rankColumn(lines, column, better) {
-  const shownSystems = lines.filter((line) => !line.hidden).map((line) => line.dataset.system).filter((system) => system in better);
-  const systems = shownSystems.map(Number);
+  const systems = lines.filter((line) => !line.hidden && line.dataset.system in better).map((line) => Number(line.dataset.system));
   for (const line of lines) {
     const cell = line.cells[Number(column) + 1];
     const mark = cell.querySelector(".rank");
@@ -36,15 +34,16 @@ function show() {
   const place = Number($("part").value);
   parts.forEach((part, at) => { part.hidden = at !== place; });
   const part = parts[place];
-  const lines = linesOf(part);
-  const ranked = lines.filter((line) => line.parentNode === part.querySelector("tbody"));
-  for (const line of ranked) line.hidden = !isChosen(Number(line.dataset.system), place);
+  const lines = [...part.querySelectorAll(".ranked tr[data-system]")];
+  for (const line of lines) line.hidden = !isChosen(Number(line.dataset.system), place);
   for (const [column, better] of Object.entries(data.sections[place].better)) rankColumn(lines, column, better);
   const metric = $("metric").value;
   for (const row of part.querySelectorAll("thead tr, tr[data-system]"))
     [...row.cells].forEach((cell, at) => { cell.hidden = at > 0 && metric !== "" && at !== Number(metric); });
-  const asked = filters.filter((select) => select.value !== "").map((select) => ` ${select.parentNode.firstChild.textContent.trim()}: ${plain(select.value)}.`);
-  $("status").textContent = `${ranked.filter((line) => !line.hidden).length} of ${ranked.length} systems shown.${asked.join("")}`;
+  const asked = filters
+    .filter((select) => select.value !== "")
+    .map((select) => ` ${select.parentNode.firstChild.textContent.trim()}: ${plain(select.value)}.`);
+  $("status").textContent = `${lines.filter((line) => !line.hidden).length} of ${lines.length} systems shown.${asked.join("")}`;
 }
 
 // The metrics of a part; the same title stays chosen where the new part has it.
