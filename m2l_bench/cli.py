@@ -268,13 +268,16 @@ def score(
 
 @app.command(epilog=_examples("m2l-bench report results/runs/my-run", "m2l-bench report RUN-A RUN-B --out report"))
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders (merged), or training folders.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN", help="Run folders (several: leaderboard), or training folders.")
+    ],
     published: Annotated[bool, typer.Option(help="Print published figures below the tables.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the report.")] = None,
     listen: Annotated[bool, typer.Option(help="Write the listening page.")] = True,
     open_report: Open = False,
 ) -> None:
     """Write the report of runs, or the curves of trainings."""
+    from m2l_bench.report.board import BOARD
     from m2l_bench.report.build import build
     from m2l_bench.report.curves import draw_training
     from m2l_bench.results import add_checksums
@@ -285,6 +288,9 @@ def report(
         page = build(runs, published=published, out=out, listen=listen)
         add_checksums(page.parent, REPORTED)
         typer.echo(page)
+        board = page.with_name(BOARD)
+        if board.is_file():
+            typer.echo(board)
         if open_report:
             _open(page)
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from m2l_bench import __version__ as VERSION
 from m2l_bench.files.disk import sha256, write_atomic
-from m2l_bench.files.untrusted import modest_parquet
+from m2l_bench.files.untrusted import inside, modest_parquet
 
 NOTES_APART = " | "
 LATENT_SPACE = "latent space"  # the task of rows that say something of it without labels
@@ -182,6 +182,8 @@ class Records:
 
 
 CHECKSUMS = "SHA256SUMS"  # as sha256sum --check reads it
+# Files of a run that hold its results.
+RESULTS = ("rows.parquet", "rows.csv", "items.parquet", "failures.csv", "cards.json", "run.json")
 
 
 def column_names(kind: type) -> list[str]:
@@ -295,6 +297,30 @@ def read_checksums(folder: Path) -> dict[str, str]:
     if wrong or not lines:
         raise ValueError(f"{path}: must hold lines of a SHA-256 and a path, got {(wrong or ['nothing'])[0]!r}")
     return {name: digest for digest, _, name in lines}
+
+
+def changed_files(folder: Path, sums: Mapping[str, str]) -> dict[str, str]:
+    """Compare files of a run with their checksums.
+
+    Parameters
+    ----------
+    folder : Path
+    sums : mapping of str to str
+        Relative path -> SHA-256, all or some of :func:`read_checksums`.
+
+    Returns
+    -------
+    dict of str to str
+        Of each file that differs, the SHA-256 that was found; empty where there is no such file.
+
+    Raises
+    ------
+    OutsideError
+        If a path leads out of the folder.
+    """
+    paths = {name: inside(folder, name, source=folder / CHECKSUMS) for name in sums}
+    found = {name: sha256(path) if path.is_file() else "" for name, path in paths.items()}
+    return {name: digest for name, digest in found.items() if digest != sums[name]}
 
 
 def _checksums(folder: Path, paths: Iterable[Path]) -> dict[str, str]:

@@ -20,12 +20,13 @@ from typing import TypeVar
 
 from m2l_bench.files.disk import write_atomic
 from m2l_bench.report import render
+from m2l_bench.report.board import BOARD, board_page
 from m2l_bench.report.clips import MANIFEST, read_manifest
 from m2l_bench.report.contents import FigureSpec, all_figures, all_tables
 from m2l_bench.report.file_scores import write_file_scores
 from m2l_bench.report.listening import merge_clips, write_page
 from m2l_bench.report.page import PAGE, run_page
-from m2l_bench.report.runs import RunData, read_published, read_runs
+from m2l_bench.report.runs import CLIPS, RunData, read_published, read_runs
 from m2l_bench.report.significance import Pairs
 from m2l_bench.report.style import save
 from m2l_bench.report.tables import Table, with_published
@@ -46,8 +47,8 @@ def build(
     published : bool
         Set published figures (``results/published/*.csv``) below the tables, apart from what was measured.
     out : path-like, optional
-        Folder that gets ``report/``, ``index.md`` and ``index.html`` (of several runs also their rows and cards): the run's
-        own by default; of several runs a new one beside the first, named by what was merged.
+        Folder that gets ``report/``, ``index.md`` and ``index.html`` (of several runs also ``board.html``, their rows and
+        cards): the run's own by default; of several runs a new one beside the first, named by what was merged.
     listen : bool
         Write the listening page, which is most of a report's size.
 
@@ -59,12 +60,12 @@ def build(
     Raises
     ------
     ValueError
-        If a folder holds no readable run, or the runs cannot be merged: one metric with two cards or on different data
-        (both hashes are named), or two values for one measurement.
+        If a folder holds no readable run, or the runs cannot be merged: a file that is not that of its run's checksums, or
+        one metric with two cards or on different data (folders and hashes are named).
     """
     results = read_runs(run_folders)
     figures = read_published(_published_folder()) if published else []
-    folders = [folder / "audio" for folder in results.runs]
+    folders = [folder / CLIPS for folder in results.runs]
     clips = merge_clips([read_manifest(folder) for folder in folders if (folder / MANIFEST).is_file()])
     target = Path(out) if out is not None else _target(results)
     target.mkdir(parents=True, exist_ok=True)
@@ -85,6 +86,7 @@ def build(
         datasets = write_file_scores(fresh / "files", results, pairs, clips, beside=target)
         pictures = fresh / "figures"
         page = run_page(results, tables, drawn, datasets, name=name, figures=pictures, n_clips=n_clips, own=own)
+        board = board_page(results, pairs, name=name, n_clips=n_clips) if len(results.runs) > 1 else ""
         _replace(target / "report", fresh)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -93,6 +95,10 @@ def build(
         write_atomic(target / "cards.json", (json.dumps(results.cards, indent=2, sort_keys=True) + "\n").encode())
     write_atomic(target / "index.md", _index(results, tables, drawn, n_clips=n_clips, own=own).encode())
     write_atomic(target / PAGE, page.encode())
+    if board:
+        write_atomic(target / BOARD, board.encode())
+    else:
+        (target / BOARD).unlink(missing_ok=True)  # of other runs in the same folder
     return target / PAGE
 
 
@@ -148,6 +154,7 @@ def _index(results: RunData, tables: Sequence[Table], drawn: Sequence[FigureSpec
         figures=drawn,
         n_clips=n_clips,
         own=own,
+        several=len(results.runs) > 1,
         systems=[(system, fingerprints[system]) for system in results.systems],
         cards=[(card, results.cards[card]) for card in dict.fromkeys(row.card for row in results.rows)],
         runs=list(results.runs.values()),

@@ -18,11 +18,11 @@ from m2l_bench.report import figure_data, figures, time_figures
 from m2l_bench.report.clips import ClipFiles
 from m2l_bench.report.figure_spec import FigureSpec, slug
 from m2l_bench.report.latent import latent_figures, latent_tables, rate_distortion
-from m2l_bench.report.runs import Measurement, RunData
+from m2l_bench.report.runs import ANCHORS, CHANCE, Measurement, RunData
 from m2l_bench.report.seeds import within_a_seed
 from m2l_bench.report.significance import CONDITIONS, RANKED, Pairs, is_ranked, matrix, significant_costs, winners
 from m2l_bench.report.style import looks
-from m2l_bench.report.tables import ANCHORS, CHANCE, Table, bands, grouped, heading, make_table
+from m2l_bench.report.tables import Table, bands, grouped, heading, make_table
 from m2l_bench.tasks import load_task
 from m2l_bench.tasks.annotation import Annotation
 

@@ -32,13 +32,11 @@ from m2l_bench.report.render import (
     to_html_frame,
     to_words,
 )
-from m2l_bench.report.runs import RunData
-from m2l_bench.report.tables import ANCHORS, CEILING, CHANCE, Column, Table
-from m2l_bench.results import LATENT_SPACE
+from m2l_bench.report.runs import ANCHORS, CEILING, CHANCE, RunData
+from m2l_bench.report.tables import Column, Table
+from m2l_bench.results import LATENT_SPACE, RESULTS
 
 PAGE = "index.html"
-# Files of a run that hold its results; the page states their checksums.
-_RESULTS = ("rows.parquet", "rows.csv", "items.parquet", "failures.csv", "cards.json", "run.json")
 _ANCHORS = {CEILING: "the originals themselves", CHANCE: "another track in the place of each reconstruction"}
 _DOTS = 150  # CSS pixels that an inch of a figure takes, of its 300 dots
 _WINDOWS = re.compile(r"([0-9,]+ windows in [0-9,]+ dimensions)")
@@ -83,7 +81,7 @@ def run_page(
         name=name,
         text=printable,
         about=_summary(results),
-        tables=[_table(table) for table in tables],
+        tables=[table_view(table) for table in tables],
         figures=[(figure, *_size(figures / f"{figure.name}.png")) for figure in drawn],
         definitions=_definitions(results, tables),
         runs=[_provenance(folder, record) for folder, record in results.runs.items()],
@@ -94,7 +92,8 @@ def run_page(
         own=own,
         published_heading=PUBLISHED_HEADING,
         data=script_json(data),
-        **page_sources("page"),
+        several=len(results.runs) > 1,
+        **page_sources("page", "report"),
     )
 
 
@@ -125,8 +124,8 @@ def _summary(results: RunData) -> dict[str, Any]:
     }
 
 
-def _table(table: Table) -> dict[str, Any]:
-    """What the template needs of a table."""
+def table_view(table: Table) -> dict[str, Any]:
+    """What a template needs of a table."""
     texts, words = to_html_frame(table), to_words(table)
     cells = {(cell.system, cell.column): cell for cell in table.cells.itertuples()}
 
@@ -138,7 +137,7 @@ def _table(table: Table) -> dict[str, Any]:
         return texts.iat[at, place], text, cell.value if cell and math.isfinite(cell.value) else None
 
     lines = [
-        (marked, [shown(at, system, place) for place in range(len(table.columns))])
+        (system, marked, [shown(at, system, place) for place in range(len(table.columns))])
         for at, (system, marked) in enumerate(zip(table.groups, texts.index, strict=True))
     ]
     grouped = any(table.groups.values())
@@ -246,7 +245,7 @@ def _provenance(folder: Path, record: Mapping[str, Any]) -> dict[str, dict[str, 
     return {
         "facts": {key: str(fact) for key, fact in facts.items() if fact not in (None, "")},
         "data": {name: f"{about.get('hash')}, {about.get('files')} files" for name, about in data.items()},
-        "checksums": {name: sha256(folder / name) for name in _RESULTS if (folder / name).is_file()},
+        "checksums": {name: sha256(folder / name) for name in RESULTS if (folder / name).is_file()},
     }
 
 

@@ -21,8 +21,8 @@ import jinja2
 import pandas as pd
 
 from m2l_bench.files.untrusted import printable
-from m2l_bench.report.runs import Measurement, measurement_of
-from m2l_bench.report.tables import CHANCE, Table, grouped, make_table
+from m2l_bench.report.runs import CHANCE, Measurement, measurement_of
+from m2l_bench.report.tables import Table, grouped, make_table
 from m2l_bench.results import Row
 
 # A LaTeX column is as wide as a page allows with about this many characters at \footnotesize.
@@ -149,12 +149,13 @@ def template(name: str) -> jinja2.Template:
     return environment.get_template(name)
 
 
-def page_sources(page: str) -> dict[str, str]:
-    """Give the style and the script of a page, each after what all pages share."""
+def page_sources(*parts: str) -> dict[str, str]:
+    """Give the style and the script of a page: what all pages share, then its parts, each of which has one or both."""
     folder = Path(__file__).parent / "templates"
+    paths = {kind: [folder / f"{name}.{kind}" for name in ("base", *parts)] for kind in ("css", "js")}
     return {
-        kind: "\n".join((folder / f"{name}.{kind}").read_text(encoding="utf-8") for name in ("base", page))
-        for kind in ("css", "js")
+        kind: "\n".join(path.read_text(encoding="utf-8") for path in found if path.is_file())
+        for kind, found in paths.items()
     }
 
 

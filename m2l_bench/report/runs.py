@@ -3,7 +3,9 @@
 Conventions
 -----------
 Runs are merged by what they measured: the same metric on the same data must carry one card and one data hash in all of
-them. A label that stands for two different systems gets the first digits of the fingerprint appended.
+them. A label that stands for two different systems gets the first digits of the fingerprint appended. Nothing is averaged over
+runs: a system that several of them measured with equal numbers stands there once; where their numbers differ (another machine,
+other seeds), it stands there once for each run, with the run's name. Identity and chance are those of the first run.
 """
 
 from __future__ import annotations
@@ -11,17 +13,27 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from itertools import chain, combinations, repeat
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from m2l_bench.files.untrusted import parse_json
-from m2l_bench.results import ROW_KEY, Item, Row, read_items, read_rows
+from m2l_bench.results import CHECKSUMS, RESULTS, Item, Row, changed_files, read_checksums, read_items, read_rows
 
 Record = TypeVar("Record", Row, Item)
+# Other tracks in the place of the reconstructions: a system within its interval, or worse, is no better than chance.
+CHANCE = "chance"
+# The originals themselves.
+CEILING = "identity"
+# Shown but never ranked: an exact copy is best in every reconstruction metric.
+ANCHORS = (CEILING, CHANCE)
+CLIPS = "audio"  # folder of a run with the clips to listen to
+# Relative difference of two runs' numbers that counts as none: sums in another order.
+_EQUAL = 1e-6
 
 
 class Measurement(NamedTuple):
@@ -61,6 +73,8 @@ class RunData:
         Labels in the order in which the suites name them.
     runs : mapping of Path to mapping
         Folder -> what its ``run.json`` says.
+    measured_in : mapping of str to tuple of Path
+        Label -> the runs that measured the system.
     """
 
     rows: tuple[Row, ...]
@@ -68,6 +82,7 @@ class RunData:
     cards: Mapping[str, Mapping[str, Any]]
     systems: tuple[str, ...]
     runs: Mapping[Path, Mapping[str, Any]]
+    measured_in: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
 
     @cached_property
     def measured(self) -> dict[Measurement, Mapping[str, Any]]:
@@ -76,11 +91,21 @@ class RunData:
         return {measurement: self.cards[cards[measurement]] for measurement in sorted(cards)}
 
     @cached_property
+    def stated(self) -> dict[str, Mapping[str, Any]]:
+        """System -> its facts in ``run.json``, of the systems whose run states them: kind, sample rate, licence, ..."""
+        stated: dict[Any, Mapping[str, Any]] = {}
+        for record in self.runs.values():
+            systems = record.get("systems")
+            for facts in systems.values() if isinstance(systems, dict) else ():
+                if isinstance(facts, dict):
+                    stated.setdefault(facts.get("fingerprint"), facts)
+        fingerprints = {row.system: row.fingerprint for row in self.rows}
+        return {system: stated[fingerprints[system]] for system in self.systems if fingerprints[system] in stated}
+
+    @cached_property
     def kinds(self) -> dict[str, str]:
         """System -> its kind, one of :data:`m2l_bench.results.KINDS`; of the systems whose run states it."""
-        stated = {label: kind for record in self.runs.values() for label, kind in record.get("kinds", {}).items()}
-        labels = {system: system if system in stated else _unmarked(system) for system in self.systems}
-        return {system: stated[label] for system, label in labels.items() if label in stated}
+        return {system: str(facts["kind"]) for system, facts in self.stated.items() if "kind" in facts}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,28 +130,52 @@ class Published:
 def read_runs(folders: Sequence[Path]) -> RunData:
     """Read the finished runs in `folders` and merge them.
 
+    The files of runs that are merged are compared with their checksums first.
+
     Raises
     ------
     ValueError
-        If no folder is given, one holds no readable run, or the runs measured one metric with two cards or on different
-        data (both hashes are named), or disagree about one number.
+        If no folder is given, one holds no readable run, a file of a run that is merged is not that of its ``SHA256SUMS`` or
+        not listed there, or the runs measured one metric with two cards or on different data (both folders and hashes are named).
     """
     if not folders:
         raise ValueError("folders must hold at least one run, got none")
     runs = {Path(folder): _read_json(Path(folder) / "run.json") for folder in folders}
-    rows = [row for folder in runs for row in read_rows(folder)]
-    items = [item for folder in runs for item in read_items(folder)]
+    for folder in runs if len(runs) > 1 else ():
+        _verify(folder)
+    rows = {folder: read_rows(folder) for folder in runs}
+    items = {folder: read_items(folder) for folder in runs}
     cards = {card: content for folder in runs for card, content in _read_json(folder / "cards.json").items()}
-    refuse_mixtures(rows)
-    labels = _distinct_labels(rows)
-    rows = _once(_relabelled(row, labels) for row in rows)
-    # With one NaN object equal records compare equal.
-    items = [item if item.value == item.value else replace(item, value=math.nan) for item in items]
-    items = list(dict.fromkeys(_relabelled(item, labels) for item in items))
-    missing = sorted({row.card for row in rows} - set(cards))
+    refuse_mixtures(
+        chain.from_iterable(rows.values()), chain.from_iterable(repeat(f, len(found)) for f, found in rows.items())
+    )
+    labels = _labels(rows, run_names(runs))
+    merged = _first_of_each(rows, labels)
+    missing = sorted({row.card for row in merged} - set(cards))
     if missing:
         raise ValueError(f"cards.json must hold the card of every row, got none of {', '.join(missing)}")
-    return RunData(tuple(rows), tuple(items), cards, _system_order(rows, runs.values()), runs)
+    measured_in: dict[str, dict[Path, None]] = defaultdict(dict)
+    for (folder, *_), label in labels.items():
+        measured_in[label][folder] = None
+    return RunData(
+        rows=tuple(merged),
+        items=tuple(_first_of_each(items, labels)),
+        cards=cards,
+        systems=_system_order(merged, runs.values()),
+        runs=runs,
+        measured_in={label: tuple(found) for label, found in measured_in.items()},
+    )
+
+
+def run_names(runs: Mapping[Path, Mapping[str, Any]]) -> dict[Path, str]:
+    """Give each run a name: that of its folder, with the plan or a number where several folders have one name."""
+    names = {folder: folder.resolve().name for folder in runs}
+    for tell_apart in (lambda folder, place: runs[folder].get("plan"), lambda folder, place: place + 1):
+        doubled = {name for name, n in Counter(names.values()).items() if n > 1}
+        for place, (folder, name) in enumerate(names.items()):
+            if name in doubled:
+                names[folder] = f"{name} {tell_apart(folder, place)}"
+    return names
 
 
 def read_published(folder: Path) -> list[Published]:
@@ -156,16 +205,28 @@ def read_published(folder: Path) -> list[Published]:
     return figures
 
 
-def refuse_mixtures(rows: Iterable[Row]) -> None:
-    """Raise ValueError where one measurement appears with two card hashes or two data hashes, naming both."""
-    found: dict[tuple[str, ...], Row] = {}
-    for row in rows:
+def refuse_mixtures(rows: Iterable[Row], folders: Iterable[Path | None] = repeat(None)) -> None:
+    """Raise ValueError where one measurement appears with two card hashes or two data hashes.
+
+    Parameters
+    ----------
+    rows : iterable of Row
+    folders : iterable of Path, optional
+        The run of each row; the error names those of the two rows.
+    """
+    found: dict[tuple[str, ...], tuple[Row, Path | None]] = {}
+    for row, folder in zip(rows, folders, strict=False):
         key = measurement_of(row)[:5]  # means and medians alike
-        other = found.setdefault(key, row)
+        other, its_folder = found.setdefault(key, (row, folder))
         for name in ("card", "data_hash"):
-            if getattr(other, name) != getattr(row, name):
+            hashes = getattr(other, name), getattr(row, name)
+            if hashes[0] != hashes[1]:
                 where = " ".join(part for part in dict.fromkeys(key) if part)
-                raise ValueError(f"{where}: must have one {name}, got {getattr(other, name)} and {getattr(row, name)}")
+                ends = [
+                    f"{digest} in {of}" if of else digest
+                    for digest, of in zip(hashes, (its_folder, folder), strict=True)
+                ]
+                raise ValueError(f"{where}: must have one {name}, got {' and '.join(ends)}")
 
 
 def natural_key(text: str) -> list[tuple[int, int, str]]:
@@ -178,36 +239,68 @@ def natural_key(text: str) -> list[tuple[int, int, str]]:
     return [(1, int(part), "") if index % 2 else (0, 0, part) for index, part in enumerate(parts)]
 
 
-def _distinct_labels(rows: Iterable[Row]) -> dict[tuple[str, str], str]:
-    """(label, fingerprint) -> label, with the fingerprint's first digits where one label stands for several systems."""
-    systems = {(row.system, row.fingerprint) for row in rows}
-    n_systems = Counter(label for label, _ in systems)
-    several = [(label, fingerprint) for label, fingerprint in systems if n_systems[label] > 1]
-    return {system: f"{system[0]} ({system[1][:6] or 'not loaded'})" for system in several}
+def _verify(folder: Path) -> None:
+    """Raise ValueError unless all that is read of a run is listed in its checksums and matches them."""
+    sums, listed_in = read_checksums(folder), folder / CHECKSUMS
+    clips = [path.relative_to(folder).as_posix() for path in (folder / CLIPS).rglob("*") if path.is_file()]
+    unlisted = [name for name in (*RESULTS, *sorted(clips)) if name not in sums]
+    if unlisted:
+        raise ValueError(f"{listed_in}: must list every file that is read, got none for {', '.join(unlisted[:3])}")
+    for name, found in changed_files(folder, {name: sums[name] for name in (*RESULTS, *clips)}).items():
+        raise ValueError(
+            f"{folder / name}: must have the SHA-256 in {listed_in}, expected {sums[name]}, got {found or 'no such file'}"
+        )
 
 
-def _unmarked(label: str) -> str:
-    """A label without the digits that :func:`_distinct_labels` appends."""
-    return label.rpartition(" (")[0]
+# A system's numbers in one run: measurement -> seed -> value and number of scored items.
+_Numbers = Mapping[Measurement, Mapping[int, tuple[float, int]]]
 
 
-def _relabelled(record: Record, labels: Mapping[tuple[str, str], str]) -> Record:
-    label = labels.get((record.system, record.fingerprint))
-    return replace(record, system=label) if label else record
+def _labels(rows: Mapping[Path, Sequence[Row]], names: Mapping[Path, str]) -> dict[tuple[Path, str, str], str]:
+    """(run, label, fingerprint) -> label in the merged results."""
+    numbers: dict[tuple[str, str], dict[Path, dict[Measurement, dict[int, tuple[float, int]]]]] = {}
+    for folder, several in rows.items():
+        for row in several:
+            of_run = numbers.setdefault((row.system, row.fingerprint), {}).setdefault(folder, {})
+            of_run.setdefault(measurement_of(row), {})[row.seed] = row.value, row.n_scored
+    n_systems = Counter(label for label, _ in numbers)
+    labels = {}
+    for (label, fingerprint), found in numbers.items():
+        differ = label not in ANCHORS and not all(_agree(one, other) for one, other in combinations(found.values(), 2))
+        for folder in found:
+            told_apart = [fingerprint[:6] or "not loaded"] if n_systems[label] > 1 else []
+            told_apart += [names[folder]] if differ else []
+            labels[folder, label, fingerprint] = f"{label} ({', '.join(told_apart)})" if told_apart else label
+    return labels
 
 
-def _once(rows: Iterable[Row]) -> list[Row]:
-    """Keep each measurement once; raise ValueError if two runs disagree about it."""
-    kept: dict[tuple[Any, ...], Row] = {}
-    for row in rows:
-        key = tuple(getattr(row, name) for name in ROW_KEY)
-        other = kept.setdefault(key, row)
-        if repr(other.value) != repr(row.value):
-            raise ValueError(
-                f"{row.system} {row.dataset} {row.metric}: two runs must agree about one measurement, "
-                f"got {other.value} and {row.value}"
-            )
-    return list(kept.values())
+def _agree(one: _Numbers, other: _Numbers) -> bool:
+    """Whether two runs found the same wherever both measured a system."""
+    for measurement in one.keys() & other.keys():
+        seeds, others = one[measurement], other[measurement]
+        if seeds.keys() != others.keys():
+            return False
+        for seed, (value, n_scored) in seeds.items():
+            other_value, other_n_scored = others[seed]
+            neither = math.isnan(value) and math.isnan(other_value)
+            same = neither or math.isclose(value, other_value, rel_tol=_EQUAL, abs_tol=1e-9)
+            if not same or n_scored != other_n_scored:
+                return False
+    return True
+
+
+def _first_of_each(
+    records: Mapping[Path, Sequence[Record]], labels: Mapping[tuple[Path, str, str], str]
+) -> list[Record]:
+    """Relabel rows or items, and keep those of the first run that measured something of a system."""
+    owners: dict[tuple[str, Measurement], Path] = {}
+    kept = []
+    for folder, several in records.items():
+        for record in several:
+            label = labels.get((folder, record.system, record.fingerprint), record.system)
+            if owners.setdefault((label, measurement_of(record)), folder) == folder:
+                kept.append(record if label == record.system else replace(record, system=label))
+    return kept
 
 
 def _system_order(rows: Iterable[Row], records: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
@@ -217,7 +310,7 @@ def _system_order(rows: Iterable[Row], records: Iterable[Mapping[str, Any]]) -> 
     order = {label: index for index, label in enumerate(dict.fromkeys(listed))}
 
     def key(label: str) -> tuple[int, list[tuple[int, int, str]]]:
-        return order.get(label, order.get(_unmarked(label), len(order))), natural_key(label)
+        return order.get(label, order.get(label.rpartition(" (")[0], len(order))), natural_key(label)
 
     return tuple(sorted({row.system for row in rows}, key=key))
 

@@ -7,8 +7,7 @@ from itertools import combinations
 
 from m2l_bench.cards import SEED_CHANGE
 from m2l_bench.report.figure_data import intervals
-from m2l_bench.report.runs import Measurement, RunData
-from m2l_bench.report.tables import ANCHORS
+from m2l_bench.report.runs import ANCHORS, Measurement, RunData
 
 MOST_PAIRS = 3  # that are named; the others are counted
 

@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from m2l_bench.cards import REPEATABILITY
-from m2l_bench.report.runs import Measurement, measurement_of
-from m2l_bench.report.tables import ANCHORS, CEILING, Table
+from m2l_bench.report.runs import ANCHORS, CEILING, Measurement, measurement_of
+from m2l_bench.report.tables import Table
 from m2l_bench.results import Item
 from m2l_bench.statistics import holm, paired_test
 

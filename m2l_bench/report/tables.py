@@ -23,15 +23,9 @@ from typing import Any
 
 import pandas as pd
 
-from m2l_bench.report.runs import Measurement, Published, measurement_of, refuse_mixtures
+from m2l_bench.report.runs import CHANCE, Measurement, Published, measurement_of, refuse_mixtures
 from m2l_bench.results import Row, joined_notes
 
-# Other tracks in the place of the reconstructions: a system within its interval, or worse, is no better than chance.
-CHANCE = "chance"
-# The originals themselves.
-CEILING = "identity"
-# Shown but never ranked: an exact copy is best in every reconstruction metric.
-ANCHORS = (CEILING, CHANCE)
 ARROWS = {True: "↑", False: "↓", None: ""}
 
 

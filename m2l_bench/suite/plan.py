@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 from m2l_bench import plugins
 from m2l_bench.cards import Card
@@ -47,6 +48,8 @@ class PlannedSystem:
         What it can do.
     has_bits : bool
         Whether it has a bit stream of its own.
+    stated : mapping
+        :class:`~m2l_bench.systems.facts.Facts` by name: no number depends on them.
     """
 
     spec: SystemSpec
@@ -55,6 +58,7 @@ class PlannedSystem:
     encodes: bool
     decodes: bool
     has_bits: bool
+    stated: Mapping[str, Any] = field(compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)

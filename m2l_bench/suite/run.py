@@ -234,9 +234,12 @@ def _run_record(plan: Plan, started: float, costs: dict[tuple[str, str], _Cost],
     return {
         "plan": plan.hash,
         "suite": plan.suite.model_dump(mode="json"),
-        "kinds": plan.kinds,
         "data": {audio_set.name: {"hash": audio_set.hash, "files": len(audio_set.items)} for audio_set in plan.data},
         "tasks": {spec.name: {"items": len(spec.audio()), "data": spec.load().about.version} for spec in plan.tasks},
+        "systems": {
+            label: {"fingerprint": system.fingerprint, "kind": plan.kinds[label], **system.stated}
+            for label, system in plan.systems.items()
+        },
         "unusable_systems": dict(plan.unusable),
         "unusable_encoders": dict(plan.missing_encoders),
         "unusable_readers": dict(plan.missing_readers),

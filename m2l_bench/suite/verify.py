@@ -18,8 +18,7 @@ import numpy as np
 
 from m2l_bench import plugins
 from m2l_bench.cards import REPEATABILITY
-from m2l_bench.files.disk import sha256
-from m2l_bench.results import LATENT_SPACE, REFIT, ROW_KEY, VERSION, Row, read_checksums, read_rows
+from m2l_bench.results import LATENT_SPACE, REFIT, ROW_KEY, VERSION, Row, changed_files, read_checksums, read_rows
 from m2l_bench.suite.engine import Engine, Job, Workspace, run_jobs
 from m2l_bench.suite.jobs.distance import DistanceJob
 from m2l_bench.suite.jobs.latent_sheet import SheetJob
@@ -99,13 +98,10 @@ def verify(
         If the folder holds no finished run.
     """
     sums = read_checksums(folder)
-    found = Verification(n_files=len(sums))
-    for name, digest in sums.items():
-        path = folder / name
-        if not path.is_file():
-            found.files[name] = "missing"
-        elif sha256(path) != digest:
-            found.files[name] = "changed"
+    differing = changed_files(folder, sums)
+    found = Verification(
+        n_files=len(sums), files={name: "changed" if digest else "missing" for name, digest in differing.items()}
+    )
     if found.files:
         found.obstacle = "mend the files first (a run repeated into another folder does)" if sample else ""
         return found

@@ -30,7 +30,7 @@ class Entry:
     bit_rate : str
         In kbit/s; ``"measured"`` where it is that of the bit stream, ``"-"`` where there is none.
     licence : str
-        Of code / weights.
+        Of code / weights; where those of the variants differ, ``"CODE / VARIANT LICENCE, VARIANT LICENCE"``.
     download : tuple of str
         Variants whose weights are downloaded on first use; ``("",)`` where there are no variants, ``("*",)`` where a
         variant is a repository on the hub, or a folder (an absolute path, or one that starts with a dot), and where any

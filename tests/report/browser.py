@@ -13,6 +13,37 @@ from selenium.webdriver.chrome.service import Service
 MISSING = "the tests of the pages need Chromium: apt-get install chromium chromium-driver"
 
 
+# Lowest contrast (WCAG 2) of the texts of a page with their backgrounds; opacity counts.
+CONTRAST = """
+const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+const rgba = (colour) => {
+  canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+  return [...canvas.getImageData(0, 0, 1, 1).data];
+};
+const linear = (v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+const light = (c) => {
+  const [r, g, b] = c.slice(0, 3).map((v) => linear(v / 255));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+};
+let lowest = [99, ""];
+for (const node of document.querySelectorAll("main *, nav *")) {
+  const own = [...node.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim());
+  if (!own || !node.checkVisibility()) continue;
+  let [behind, opacity] = [null, 1];
+  for (let at = node; at; at = at.parentElement) {
+    opacity *= Number(getComputedStyle(at).opacity);
+    const colour = rgba(getComputedStyle(at).backgroundColor);
+    if (!behind && colour[3] === 255) behind = colour;
+  }
+  const fore = rgba(getComputedStyle(node).color).map((v, i) => v * opacity + behind[i] * (1 - opacity));
+  const [a, b] = [light(fore), light(behind)].sort((x, y) => y - x);
+  const ratio = (a + 0.05) / (b + 0.05);
+  if (ratio < lowest[0]) lowest = [ratio, node.tagName + " " + node.textContent.slice(0, 40)];
+}
+return [...lowest, getComputedStyle(document.body).backgroundColor];
+"""
+
+
 def start(*, width: int, height: int, downloads: Path) -> webdriver.Chrome:
     """A browser without network services of its own; what it logs and requests can be read afterwards."""
     binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
@@ -41,3 +72,13 @@ def requested(browser: webdriver.Chrome) -> list[str]:
         json.loads(entry["message"])["message"] for entry in browser.get_log("performance")
     ]
     return [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+
+
+def choose(browser: webdriver.Chrome, select: str, text: str) -> None:
+    """Choose the option of a select element (its id) that starts with a text."""
+    script = (
+        "const s = document.getElementById(arguments[0]);"
+        "s.value = [...s.options].find((o) => o.textContent.startsWith(arguments[1])).value;"
+        "s.dispatchEvent(new Event('change'));"
+    )
+    browser.execute_script(script, select, text)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from m2l_bench.report.clips import Clip, write_clips
-from m2l_bench.results import Item, Row, write_run
+from m2l_bench.results import Item, Row, add_checksums, write_run
 
 HOSTILE = '</script><img src=x onerror=alert(1)> "quoted" & §ünï 中'
 SYSTEMS = ("identity", "opus:12k", "opus:48k", "mp3:64k", "pca", HOSTILE)
@@ -52,7 +52,7 @@ CARDS_BY_HASH = {HASH[name]: content for name, content in CARDS.items()}
 
 def row(system: str, metric: str, value: float, *, half: float = 0.5, **fields: Any) -> Row:
     defaults: dict[str, Any] = {
-        "fingerprint": f"{abs(hash_of(system)):016x}"[:16],
+        "fingerprint": fingerprint_of(system),
         "dataset": DATASET,
         "statistic": "mean",
         "card": HASH[metric],
@@ -69,6 +69,10 @@ def row(system: str, metric: str, value: float, *, half: float = 0.5, **fields: 
 
 def hash_of(text: str) -> int:
     return int(hashlib.sha256(text.encode()).hexdigest()[:15], 16)
+
+
+def fingerprint_of(system: str) -> str:
+    return f"{hash_of(system):016x}"[:16]
 
 
 def kind_of(system: str) -> str:
@@ -92,7 +96,7 @@ def make_run(
     items: list[Item] = []
     clips = clip_names(n_clips)
     for place, system in enumerate(systems):
-        print_of = f"{hash_of(system):016x}"[:16]
+        print_of = fingerprint_of(system)
         for metric, base, sign in (("si_sdr", 3.0 * place, 1), ("mel_distance", 4.0 - place / 2, -1), ("lag", 1.0, 0)):
             failed = 1 if system == HOSTILE and metric == "si_sdr" else 0
             values = base + 0.3 * rng.standard_normal(n_clips) + np.arange(n_clips) * 0.1 * sign
@@ -157,12 +161,12 @@ def make_run(
             "systems": [{"system": "x", "label": label} for label in systems],
             "metrics": ["si_sdr", "mel_distance", "lag"],
         },
-        "kinds": {label: kind_of(label) for label in systems},
+        "systems": {label: {"fingerprint": fingerprint_of(label), "kind": kind_of(label)} for label in systems},
         "data": {DATASET: {"hash": data_hash, "files": n_clips}},
         "unusable_systems": {},
         "provenance": {"m2l_bench": "0.0.0", "git": {"commit": "0" * 40, "changed_files": 0}},
     }
-    write_run(folder, rows, items, record)
+    write_run(folder, rows, items, record, others=[folder / "cards.json"])
     return folder
 
 
@@ -192,7 +196,7 @@ def _add_probes(rows: list[Row], items: list[Item], system: str, place: int, rng
                 items.append(
                     Item(
                         system=system,
-                        fingerprint=f"{hash_of(system):016x}"[:16],
+                        fingerprint=fingerprint_of(system),
                         metric="accuracy",
                         card=HASH["accuracy"],
                         item=f"tune{index:02d}",
@@ -236,4 +240,5 @@ def make_audio(
         return Clip(id=name, dataset=DATASET, sample_rate=RATE, reference=reference, estimates=estimates)
 
     write_clips(run / "audio", (clip(i, name) for i, name in enumerate(clip_names(n_clips))), systems=list(systems))
+    add_checksums(run, ["audio"])
     return run / "audio"

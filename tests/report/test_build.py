@@ -172,16 +172,15 @@ def test_systems_of_clips_are_grouped_by_kind_and_unknown_kinds_come_last(tmp_pa
     make_audio(folder, systems=systems, n_clips=2, seconds=0.2)
     path = folder / "run.json"
     record = json.loads(path.read_text())
-    # The same label in two runs gets digits of its fingerprint; its kind is that of the label.
-    record["kinds"] = {name: kind for name, kind in record["kinds"].items() if name not in ("unknown", "codec (2nd)")}
-    record["kinds"] |= {"codec": "codecs", "unknown": "a kind of a later version"}
+    record["systems"]["unknown"] = {"fingerprint": record["systems"]["unknown"]["fingerprint"]}
+    record["systems"]["codec (2nd)"]["kind"] = "codecs"
     path.write_text(json.dumps(record))
     clips = read_manifest(folder / "audio")
     data = page_data(read_runs([folder]), clips)
     codecs = ["opus:6k", "opus:12k", "opus:24k", "codec (2nd)"]
     assert data["systems"] == ["identity", *codecs, "pca", "unknown"]
     assert data["groups"] == [["references", 2], ["codecs", 4], ["autoencoders", 1], ["others", 1]]
-    path.write_text(json.dumps(record | {"kinds": {}}))
+    path.write_text(json.dumps(record | {"systems": {}}))
     data = page_data(read_runs([folder]), clips)
     assert (data["systems"], data["groups"]) == (list(systems), [])
 

@@ -22,36 +22,6 @@ from .test_page_in_browser import errors, wait_for
 
 N_FILES = 130  # more than the page makes at a time
 
-# Lowest contrast (WCAG 2) of the texts of a page with their backgrounds; opacity counts.
-_CONTRAST = """
-const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
-const rgba = (colour) => {
-  canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
-  return [...canvas.getImageData(0, 0, 1, 1).data];
-};
-const linear = (v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-const light = (c) => {
-  const [r, g, b] = c.slice(0, 3).map((v) => linear(v / 255));
-  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-};
-let lowest = [99, ""];
-for (const node of document.querySelectorAll("main *, nav *")) {
-  const own = [...node.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim());
-  if (!own || !node.checkVisibility()) continue;
-  let [behind, opacity] = [null, 1];
-  for (let at = node; at; at = at.parentElement) {
-    opacity *= Number(getComputedStyle(at).opacity);
-    const colour = rgba(getComputedStyle(at).backgroundColor);
-    if (!behind && colour[3] === 255) behind = colour;
-  }
-  const fore = rgba(getComputedStyle(node).color).map((v, i) => v * opacity + behind[i] * (1 - opacity));
-  const [a, b] = [light(fore), light(behind)].sort((x, y) => y - x);
-  const ratio = (a + 0.05) / (b + 0.05);
-  if (ratio < lowest[0]) lowest = [ratio, node.tagName + " " + node.textContent.slice(0, 40)];
-}
-return [...lowest, getComputedStyle(document.body).backgroundColor];
-"""
-
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -96,15 +66,6 @@ def column(browser: webdriver.Chrome, table: str, place: int) -> list[float | No
 def open_files(browser: webdriver.Chrome) -> None:
     browser.execute_script("document.getElementById('files').scrollIntoView()")
     wait_for(lambda: browser.find_elements(By.CSS_SELECTOR, "#rows tr"))
-
-
-def choose(browser: webdriver.Chrome, select: str, text: str) -> None:
-    script = (
-        "const s = document.getElementById(arguments[0]);"
-        "s.value = [...s.options].find((o) => o.textContent.startsWith(arguments[1])).value;"
-        "s.dispatchEvent(new Event('change'));"
-    )
-    browser.execute_script(script, select, text)
 
 
 def test_opens_without_an_error_and_with_its_figures(browser: webdriver.Chrome) -> None:
@@ -194,10 +155,10 @@ def test_choosing_a_metric_and_a_dataset(browser: webdriver.Chrome) -> None:
     open_files(browser)
     line = "return document.querySelector('#rows tr').cells[2].firstChild.textContent"
     before = browser.execute_script(line)
-    choose(browser, "metric", "Mel distance")
+    chromium.choose(browser, "metric", "Mel distance")
     wait_for(lambda: browser.execute_script(line) != before)
     assert "Mel distance" in browser.execute_script("return document.getElementById('caption').textContent")
-    choose(browser, "dataset", "genre/noise")
+    chromium.choose(browser, "dataset", "genre/noise")
     wait_for(lambda: "40 files" in browser.find_element(By.ID, "status").text)
     assert browser.find_element(By.CSS_SELECTOR, "#rows th").text == "tune00"
 
@@ -262,7 +223,7 @@ def test_contrast(browser: webdriver.Chrome, page: Path, scheme: str) -> None:
     for address in (browser.current_url, page.with_name("report").joinpath("listen", "index.html").as_uri()):
         browser.get(address)
         wait_for(lambda: browser.find_elements(By.CSS_SELECTOR, "main button"))
-        ratio, where, background = browser.execute_script(_CONTRAST)
+        ratio, where, background = browser.execute_script(chromium.CONTRAST)
         assert ratio >= 4.5, where
         assert (background == "rgb(255, 255, 255)") == (scheme == "light")
 

@@ -27,7 +27,7 @@ from m2l_bench.report.tables import (
 )
 from m2l_bench.results import Item, Row, joined_notes
 
-from .synthetic import CARDS, CARDS_BY_HASH, DATASET, HASH, HOSTILE, card_hash, make_run, row
+from .synthetic import CARDS_BY_HASH, DATASET, HASH, HOSTILE, make_run, row
 
 GOLDEN = Path(__file__).parent / "golden"
 FIGURE = Published(
@@ -327,49 +327,6 @@ def test_parquet_holds_numbers() -> None:
     assert len(read) == 10
     assert isinstance(read[0]["value"], float)
     assert {r["card"] for r in read} <= set(CARDS_BY_HASH)
-
-
-def test_merging_runs(tmp_path: Path) -> None:
-    one = make_run(tmp_path / "one", systems=("identity", "opus:12k"), probes=False)
-    two = make_run(tmp_path / "two", systems=("identity", "pca"), probes=False)
-    merged = read_runs([one, two])
-    assert merged.systems == ("identity", "opus:12k", "pca")
-    assert len([r for r in merged.rows if (r.system, r.metric, r.statistic) == ("identity", "si_sdr", "mean")]) == 1
-    changed = dict(CARDS) | {"si_sdr": {**CARDS["si_sdr"], "formula": "another"}}
-    other = make_run(tmp_path / "other", cards=changed, probes=False)
-    both = f"{HASH['si_sdr']} and {card_hash(changed['si_sdr'])}"
-    with pytest.raises(ValueError, match=f"si_sdr: must have one card, got {both}"):
-        read_runs([one, other])
-    with pytest.raises(ValueError, match=f"must have one data_hash, got {'d' * 16} and {'c' * 16}"):
-        read_runs([one, make_run(tmp_path / "data", data_hash="c" * 16, probes=False)])
-    with pytest.raises(ValueError, match="must hold at least one run"):
-        read_runs([])
-
-
-def test_one_label_for_two_systems_is_told_apart(tmp_path: Path) -> None:
-    from m2l_bench.results import write_run
-
-    one = make_run(tmp_path / "one", systems=("pca",), probes=False)
-    two = tmp_path / "two"
-    first = read_runs([one])
-    rows = [replace(r, fingerprint="f" * 16) for r in first.rows]
-    items = [replace(i, fingerprint="f" * 16) for i in first.items]
-    write_run(two, rows, items, dict(first.runs[one]))
-    (two / "cards.json").write_text((one / "cards.json").read_text())
-    assert read_runs([one, two]).systems == ("pca (04dda9)", "pca (ffffff)")
-
-
-def test_two_runs_must_agree(tmp_path: Path) -> None:
-    from m2l_bench.results import write_run
-
-    one = make_run(tmp_path / "one", systems=("pca",), probes=False)
-    first = read_runs([one])
-    changed: list[Row] = [replace(r, value=r.value + 1) for r in first.rows]
-    two = tmp_path / "two"
-    write_run(two, changed, list(first.items), dict(first.runs[one]))
-    (two / "cards.json").write_text((one / "cards.json").read_text())
-    with pytest.raises(ValueError, match="two runs must agree about one measurement"):
-        read_runs([one, two])
 
 
 def test_a_system_that_could_not_be_loaded_has_a_line_with_its_reason(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from m2l_bench.suite.engine import Read
 from m2l_bench.suite.store import Outcome, Store
 from m2l_bench.suite.suite import SystemSpec
 from m2l_bench.systems.base import Autoencoder, BitstreamCodec, Codec, Encoder, ReadyMade
+from m2l_bench.systems.facts import facts_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,7 @@ class _Describe:
 
 @dataclass(frozen=True, kw_only=True)
 class DescribeSystem(_Describe):
-    """Load a system; the outcome has ``fingerprint``, ``reconstructs``, ``encodes``, ``decodes``, ``has_bits``."""
+    """Load a system; the outcome has ``fingerprint``, ``reconstructs``, ``encodes``, ``decodes``, ``has_bits``, ``stated``."""
 
     spec: SystemSpec
 
@@ -60,7 +61,7 @@ class DescribeSystem(_Describe):
         return self.spec.label
 
     def facts(self) -> dict[str, Any]:
-        """Its fingerprint, and what it can do."""
+        """Its fingerprint, what it can do, and what is stated about it."""
         system = self.spec.load()
         return {
             "fingerprint": system.fingerprint,
@@ -68,6 +69,7 @@ class DescribeSystem(_Describe):
             "encodes": isinstance(system, Encoder),
             "decodes": isinstance(system, Autoencoder),
             "has_bits": isinstance(system, BitstreamCodec),
+            "stated": facts_of(system, self.spec.system, has_checkpoint=self.spec.checkpoint is not None)._asdict(),
         }
 
 
