@@ -194,19 +194,20 @@ def run(
         if found.plan.missing and not found.planned:
             raise ValueError("nothing can be run: all data are missing")
         return
-    limits: dict[str, Any] = {"workers": workers, "timeout": timeout}
-    where: Engine
-    if engine == "ray":
+    if engine == "ray" and memory is not None:
+        raise ValueError("--memory needs --engine local: Ray limits the memory of its workers itself")
+    if engine != "ray" and (address is not None or gpus_per_job):
+        raise ValueError("--address and --gpus-per-job need --engine ray")
+
+    def make_engine() -> Engine:
+        limits: dict[str, Any] = {"workers": workers, "timeout": timeout}
+        if engine == "local":
+            return _local(memory=memory, device=base.device, **limits)
         from m2l_bench.suite.on_ray import RayEngine
 
-        if memory is not None:
-            raise ValueError("--memory needs --engine local: Ray limits the memory of its workers itself")
-        where = RayEngine(address=address, gpus_per_job=gpus_per_job, **limits)
-    elif address is not None or gpus_per_job:
-        raise ValueError("--address and --gpus-per-job need --engine ray")
-    else:
-        where = _local(memory=memory, device=base.device, **limits)
-    _run(base, out, where, clips, as_json, open_report=open_report, retry_failed=retry_failed, mirror=mirror)
+        return RayEngine(address=address, gpus_per_job=gpus_per_job, **limits)
+
+    _run(base, out, make_engine, clips, as_json, open_report=open_report, retry_failed=retry_failed, mirror=mirror)
 
 
 @app.command(epilog=_examples("m2l-bench status results/runs/my-run"))
@@ -263,7 +264,7 @@ def score(
     metrics = metric or _default_metrics([str(reference)])
     content = {"name": "score", "systems": entries, "audio": [str(reference)], "metrics": metrics, "tasks": ()}
     chosen = make_suite(content | {"max_length_difference": max_length_difference}, source="command line")
-    _run(chosen, out, _local(workers=workers, timeout=timeout), clips, as_json, retry_failed=retry_failed)
+    _run(chosen, out, lambda: _local(workers=workers, timeout=timeout), clips, as_json, retry_failed=retry_failed)
 
 
 @app.command(epilog=_examples("m2l-bench report results/runs/my-run", "m2l-bench report RUN-A RUN-B --out report"))
@@ -359,7 +360,7 @@ def latents(
     }
     chosen = make_suite(content | {"device": _checked_device(device)}, source="command line")
     limits: dict[str, Any] = {"workers": workers, "timeout": timeout}
-    _run(chosen, out, _local(device=device, **limits), 0, as_json, retry_failed=retry_failed)
+    _run(chosen, out, lambda: _local(device=device, **limits), 0, as_json, retry_failed=retry_failed)
 
 
 @app.command(epilog=_examples("m2l-bench train recipe.toml --out training"))
@@ -535,15 +536,40 @@ def _open(page: Path) -> None:
 
 
 def _run(
-    suite: Suite, out: Path | None, engine: Engine, clips: int, as_json: bool, *, open_report: bool = False, **how: Any
+    suite: Suite,
+    out: Path | None,
+    make_engine: Callable[[], Engine],
+    clips: int,
+    as_json: bool,
+    *,
+    open_report: bool = False,
+    retry_failed: bool = False,
+    mirror: str | None = None,
 ) -> None:
-    """Run a suite, write its report, print its result; the engine is closed."""
-    from m2l_bench.report.page import PAGE
+    """Run a suite, or find it finished, write its report, and print its result."""
+    from m2l_bench.results import PAGE
+    from m2l_bench.suite.finished import recall
+
+    if clips and (clips < 3 or clips % 2 == 0):
+        raise ValueError(f"--clips must be odd and at least 3, or 0, got {clips}")
+    folder, fresh = None if retry_failed or mirror else recall(suite, out), False
+    if folder is None:
+        folder, fresh = _computed(suite, out, make_engine, clips, retry_failed=retry_failed, mirror=mirror)
+    failed = (console.print_json if as_json else console.print_result)(folder, fresh=fresh)
+    if open_report:
+        _open(folder / PAGE)
+    if failed:
+        raise typer.Exit(2)
+
+
+def _computed(
+    suite: Suite, out: Path | None, make_engine: Callable[[], Engine], clips: int, **how: Any
+) -> tuple[Path, bool]:
+    """Run a suite and write its report: the run's folder, and whether anything was computed."""
+    from m2l_bench.results import PAGE
     from m2l_bench.suite.run import run_suite
 
-    with closing(engine):
-        if clips and (clips < 3 or clips % 2 == 0):
-            raise ValueError(f"--clips must be odd and at least 3, or 0, got {clips}")
+    with closing(make_engine()) as engine:
         with progress("planning") as shown:
 
             def on_plan(plan: Plan) -> None:
@@ -555,11 +581,7 @@ def _run(
             result = run_suite(suite, out=out, engine=engine, **how | hooks)
         if result.fresh or not (result.folder / PAGE).is_file():
             _report(result, clips, engine)
-    (console.print_json if as_json else console.print_result)(result)
-    if open_report:
-        _open(result.folder / PAGE)
-    if result.n_failed:
-        raise typer.Exit(2)
+    return result.folder, result.fresh
 
 
 def _report(result: RunResult, n_clips: int, engine: Engine) -> None:

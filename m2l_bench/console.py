@@ -9,6 +9,7 @@ import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from m2l_bench.doctor import Examination
     from m2l_bench.suite.forecast import Forecast
     from m2l_bench.suite.plan import Plan
-    from m2l_bench.suite.run import RunResult
     from m2l_bench.suite.status import Status
     from m2l_bench.suite.verify import Verification
 
@@ -152,58 +152,62 @@ def gigabytes(size: float) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 999.5e6 else f"{size / 1e6:.0f} MB"
 
 
-def print_result(result: RunResult) -> None:
-    """Print a run's tables, its failures on stderr, and where its files are."""
+def print_result(folder: Path, *, fresh: bool) -> int:
+    """Print the tables of a finished run, its failures on stderr, and where its files are; return the number of failures."""
     from m2l_bench.cards import STEREO
     from m2l_bench.plugins import label
     from m2l_bench.reconstruction.metrics import HEADLINE_METRICS, SPARE_METRICS
     from m2l_bench.report.latent import latent_columns
-    from m2l_bench.report.page import PAGE
     from m2l_bench.report.render import terminal_table
-    from m2l_bench.results import LATENT_SPACE, group_by_kind
+    from m2l_bench.results import LATENT_SPACE, PAGE, group_by_kind, read_items, read_json, read_rows
     from m2l_bench.suite.suite import CHANCE, EMBEDDED_METRICS, are_default
 
-    cards = {card.hash: asdict(card) for card in result.cards.values()}
-    systems = [*(spec.label for spec in result.plan.suite.systems), CHANCE]
-    groups = group_by_kind(result.plan.kinds | {CHANCE: "references"})
-    tasks = {task.name: task for task in (spec.load() for spec in result.plan.tasks)}
-    named = result.plan.suite.metrics
+    record, rows, cards = read_json(folder / "run.json"), read_rows(folder), read_json(folder / "cards.json")
+    measured = {row.metric: cards[row.card] for row in rows}
+    systems = [*(spec["label"] for spec in record["suite"]["systems"]), CHANCE]
+    kinds = {name: facts["kind"] for name, facts in record["systems"].items() if "kind" in facts}
+    groups = group_by_kind(kinds | {CHANCE: "references"})
+    main = {task["label"]: task["metrics"] for task in record["tasks"].values()}
+    named = record["suite"]["metrics"]
     asked = [label(name) for name in named if name not in EMBEDDED_METRICS]
-    stereo = [] if are_default(named) else [name for name in map(label, named) if result.cards[name].group == STEREO]
-    headline = [name for name in dict.fromkeys((*HEADLINE_METRICS, *asked)) if name in result.cards]
+    stereo = (
+        []
+        if are_default(named)
+        else [name for name in map(label, named) if measured.get(name, {}).get("group") == STEREO]
+    )
+    headline = [name for name in dict.fromkeys((*HEADLINE_METRICS, *asked)) if name in measured]
     mean = "mean over files [95% interval]"
     look: dict[str, Any] = {"systems": systems, "width": WIDTH}
-    for dataset in sorted({row.dataset for row in result.rows} - set(tasks)):
-        of_files = [row for row in result.rows if row.dataset == dataset and row.task != LATENT_SPACE]
+    for dataset in sorted({row.dataset for row in rows} - set(main)):
+        of_files = [row for row in rows if row.dataset == dataset and row.task != LATENT_SPACE]
         tables = {mean: headline or list(named), f"stereo and phase, {mean}": stereo}
-        measured = {row.metric for row in of_files}
-        shown = {title: metrics for title, metrics in tables.items() if not measured.isdisjoint(metrics)}
+        found = {row.metric for row in of_files}
+        shown = {title: metrics for title, metrics in tables.items() if not found.isdisjoint(metrics)}
         for title, metrics in (shown or tables).items():
             print(f"{printable(dataset)}: {title}\n")
-            _print_wrapped(
-                terminal_table(of_files, cards, metrics, groups=groups, spare=() if asked else SPARE_METRICS, **look)
-            )
-        latent = [row for row in result.rows if row.dataset == dataset and row.task == LATENT_SPACE and not row.split]
+            spare = () if asked else SPARE_METRICS
+            _print_wrapped(terminal_table(of_files, cards, metrics, groups=groups, spare=spare, **look))
+        latent = [row for row in rows if row.dataset == dataset and row.task == LATENT_SPACE and not row.split]
         if latent:
             print(f"{printable(dataset)}: latent space [95% interval over files]\n")
             _print_wrapped(terminal_table(latent, cards, latent_columns(latent), **look))
-    main = {name: task.main_metric for name, task in tasks.items()}
-    probed = [row for row in result.rows if row.dataset in main]
+    probed = [row for row in rows if row.dataset in main]
     if len(main) > 1:  # of each task what it is judged by; of one task all
-        probed = [row for row in probed if row.metric == main[row.dataset]]
-    probed = [row for row in probed if not row.reader or row.metric == main[row.dataset]]
+        probed = [row for row in probed if row.metric == main[row.dataset][0]]
+    probed = [row for row in probed if not row.reader or row.metric == main[row.dataset][0]]
     if probed:
-        metrics = list(dict.fromkeys(metric for name in main for metric in (main[name], *tasks[name].metrics)))
+        metrics = list(dict.fromkeys(metric for of_task in main.values() for metric in of_task))
         print(f"{printable(', '.join(main))}: mean over seeds [95% interval over test items]\n")
         _print_wrapped(terminal_table(probed, cards, metrics, groups=groups, **look))
-    reasons = by_reason(sorted({(item.item, item.reason) for item in result.items if item.reason}))
+    failed = {(item.item, item.reason) for item in read_items(folder) if item.reason} if record["failed"] else set()
+    reasons = by_reason(sorted(failed))
     for line in reasons[:MOST_LINES]:
         print(printable(f"failed: {line}"), file=sys.stderr)
     if len(reasons) > MOST_LINES:
-        print(f"... and {len(reasons) - MOST_LINES} more in {result.folder / 'failures.csv'}", file=sys.stderr)
-    print(f"Report (tables, figures, files, listening page): {result.folder / PAGE}")
-    state = "" if result.fresh else " (already finished, nothing was computed)"
-    print(f"All rows, items and provenance: {result.folder}{state}")
+        print(f"... and {len(reasons) - MOST_LINES} more in {folder / 'failures.csv'}", file=sys.stderr)
+    print(f"Report (tables, figures, files, listening page): {folder / PAGE}")
+    print(f"All rows, items and provenance: {folder}{'' if fresh else ' (already finished, nothing was computed)'}")
+    return int(record["failed"]) + len(record["missing_data"])
 
 
 def _print_wrapped(table: str) -> None:
@@ -214,11 +218,15 @@ def _print_wrapped(table: str) -> None:
     print()
 
 
-def print_json(result: RunResult) -> None:
-    """Print a run's rows as JSON; NaN becomes null."""
-    rows = [{k: None if v != v else v for k, v in asdict(row).items()} for row in result.rows]
-    content = {"folder": str(result.folder), "fresh": result.fresh, "failed": result.n_failed, "rows": rows}
-    print(json.dumps(content, indent=2))
+def print_json(folder: Path, *, fresh: bool) -> int:
+    """Print a run's rows as JSON, NaN as null; return the number of failures."""
+    from m2l_bench.results import read_json, read_rows
+
+    record = read_json(folder / "run.json")
+    failed = int(record["failed"]) + len(record["missing_data"])
+    rows = [{k: None if v != v else v for k, v in asdict(row).items()} for row in read_rows(folder)]
+    print(json.dumps({"folder": str(folder), "fresh": fresh, "failed": failed, "rows": rows}, indent=2))
+    return failed
 
 
 def print_entries(lines: Sequence[Mapping[str, str]]) -> None:

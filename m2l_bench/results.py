@@ -23,7 +23,7 @@ from typing import Any
 
 from m2l_bench import __version__ as VERSION
 from m2l_bench.files.disk import sha256, write_atomic
-from m2l_bench.files.untrusted import inside, modest_parquet
+from m2l_bench.files.untrusted import inside, modest_parquet, parse_json
 
 NOTES_APART = " | "
 LATENT_SPACE = "latent space"  # the task of rows that say something of it without labels
@@ -182,6 +182,7 @@ class Records:
 
 
 CHECKSUMS = "SHA256SUMS"  # as sha256sum --check reads it
+PAGE = "index.html"  # the report of a run
 # Files of a run that hold its results.
 RESULTS = ("rows.parquet", "rows.csv", "items.parquet", "failures.csv", "cards.json", "run.json")
 
@@ -287,6 +288,23 @@ def add_checksums(folder: Path, names: Iterable[str]) -> None:
     kept = {path: digest for path, digest in read_checksums(folder).items() if path.split("/")[0] not in names}
     found = [path for name in names for path in ([folder / name], (folder / name).rglob("*"))[(folder / name).is_dir()]]
     _write_checksums(folder, kept | _checksums(folder, (path for path in found if path.is_file())))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read ``run.json`` or ``cards.json`` of a run.
+
+    Raises
+    ------
+    ValueError
+        If it is not there, or holds no JSON object.
+    """
+    try:
+        content = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: must be a run's JSON file ({error})") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: must hold a JSON object, got {type(content).__name__}")
+    return content
 
 
 def read_checksums(folder: Path) -> dict[str, str]:

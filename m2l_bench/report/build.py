@@ -25,12 +25,12 @@ from m2l_bench.report.clips import MANIFEST, read_manifest
 from m2l_bench.report.contents import FigureSpec, all_figures, all_tables
 from m2l_bench.report.file_scores import write_file_scores
 from m2l_bench.report.listening import merge_clips, write_page
-from m2l_bench.report.page import PAGE, run_page
+from m2l_bench.report.page import run_page
 from m2l_bench.report.runs import CLIPS, RunData, read_published, read_runs
 from m2l_bench.report.significance import Pairs
 from m2l_bench.report.style import save
 from m2l_bench.report.tables import Table, with_published
-from m2l_bench.results import write_rows
+from m2l_bench.results import PAGE, write_rows
 
 Named = TypeVar("Named", Table, FigureSpec)
 

@@ -36,7 +36,6 @@ from m2l_bench.report.runs import ANCHORS, CEILING, CHANCE, RunData
 from m2l_bench.report.tables import Column, Table
 from m2l_bench.results import LATENT_SPACE, RESULTS
 
-PAGE = "index.html"
 _ANCHORS = {CEILING: "the originals themselves", CHANCE: "another track in the place of each reconstruction"}
 _DOTS = 150  # CSS pixels that an inch of a figure takes, of its 300 dots
 _WINDOWS = re.compile(r"([0-9,]+ windows in [0-9,]+ dimensions)")

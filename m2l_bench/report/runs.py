@@ -21,8 +21,17 @@ from itertools import chain, combinations, repeat
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from m2l_bench.files.untrusted import parse_json
-from m2l_bench.results import CHECKSUMS, RESULTS, Item, Row, changed_files, read_checksums, read_items, read_rows
+from m2l_bench.results import (
+    CHECKSUMS,
+    RESULTS,
+    Item,
+    Row,
+    changed_files,
+    read_checksums,
+    read_items,
+    read_json,
+    read_rows,
+)
 
 Record = TypeVar("Record", Row, Item)
 # Other tracks in the place of the reconstructions: a system within its interval, or worse, is no better than chance.
@@ -140,12 +149,12 @@ def read_runs(folders: Sequence[Path]) -> RunData:
     """
     if not folders:
         raise ValueError("folders must hold at least one run, got none")
-    runs = {Path(folder): _read_json(Path(folder) / "run.json") for folder in folders}
+    runs = {Path(folder): read_json(Path(folder) / "run.json") for folder in folders}
     for folder in runs if len(runs) > 1 else ():
         _verify(folder)
     rows = {folder: read_rows(folder) for folder in runs}
     items = {folder: read_items(folder) for folder in runs}
-    cards = {card: content for folder in runs for card, content in _read_json(folder / "cards.json").items()}
+    cards = {card: content for folder in runs for card, content in read_json(folder / "cards.json").items()}
     refuse_mixtures(
         chain.from_iterable(rows.values()), chain.from_iterable(repeat(f, len(found)) for f, found in rows.items())
     )
@@ -313,13 +322,3 @@ def _system_order(rows: Iterable[Row], records: Iterable[Mapping[str, Any]]) -> 
         return order.get(label, order.get(label.rpartition(" (")[0], len(order))), natural_key(label)
 
     return tuple(sorted({row.system for row in rows}, key=key))
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = parse_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: must be a run's JSON file ({error})") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: must hold a JSON object, got {type(content).__name__}")
-    return content

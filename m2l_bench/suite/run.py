@@ -23,8 +23,9 @@ from m2l_bench.cards import Card
 from m2l_bench.files.disk import write_atomic
 from m2l_bench.files.untrusted import parse_json
 from m2l_bench.results import Item, Row, read_items, read_rows, write_run
-from m2l_bench.suite.data import AudioItem
+from m2l_bench.suite.data import AudioItem, TaskSpec
 from m2l_bench.suite.engine import STORAGE_ERRORS, Done, Engine, Job, Workspace, run_jobs, stopped
+from m2l_bench.suite.finished import RUNS, remember, signature, store_of
 from m2l_bench.suite.jobs.clip import ClipJob, read_clips
 from m2l_bench.suite.local import local_unless
 from m2l_bench.suite.phases import LATER
@@ -126,7 +127,7 @@ def run_suite(
     EngineError
         If the run could not go on; what is finished is kept, and the same call goes on from there.
     """
-    started = time.time()
+    started, asked = time.time(), signature(suite)  # before the files are read
     with local_unless(engine) as chosen:
         plan = make_plan(suite, chosen)
         on_plan(plan)
@@ -134,14 +135,13 @@ def run_suite(
             raise ValueError("; ".join(plan.missing.values()) or "audio, tasks: one of them must name something")
         if not plan.systems:
             raise ValueError("; ".join(plan.unusable.values()) or "systems: must name at least one")
-        runs = Path("results") / "runs"
-        folder = out or runs / f"{suite.name}-{plan.hash}"
+        folder = out or RUNS / f"{suite.name}-{plan.hash}"
         found = _finished(folder)
         if found is not None and found["plan"] != plan.hash:
             raise ValueError(
                 f"{folder}: holds the run of another plan ({found['plan']}, this one is {plan.hash}); choose another --out"
             )
-        workspace = Workspace((folder / "store" if out else runs / ".store").absolute(), mirror)
+        workspace = Workspace(store_of(out), mirror)
         store = workspace.store
         costs: dict[tuple[str, str], _Cost] = {}
 
@@ -169,6 +169,9 @@ def run_suite(
                 lock.list_jobs(number, jobs)
                 run_all(jobs)
                 later += jobs
+            left_out = (plan.missing, plan.unusable, plan.missing_encoders, plan.missing_readers)
+            if not any((*left_out, *(audio_set.skipped for audio_set in plan.data))):
+                remember(asked, workspace.folder, folder)
             if found is not None and not costs:
                 n_failed = int(found["failed"]) + len(plan.missing)
                 return RunResult(folder, plan, read_rows(folder), n_failed, False, workspace)
@@ -230,12 +233,19 @@ def _finished(folder: Path) -> dict[str, Any] | None:
         raise ValueError(f"{path}: must be a run's provenance in JSON ({error})") from error
 
 
+def _task_record(spec: TaskSpec) -> dict[str, Any]:
+    """What ``run.json`` says of a task; the first metric is the one that it is judged by."""
+    task = spec.load()
+    metrics = list(dict.fromkeys((task.main_metric, *task.metrics)))
+    return {"label": task.name, "items": len(spec.audio()), "data": task.about.version, "metrics": metrics}
+
+
 def _run_record(plan: Plan, started: float, costs: dict[tuple[str, str], _Cost], engine: Engine) -> dict[str, Any]:
     return {
         "plan": plan.hash,
         "suite": plan.suite.model_dump(mode="json"),
         "data": {audio_set.name: {"hash": audio_set.hash, "files": len(audio_set.items)} for audio_set in plan.data},
-        "tasks": {spec.name: {"items": len(spec.audio()), "data": spec.load().about.version} for spec in plan.tasks},
+        "tasks": {spec.name: _task_record(spec) for spec in plan.tasks},
         "systems": {
             label: {"fingerprint": system.fingerprint, "kind": plan.kinds[label], **system.stated}
             for label, system in plan.systems.items()

@@ -357,19 +357,19 @@ def read_suite(name: str | Path) -> Suite:
     path = suite_file(name)
     content = read_toml(path)
     # Before it is validated, which imports what it names: a suite file may come from anybody.
-    code = [text for text in _texts(content) if ".py:" in text]
+    code = [text for text in texts(content) if ".py:" in text]
     if code and not outside_allowed():
         raise OutsideError(f"{path}: {code[0]!r} would run that file's code; set {ALLOW_OUTSIDE}=1 if you trust it")
     return make_suite({"name": path.stem, **content}, source=str(path))
 
 
-def _texts(value: Any) -> Iterator[str]:
+def texts(value: Any) -> Iterator[str]:
     """Every string in a TOML value."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, (dict, list)):
         for part in value.values() if isinstance(value, dict) else value:
-            yield from _texts(part)
+            yield from texts(part)
 
 
 def make_suite(content: dict[str, Any], *, source: str = "suite") -> Suite:
