@@ -114,6 +114,8 @@ class Music2Latent:
         self.network = loaded.network().eval().requires_grad_(False).to(self.device)
         batch = batch_size or _BATCH_SIZES.get(self.device.type, 1)
         self._engine = Engine(self.network, self.device, window, batch, _PRECISIONS[precision], seed)
+        if self.device.type != "cpu":  # a processor does not work faster on larger batches
+            self.encode_batch, self.reconstruct_batch = self.encode, self.reconstruct
         options = {"seed": seed, "num_steps": num_steps, "compatible": compatible, "precision": precision}
         self.fingerprint = fingerprint(self.name, {**options, "window": window}, checkpoint_sha256=loaded.sha256)
 

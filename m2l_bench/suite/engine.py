@@ -19,10 +19,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
 from m2l_bench.files.mirror import Mirror
 from m2l_bench.suite.data import AudioItem
+from m2l_bench.suite.steps import Read, in_two_steps, takes_steps
 from m2l_bench.suite.store import Outcome, Store
 
 # Not the fault of the file at hand: full, read-only or failing storage stops a run, and no file is blamed for it.
@@ -31,10 +30,6 @@ STORAGE_ERRORS = {
     for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EIO", "EMFILE", "ENFILE", "ESTALE")
     if hasattr(errno, name)
 }
-
-
-Read = Callable[[], tuple[np.ndarray, int]]
-"""Gives a file's audio, float32 (channels, samples), and its sample rate in Hz, or raises."""
 
 
 class EngineError(OSError):
@@ -188,20 +183,32 @@ def perform(batch: Sequence[Job], workspace: Workspace | None) -> Iterator[tuple
     """
     store: Any = workspace.store if workspace else None
     try:
-        for job, read in zip(batch, read_ahead([job.item for job in batch]), strict=True):
-            started = time.perf_counter()
+        started = time.perf_counter()
+        for job, found in zip(batch, _outcomes(batch, store), strict=True):
             # A damaged file, or a system that may be anybody's code: the run goes on, whatever is raised.
-            try:
-                outcome = job.run(store, read)
-            except Exception as error:
-                outcome = job.failed(failure_reason(error))
+            outcome = job.failed(failure_reason(found)) if isinstance(found, Exception) else found
             if store:
                 store.put(job.id, outcome)
-            yield outcome.reason, time.perf_counter() - started, {} if store else outcome.value
+            now = time.perf_counter()
+            yield outcome.reason, now - started, {} if store else outcome.value
+            started = time.perf_counter()
         if store:
             store.flush()
     except OSError as error:
         raise stopped(error) from error
+
+
+def _outcomes(batch: Sequence[Job], store: Store) -> Iterator[Outcome | Exception]:
+    """What becomes of each job of a batch, in order."""
+    reads = read_ahead([job.item for job in batch])
+    if takes_steps(batch[0]):
+        yield from in_two_steps(batch, reads)
+        return
+    for job, read in zip(batch, reads, strict=True):
+        try:
+            yield job.run(store, read)
+        except Exception as error:
+            yield error
 
 
 def stopped(error: OSError) -> EngineError:

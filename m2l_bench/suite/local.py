@@ -25,6 +25,7 @@ from typing import Any
 import psutil
 
 from m2l_bench.suite.engine import Done, Engine, EngineError, Job, Workspace, give_up, perform
+from m2l_bench.suite.steps import SCORERS
 
 # One thread a worker: oversubscribed BLAS makes small problems many times slower, and a fixed number of threads is part
 # of a reproducible sum.
@@ -98,7 +99,7 @@ class LocalEngine:
                         for worker in crew:
                             worker.stop_after_this_job()
                     while len(crew) < min(self.workers, _busy(crew) + waiting.count(self.workers)):
-                        crew.append(_Worker(self.timeout, self.memory, self._gpu()))
+                        crew.append(_Worker(self.timeout, self.memory, self._gpu(), self._scorers()))
                     for worker in crew:
                         if worker.idle and waiting:
                             worker.give(waiting.pop(), workspace)
@@ -127,6 +128,10 @@ class LocalEngine:
         """The GPU that has the fewest workers."""
         taken = Counter(worker.gpu for worker in self._crew)
         return min(self.gpus, key=lambda gpu: taken[gpu]) if self.gpus else None
+
+    def _scorers(self) -> int:
+        """Threads that score beside a worker's GPU, which has a thread of its own: so that all workers fill the processor."""
+        return max(1, (os.cpu_count() or 1) // self.workers - 1) if self.gpus else 0
 
     def close(self) -> None:
         """Let the processes go."""
@@ -222,6 +227,7 @@ class _Worker:
     timeout: float | None
     memory: float | None
     gpu: str | None = None
+    scorers: int = 0
     jobs: deque[Job] = field(default_factory=deque)
     started: bool = False
     stopping: bool = False
@@ -234,7 +240,8 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs,), name="m2l-bench worker")
-        with _environment(THREADS | ({} if self.gpu is None else {"CUDA_VISIBLE_DEVICES": self.gpu})):
+        gpu = {} if self.gpu is None else {"CUDA_VISIBLE_DEVICES": self.gpu, SCORERS: str(self.scorers)}
+        with _environment(THREADS | gpu):
             self.process.start()
         theirs.close()  # so that the pipe ends when the process does
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from m2l_bench import audio as audio_io
@@ -38,31 +41,56 @@ def reconstruct(
     AudioError, TypeError
         If the shapes differ or the estimate is not finite; if the system cannot reconstruct.
     """
-    channels, n_samples = reference.shape
     kbps = None
     if isinstance(system, ReadyMade):
         estimate, estimate_rate = system.find(stem)
+        n_samples = reference.shape[1]
         estimate = _match_length(estimate, estimate_rate, rate, n_samples, max_length_difference, stem)
-    elif isinstance(system, Codec):
-        given, own_rate = at_own_rate(system, reference, rate)
-        if isinstance(system, BitstreamCodec):
-            data = system.compress(given)
-            kbps = 8 * len(data) / (n_samples / rate) / 1000
-            back = system.decompress(data, channels, given.shape[-1])
-        else:
-            back = system.reconstruct(given)
-        if back.shape != given.shape:
-            raise AudioError(f"{stem}: a reconstruction must have its input's shape {given.shape}, got {back.shape}")
-        estimate = audio_io.resample(back, own_rate, rate, n_samples=n_samples)
-    else:
+        return _checked(estimate, reference, stem), None
+    if not isinstance(system, Codec):
         raise TypeError(f"{system.name} has no reconstruct(): it can only be probed")
-    if estimate.shape[0] != channels:
+    given, own_rate = at_own_rate(system, reference, rate)
+    if isinstance(system, BitstreamCodec):
+        data = system.compress(given)
+        kbps = 8 * len(data) / (reference.shape[1] / rate) / 1000
+        back = system.decompress(data, len(reference), given.shape[-1])
+    else:
+        back = system.reconstruct(given)
+    return _at_rate_of(reference, rate, given, back, own_rate, stem), kbps
+
+
+def reconstruct_batch(
+    system: Any, references: Sequence[np.ndarray], rate: int, stems: Sequence[str]
+) -> list[np.ndarray]:
+    """As :func:`reconstruct`, of files of one shape and rate, by the system's own ``reconstruct_batch``."""
+    own = [at_own_rate(system, reference, rate) for reference in references]
+    given = np.stack([audio for audio, _ in own])
+    back = system.reconstruct_batch(given)
+    if back.shape != given.shape:
+        raise AudioError(f"reconstruct_batch must return its input's shape {given.shape}, got {back.shape}")
+    return [
+        _at_rate_of(reference, rate, audio, estimate, own_rate, stem)
+        for reference, (audio, own_rate), estimate, stem in zip(references, own, back, stems, strict=True)
+    ]
+
+
+def _at_rate_of(
+    reference: np.ndarray, rate: int, given: np.ndarray, back: np.ndarray, own_rate: int, stem: str
+) -> np.ndarray:
+    """What a system gave back of a reference, at the reference's rate."""
+    if back.shape != given.shape:
+        raise AudioError(f"{stem}: a reconstruction must have its input's shape {given.shape}, got {back.shape}")
+    return _checked(audio_io.resample(back, own_rate, rate, n_samples=reference.shape[1]), reference, stem)
+
+
+def _checked(estimate: np.ndarray, reference: np.ndarray, stem: str) -> np.ndarray:
+    if len(estimate) != len(reference):
         raise AudioError(
-            f"{stem}: a reconstruction must have the reference's {channels} channels, got {estimate.shape[0]}"
+            f"{stem}: a reconstruction must have the reference's {len(reference)} channels, got {len(estimate)}"
         )
     if not np.isfinite(estimate).all():
         raise AudioError(f"{stem}: a reconstruction must be finite, got NaN or infinite samples")
-    return estimate, kbps
+    return estimate
 
 
 def at_own_rate(system: System, audio: np.ndarray, rate: int) -> tuple[np.ndarray, int]:
@@ -107,11 +135,24 @@ def encode(system: System, audio: np.ndarray, rate: int, *, whole_windows: bool 
         latents = np.asarray(system.whole_windows(given))
     else:
         latents = np.asarray(system.encode(given))
+    return _checked_latents(system, latents), system.latent_rate
+
+
+def encode_batch(system: Any, signals: Sequence[np.ndarray], rate: int) -> list[tuple[np.ndarray, float]]:
+    """As :func:`encode`, of files of one shape and rate, by the system's own ``encode_batch``."""
+    given = np.stack([at_own_rate(system, signal, rate)[0] for signal in signals])
+    latents = np.asarray(system.encode_batch(given))
+    if len(latents) != len(given):
+        raise AudioError(f"encode_batch must return latents of {len(given)} files, got {len(latents)}")
+    return [(_checked_latents(system, of_file), system.latent_rate) for of_file in latents]
+
+
+def _checked_latents(system: Encoder, latents: np.ndarray) -> np.ndarray:
     if latents.ndim != 3 or latents.shape[1] != system.latent_dim or 0 in latents.shape:
         raise AudioError(f"latents must have shape (streams, {system.latent_dim}, frames), got {latents.shape}")
     if not np.isfinite(latents).all():
         raise AudioError("latents must be finite, got NaN or infinite values")
-    return latents, system.latent_rate
+    return latents
 
 
 def _match_length(

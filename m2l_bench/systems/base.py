@@ -6,6 +6,9 @@ Audio is float32 ``(channels, samples)`` in [-1, 1] at the system's own ``sample
 channels and any length >= 1, and ``reconstruct`` returns exactly the shape it was given. Latents are float32
 ``(streams, dim, frames)``; ``streams`` is the number of channels if a system codes each channel alone, else 1.
 Nothing here depends on torch: NumPy is enough to write a system.
+
+Optional, for accelerators: ``encode_batch`` and ``reconstruct_batch`` take several files of one length,
+``(files, channels, samples)``, and give for each what ``encode`` and ``reconstruct`` give. A run uses them where they are there.
 """
 
 from __future__ import annotations

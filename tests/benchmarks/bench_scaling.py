@@ -22,9 +22,10 @@ import soundfile
 
 from m2l_bench.suite import plan as planning
 from m2l_bench.suite.data import AudioItem, AudioSet
-from m2l_bench.suite.engine import Job, Read, Workspace, run_jobs
+from m2l_bench.suite.engine import Job, Workspace, run_jobs
 from m2l_bench.suite.local import LocalEngine
 from m2l_bench.suite.run import run_suite
+from m2l_bench.suite.steps import Read
 from m2l_bench.suite.store import Outcome, Store
 from m2l_bench.suite.suite import Suite, make_suite
 from tests.peak_memory import peak_memory

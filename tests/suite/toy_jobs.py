@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from m2l_bench.suite.engine import Read, Workspace, failure_reason, run_jobs
+from m2l_bench.suite.engine import Workspace, failure_reason, run_jobs
+from m2l_bench.suite.steps import Read
 from m2l_bench.suite.store import Outcome, Store
 
 

@@ -10,8 +10,8 @@ from typing import ClassVar
 import numpy as np
 
 from m2l_bench.suite.data import AudioItem
-from m2l_bench.suite.engine import Read
 from m2l_bench.suite.jobs import FileJob, identity
+from m2l_bench.suite.steps import Read
 from m2l_bench.suite.store import Outcome, Store
 from m2l_bench.systems.apply import reconstruct
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from m2l_bench.files import hub
 from m2l_bench.reconstruction.metrics import get_metric
 from m2l_bench.reconstruction.sets.vectors import load_encoder, with_encoder
-from m2l_bench.suite.engine import Read
+from m2l_bench.suite.steps import Read
 from m2l_bench.suite.store import Outcome, Store
 from m2l_bench.suite.suite import SystemSpec
 from m2l_bench.systems.base import Autoencoder, BitstreamCodec, Codec, Encoder, ReadyMade

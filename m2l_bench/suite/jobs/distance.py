@@ -9,8 +9,8 @@ from typing import ClassVar
 from m2l_bench import plugins
 from m2l_bench.reconstruction.checks import Unscorable
 from m2l_bench.reconstruction.metrics import SetMetric, get_metric
-from m2l_bench.suite.engine import Read
 from m2l_bench.suite.jobs import identity
+from m2l_bench.suite.steps import Read
 from m2l_bench.suite.store import Outcome, Store, require
 
 FEW_WINDOWS = 5  # a dimension

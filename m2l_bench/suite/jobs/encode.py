@@ -5,15 +5,17 @@ Tasks that share audio and pooling share the outcome, and every probe reads it a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 
-from m2l_bench.suite.engine import Read
 from m2l_bench.suite.jobs import FileJob, identity
+from m2l_bench.suite.steps import Finish, Read
 from m2l_bench.suite.store import Outcome, Store
-from m2l_bench.systems.apply import encode, latent_offset
+from m2l_bench.systems.apply import encode, encode_batch, latent_offset
 from m2l_bench.systems.base import System
 from m2l_bench.tasks.base import FRAMES, pool
 
@@ -50,9 +52,27 @@ class EncodeJob(FileJob):
     def run(self, store: Store, read: Read | None) -> Outcome:
         """Encode and pool."""
         assert read is not None
-        system, (signal, rate) = self.spec.load(), read()
-        latents, latent_rate = encode(system, signal, rate)
-        facts, kept = keep(system, latents, latent_rate, signal.shape[-1] / rate, (self.pooling, self.clip_seconds))
+        return self.start(*read())()
+
+    @property
+    def takes_batches(self) -> bool:
+        """Whether the system encodes several files at once."""
+        return hasattr(self.spec.load(), "encode_batch")
+
+    def start(self, signal: np.ndarray, rate: int) -> Finish:
+        """Encode the file."""
+        return partial(self._kept, *encode(self.spec.load(), signal, rate), signal.shape[-1] / rate)
+
+    def start_batch(self, jobs: Sequence[EncodeJob], signals: Sequence[np.ndarray], rate: int) -> list[Finish]:
+        """Encode several files at once."""
+        several = encode_batch(self.spec.load(), signals, rate)
+        return [
+            partial(job._kept, latents, latent_rate, signal.shape[-1] / rate)
+            for job, signal, (latents, latent_rate) in zip(jobs, signals, several, strict=True)
+        ]
+
+    def _kept(self, latents: np.ndarray, latent_rate: float, seconds: float) -> Outcome:
+        facts, kept = keep(self.spec.load(), latents, latent_rate, seconds, (self.pooling, self.clip_seconds))
         return Outcome(facts, {POOLED: kept})
 
 

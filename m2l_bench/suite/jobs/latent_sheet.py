@@ -10,9 +10,9 @@ import numpy as np
 
 from m2l_bench.latent import sheet
 from m2l_bench.latent.moments import Moments, moments
-from m2l_bench.suite.engine import Read
 from m2l_bench.suite.jobs import identity
 from m2l_bench.suite.jobs.latents import LATENTS, STD, StoredFiles
+from m2l_bench.suite.steps import Read
 from m2l_bench.suite.store import Outcome, Store
 
 SPECTRUM, LAGS, SMOOTHNESS = "spectrum", "lags", "smoothness"  # names of arrays

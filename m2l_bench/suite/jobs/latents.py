@@ -18,9 +18,9 @@ from m2l_bench.latent.equivariance import CARDS, AutoencoderSystem
 from m2l_bench.reconstruction.checks import Undefined
 from m2l_bench.reconstruction.metrics import Scores
 from m2l_bench.suite.data import AudioItem
-from m2l_bench.suite.engine import Read
 from m2l_bench.suite.jobs import FileJob, identity
 from m2l_bench.suite.jobs.reconstruct import by_label
+from m2l_bench.suite.steps import Read
 from m2l_bench.suite.store import Outcome, Store, require
 from m2l_bench.systems.apply import at_own_rate, encode
 

@@ -12,9 +12,9 @@ from m2l_bench import plugins
 from m2l_bench.probes import PROBES, load_probe
 from m2l_bench.results import joined_notes
 from m2l_bench.suite.data import TaskSpec
-from m2l_bench.suite.engine import Read
 from m2l_bench.suite.jobs import identity
 from m2l_bench.suite.jobs.encode import POOLED, keep
+from m2l_bench.suite.steps import Read
 from m2l_bench.suite.store import Outcome, Store, require
 from m2l_bench.systems.apply import encode, reconstruct
 from m2l_bench.systems.base import System

@@ -12,10 +12,10 @@ from m2l_bench import audio
 from m2l_bench.audio import AudioError
 from m2l_bench.latent.equivariance import AutoencoderSystem
 from m2l_bench.latent.rate import BIT_RATE, LatentCoder, fit_coder
-from m2l_bench.suite.engine import Read
 from m2l_bench.suite.jobs import FileJob, identity
 from m2l_bench.suite.jobs.latents import LATENTS, StoredFiles
 from m2l_bench.suite.jobs.reconstruct import Scoring
+from m2l_bench.suite.steps import Read
 from m2l_bench.suite.store import Outcome, Store, require
 
 

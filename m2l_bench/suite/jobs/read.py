@@ -15,9 +15,9 @@ import numpy as np
 
 from m2l_bench.probes import load_probe
 from m2l_bench.suite.data import TaskSpec
-from m2l_bench.suite.engine import Read
 from m2l_bench.suite.jobs import identity
 from m2l_bench.suite.jobs.probe import failed_task, kept_track, protocol_facts, records_of
+from m2l_bench.suite.steps import Read
 from m2l_bench.suite.store import Outcome, Store, require
 from m2l_bench.tasks.base import Task
 from m2l_bench.tasks.frames import Track

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import ClassVar
 
 import numpy as np
@@ -17,11 +17,12 @@ from m2l_bench.reconstruction.metrics import get_metric, score_pair
 from m2l_bench.reconstruction.pair_metrics import Scores
 from m2l_bench.reconstruction.sets.vectors import load_encoder, vectors
 from m2l_bench.suite.data import AudioItem
-from m2l_bench.suite.engine import Read
 from m2l_bench.suite.jobs import identity
+from m2l_bench.suite.steps import Finish, Read
 from m2l_bench.suite.store import Outcome, Store
 from m2l_bench.suite.suite import CHANCE, SystemSpec
-from m2l_bench.systems.apply import reconstruct
+from m2l_bench.systems.apply import reconstruct, reconstruct_batch
+from m2l_bench.systems.base import BitstreamCodec
 
 REFERENCE = "reference"
 
@@ -151,16 +152,34 @@ class ReconstructJob:
 
     def run(self, store: Store, read: Read | None) -> Outcome:
         """Score the file; a metric that is not defined for it gets the reason."""
-        scoring, item = self.scoring, self.item
         assert read is not None
-        reference, rate = read()
-        estimate, kbps = reference, None
+        return self.start(*read())()
+
+    @property
+    def takes_batches(self) -> bool:
+        """Whether the system reconstructs several files at once; a bit stream is of one file."""
+        system = self.scoring.spec and self.scoring.spec.load()
+        return hasattr(system, "reconstruct_batch") and not isinstance(system, BitstreamCodec)
+
+    def start(self, signal: np.ndarray, rate: int) -> Finish:
+        """Reconstruct the file."""
+        scoring, item = self.scoring, self.item
+        estimate, kbps = signal, None
         if scoring.spec:
             system, allowed = scoring.spec.load(), scoring.max_length_difference
-            estimate, kbps = reconstruct(system, reference, rate, item.stem, max_length_difference=allowed)
+            estimate, kbps = reconstruct(system, signal, rate, item.stem, max_length_difference=allowed)
         elif self.other:
-            estimate = _like(*self.other.load(), reference, rate)
-        return scoring.score(reference, estimate, rate, {} if kbps is None else {BIT_RATE.name: kbps})
+            estimate = _like(*self.other.load(), signal, rate)
+        return partial(scoring.score, signal, estimate, rate, {} if kbps is None else {BIT_RATE.name: kbps})
+
+    def start_batch(self, jobs: Sequence[ReconstructJob], signals: Sequence[np.ndarray], rate: int) -> list[Finish]:
+        """Reconstruct several files at once."""
+        assert self.scoring.spec is not None
+        estimates = reconstruct_batch(self.scoring.spec.load(), signals, rate, [job.item.stem for job in jobs])
+        return [
+            partial(job.scoring.score, signal, estimate, rate, {})
+            for job, signal, estimate in zip(jobs, signals, estimates, strict=True)
+        ]
 
 
 def _like(other: np.ndarray, other_rate: int, reference: np.ndarray, rate: int) -> np.ndarray:

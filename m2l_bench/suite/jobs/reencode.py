@@ -12,9 +12,9 @@ import numpy as np
 
 from m2l_bench.audio import AudioError
 from m2l_bench.cards import Card
-from m2l_bench.suite.engine import Read
 from m2l_bench.suite.jobs import FileJob, identity
 from m2l_bench.suite.jobs.encode import PooledAs, keep
+from m2l_bench.suite.steps import Read
 from m2l_bench.suite.store import Outcome, Store
 from m2l_bench.suite.suite import SystemSpec
 from m2l_bench.systems.apply import encode, reconstruct

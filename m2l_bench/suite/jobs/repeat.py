@@ -10,9 +10,9 @@ import numpy as np
 from m2l_bench.cards import REPEATABILITY, SEED_CHANGE, Card
 from m2l_bench.reconstruction.metrics import get_metric, score_pair
 from m2l_bench.reconstruction.pair_metrics import OVER_FILES
-from m2l_bench.suite.engine import Read
 from m2l_bench.suite.jobs import FileJob, identity
 from m2l_bench.suite.jobs.reconstruct import by_label
+from m2l_bench.suite.steps import Read
 from m2l_bench.suite.store import Outcome, Store
 from m2l_bench.systems.apply import reconstruct
 from m2l_bench.systems.base import ReadyMade
