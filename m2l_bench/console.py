@@ -164,6 +164,7 @@ def print_result(folder: Path, *, fresh: bool) -> int:
 
     record, rows, cards = read_json(folder / "run.json"), read_rows(folder), read_json(folder / "cards.json")
     measured = {row.metric: cards[row.card] for row in rows}
+    known = {card["name"] for card in cards.values()} | measured.keys()
     systems = [*(spec["label"] for spec in record["suite"]["systems"]), CHANCE]
     kinds = {name: facts["kind"] for name, facts in record["systems"].items() if "kind" in facts}
     groups = group_by_kind(kinds | {CHANCE: "references"})
@@ -175,7 +176,7 @@ def print_result(folder: Path, *, fresh: bool) -> int:
         if are_default(named)
         else [name for name in map(label, named) if measured.get(name, {}).get("group") == STEREO]
     )
-    headline = [name for name in dict.fromkeys((*HEADLINE_METRICS, *asked)) if name in measured]
+    headline = [name for name in dict.fromkeys((*HEADLINE_METRICS, *asked)) if name in known]
     mean = "mean over files [95% interval]"
     look: dict[str, Any] = {"systems": systems, "width": WIDTH}
     for dataset in sorted({row.dataset for row in rows} - set(main)):

@@ -31,20 +31,17 @@ def store_of(out: Path | None) -> Path:
 
 def remember(asked: str, store: Path, folder: Path) -> None:
     """Write down that the run with a :func:`signature` lies in `folder`."""
-    if asked:
-        path = store / "finished" / asked
-        write_atomic(path, os.path.relpath(folder.absolute(), path.parent).encode())
+    path = store / "finished" / asked
+    if asked and not path.is_file():
+        write_atomic(path, folder.name.encode())
 
 
 def recall(suite: Suite, out: Path | None) -> Path | None:
     """The folder of the finished run of `suite`, with its report; None where there is none, or only a plan can tell."""
-    store = store_of(out)
-    if not (store / "finished").is_dir() or not (asked := signature(suite)):
+    finished = store_of(out) / "finished"
+    if not finished.is_dir() or not (asked := signature(suite)) or not (finished / asked).is_file():
         return None
-    path = store / "finished" / asked
-    if not path.is_file():
-        return None
-    folder = Path(os.path.relpath(path.parent / path.read_text(encoding="utf-8")))
+    folder = out or RUNS / (finished / asked).read_text(encoding="utf-8")
     return folder if (folder / "run.json").is_file() and (folder / PAGE).is_file() else None
 
 
