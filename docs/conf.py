@@ -31,6 +31,7 @@ html_static_path = ["_static"]
 html_css_files = ["wide.css"]
 html_show_sourcelink = False
 html_copy_source = False
+html_sidebars = {"install": [], "index": []}  # nothing is below them
 html_theme_options = {
     "logo": {"text": project},
     "navbar_align": "left",
