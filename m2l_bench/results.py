@@ -27,6 +27,7 @@ from m2l_bench.files.untrusted import inside, modest_parquet, parse_json
 
 NOTES_APART = " | "
 LATENT_SPACE = "latent space"  # the task of rows that say something of it without labels
+REFERENCES = ("identity", "lowpass-3.5k", "lowpass-7k", "majority")  # systems that others are compared with
 KINDS = ("references", "codecs", "autoencoders", "encoders")  # of systems, in the order of tables and pages
 GROUPED_FROM = 6  # systems; fewer are not grouped by kind
 REFIT = "/refit"  # at the end of a reader's name, where its probe was fitted on reconstructions

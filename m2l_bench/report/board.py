@@ -26,11 +26,10 @@ from m2l_bench.report.render import page_sources, script_json, template
 from m2l_bench.report.runs import ANCHORS, Measurement, RunData, natural_key, run_names
 from m2l_bench.report.significance import ALPHA, BIASED, CONDITIONS, RANKED, Pairs, is_ranked, matrix
 from m2l_bench.report.tables import Column, Table, bands, grouped, make_table
-from m2l_bench.results import LATENT_SPACE
+from m2l_bench.results import LATENT_SPACE, REFERENCES
 
 BOARD = "board.html"
-# Beside the anchors of reconstruction: the probe that learns the majority class alone.
-APART = (*ANCHORS, "majority")
+APART = {*REFERENCES, *ANCHORS}  # what systems are compared with has no rank
 RATIO_EDGES = (8.0, 32.0, 64.0)  # waveform samples for each latent value
 UNKNOWN = "unknown"  # the run does not say
 NOT_STATED = "not stated"

@@ -16,6 +16,7 @@ from typing import Any
 from m2l_bench import plugins
 from m2l_bench.cards import Card
 from m2l_bench.reconstruction.metrics import PairMetric, SetMetric, get_metric
+from m2l_bench.results import REFERENCES
 from m2l_bench.suite.data import AudioItem, AudioSet, TaskSpec
 from m2l_bench.suite.jobs.distance import DistanceJob
 from m2l_bench.suite.jobs.encode import EncodeJob, PooledAs
@@ -32,7 +33,6 @@ from m2l_bench.systems.registry import caveat
 from m2l_bench.tasks.sources.source import SPLITS
 
 TRAINING = ("train", "valid")
-REFERENCES = ("identity", "lowpass-3.5k", "lowpass-7k", "majority")  # systems that others are compared with
 FOLDS = 10  # of a dataset: the entropy model for the files of one is fitted on those of the others
 
 
