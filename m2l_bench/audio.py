@@ -258,18 +258,24 @@ def scan_audio(folder: str | os.PathLike[str]) -> AudioListing:
         pending.sort(key=name)
         for place, folders, files in os.walk(pending.pop(0), onerror=unreadable):
             here = Path(place)
-            if here.resolve() in visited:
+            folder_itself = here.resolve()
+            if folder_itself in visited:
                 skipped[name(here)] = "link to a folder that is listed already"
                 folders.clear()
                 continue
-            visited.add(here.resolve())
+            visited.add(folder_itself)
             folders[:] = [entry for entry in folders if not entry.startswith(".")]
             pending += [here / entry for entry in folders if (here / entry).is_symlink()]
-            for path in (here / entry for entry in files if not entry.startswith(".")):
+            for entry in files:
+                path = here / entry
+                if entry.startswith("."):
+                    continue
                 if not path.exists():
                     skipped[name(path)] = "dangling link"
                 elif path.suffix.lower() in AUDIO_SUFFIXES:
-                    found.append((path.resolve() != real / name(path), name(path), path.resolve()))
+                    # Only links are resolved: that of every file would take most of the time.
+                    target = path.resolve() if path.is_symlink() else folder_itself / entry
+                    found.append((target != real / name(path), name(path), target))
     listed: dict[Path, str] = {}
     for _, relative, target in sorted(found):
         first = listed.setdefault(target, relative)
