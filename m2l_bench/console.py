@@ -166,9 +166,13 @@ def print_result(folder: Path, *, fresh: bool) -> int:
     measured = {row.metric: cards[row.card] for row in rows}
     known = {card["name"] for card in cards.values()} | measured.keys()
     systems = [*(spec["label"] for spec in record["suite"]["systems"]), CHANCE]
-    kinds = {name: facts["kind"] for name, facts in record["systems"].items() if "kind" in facts}
+    kinds = {name: facts["kind"] for name, facts in record.get("systems", {}).items() if "kind" in facts}
     groups = group_by_kind(kinds | {CHANCE: "references"})
-    main = {task["label"]: task["metrics"] for task in record["tasks"].values()}
+    # Records of earlier versions name no metrics.
+    main = {
+        task.get("label", name): task.get("metrics") or list(dict.fromkeys(r.metric for r in rows if r.task == name))
+        for name, task in record["tasks"].items()
+    }
     named = record["suite"]["metrics"]
     asked = [label(name) for name in named if name not in EMBEDDED_METRICS]
     stereo = (
