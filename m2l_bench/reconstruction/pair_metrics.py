@@ -14,7 +14,7 @@ import numpy as np
 from m2l_bench import loudness
 from m2l_bench.cards import STEREO, Card
 from m2l_bench.reconstruction.checks import SILENT_DB, SILENT_RULE, Unscorable
-from m2l_bench.reconstruction.pair import alignment, bands, image, level, mel, phase, si_sdr, stereo, stft, visqol
+from m2l_bench.reconstruction.pair import alignment, bands, level, mel, si_sdr, spectral, stereo, stft, visqol
 
 Scores = dict[str, "float | Unscorable"]
 OVER_FILES = "Student's t over files, studentised bootstrap where their skewness is beyond 1"
@@ -81,7 +81,7 @@ def _mel_metric(definition: str, title: str, meaning: str, source: str) -> PairM
         source=source,
         version=2,
     )
-    return PairMetric(card=card, scores=mel.scores)
+    return PairMetric(card=card, scores=spectral.scores)
 
 
 def _alignment_metric(name: str, unit: str, formula: str) -> PairMetric:
@@ -105,7 +105,7 @@ _STEREO = (
 )
 _STFT_CONSTANTS = {
     "n_fft": bands.N_FFT,
-    "hop": bands.HOP,
+    "hop": bands.N_FFT // 4,
     "window": "periodic Hann",
     "padding": "reflection by window / 2",
     "min_samples": bands.MIN_SAMPLES,
@@ -205,7 +205,7 @@ _STEREO_METRICS = (
             constants=_STFT_CONSTANTS,
             source="m2l_bench",
         ),
-        scores=image.scores,
+        scores=spectral.scores,
     ),
     PairMetric(
         card=Card(
@@ -218,7 +218,7 @@ _STEREO_METRICS = (
             constants=_STFT_CONSTANTS | {"bands": bands.RULE},
             source=f"Breebaart, van de Par, Kohlrausch, Schuijers 2005 (coherence); {_ERB_SOURCE}",
         ),
-        scores=image.scores,
+        scores=spectral.scores,
     ),
     PairMetric(
         card=Card(
@@ -231,7 +231,7 @@ _STEREO_METRICS = (
             constants=_STFT_CONSTANTS | {"bands": bands.RULE},
             source=f"m2l_bench; {_ERB_SOURCE}",
         ),
-        score=phase.phase_coherence,
+        scores=spectral.scores,
     ),
 )
 
