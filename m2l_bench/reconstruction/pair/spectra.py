@@ -104,15 +104,16 @@ def spectra(
     n_frames = 1 + signals[0].shape[-1] // hop_length
     rows = min(max(_BLOCK // n_fft, 1), n_frames)
     # Only samples under the window matter; moving them to the start of the frame changes phases only. The rest is 0.
+    samples = np.zeros((rows - 1) * hop_length + width)
+    windows = np.lib.stride_tricks.sliding_window_view(samples, width)[::hop_length]
     frames = np.zeros((rows, n_fft))
     for start in range(0, n_frames, rows):
         n = min(rows, n_frames - start)
-        first = start * hop_length - before
+        first, length = start * hop_length - before, (n - 1) * hop_length + width
         block = []
         for signal in signals:
-            samples = _reflected(signal, first, first + (n - 1) * hop_length + width)
-            windows = np.lib.stride_tricks.sliding_window_view(samples, width)[::hop_length]
-            np.multiply(windows, window, out=frames[:n, :width])
+            samples[:length] = _reflected(signal, first, first + length)
+            np.multiply(windows[:n], window, out=frames[:n, :width])
             block.append(Spectrum(scipy.fft.rfft(frames[:n])))
         yield block
 
@@ -123,8 +124,8 @@ def cross_sum(x: Spectrum, y: Spectrum) -> np.ndarray:
 
 
 def _reflected(signal: np.ndarray, start: int, stop: int) -> np.ndarray:
-    """Samples from start to stop in float64, those beyond the ends by reflection."""
+    """Samples from start to stop, those beyond the ends by reflection."""
     last = len(signal) - 1
-    if start < 0 or stop > last + 1:
-        signal, start, stop = signal[last - np.abs(last - np.abs(np.arange(start, stop)))], 0, stop - start
-    return signal[start:stop].astype(np.float64)
+    if start >= 0 and stop <= last + 1:
+        return signal[start:stop]
+    return signal[last - np.abs(last - np.abs(np.arange(start, stop)))]
