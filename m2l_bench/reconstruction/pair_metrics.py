@@ -113,7 +113,7 @@ _STFT_CONSTANTS = {
 _ERB_SOURCE = "bands: Glasberg and Moore 1990"
 
 
-def _si_sdr_of(side: str, symbol: str, more: str, score: Callable[[np.ndarray, np.ndarray, int], float]) -> PairMetric:
+def _si_sdr_of(side: str, symbol: str, more: str) -> PairMetric:
     card = Card(
         name=f"si_sdr_{side}",
         title=f"SI-SDR {side}",
@@ -125,7 +125,7 @@ def _si_sdr_of(side: str, symbol: str, more: str, score: Callable[[np.ndarray, n
         constants=_SI_SDR_CONSTANTS | {"min_samples": stereo.MIN_SAMPLES},
         source=_SI_SDR_SOURCE,
     )
-    return PairMetric(card=card, score=score)
+    return PairMetric(card=card, scores=stereo.scores)
 
 
 def _error_and_change(quantity: str, title: str, unit: str, formula: str, **fields: Any) -> tuple[Card, Card]:
@@ -190,10 +190,10 @@ _TRUE_PEAK_CARDS = _error_and_change(
 
 # Stereo and phase: the report shows them in a table of their own.
 _STEREO_METRICS = (
-    _si_sdr_of("mid", "M", f"; M of the reference more than {SILENT_DB:.0f} dB below S: not scored", stereo.si_sdr_mid),
-    _si_sdr_of("side", "S", "", stereo.si_sdr_side),
-    PairMetric(card=_WIDTH_CARDS[0], score=stereo.width_error),
-    PairMetric(card=_WIDTH_CARDS[1], score=stereo.width_change),
+    _si_sdr_of("mid", "M", f"; M of the reference more than {SILENT_DB:.0f} dB below S: not scored"),
+    _si_sdr_of("side", "S", ""),
+    PairMetric(card=_WIDTH_CARDS[0], scores=stereo.scores),
+    PairMetric(card=_WIDTH_CARDS[1], scores=stereo.scores),
     PairMetric(
         card=Card(
             name="panning_error",

@@ -115,4 +115,7 @@ class _Products:
 
 def _panning(left: Spectrum, right: Spectrum) -> np.ndarray:
     total = left.magnitude + right.magnitude
-    return np.divide(left.magnitude - right.magnitude, total, out=np.zeros_like(total), where=total > 0.0)
+    np.maximum(total, np.finfo(np.float64).tiny, out=total)  # 0 / tiny is 0; faster than to leave out the cells where it is 0
+    difference = left.magnitude - right.magnitude
+    difference /= total
+    return difference

@@ -120,7 +120,9 @@ def spectra(
 
 def cross_sum(x: Spectrum, y: Spectrum) -> np.ndarray:
     """``sum X Y*`` over frames, (bins,)."""
-    return np.asarray(np.sum(x.bins * y.bins.conj(), axis=0))
+    product = y.bins.conj()
+    product *= x.bins
+    return np.asarray(product.sum(axis=0))
 
 
 def _reflected(signal: np.ndarray, start: int, stop: int) -> np.ndarray:
