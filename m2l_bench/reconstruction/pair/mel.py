@@ -161,14 +161,16 @@ class Mel:
     def add(self, window: int, reference: Sequence[Spectrum], estimate: Sequence[Spectrum]) -> None:
         """Add a block of frames of every channel."""
         self.n_frames[window] += len(reference[0].bins)
-        for name, d in self.definitions.items():
-            if window in d.windows:
+        wanted = {name: d for name, d in self.definitions.items() if window in d.windows}
+        powers = {d.power for d in wanted.values()}
+        for channel, pair in enumerate(zip(reference, estimate, strict=True)):
+            # The root of the power is faster than |X|, which takes care of numbers whose squares overflow.
+            spectra = {power: [np.sqrt(x.power) if power == 1 else x.power for x in pair] for power in powers}
+            for name, d in wanted.items():
                 n_mels = d.n_mels[d.windows.index(window)]
                 filters = _groups(self.sample_rate, window, n_mels, d.scale)
-                for channel, pair in enumerate(zip(reference, estimate, strict=True)):
-                    spectra = (x.magnitude if d.power == 1 else x.power for x in pair)
-                    mel = (np.concatenate([x[:, bins] @ part for bins, part in filters], axis=1) for x in spectra)
-                    self.sums[name][window][channel] += _summed_difference(*mel, d) / n_mels
+                mel = (np.concatenate([x[:, bins] @ part for bins, part in filters], axis=1) for x in spectra[d.power])
+                self.sums[name][window][channel] += _summed_difference(*mel, d) / n_mels
 
     def scores(self) -> dict[str, float]:
         """Distances by name of the metric."""

@@ -62,22 +62,19 @@ class Phase:
         self.sample_rate = sample_rate
         shape = len(reference), N_FFT // 2 + 1
         self.cross = np.zeros(shape, dtype=np.complex128)
-        self.products, self.reference, self.estimate = np.zeros((3, *shape))
+        self.sizes = np.zeros((3, *shape))
 
     def add(self, window: int, reference: Sequence[Spectrum], estimate: Sequence[Spectrum]) -> None:
         """Add a block of frames of every channel."""
         for channel, (x, y) in enumerate(zip(reference, estimate, strict=True)):
             self.cross[channel] += cross_sum(x, y)
-            self.products[channel] += np.einsum("fb,fb->b", x.magnitude, y.magnitude)
-            self.reference[channel] += x.power.sum(axis=0)
-            self.estimate[channel] += y.power.sum(axis=0)
+            left, right = x.magnitude, y.magnitude
+            self.sizes[:, channel] += [np.sum(product, axis=0) for product in (left * right, left * left, right * right)]
 
     def scores(self) -> dict[str, float]:
         """The mean over channels."""
         coherent = np.abs(erb_sums(self.cross, self.sample_rate))
-        products, *energies = (
-            erb_sums(sums, self.sample_rate) for sums in (self.products, self.reference, self.estimate)
-        )
+        products, *energies = erb_sums(self.sizes, self.sample_rate)
         values = []
         for channel in range(len(coherent)):
             counted, there = filled(*(energy[channel] for energy in energies))

@@ -48,7 +48,7 @@ class Spectrum:
 
     @cached_property
     def magnitude(self) -> np.ndarray:
-        return np.asarray(np.sqrt(self.power))
+        return np.abs(self.bins)
 
 
 class Measure(Protocol):
@@ -120,9 +120,7 @@ def spectra(
 
 def cross_sum(x: Spectrum, y: Spectrum) -> np.ndarray:
     """``sum X Y*`` over frames, (bins,)."""
-    product = y.bins.conj()
-    product *= x.bins
-    return np.asarray(product.sum(axis=0))
+    return np.asarray(np.sum(x.bins * y.bins.conj(), axis=0))
 
 
 def _reflected(signal: np.ndarray, start: int, stop: int) -> np.ndarray:

@@ -77,22 +77,13 @@ def _at_resolution(reference: np.ndarray, estimate: np.ndarray, n_fft: int, hop:
     error = energy = log_difference = 0.0
     n_bins = 0
     for block in spectra((reference, estimate), n_fft=n_fft, hop_length=hop, window_length=window):
-        r, e = (np.maximum(spectrum.power, MIN_POWER).ravel() for spectrum in block)
+        r, e = (np.maximum(spectrum.power, MIN_POWER, out=spectrum.power).ravel() for spectrum in block)
         n_bins += r.size
         energy += r.sum()
-        low = np.minimum(r, e)
-        ratio = np.maximum(r, e, out=e)
-        ratio /= low
-        np.sqrt(ratio, out=ratio)  # of the greater magnitude to the lesser
-        log_difference += _log_sum(ratio)
-        # (|R| - |E|)^2 = L^2 (H / L - 1)^2, L and H the lesser and the greater: one square root a bin instead of two
+        ratio = np.divide(e, r, out=e)
+        log_difference += 0.5 * np.abs(np.log(ratio)).sum()
+        # (|R| - |E|)^2 = |R|^2 (1 - |E| / |R|)^2: one square root a bin instead of two
+        np.sqrt(ratio, out=ratio)
         ratio -= 1.0
-        error += low @ np.square(ratio, out=ratio)
+        error += r @ np.square(ratio, out=ratio)
     return np.sqrt(error / energy) + log_difference / n_bins
-
-
-def _log_sum(ratio: np.ndarray) -> float:
-    """Sum of logarithms of numbers of at least 1: of products of eight, which fit a float64 below 1e38 each."""
-    grouped = ratio.size - ratio.size % 8
-    products = np.multiply.reduce(ratio[:grouped].reshape(8, -1), axis=0)
-    return float(np.log(products).sum() + np.log(ratio[grouped:]).sum())
