@@ -16,7 +16,7 @@ import numpy as np
 
 from m2l_bench.reconstruction.checks import Unscorable, is_silent, require_samples
 from m2l_bench.reconstruction.pair.bands import MIN_SAMPLES, N_FFT, erb_sums, filled
-from m2l_bench.reconstruction.pair.spectra import Spectrum, cross_sum, take
+from m2l_bench.reconstruction.pair.spectra import Spectrum, cross_sum
 from m2l_bench.reconstruction.pair.stereo import require_side
 
 
@@ -86,7 +86,9 @@ class Image:
         if "panning_error" in self.names:
             found["panning_error"] = self.difference / self.weight if self.weight else 0.0
         if "interchannel_coherence_error" in self.names:
-            energies, coherences = zip(*(products.of_bands(self.sample_rate) for products in self.products), strict=True)
+            energies, coherences = zip(
+                *(products.of_bands(self.sample_rate) for products in self.products), strict=True
+            )
             counted, there = filled(*energies)
             error = np.abs(np.where(there, coherences[1], 0.0) - coherences[0])[counted].mean()
             found["interchannel_coherence_error"] = float(error)
@@ -115,7 +117,9 @@ class _Products:
 
 def _panning(left: Spectrum, right: Spectrum) -> np.ndarray:
     total = left.magnitude + right.magnitude
-    np.maximum(total, np.finfo(np.float64).tiny, out=total)  # 0 / tiny is 0; faster than to leave out the cells where it is 0
+    np.maximum(
+        total, np.finfo(np.float64).tiny, out=total
+    )  # 0 / tiny is 0; faster than to leave out the cells where it is 0
     difference = left.magnitude - right.magnitude
     difference /= total
     return difference

@@ -169,8 +169,10 @@ class Mel:
             for name, d in wanted.items():
                 n_mels = d.n_mels[d.windows.index(window)]
                 filters = _groups(self.sample_rate, window, n_mels, d.scale)
-                mel = (np.concatenate([x[:, bins] @ part for bins, part in filters], axis=1) for x in spectra[d.power])
-                self.sums[name][window][channel] += _summed_difference(*mel, d) / n_mels
+                mel_reference, mel_estimate = (
+                    np.concatenate([x[:, bins] @ part for bins, part in filters], axis=1) for x in spectra[d.power]
+                )
+                self.sums[name][window][channel] += _summed_difference(mel_reference, mel_estimate, d) / n_mels
 
     def scores(self) -> dict[str, float]:
         """Distances by name of the metric."""

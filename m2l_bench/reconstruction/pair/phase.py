@@ -69,7 +69,9 @@ class Phase:
         for channel, (x, y) in enumerate(zip(reference, estimate, strict=True)):
             self.cross[channel] += cross_sum(x, y)
             left, right = x.magnitude, y.magnitude
-            self.sizes[:, channel] += [np.sum(product, axis=0) for product in (left * right, left * left, right * right)]
+            self.sizes[:, channel] += [
+                np.sum(product, axis=0) for product in (left * right, left * left, right * right)
+            ]
 
     def scores(self) -> dict[str, float]:
         """The mean over channels."""

@@ -60,7 +60,8 @@ class Measure(Protocol):
         Windows of the STFTs that are needed, in samples; the hop is a quarter of each.
     """
 
-    windows: Sequence[int]
+    @property
+    def windows(self) -> Sequence[int]: ...
 
     def add(self, window: int, reference: Sequence[Spectrum], estimate: Sequence[Spectrum]) -> None:
         """Add a block of frames of every channel."""
