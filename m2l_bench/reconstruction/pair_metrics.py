@@ -14,7 +14,7 @@ import numpy as np
 from m2l_bench import loudness
 from m2l_bench.cards import STEREO, Card
 from m2l_bench.reconstruction.checks import SILENT_DB, SILENT_RULE, Unscorable
-from m2l_bench.reconstruction.pair import alignment, bands, level, mel, si_sdr, spectral, stereo, stft, visqol
+from m2l_bench.reconstruction.pair import alignment, bands, level, mel, shared_stft, si_sdr, stereo, stft, visqol
 
 Scores = dict[str, "float | Unscorable"]
 OVER_FILES = "Student's t over files, studentised bootstrap where their skewness is beyond 1"
@@ -81,7 +81,7 @@ def _mel_metric(definition: str, title: str, meaning: str, source: str) -> PairM
         source=source,
         version=2,
     )
-    return PairMetric(card=card, scores=spectral.scores)
+    return PairMetric(card=card, scores=shared_stft.scores)
 
 
 def _alignment_metric(name: str, unit: str, formula: str) -> PairMetric:
@@ -205,7 +205,7 @@ _STEREO_METRICS = (
             constants=_STFT_CONSTANTS,
             source="m2l_bench",
         ),
-        scores=spectral.scores,
+        scores=shared_stft.scores,
     ),
     PairMetric(
         card=Card(
@@ -218,7 +218,7 @@ _STEREO_METRICS = (
             constants=_STFT_CONSTANTS | {"bands": bands.RULE},
             source=f"Breebaart, van de Par, Kohlrausch, Schuijers 2005 (coherence); {_ERB_SOURCE}",
         ),
-        scores=spectral.scores,
+        scores=shared_stft.scores,
     ),
     PairMetric(
         card=Card(
@@ -231,7 +231,7 @@ _STEREO_METRICS = (
             constants=_STFT_CONSTANTS | {"bands": bands.RULE},
             source=f"m2l_bench; {_ERB_SOURCE}",
         ),
-        scores=spectral.scores,
+        scores=shared_stft.scores,
     ),
 )
 

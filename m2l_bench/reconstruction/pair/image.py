@@ -51,6 +51,7 @@ class Image:
 
     Examples
     --------
+    >>> from m2l_bench.reconstruction.pair.spectra import take
     >>> left = np.random.default_rng(0).standard_normal(8000)
     >>> pair = np.stack([left, 0.5 * left]), np.stack([0.5 * left, left])  # panning 1/3 and -1/3, both coherent
     >>> image = Image(*pair, 44100, ["panning_error", "interchannel_coherence_error"])
