@@ -14,7 +14,7 @@ import numpy as np
 from m2l_bench import loudness
 from m2l_bench.cards import STEREO, Card
 from m2l_bench.reconstruction.checks import SILENT_DB, SILENT_RULE, Unscorable
-from m2l_bench.reconstruction.pair import alignment, bands, image, level, mel, phase, si_sdr, stereo, stft, visqol
+from m2l_bench.reconstruction.pair import alignment, bands, level, mel, shared_stft, si_sdr, stereo, stft, visqol
 
 Scores = dict[str, "float | Unscorable"]
 OVER_FILES = "Student's t over files, studentised bootstrap where their skewness is beyond 1"
@@ -81,7 +81,7 @@ def _mel_metric(definition: str, title: str, meaning: str, source: str) -> PairM
         source=source,
         version=2,
     )
-    return PairMetric(card=card, scores=mel.scores)
+    return PairMetric(card=card, scores=shared_stft.scores)
 
 
 def _alignment_metric(name: str, unit: str, formula: str) -> PairMetric:
@@ -105,7 +105,7 @@ _STEREO = (
 )
 _STFT_CONSTANTS = {
     "n_fft": bands.N_FFT,
-    "hop": bands.HOP,
+    "hop": bands.N_FFT // 4,
     "window": "periodic Hann",
     "padding": "reflection by window / 2",
     "min_samples": bands.MIN_SAMPLES,
@@ -113,7 +113,7 @@ _STFT_CONSTANTS = {
 _ERB_SOURCE = "bands: Glasberg and Moore 1990"
 
 
-def _si_sdr_of(side: str, symbol: str, more: str, score: Callable[[np.ndarray, np.ndarray, int], float]) -> PairMetric:
+def _si_sdr_of(side: str, symbol: str, more: str) -> PairMetric:
     card = Card(
         name=f"si_sdr_{side}",
         title=f"SI-SDR {side}",
@@ -125,7 +125,7 @@ def _si_sdr_of(side: str, symbol: str, more: str, score: Callable[[np.ndarray, n
         constants=_SI_SDR_CONSTANTS | {"min_samples": stereo.MIN_SAMPLES},
         source=_SI_SDR_SOURCE,
     )
-    return PairMetric(card=card, score=score)
+    return PairMetric(card=card, scores=stereo.scores)
 
 
 def _error_and_change(quantity: str, title: str, unit: str, formula: str, **fields: Any) -> tuple[Card, Card]:
@@ -190,10 +190,10 @@ _TRUE_PEAK_CARDS = _error_and_change(
 
 # Stereo and phase: the report shows them in a table of their own.
 _STEREO_METRICS = (
-    _si_sdr_of("mid", "M", f"; M of the reference more than {SILENT_DB:.0f} dB below S: not scored", stereo.si_sdr_mid),
-    _si_sdr_of("side", "S", "", stereo.si_sdr_side),
-    PairMetric(card=_WIDTH_CARDS[0], score=stereo.width_error),
-    PairMetric(card=_WIDTH_CARDS[1], score=stereo.width_change),
+    _si_sdr_of("mid", "M", f"; M of the reference more than {SILENT_DB:.0f} dB below S: not scored"),
+    _si_sdr_of("side", "S", ""),
+    PairMetric(card=_WIDTH_CARDS[0], scores=stereo.scores),
+    PairMetric(card=_WIDTH_CARDS[1], scores=stereo.scores),
     PairMetric(
         card=Card(
             name="panning_error",
@@ -205,7 +205,7 @@ _STEREO_METRICS = (
             constants=_STFT_CONSTANTS,
             source="m2l_bench",
         ),
-        scores=image.scores,
+        scores=shared_stft.scores,
     ),
     PairMetric(
         card=Card(
@@ -218,7 +218,7 @@ _STEREO_METRICS = (
             constants=_STFT_CONSTANTS | {"bands": bands.RULE},
             source=f"Breebaart, van de Par, Kohlrausch, Schuijers 2005 (coherence); {_ERB_SOURCE}",
         ),
-        scores=image.scores,
+        scores=shared_stft.scores,
     ),
     PairMetric(
         card=Card(
@@ -231,7 +231,7 @@ _STEREO_METRICS = (
             constants=_STFT_CONSTANTS | {"bands": bands.RULE},
             source=f"m2l_bench; {_ERB_SOURCE}",
         ),
-        score=phase.phase_coherence,
+        scores=shared_stft.scores,
     ),
 )
 

@@ -12,6 +12,7 @@ import pytest
 from m2l_bench.reconstruction import mel_distance, metrics, pair_metrics, si_sdr, stft_distance
 from m2l_bench.reconstruction.checks import SILENT_RULE, Unscorable, silent_channels
 from m2l_bench.reconstruction.metrics import METRICS, PairMetric, card_of_rows, get_metric, score_pair
+from m2l_bench.reconstruction.pair import spectra
 
 PAIR_METRICS = [name for name, metric in METRICS.items() if isinstance(metric, PairMetric) and name != "visqol"]
 STEREO = ["si_sdr_mid", "si_sdr_side", "width_error", "width_change", "panning_error", "interchannel_coherence_error"]
@@ -216,19 +217,38 @@ def test_score_pair_raises_what_is_the_callers_fault(music: np.ndarray) -> None:
         score_pair(music, music, 0, ["si_sdr"])
 
 
-def test_mel_definitions_asked_for_together_take_each_stft_once(
+def test_metrics_asked_for_together_take_each_stft_once(
     music: np.ndarray, coded: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken: list[int] = []
-    original = pair_metrics.mel.power_spectra
+    original = spectra.spectra
 
-    def counted(*pair: np.ndarray, n_fft: int, hop_length: int):  # type: ignore[no-untyped-def]
+    def counted(signals: tuple[np.ndarray, ...], *, n_fft: int, hop_length: int):  # type: ignore[no-untyped-def]
         taken.append(n_fft)
-        return original(*pair, n_fft=n_fft, hop_length=hop_length)
+        return original(signals, n_fft=n_fft, hop_length=hop_length)
 
-    monkeypatch.setattr(pair_metrics.mel, "power_spectra", counted)
-    score_pair(music[:1], coded[:1], RATE, [name for name in PAIR_METRICS if name.startswith("mel_distance")])
-    assert sorted(taken) == [32, 64, 128, 256, 512, 1024, 2048]
+    monkeypatch.setattr(spectra, "spectra", counted)
+    score_pair(music, coded, RATE, [name for name in PAIR_METRICS if name != "stft_distance"])
+    assert taken == [32, 64, 128, 256, 512, 1024, 2048]
+
+
+@pytest.mark.parametrize("n_samples", [1025, 1500, 30_011])
+@pytest.mark.parametrize(("n_fft", "hop", "width"), [(2048, 512, 2048), (2048, 240, 1200), (512, 50, 240), (32, 8, 32)])
+def test_spectra_are_those_of_the_reflected_signal(
+    n_samples: int, n_fft: int, hop: int, width: int, rng: np.random.Generator
+) -> None:
+    signals = rng.standard_normal((2, n_samples))
+    blocks = list(spectra.spectra(signals, n_fft=n_fft, hop_length=hop, window_length=width))
+    window = np.sin(np.pi * np.arange(width) / width) ** 2
+    inset = (n_fft - width) // 2
+    for channel, signal in enumerate(signals):
+        padded = np.pad(signal, n_fft // 2, mode="reflect")
+        starts = inset + hop * np.arange(1 + n_samples // hop)
+        expected = np.fft.rfft([window * padded[start : start + width] for start in starts], n_fft)
+        found = [block[channel] for block in blocks]
+        np.testing.assert_allclose(np.concatenate([x.bins for x in found]), expected, atol=1e-11)
+        np.testing.assert_allclose(np.concatenate([x.magnitude for x in found]), np.abs(expected), atol=1e-11)
+        np.testing.assert_allclose(np.concatenate([x.power for x in found]), np.abs(expected) ** 2, atol=1e-9)
 
 
 def test_importing_the_registry_does_not_import_torch() -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from m2l_bench.reconstruction.checks import SILENT_DB, SILENT_RATIO
 
-N_FFT, HOP = 2048, 512
+N_FFT = 2048
 MIN_SAMPLES = N_FFT // 2 + 1  # can be reflected by n_fft / 2
 RULE = (
     "1 ERB: bin of frequency f (Hz, above 0) in band floor(21.4 log10(1 + 0.00437 f)); a band more than "

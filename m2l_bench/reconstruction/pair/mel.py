@@ -23,8 +23,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike
 
-from m2l_bench.reconstruction.checks import Unscorable, by_channel, check_pair, check_sample_rate, require_samples
-from m2l_bench.reconstruction.pair.spectra import power_spectra
+from m2l_bench.reconstruction.checks import by_channel, check_pair, check_sample_rate, require_samples
+from m2l_bench.reconstruction.pair.spectra import Spectrum, take
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,12 +72,13 @@ DEFINITIONS: dict[str, MelDefinition] = {
     ),
 }
 
+DEFAULT = "dac-eval"
 # Can be reflected by window / 2.
 MIN_SAMPLES = max(window for d in DEFINITIONS.values() for window in d.windows) // 2 + 1
 
 
 def mel_distance(
-    reference: ArrayLike, estimate: ArrayLike, sample_rate: int, *, definition: str = "dac-eval"
+    reference: ArrayLike, estimate: ArrayLike, sample_rate: int, *, definition: str = DEFAULT
 ) -> np.ndarray | float:
     """Mel distance of each channel.
 
@@ -119,45 +120,66 @@ def mel_distance(
     if definition not in DEFINITIONS:
         raise ValueError(f"definition must be one of {', '.join(DEFINITIONS)}, got {definition!r}")
     check_sample_rate(sample_rate)
-    reference, estimate = check_pair(reference, estimate, min_samples=MIN_SAMPLES)
-    return by_channel(lambda r, e: distances(r, e, sample_rate, [definition])[definition], reference, estimate)
+    name = f"mel_distance:{definition}"
+
+    def distance(r: np.ndarray, e: np.ndarray) -> float:
+        pair = r[None], e[None]
+        return take([Mel(*pair, sample_rate, [name])], *pair)[name]
+
+    return by_channel(distance, *check_pair(reference, estimate, min_samples=MIN_SAMPLES))
 
 
-def scores(
-    reference: np.ndarray, estimate: np.ndarray, sample_rate: int, names: Sequence[str]
-) -> dict[str, float | Unscorable]:
-    """Mean distances over the channels of a checked pair, by name of the metric."""
-    require_samples(reference, MIN_SAMPLES)
-    definitions = {name: name.partition(":")[2] or "dac-eval" for name in names}
-    channels = [
-        distances(r, e, sample_rate, list(definitions.values())) for r, e in zip(reference, estimate, strict=True)
-    ]
-    return {name: float(np.mean([c[definition] for c in channels])) for name, definition in definitions.items()}
+class Mel:
+    """Mel distances of a checked pair, the mean over channels: a :class:`~m2l_bench.reconstruction.pair.spectra.Measure`.
 
+    Parameters
+    ----------
+    reference, estimate : np.ndarray of float, shape (channels, samples)
+        Finite, no channel of the reference constant.
+    sample_rate : int
+        Hz.
+    names : sequence of str
+        ``"mel_distance"`` or ``"mel_distance:DEFINITION"``.
 
-def distances(
-    reference: np.ndarray, estimate: np.ndarray, sample_rate: int, definitions: Sequence[str]
-) -> dict[str, float]:
-    """Distances of one checked channel ``(samples,)`` for several definitions; each window's STFT is taken once."""
-    totals = dict.fromkeys(definitions, 0.0)
-    for window in sorted({window for name in definitions for window in DEFINITIONS[name].windows}):
-        wanted = {name: DEFINITIONS[name] for name in definitions if window in DEFINITIONS[name].windows}
-        n_frames = 0
-        sums = dict.fromkeys(wanted, 0.0)
-        for power in power_spectra(reference, estimate, n_fft=window, hop_length=window // 4):
-            n_frames += len(power[0])
-            magnitude = [np.sqrt(p) for p in power] if any(d.power == 1 for d in wanted.values()) else []
+    Raises
+    ------
+    Unscorable
+        If the signals are too short.
+    """
+
+    def __init__(self, reference: np.ndarray, estimate: np.ndarray, sample_rate: int, names: Sequence[str]) -> None:
+        require_samples(reference, MIN_SAMPLES)
+        self.sample_rate = sample_rate
+        self.definitions = {name: DEFINITIONS[name.partition(":")[2] or DEFAULT] for name in names}
+        self.windows = sorted({window for d in self.definitions.values() for window in d.windows})
+        self.n_frames = dict.fromkeys(self.windows, 0)
+        self.sums = {
+            name: {window: np.zeros(len(reference)) for window in sorted(d.windows)}
+            for name, d in self.definitions.items()
+        }
+
+    def add(self, window: int, reference: Sequence[Spectrum], estimate: Sequence[Spectrum]) -> None:
+        """Add a block of frames of every channel."""
+        self.n_frames[window] += len(reference[0].bins)
+        wanted = {name: d for name, d in self.definitions.items() if window in d.windows}
+        powers = {d.power for d in wanted.values()}
+        for channel, pair in enumerate(zip(reference, estimate, strict=True)):
+            # The root of the power is faster than |X|, which takes care of numbers whose squares overflow.
+            spectra = {power: [np.sqrt(x.power) if power == 1 else x.power for x in pair] for power in powers}
             for name, d in wanted.items():
                 n_mels = d.n_mels[d.windows.index(window)]
-                filters = _groups(sample_rate, window, n_mels, d.scale)
-                spectra = magnitude if d.power == 1 else power
+                filters = _groups(self.sample_rate, window, n_mels, d.scale)
                 mel_reference, mel_estimate = (
-                    np.concatenate([x[:, bins] @ part for bins, part in filters], axis=1) for x in spectra
+                    np.concatenate([x[:, bins] @ part for bins, part in filters], axis=1) for x in spectra[d.power]
                 )
-                sums[name] += _summed_difference(mel_reference, mel_estimate, d) / n_mels
-        for name in wanted:
-            totals[name] += sums[name] / n_frames
-    return totals
+                self.sums[name][window][channel] += _summed_difference(mel_reference, mel_estimate, d) / n_mels
+
+    def scores(self) -> dict[str, float]:
+        """Distances by name of the metric."""
+        return {
+            name: float(np.mean(sum(total / self.n_frames[window] for window, total in sums.items())))
+            for name, sums in self.sums.items()
+        }
 
 
 @lru_cache(maxsize=64)

@@ -11,11 +11,13 @@ turns the phase within a band of width B by 2 pi B d, so that 1 ms lowers the co
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from m2l_bench.reconstruction.checks import require_samples
-from m2l_bench.reconstruction.pair.bands import HOP, MIN_SAMPLES, N_FFT, erb_sums, filled
-from m2l_bench.reconstruction.pair.spectra import spectra
+from m2l_bench.reconstruction.pair.bands import MIN_SAMPLES, N_FFT, erb_sums, filled
+from m2l_bench.reconstruction.pair.spectra import Spectrum, cross_sum, take
 
 
 def phase_coherence(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) -> float:
@@ -47,20 +49,38 @@ def phase_coherence(reference: np.ndarray, estimate: np.ndarray, sample_rate: in
     >>> round(phase_coherence(noise, -0.5 * noise, 44100), 6), phase_coherence(noise, other, 44100) < 0.2
     (1.0, True)
     """
-    require_samples(reference, MIN_SAMPLES)
-    return float(np.mean([_of_channel(r, e, sample_rate) for r, e in zip(reference, estimate, strict=True)]))
+    return take([Phase(reference, estimate, sample_rate, ["phase_coherence"])], reference, estimate)["phase_coherence"]
 
 
-def _of_channel(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) -> float:
-    bins = N_FFT // 2 + 1
-    cross, sizes = np.zeros(bins, dtype=np.complex128), np.zeros((3, bins))
-    for x, y in spectra((reference, estimate), n_fft=N_FFT, hop_length=HOP):
-        cross += np.sum(x * y.conj(), axis=0)
-        left, right = np.abs(x), np.abs(y)
-        sizes += [np.sum(product, axis=0) for product in (left * right, left * left, right * right)]
-    coherent = np.abs(erb_sums(cross, sample_rate))
-    products, *energies = erb_sums(sizes, sample_rate)
-    counted, there = filled(*energies)
-    return float(
-        np.divide(coherent, products, out=np.zeros_like(coherent), where=there & (products > 0.0))[counted].mean()
-    )
+class Phase:
+    """The sums of :func:`phase_coherence`: a :class:`~m2l_bench.reconstruction.pair.spectra.Measure`."""
+
+    windows = (N_FFT,)
+
+    def __init__(self, reference: np.ndarray, estimate: np.ndarray, sample_rate: int, names: Sequence[str]) -> None:
+        require_samples(reference, MIN_SAMPLES)
+        self.sample_rate = sample_rate
+        shape = len(reference), N_FFT // 2 + 1
+        self.cross = np.zeros(shape, dtype=np.complex128)
+        self.sizes = np.zeros((3, *shape))
+
+    def add(self, window: int, reference: Sequence[Spectrum], estimate: Sequence[Spectrum]) -> None:
+        """Add a block of frames of every channel."""
+        for channel, (x, y) in enumerate(zip(reference, estimate, strict=True)):
+            self.cross[channel] += cross_sum(x, y)
+            left, right = x.magnitude, y.magnitude
+            self.sizes[:, channel] += [
+                np.sum(product, axis=0) for product in (left * right, left * left, right * right)
+            ]
+
+    def scores(self) -> dict[str, float]:
+        """The mean over channels."""
+        coherent = np.abs(erb_sums(self.cross, self.sample_rate))
+        products, *energies = erb_sums(self.sizes, self.sample_rate)
+        values = []
+        for channel in range(len(coherent)):
+            counted, there = filled(*(energy[channel] for energy in energies))
+            size = np.where(there, products[channel], 0.0)
+            ratio = np.divide(coherent[channel], size, out=np.zeros_like(size), where=size > 0.0)
+            values.append(ratio[counted].mean())
+        return {"phase_coherence": float(np.mean(values))}

@@ -12,6 +12,8 @@ failure.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from m2l_bench.reconstruction.checks import (
@@ -52,9 +54,7 @@ def mid_side(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def require_side(signal: np.ndarray, name: str) -> None:
     """Raise Undefined if a signal (channels, samples) is mono; `name` says which it is."""
-    mid, side = map(energy, mid_side(signal))
-    if not side > SILENT_RATIO * mid:
-        raise Undefined(f"{name} is mono: its side is more than {SILENT_DB:.0f} dB below its mid", _MONO)
+    _require_side(_Split(signal), name)
 
 
 def si_sdr_mid(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) -> float:
@@ -87,11 +87,7 @@ def si_sdr_mid(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) ->
     >>> si_sdr_mid(noise, noise[::-1], 44100)
     100.0
     """
-    _require_stereo(reference)
-    mid, side = mid_side(reference)
-    if not energy(mid) > SILENT_RATIO * energy(side):
-        raise Undefined(f"reference has no mid: it is more than {SILENT_DB:.0f} dB below the side", "no mid to score")
-    return si_sdr.ratio(mid, mid_side(estimate)[0])
+    return _si_sdr_mid(*_split_pair(reference, estimate))
 
 
 def si_sdr_side(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) -> float:
@@ -125,8 +121,7 @@ def si_sdr_side(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) -
     >>> si_sdr_side(noise, np.repeat(noise.mean(axis=0, keepdims=True), 2, axis=0), 44100)
     -100.0
     """
-    _require_stereo(reference)
-    return si_sdr.ratio(mid_side(reference)[1], mid_side(estimate)[1])
+    return _si_sdr_side(*_split_pair(reference, estimate))
 
 
 def width_change(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) -> float:
@@ -157,10 +152,7 @@ def width_change(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) 
     >>> round(width_change(noise, np.stack([mid + 0.5 * side, mid - 0.5 * side]), 44100), 6)
     -6.0206
     """
-    _require_stereo(reference)
-    if is_silent(estimate).all():
-        raise Unscorable("estimate is silent: no width")
-    return _width(estimate) - _width(reference)
+    return _width_change(*_split_pair(reference, estimate))
 
 
 def width_error(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) -> float:
@@ -168,12 +160,65 @@ def width_error(reference: np.ndarray, estimate: np.ndarray, sample_rate: int) -
     return abs(width_change(reference, estimate, sample_rate))
 
 
-def _require_stereo(reference: np.ndarray) -> None:
+def scores(
+    reference: np.ndarray, estimate: np.ndarray, sample_rate: int, names: Sequence[str]
+) -> dict[str, float | Unscorable]:
+    """Scores of mid, side and width of a checked pair, by name; mid and side are computed once."""
+    sides = _split_pair(reference, estimate)
+    found: dict[str, float | Unscorable] = {}
+    for name in names:
+        try:
+            found[name] = _SCORES[name](*sides)
+        except Unscorable as reason:
+            found[name] = reason
+    return found
+
+
+class _Split:
+    """Mid and side of a signal (2, samples), each with its energy."""
+
+    def __init__(self, signal: np.ndarray) -> None:
+        self.constant = bool(is_silent(signal).all())
+        self.mid, self.side = mid_side(signal)
+        self.mid_energy, self.side_energy = energy(self.mid), energy(self.side)
+
+    def width(self) -> float:
+        with np.errstate(divide="ignore"):
+            ratio = np.log10(self.side_energy) - np.log10(self.mid_energy)
+        return float(np.clip(10.0 * ratio, -LIMIT, LIMIT))
+
+
+def _split_pair(reference: np.ndarray, estimate: np.ndarray) -> tuple[_Split, _Split]:
     require_samples(reference, MIN_SAMPLES)
-    require_side(reference, "reference")
+    split = _Split(reference)
+    _require_side(split, "reference")
+    return split, _Split(estimate)
 
 
-def _width(signal: np.ndarray) -> float:
-    mid, side = map(energy, mid_side(signal))
-    with np.errstate(divide="ignore"):
-        return float(np.clip(10.0 * (np.log10(side) - np.log10(mid)), -LIMIT, LIMIT))
+def _require_side(split: _Split, name: str) -> None:
+    if not split.side_energy > SILENT_RATIO * split.mid_energy:
+        raise Undefined(f"{name} is mono: its side is more than {SILENT_DB:.0f} dB below its mid", _MONO)
+
+
+def _si_sdr_mid(reference: _Split, estimate: _Split) -> float:
+    if not reference.mid_energy > SILENT_RATIO * reference.side_energy:
+        raise Undefined(f"reference has no mid: it is more than {SILENT_DB:.0f} dB below the side", "no mid to score")
+    return si_sdr.ratio(reference.mid, estimate.mid)
+
+
+def _si_sdr_side(reference: _Split, estimate: _Split) -> float:
+    return si_sdr.ratio(reference.side, estimate.side)
+
+
+def _width_change(reference: _Split, estimate: _Split) -> float:
+    if estimate.constant:
+        raise Unscorable("estimate is silent: no width")
+    return estimate.width() - reference.width()
+
+
+_SCORES = {
+    "si_sdr_mid": _si_sdr_mid,
+    "si_sdr_side": _si_sdr_side,
+    "width_change": _width_change,
+    "width_error": lambda reference, estimate: abs(_width_change(reference, estimate)),
+}
