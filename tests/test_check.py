@@ -32,6 +32,17 @@ class Unseeded:
         return (audio + 0.01 * np.random.default_rng().standard_normal(audio.shape)).astype(np.float32)
 
 
+class SaysUnseeded:
+    is_seeded = False
+
+    def __init__(self, *, seed=0):
+        self.seed = seed
+
+    def reconstruct(self, audio):
+        noise = np.random.default_rng(self.seed).standard_normal(audio.shape)
+        return (audio + 0.01 * noise).astype(np.float32)
+
+
 class Stateful:
     def __init__(self):
         self.calls = 0
@@ -93,6 +104,7 @@ def test_what_is_sound_has_no_fault(name: str) -> None:
         ("Late", "lag", "late"),
         ("Longer", "shape, mono and stereo", "must have its input's shape (1, 1), got (1, 2)"),
         ("Unseeded", "same seed twice", "drawn without the seed"),
+        ("SaysUnseeded", "another seed", "but is_seeded is False"),
         ("Stateful", "order of files", "depends on the file before"),
         ("InPlace", "shape, mono and stereo", "changed in place"),
         ("Rate", "latents", "latent_rate promises 20 frames for 2 s more of audio, got"),

@@ -163,6 +163,9 @@ def _other_seed(subject: Subject, once: np.ndarray) -> Finding:
     if other.fingerprint == subject.system.fingerprint:
         meaning = "Another seed gives other numbers, but the same fingerprint: it must cover the seed."
         return Finding("another seed", "fail", f"differs by {decibels(found)}", meaning, values)
+    if not getattr(subject.system, "is_seeded", True):
+        meaning = "Another seed gives other numbers, but is_seeded is False."
+        return Finding("another seed", "fail", f"differs by {decibels(found)}", meaning, values)
     return Finding("another seed", "note", f"differs by {decibels(found)}", "So much of the output is drawn.", values)
 
 

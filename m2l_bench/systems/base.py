@@ -9,6 +9,7 @@ Nothing here depends on torch: NumPy is enough to write a system.
 
 Optional, for accelerators: ``encode_batch`` and ``reconstruct_batch`` take several files of one length,
 ``(files, channels, samples)``, and give for each what ``encode`` and ``reconstruct`` give. A run uses them where they are there.
+Optional too: ``is_seeded``, False where nothing depends on the seed although the fingerprint has it: a run then tries no other.
 """
 
 from __future__ import annotations

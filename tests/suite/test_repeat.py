@@ -45,6 +45,17 @@ class Deterministic(Base):
         return 0.5 * audio
 
 
+class SaysSo(Deterministic):
+    \"\"\"Says that nothing depends on the seed, and may be asked once a file.\"\"\"
+
+    is_seeded = False
+
+    def reconstruct(self, audio):
+        if self.seed:
+            raise RuntimeError("nobody has to try another seed")
+        return super().reconstruct(audio)
+
+
 class Sometimes(Base):
     \"\"\"The seed changes the output of one file alone.\"\"\"
 
@@ -147,6 +158,8 @@ def test_a_deterministic_system_has_no_rows_although_its_fingerprint_has_the_see
     (spec, _) = suite.systems
     assert spec.load().fingerprint != spec.model_copy(update={"seed": 1}).load().fingerprint
     assert _of_seed(run_suite(suite, out=tmp_path / "run")) == {}
+    said = run_suite(_suite(folder, "SaysSo"), out=tmp_path / "said")
+    assert (_of_seed(said), said.n_failed) == ({}, 0)
 
 
 def test_files_that_come_out_equal_count_as_unchanged(folder: Path, tmp_path: Path) -> None:

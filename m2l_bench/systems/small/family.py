@@ -57,9 +57,12 @@ class FamilyNetwork(nn.Module, ABC):
     config : FamilyConfig
     margin : int
         Samples at the end of what :meth:`decode` gives that fade.
+    starts_from_noise : bool
+        Whether :meth:`decode` depends on its noise.
     """
 
     margin: int = 0
+    starts_from_noise: bool = False
 
     def __init__(self, config: FamilyConfig) -> None:
         super().__init__()

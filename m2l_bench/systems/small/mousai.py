@@ -89,6 +89,7 @@ class MousaiStyleConfig(FamilyConfig):
 class MousaiStyle(FamilyNetwork):
     """Magnitude spectrum -> latents; noise and latents -> audio, by `num_steps` of the sampler."""
 
+    starts_from_noise = True
     config: MousaiStyleConfig
 
     def __init__(self, config: MousaiStyleConfig) -> None:

@@ -70,6 +70,7 @@ class FamilySystem:
         self.name = f"{family}:{'small' if checkpoint is None else path.stem}"
         self.seed, self.device = seed, pick_device(device)
         self.network = load_network(family, path).to(self.device)
+        self.is_seeded = self.network.starts_from_noise
         config = self.network.config
         self.sample_rate, self.latent_dim = config.sample_rate, config.latent_dim
         self.latent_rate = config.sample_rate / config.samples_per_latent
