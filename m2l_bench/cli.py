@@ -475,11 +475,16 @@ def list_(
 @app.command(epilog=_examples("m2l-bench show mel_distance", "m2l-bench show music2latent"))
 def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of anything that m2l-bench list has.")],
+    as_json: AsJson = False,
 ) -> None:
     """Show everything of one entry: facts, licence, size, use."""
     from m2l_bench.description import describe
 
-    console.print_descriptions(describe(name))
+    found = describe(name)
+    if as_json:
+        print(json.dumps([described._asdict() for described in found], indent=2, ensure_ascii=False))
+    else:
+        console.print_descriptions(found)
 
 
 @app.command(epilog=_examples("m2l-bench doctor", "m2l-bench doctor --online --json"))

@@ -206,3 +206,9 @@ def test_listing_imports_little() -> None:
 
 def _lines(kind: str, pattern: str = "") -> list[str]:
     return invoke("list", kind, *([pattern] if pattern else [])).stdout.splitlines()
+
+
+def test_show_prints_json() -> None:
+    (found,) = json.loads(invoke("show", "mel_distance", "--json").stdout)
+    assert (found["kind"], found["name"]) == ("metric", "mel_distance")
+    assert [tuple(fact) for fact in found["facts"]] == describe("mel_distance")[0].facts
