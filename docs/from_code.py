@@ -59,6 +59,12 @@ LISTS = {
         ("audio set",),
         ("name", "what", "files", "licence", "download"),
     ),
+    "suites": (
+        "Suites",
+        "What `m2l-bench run NAME` compares. The files are in `suites/`; yours are of the same form.",
+        ("suite",),
+        ("name", "what", "download"),
+    ),
 }
 # Module -> what it is for. Those without __all__ show every public name that they define.
 MODULES = {
