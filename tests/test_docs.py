@@ -26,13 +26,14 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from m2l_bench import cli
+from m2l_bench import audio, cli
 from m2l_bench.console import WIDTH
 from m2l_bench.reconstruction.metrics import HEADLINE_METRICS, SPARE_METRICS
 from m2l_bench.report.render import terminal_table
 from m2l_bench.results import read_rows
 from m2l_bench.suite.local import LocalEngine
-from m2l_bench.suite.suite import CHANCE, DEMO, read_suite
+from m2l_bench.suite.run import run_suite
+from m2l_bench.suite.suite import CHANCE, DEMO, make_suite, read_suite
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -148,6 +149,16 @@ def test_a_page_prints_what_it_shows(
     for code, expected, printed in run_page(page):
         expected, printed = expected.replace("<BLANKLINE>", "").strip(), printed.strip()
         assert same(expected, printed, doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE), f"{code}\n{printed}"
+
+
+def test_the_code_of_the_readme_runs(music_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    suite = {"systems": ["opus:32k"], "audio": [str(music_folder)], "metrics": ["si_sdr", "mel_distance"]}
+    run_suite(make_suite(suite), out=tmp_path / "results" / "runs" / "my-run")
+    names: dict[str, Any] = {"reference": audio.load(audio.list_audio(music_folder)[0])[0]}
+    (block,) = [b for b in blocks((ROOT / "README.md").read_text(encoding="utf-8")) if b.language == "python"]
+    run_block(block, names)
+    assert names["estimate"].shape == names["reference"].shape and names["result"].mean("accuracy") > 0.5
 
 
 def _cells(line: str) -> list[str]:
