@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-import scipy.fft
+import scipy  # its parts are loaded when they are used
 
 from m2l_bench.reconstruction.checks import Undefined, Unscorable, is_silent, require_samples
 from m2l_bench.reconstruction.pair import si_sdr

@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import Protocol
 
 import numpy as np
-import scipy.fft
+import scipy  # its parts are loaded when they are used
 
 _BLOCK = 1 << 16  # samples per signal and block; 0.5 MB of float64
 

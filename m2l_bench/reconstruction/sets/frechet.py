@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import scipy.linalg
+import scipy  # its parts are loaded when they are used
 
 N_SIZES = 15  # of FAD-inf
 REPEATS = 4  # subsets drawn of each size

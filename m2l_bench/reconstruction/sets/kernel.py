@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.spatial.distance import pdist, squareform
+import scipy  # its parts are loaded when they are used
 
 from m2l_bench.reconstruction.sets.frechet import check_sets, check_windows
 
@@ -72,7 +72,7 @@ def median_distance(windows: np.ndarray) -> float:
     Beyond 4,000 windows, over 4,000 evenly spaced ones.
     """
     windows = check_windows("windows", windows, minimum=2)
-    return float(np.median(pdist(windows[_spaced(len(windows))])))
+    return float(np.median(scipy.spatial.distance.pdist(windows[_spaced(len(windows))])))
 
 
 def left_out_medians(files: Sequence[np.ndarray]) -> np.ndarray:
@@ -88,11 +88,11 @@ def left_out_medians(files: Sequence[np.ndarray]) -> np.ndarray:
     """
     windows = np.concatenate(files).astype(np.float64)
     chosen = _spaced(len(windows))
-    distances = pdist(windows[chosen])
+    distances = scipy.spatial.distance.pdist(windows[chosen])
     median, low, high = np.quantile(distances, [0.5, 0.45, 0.55])
     file_of = np.repeat(np.arange(len(files)), [len(file) for file in files])[chosen]
     member = np.equal.outer(np.arange(len(files)), file_of).astype(np.float64)  # (files, windows)
-    near = squareform(distances < median)
+    near = scipy.spatial.distance.squareform(distances < median)
     # Pairs within a file stand in two rows.
     counts = [member @ near.sum(axis=1) - np.einsum("fw,wv,fv->f", member, near, member, optimize=True) / 2]
     sizes = member.sum(axis=1)
