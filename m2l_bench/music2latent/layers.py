@@ -46,13 +46,15 @@ def added(x: Tensor, other: Tensor, *, alpha: float = 1.0) -> Tensor:
 
 
 def pointwise(conv: nn.Module, x: Tensor, *, scale: float = 1.0) -> Tensor:
-    """Convolution of kernel 1, times `scale`: as the matrix product that it is, in the layout at hand."""
+    """Convolution of kernel 1, times `scale`: mostly as the matrix product that it is, in the layout at hand."""
     weight: Tensor = conv.get_parameter("weight").flatten(1)
     bias: Tensor = conv.get_parameter("bias")
     if scale != 1:
         weight, bias = weight * scale, bias * scale
     rows = x.movedim(1, -1)
     beside = math.gcd(rows.shape[-2], max(1, _NARROW // len(bias)))
+    if beside == 1 and x.ndim == 4 and not torch.is_grad_enabled():  # then faster, and no change of layout when compiled
+        return functional.conv2d(x, weight[:, :, None, None], bias)
     if beside == 1 or not rows.is_contiguous():
         return functional.linear(rows, weight, bias).movedim(-1, 1)
     # Products of few columns are slow out of proportion: neighbours are taken for one row of a block-diagonal product.
