@@ -150,12 +150,16 @@ def _graph(function: Callable[..., Tensor], examples: tuple[Tensor, ...]) -> Any
     """OpenVINO's graph of a function, for any length of the last axis of inputs that have more than one."""
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
+    from openvino.frontend.pytorch.torchdynamo.export_decompositions import ops_to_not_decompose
 
     free = tuple({each.ndim - 1: Dim.AUTO} if each.ndim > 1 else None for each in examples)
     with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
         warnings.simplefilter("ignore", FutureWarning)  # of PyTorch about its own names
         program = torch.export.export(_Traced(function), examples, dynamic_shapes=(free,))
-        decoder = TorchFXPythonDecoder.from_exported_program(program)
+        kept_whole, table = set(ops_to_not_decompose()), torch.export.default_decompositions()
+        for operation in [each for each in table if each in kept_whole]:
+            table.pop(operation)
+        decoder = TorchFXPythonDecoder(program.run_decompositions(table).module(), dynamic_shapes=True)
     frontend = FrontEndManager().load_by_framework("pytorch")
     graph = frontend.convert(frontend.load(decoder))
     # All but the lengths is fixed: with shapes that are known the graph is faster.
