@@ -23,7 +23,6 @@ from typing import Any
 import platformdirs
 import torch
 from torch import Tensor, nn
-from torch.export import Dim
 
 from m2l_bench.files.disk import write_atomic
 from m2l_bench.files.fingerprint import fingerprint
@@ -88,7 +87,9 @@ class CompiledNetwork:
         """Noisy spectrogram (B, 2, F, T), noise levels (B,) -> estimate of the clean one."""
         network = self._network
         (code,) = pyramid
-        return self._run("decode", lambda x, sigma, code: network.denoise(x, sigma, network.pyramid(code)), x, sigma, code)
+        return self._run(
+            "decode", lambda x, sigma, code: network.denoise(x, sigma, network.pyramid(code)), x, sigma, code
+        )
 
     def _run(self, name: str, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
         """Compute a graph, one element of the batch at a time, which on a CPU is as fast as all at once."""
@@ -151,12 +152,13 @@ def _graph(function: Callable[..., Tensor], examples: tuple[Tensor, ...]) -> Any
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
     from openvino.frontend.pytorch.torchdynamo.export_decompositions import ops_to_not_decompose
+    from torch.export import Dim, default_decompositions, export
 
     free = tuple({each.ndim - 1: Dim.AUTO} if each.ndim > 1 else None for each in examples)
     with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
         warnings.simplefilter("ignore", FutureWarning)  # of PyTorch about its own names
-        program = torch.export.export(_Traced(function), examples, dynamic_shapes=(free,))
-        kept_whole, table = set(ops_to_not_decompose()), torch.export.default_decompositions()
+        program = export(_Traced(function), examples, dynamic_shapes=(free,))
+        kept_whole, table = set(ops_to_not_decompose()), default_decompositions()
         for operation in [each for each in table if each in kept_whole]:
             table.pop(operation)
         decoder = TorchFXPythonDecoder(program.run_decompositions(table).module(), dynamic_shapes=True)

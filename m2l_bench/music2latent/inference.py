@@ -19,9 +19,9 @@ from itertools import islice
 import torch
 from torch import Tensor
 
+from m2l_bench.music2latent.compiled import CompiledNetwork
 from m2l_bench.music2latent.config import Config, require
 from m2l_bench.music2latent.consistency import sample
-from m2l_bench.music2latent.compiled import CompiledNetwork
 from m2l_bench.music2latent.network import Music2LatentNetwork
 from m2l_bench.music2latent.noise import positional_noise
 from m2l_bench.music2latent.representation import (

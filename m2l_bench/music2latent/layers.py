@@ -53,7 +53,9 @@ def pointwise(conv: nn.Module, x: Tensor, *, scale: float = 1.0) -> Tensor:
         weight, bias = weight * scale, bias * scale
     rows = x.movedim(1, -1)
     beside = math.gcd(rows.shape[-2], max(1, _NARROW // len(bias)))
-    if beside == 1 and x.ndim == 4 and not torch.is_grad_enabled():  # then faster, and no change of layout when compiled
+    if (
+        beside == 1 and x.ndim == 4 and not torch.is_grad_enabled()
+    ):  # then faster, and no change of layout when compiled
         return functional.conv2d(x, weight[:, :, None, None], bias)
     if beside == 1 or not rows.is_contiguous():
         return functional.linear(rows, weight, bias).movedim(-1, 1)
