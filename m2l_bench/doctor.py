@@ -186,7 +186,7 @@ def _places(found: Examination) -> None:
 
     places = {
         "weights from the hub": Path(constants.HF_HUB_CACHE),
-        "converted weights": platformdirs.user_cache_path("m2l-bench"),
+        "converted weights, compiled graphs": platformdirs.user_cache_path("m2l-bench"),
         "VGGish, mirrors": platformdirs.user_cache_path("m2l_bench"),
         "finished jobs": _RUNS / ".store",
         "datasets": Path.home() / "mir_datasets",

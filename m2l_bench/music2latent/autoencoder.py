@@ -29,10 +29,11 @@ from m2l_bench import audio as files
 from m2l_bench.audio import AudioError
 from m2l_bench.files.fingerprint import fingerprint
 from m2l_bench.music2latent.checkpoint import load_checkpoint
+from m2l_bench.music2latent.compiled import CompiledNetwork
 from m2l_bench.music2latent.config import require
 from m2l_bench.music2latent.consistency import sampling_levels
 from m2l_bench.music2latent.device import pick_device
-from m2l_bench.music2latent.inference import Draft, Engine
+from m2l_bench.music2latent.inference import Draft, Engine, Network
 
 Array = TypeVar("Array", np.ndarray, Tensor)
 _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -65,7 +66,8 @@ class Music2Latent:
     batch_size : int, optional
         Windows of one channel computed at once: for speed and memory alone.
     precision : str
-        ``"float32"``, or ``"bfloat16"`` or ``"float16"`` for autocast where the device has it.
+        ``"float32"``, or ``"bfloat16"`` or ``"float16"``: autocast on a GPU. On a CPU ``"bfloat16"`` is compiled by OpenVINO,
+        which the extra ``openvino`` installs, and needs a processor with bfloat16 instructions; no gradient flows.
 
     Attributes
     ----------
@@ -82,6 +84,8 @@ class Music2Latent:
         If an option is out of range.
     CheckpointError
         If the checkpoint cannot be had.
+    ImportError
+        For bfloat16 on a CPU without OpenVINO.
     """
 
     def __init__(
@@ -113,10 +117,14 @@ class Music2Latent:
         self.device = pick_device(device)
         self.network = loaded.network().eval().requires_grad_(False).to(self.device)
         batch = batch_size or _BATCH_SIZES.get(self.device.type, 1)
-        self._engine = Engine(self.network, self.device, window, batch, _PRECISIONS[precision], seed)
         if self.device.type != "cpu":  # a processor does not work faster on larger batches
             self.encode_batch, self.reconstruct_batch = self.encode, self.reconstruct
         options = {"seed": seed, "num_steps": num_steps, "compatible": compatible, "precision": precision}
+        network: Network = self.network
+        if self.device.type == "cpu" and precision == "bfloat16":
+            network = compiled = CompiledNetwork(self.network, loaded.sha256)
+            options, precision = {**options, "openvino": compiled.version}, "float32"  # no autocast around it
+        self._engine = Engine(network, self.device, window, batch, _PRECISIONS[precision], seed)
         self.fingerprint = fingerprint(self.name, {**options, "window": window}, checkpoint_sha256=loaded.sha256)
 
     def encode(self, audio: Array, *, sample_rate: int | None = None) -> Array:

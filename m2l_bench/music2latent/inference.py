@@ -19,6 +19,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
+from m2l_bench.music2latent.compiled import CompiledNetwork
 from m2l_bench.music2latent.config import Config, require
 from m2l_bench.music2latent.consistency import sample
 from m2l_bench.music2latent.network import Music2LatentNetwork
@@ -35,6 +36,7 @@ from m2l_bench.music2latent.representation import (
 from m2l_bench.music2latent.windows import Windows, join, plan
 
 AUTHORS_SECONDS = 60  # length of the authors' pieces
+Network = Music2LatentNetwork | CompiledNetwork
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Engine:
 
     Attributes
     ----------
-    network : Music2LatentNetwork
+    network : Music2LatentNetwork or CompiledNetwork
     device : torch.device
     window : int
         Latent frames that the network sees at once.
@@ -75,7 +77,7 @@ class Engine:
     seed : int
     """
 
-    network: Music2LatentNetwork
+    network: Network
     device: torch.device
     window: int
     batch_size: int

@@ -2,25 +2,29 @@
 
 Run from the repository's root on an otherwise idle machine:
 ``python tests/benchmarks/bench_music2latent.py [SECONDS [ROUNDS]]``.
-It prints wall and CPU time a second of audio, their ratios to the authors', the largest difference of the outputs, the
+It prints wall and CPU time a second of audio in float32 and, compiled by OpenVINO, in bfloat16, their ratios to the
+authors' float32, the largest difference of the outputs, the
 share of our time that our products would take at the machine's own convolution rate, measured in the same run, and
 which operations our time goes to.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
 
 import torch
 from music2latent import models
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from m2l_bench.music2latent.compiled import CompiledNetwork
 from m2l_bench.music2latent.config import PUBLISHED
 from m2l_bench.music2latent.keys import from_published
 from m2l_bench.music2latent.network import Music2LatentNetwork
@@ -60,47 +64,69 @@ def shares(function: Callable[[], object]) -> dict[str, float]:
     return {name: time / times.total() for name, time in times.most_common(SHOWN)}
 
 
-def main(seconds: float, rounds: int) -> None:
-    """Compare encoder and decoder, one after the other."""
+def networks() -> tuple[nn.Module, Music2LatentNetwork]:
+    """The authors' network and ours, of the same random weights."""
     torch.manual_seed(0)
-    frames = round(seconds * PUBLISHED.latent_rate) * PUBLISHED.time_downsampling
-    seconds = frames * PUBLISHED.hop / PUBLISHED.sample_rate
     theirs = models.UNet().eval().requires_grad_(False)
     for parameter in theirs.parameters():
         if not parameter.any():
             parameter.normal_(std=0.02)
     network = Music2LatentNetwork(PUBLISHED).eval().requires_grad_(False)
     network.load_state_dict(from_published(theirs.state_dict(), PUBLISHED))
+    return theirs, network
+
+
+def compare(
+    seconds: float, rounds: int, theirs: nn.Module, network: Music2LatentNetwork, half: CompiledNetwork
+) -> None:
+    """Compare encoder and decoder, one after the other."""
+    frames = round(seconds * PUBLISHED.latent_rate) * PUBLISHED.time_downsampling
+    seconds = frames * PUBLISHED.hop / PUBLISHED.sample_rate
     x, noise = torch.randn(1, 2, PUBLISHED.bins, frames), 80 * torch.randn(1, 2, PUBLISHED.bins, frames)
     sigma = torch.tensor([80.0])
     with torch.inference_mode():
         code = network.encode(x)
-    pairs: dict[str, tuple[Callable[[], Tensor], Callable[[], Tensor]]] = {
-        "encode": (lambda: theirs.encoder(x), lambda: network.encode(x)),
-        "decode": (lambda: theirs(code, noise, 80.0), lambda: network.denoise(noise, sigma, network.pyramid(code))),
+
+    def decode(ours: Music2LatentNetwork | CompiledNetwork) -> Tensor:
+        return ours.denoise(noise, sigma, ours.pyramid(code))
+
+    sides: dict[str, tuple[Callable[[], Tensor], ...]] = {
+        "encode": (lambda: theirs.encoder(x), lambda: network.encode(x), lambda: half.encode(x)),
+        "decode": (lambda: theirs(code, noise, 80.0), lambda: decode(network), lambda: decode(half)),
     }
-    for name, (reference, ours) in pairs.items():
+    for name, functions in sides.items():
         rate = convolution_rate(rounds)
         with torch.no_grad():
-            work, needed = work_of(reference) / seconds, work_of(ours) / seconds
+            work, needed = (work_of(function) / seconds for function in functions[:2])
         with torch.inference_mode():
-            expected = reference()
-            error = float((ours() - expected).abs().max() / expected.abs().max())
-            runs = [(timed(reference), timed(ours)) for _ in range(rounds)]
+            expected, *found = [function() for function in functions]
+            errors = [float((each - expected).abs().max() / expected.abs().max()) for each in found]
+            runs = [[timed(function) for function in functions] for _ in range(rounds)]
         print(f"{name}: {seconds:.2f} s of audio, {rounds} alternating rounds, {torch.get_num_threads()} threads")
         print(f"  GFLOP per second of audio: theirs {work:.0f}, ours {needed:.0f}")
-        print(f"  largest difference of the outputs: {error:.1e} of the peak")
+        print(f"  largest difference from theirs, of the peak: float32 {errors[0]:.1e}, bfloat16 {errors[1]:.1e}")
         for index, clock in enumerate(("wall", "CPU ")):
-            old, new = (statistics.median(run[side][index] for run in runs) / seconds for side in (0, 1))
-            ratio = statistics.median(run[0][index] / run[1][index] for run in runs)
+            old, new, fast = (statistics.median(run[side][index] for run in runs) / seconds for side in range(3))
+            ratios = [statistics.median(run[0][index] / run[side][index] for run in runs) for side in (1, 2)]
             print(
-                f"  {clock} s per second of audio: theirs {old:.3f}, ours {new:.3f}, ratio {ratio:.2f}; "
-                f"at the convolution rate of {rate[index]:.0f} GFLOP/s our products take {needed / rate[index] / new:.0%}"
+                f"  {clock} s per second of audio: theirs {old:.3f}, float32 {new:.3f} (ratio {ratios[0]:.2f}),"
+                f" bfloat16 {fast:.3f} (ratio {ratios[1]:.2f}); at the convolution rate of {rate[index]:.0f} GFLOP/s"
+                f" our products in float32 take {needed / rate[index] / new:.0%}"
             )
         with torch.inference_mode():
-            taken = shares(ours)
-        print("  our time by operation: " + ", ".join(f"{name} {share:.1%}" for name, share in taken.items()))
+            taken = shares(functions[1])
+        print("  float32 by operation: " + ", ".join(f"{name} {share:.1%}" for name, share in taken.items()))
+
+
+def main(lengths: list[float], rounds: int) -> None:
+    """Compare at each length, in seconds."""
+    theirs, network = networks()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["XDG_CACHE_HOME"] = folder  # graphs of random weights are not worth keeping
+        half = CompiledNetwork(network, "random weights")
+        for seconds in lengths:
+            compare(seconds, rounds, theirs, network, half)
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 5.0, int(sys.argv[2]) if len(sys.argv) > 2 else 5)
+    main([float(sys.argv[1])] if len(sys.argv) > 1 else [5.0, 1.0], int(sys.argv[2]) if len(sys.argv) > 2 else 5)

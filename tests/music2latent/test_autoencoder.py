@@ -196,18 +196,10 @@ print(peak_memory())
     return int(done.stdout)
 
 
-def test_reduced_precision_stays_close(system: Music2Latent, tiny_file: Path) -> None:
-    half = Music2Latent(tiny_file, precision="bfloat16", device="cpu")
-    audio = _noise(1, 2000)
-    assert 1e-6 < _error(system.encode(audio), half.encode(audio)) < 0.1
-    assert half.reconstruct(audio).dtype == np.float32
-    assert half.fingerprint != system.fingerprint
-
-
 def test_an_overflow_is_an_error_not_nan(tiny_file: Path) -> None:
-    half = Music2Latent(tiny_file, precision="bfloat16", device="cpu")
+    half = Music2Latent(tiny_file, precision="float16", device="cpu")
     half.network.encoder.conv_out.bias.data.fill_(torch.nan)
-    with pytest.raises(ValueError, match=r"overflow in torch\.bfloat16"):
+    with pytest.raises(ValueError, match=r"overflow in torch\.float16"):
         half.encode(_noise(1, 100))
 
 
