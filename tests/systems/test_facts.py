@@ -83,7 +83,7 @@ def test_a_class_of_the_user_states_its_own(tmp_path: Path) -> None:
     }
     assert record == {
         label: dict(zip(("sample_rate", "licence", "compression_ratio"), facts, strict=True))
-        | {"fingerprint": fingerprints[label]}
+        | {"fingerprint": fingerprints[label], "kind": "codecs"}
         for label, facts in wanted.items()
     }
 
