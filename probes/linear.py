@@ -311,7 +311,11 @@ class _Problem:
         y, share = self.y[:, columns], self.share[:, columns]
         share = share.expand_as(y)
         weights = self.features.weights(beta[:-1])
-        losses, slopes, shifts = beta.new_zeros((1, len(columns))), torch.zeros_like(beta[:-1]), torch.zeros_like(beta[-1:])
+        losses, slopes, shifts = (
+            beta.new_zeros((1, len(columns))),
+            torch.zeros_like(beta[:-1]),
+            torch.zeros_like(beta[-1:]),
+        )
         for rows, z in self.features.blocks():
             outputs = torch.addmm(beta[-1].to(z.dtype), z, weights).double()  # (items, columns)
             each, errors = self._of_items(outputs, y[rows], share[rows])

@@ -93,8 +93,8 @@ class Standardised:
             # Rounded to the features' type: then a block may be standardised in that type with the same result.
             mean, scale = (values.astype(x.dtype).astype(np.float64) for values in _moments(x))
         else:
-            x = np.asarray(x, np.float64)
-            mean, scale = x.mean(axis=0), x.std(axis=0)
+            wide = np.asarray(x, np.float64)
+            mean, scale = wide.mean(axis=0), wide.std(axis=0)
         # A constant feature becomes 0; rounding errors in it must not be scaled up.
         scale[scale <= 1e-10 * np.maximum(1e-30, np.abs(mean))] = 1.0
         return cls(x, mean, scale)
