@@ -11,8 +11,6 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
-import numpy as np
-
 from m2l_bench.probes import load_probe
 from m2l_bench.suite.data import TaskSpec
 from m2l_bench.suite.jobs import identity
