@@ -13,22 +13,33 @@ The features are rotated to their principal axes. This does not change the probl
 its Hessian nearly diagonal. L-BFGS starts from that diagonal and runs over all tags at once, with a separate history
 and step for each. It goes from the strongest penalty to the weakest and starts each from the last solution.
 Memory: two float64 copies of the features, and 24 of the weights.
+
+Large features (:data:`m2l_bench.probes.selection.LARGE`) are neither copied nor rotated as a whole. The weights are rotated
+instead, so that their first coordinates lie along the leading principal axes, which randomised subspace iteration finds; the
+others share one curvature. Every evaluation of the loss reads the features once: each block is standardised and multiplied in
+float32, and its losses and gradients are added in float64. Rounding then limits how near the minimum can be found, so that
+`tol` is at least 1e-4 (the loss is within 5e-9 of its minimum). See docs/performance.md for what that changes.
+Memory: a few blocks, and 24 float64 copies of the weights.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from m2l_bench.probes.selection import Probe, Scoring, Targets, Validator
+from m2l_bench.probes.selection import Probe, Scoring, Standardised, Targets, Validator, is_large
 
 if TYPE_CHECKING:
     import torch
 
+_AXES = 256  # leading principal axes of large features
+_PASSES = 3  # of the subspace iteration
+_SINGLE_TOL = 1e-4  # where products are in float32
 L2_GRID = (1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 10.0)
 _HISTORY = 10
 
@@ -43,7 +54,7 @@ class LinearProbe(Probe):
     scoring : callable, optional
         ``(y, logits, classes) -> float``, higher is better; minus the log loss by default.
     tol : float
-        Stop when the loss is estimated to be less than tol^2 / 2 above its minimum.
+        Stop when the loss is estimated to be less than tol^2 / 2 above its minimum. At least 1e-4 for large features.
     max_iter : int
         Iterations for each penalty.
     device : str
@@ -71,6 +82,7 @@ class LinearProbe(Probe):
 
     References
     ----------
+    Halko, Martinsson and Tropp, "Finding structure with randomness", 2011, algorithm 4.4.
     Liu and Nocedal, "On the limited memory BFGS method for large scale optimization", 1989, algorithm 2.1.
 
     Examples
@@ -99,25 +111,25 @@ class LinearProbe(Probe):
         self.random_state = random_state
 
     def _train(
-        self, z: np.ndarray, targets: Targets, validator: Validator, seeds: Sequence[int]
+        self, x: Standardised, targets: Targets, validator: Validator, seeds: Sequence[int]
     ) -> list[dict[str, Any]]:
         if not len(self.l2) or min(self.l2) <= 0:
             raise ValueError(f"l2 must hold positive numbers, got {self.l2!r}")
-        axes, variances = principal_axes(z)
-        kept = variances > 1e-14 * max(variances[0], 1e-300)  # an axis without variance gets no weight
-        axes, variances = axes[:, kept], variances[kept]
-        problem = _Problem(z @ axes, variances, targets, device=self.device)
+        large = is_large(x.x.shape)
+        features = _InBlocks(x, device=self.device) if large else _Rotated(x, device=self.device)
+        problem = _Problem(features, targets, device=self.device)
+        tol = max(self.tol, _SINGLE_TOL) if large else self.tol
         beta, n_iter = problem.start(), 0
         path: dict[float, tuple[tuple[float, float], np.ndarray, np.ndarray, bool]] = {}
         for l2 in sorted(self.l2, reverse=True):
-            beta, used, converged = _minimise(problem, beta, l2, tol=self.tol, max_iter=self.max_iter)
+            beta, used, converged = _minimise(problem, beta, l2, tol=tol, max_iter=self.max_iter)
             n_iter += used
-            solution = beta.cpu().numpy().copy()
+            coef, intercept = features.coef(beta[:-1]), beta[-1].cpu().numpy().copy()
             if targets.softmaxes:  # a softmax does not depend on a common shift of its intercepts
-                each = solution[-1].reshape(targets.softmaxes, -1)
-                solution[-1] = (each - each.mean(axis=1, keepdims=True)).ravel()
-            coef, intercept = axes @ solution[:-1], solution[-1]
-            path[l2] = validator.score(validator.z @ coef + intercept), coef, intercept, converged
+                each = intercept.reshape(targets.softmaxes, -1)
+                intercept = (each - each.mean(axis=1, keepdims=True)).ravel()
+            outputs = validator.x.apply(partial(_affine, coef=coef, intercept=intercept))
+            path[l2] = validator.score(outputs), coef, intercept, converged
         best = max(self.l2, key=lambda l2: path[l2][0])
         _, coef, intercept, converged = path[best]
         if not converged:  # at other penalties it only costs time
@@ -136,7 +148,11 @@ class LinearProbe(Probe):
         return [dict(attributes) for _ in seeds]
 
     def _outputs(self, z: np.ndarray) -> np.ndarray:
-        return z @ self.coef_.T + self.intercept_
+        return _affine(z, self.coef_.T, self.intercept_)
+
+
+def _affine(z: np.ndarray, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
+    return z @ coef + intercept
 
 
 def _edge(scores: dict[float, tuple[float, float]], best: float) -> str:
@@ -149,18 +165,106 @@ def _edge(scores: dict[float, tuple[float, float]], best: float) -> str:
     return np.format_float_scientific(best, trim="-", exp_digits=1).replace("+", "") if rises else ""
 
 
+class _Rotated:
+    """Features rotated to their principal axes, in float64."""
+
+    def __init__(self, x: Standardised, *, device: str) -> None:
+        import torch
+
+        ((_, z),) = x.blocks()
+        axes, variances = principal_axes(z)
+        kept = variances > 1e-14 * max(variances[0], 1e-300)  # an axis without variance gets no weight
+        self.axes = axes[:, kept]
+        self.z = torch.as_tensor(z @ self.axes, device=device)
+        self.variances = torch.as_tensor(variances[kept], device=device)
+
+    def blocks(self) -> Iterator[tuple[slice, torch.Tensor]]:
+        """Rows and their features."""
+        yield slice(None), self.z
+
+    def weights(self, beta: torch.Tensor) -> torch.Tensor:
+        """Weights of the blocks' features for those along the axes; both (axes, outputs)."""
+        return beta
+
+    def gradient(self, slopes: torch.Tensor) -> torch.Tensor:
+        """Gradient along the axes for that by the blocks' weights."""
+        return slopes
+
+    def coef(self, beta: torch.Tensor) -> np.ndarray:
+        """Weights of the standardised features, (dim, outputs), for those along the axes."""
+        coef: np.ndarray = self.axes @ beta.cpu().numpy()
+        return coef
+
+
+class _InBlocks:
+    """Large features, read and standardised in float32 a block of rows at a time; has the methods of :class:`_Rotated`.
+
+    The axes are an orthonormal basis of all dimensions, held as Householder reflections: first the leading principal axes,
+    then any others, which share the mean of the variances that are left.
+    """
+
+    def __init__(self, x: Standardised, *, device: str) -> None:
+        import torch
+
+        self.x, self.device = x, device
+        n, dim = x.x.shape
+        axes, variances = self._leading(min(_AXES, n, dim))
+        self.reflections = torch.geqrf(axes)
+        # The variances of standardised features are 1.
+        rest = ((dim - variances.sum()) / max(1, dim - len(variances))).clamp(min=0)
+        self.variances = torch.cat([variances, rest.expand(dim - len(variances))])
+
+    def blocks(self) -> Iterator[tuple[slice, torch.Tensor]]:
+        import torch
+
+        for rows, z in self.x.blocks(np.float32):
+            yield rows, torch.as_tensor(z, device=self.device)
+
+    def weights(self, beta: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        return torch.ormqr(*self.reflections, beta).float()
+
+    def gradient(self, slopes: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        return torch.ormqr(*self.reflections, slopes, transpose=True)
+
+    def coef(self, beta: torch.Tensor) -> np.ndarray:
+        import torch
+
+        return torch.ormqr(*self.reflections, beta).cpu().numpy()
+
+    def _leading(self, n_axes: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Leading principal axes, (dim, n_axes), and the variances along them, both rising."""
+        import torch
+
+        drawn = np.random.default_rng(0).standard_normal((self.x.x.shape[1], n_axes))
+        product = torch.as_tensor(drawn, device=self.device)
+        for _ in range(_PASSES):
+            basis = torch.linalg.qr(product)[0]
+            single = basis.float()
+            product = torch.zeros_like(basis)
+            for _, z in self.blocks():
+                product += z.T @ (z @ single)
+            product /= len(self.x.x)
+        within = basis.T @ product
+        variances, turned = torch.linalg.eigh((within + within.T) / 2)
+        return basis @ turned, variances.clamp(min=0)
+
+
 class _Problem:
     """Loss of all outputs, its gradient, and the diagonal that L-BFGS starts from.
 
-    The parameters ``beta`` are (dim + 1, outputs); the last row holds the intercepts. The outputs of a softmax form one
+    The parameters ``beta`` are (axes + 1, outputs); the last row holds the intercepts. The outputs of a softmax form one
     group; each sigmoid is a group of its own.
     """
 
-    def __init__(self, z: np.ndarray, variances: np.ndarray, targets: Targets, *, device: str) -> None:
+    def __init__(self, features: _Rotated | _InBlocks, targets: Targets, *, device: str) -> None:
         import torch
 
-        self.z = torch.as_tensor(z, device=device)
-        self.variances = torch.as_tensor(variances, device=device)[:, None]
+        self.features = features
+        self.variances = features.variances[:, None]
         known = targets.y >= 0
         n_known = known.sum(axis=0)
         y, weighed = (targets.y, known[:1]) if known.all() else (np.where(known, targets.y, 0.0), known)
@@ -180,7 +284,7 @@ class _Problem:
         """Zero weights, and the intercepts that give the training rates."""
         import torch
 
-        beta = torch.zeros((self.z.shape[1] + 1, self.y.shape[1]), dtype=self.z.dtype, device=self.z.device)
+        beta = torch.zeros((len(self.variances) + 1, self.y.shape[1]), dtype=self.y.dtype, device=self.y.device)
         beta[-1] = self.rates.log() if self.classes else self.rates.logit()
         return beta
 
@@ -193,30 +297,48 @@ class _Problem:
         return each.sum(1, keepdim=True).expand_as(each).reshape(sums.shape)
 
     def diagonal(self, l2: float) -> torch.Tensor:
-        """Estimate of the Hessian's diagonal, (dim + 1, outputs)."""
+        """Estimate of the Hessian's diagonal, (axes + 1, outputs)."""
         import torch
 
         curvature = self.rates * (1 - self.rates)
         return torch.cat([self.variances * curvature + l2, curvature[None]])
 
     def loss(self, beta: torch.Tensor, l2: float, columns: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Loss of each group, (1, columns), and its gradient, (dim + 1, columns), for some outputs."""
+        """Loss of each group, (1, columns), and its gradient, (axes + 1, columns), for some outputs."""
         import torch
 
         beta = beta[:, columns]
         y, share = self.y[:, columns], self.share[:, columns]
-        outputs = torch.addmm(beta[-1], self.z, beta[:-1])  # (items, columns)
+        share = share.expand_as(y)
+        weights = self.features.weights(beta[:-1])
+        losses, slopes, shifts = (
+            beta.new_zeros((1, len(columns))),
+            torch.zeros_like(beta[:-1]),
+            torch.zeros_like(beta[-1:]),
+        )
+        for rows, z in self.features.blocks():
+            outputs = torch.addmm(beta[-1].to(z.dtype), z, weights).double()  # (items, columns)
+            each, errors = self._of_items(outputs, y[rows], share[rows])
+            losses += each.sum(0, keepdim=True)
+            slopes += z.T @ errors.to(z.dtype)
+            shifts += errors.sum(0, keepdim=True)
+        gradient = torch.cat([self.features.gradient(slopes) + l2 * beta[:-1], shifts])
+        penalty = 0.5 * l2 * beta[:-1].square().sum(0, keepdim=True)
+        return self.total(losses) + (self.total(penalty) if self.classes else penalty), gradient
+
+    def _of_items(
+        self, outputs: torch.Tensor, y: torch.Tensor, share: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weighed losses of some items, (items, columns), and their derivatives by the outputs."""
+        import torch
+
         if self.classes:
             each = outputs.unflatten(1, (-1, self.classes))
             sums = torch.logsumexp(each, 2, keepdim=True).expand_as(each).reshape(y.shape)
-            losses = share * (sums * y - outputs * y)
-            errors = share * (torch.softmax(each, 2).reshape(y.shape) - y)
-        else:
-            losses = share * (torch.nn.functional.softplus(outputs) - y * outputs)
-            errors = share * (torch.sigmoid(outputs) - y)
-        gradient = torch.cat([self.z.T @ errors + l2 * beta[:-1], errors.sum(0, keepdim=True)])
-        penalty = 0.5 * l2 * beta[:-1].square().sum(0, keepdim=True)
-        return self.total(losses) + (self.total(penalty) if self.classes else penalty), gradient
+            probabilities = torch.softmax(each, 2).reshape(y.shape)
+            return share * (sums * y - outputs * y), share * (probabilities - y)
+        losses = share * (torch.nn.functional.softplus(outputs) - y * outputs)
+        return losses, share * (torch.sigmoid(outputs) - y)
 
 
 def _minimise(

@@ -8,7 +8,7 @@ seed start from the same weights and use the same batches and dropout masks. No 
 trained with it. An epoch is one pass over the training items, or several passes where a pass has fewer than 10 steps.
 Every model is scored on the validation items after each epoch. Its best epoch is kept, and it stops after `patience`
 epochs without a better one.
-Memory: 20 bytes per parameter and model (weights, gradient, two moments, best weights).
+Memory: one float32 copy of the features, and 20 bytes per parameter and model (weights, gradient, two moments, best weights).
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from m2l_bench.probes.selection import Probe, Scoring, Targets, Validator
+from m2l_bench.probes.selection import Probe, Scoring, Standardised, Targets, Validator
 
 if TYPE_CHECKING:
     import torch
@@ -111,14 +112,14 @@ class MLPProbe(Probe):
         self.random_state = random_state
 
     def _train(
-        self, z: np.ndarray, targets: Targets, validator: Validator, seeds: Sequence[int]
+        self, x: Standardised, targets: Targets, validator: Validator, seeds: Sequence[int]
     ) -> list[dict[str, Any]]:
         self._check_parameters()
         grid = list(product(self.learning_rates, self.weight_decays))
-        models = _Models(self, z.shape[1], targets, seeds, grid)
+        models = _Models(self, x.x.shape[1], targets, seeds, grid)
         best = [_Best() for _ in range(len(seeds) * len(grid))]
-        (inputs, labels), (held,) = models.tensors(z, targets.y), models.tensors(validator.z)
-        steps = math.ceil(len(z) / self.items_a_step(len(z)))
+        inputs, labels, held = models.tensors(x.single(), targets.y, validator.x.single())
+        steps = math.ceil(len(inputs) / self.items_a_step(len(inputs)))
         passes = math.ceil(_EPOCH_STEPS / steps)
         race_epochs = math.ceil(self.race_steps / (steps * passes)) if self.race_steps else self.max_epochs + 1
         for epoch in range(self.max_epochs):
@@ -139,7 +140,7 @@ class MLPProbe(Probe):
                 break
         if validator.slow:
             for one in best:
-                one.score = validator.score(outputs_of(one.weights, validator.z))
+                one.score = validator.score(validator.x.apply(partial(outputs_of, one.weights)))
         return [self._attributes(grid, best[s * len(grid) : (s + 1) * len(grid)]) for s in range(len(seeds))]
 
     def items_a_step(self, n_items: int) -> int:

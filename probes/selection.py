@@ -12,6 +12,10 @@ Every probe follows one rule. Features are standardised with the statistics of t
 fitted on the training items and scored on the validation items, and the best one is kept as it is: nothing is refitted
 on training and validation items together. Ties are broken by the validation log loss, then by the order of the grid.
 
+Features are float32 or float64, arrays or memory maps, and are never written to. Up to :data:`LARGE` values they are
+standardised at once, in float64. Larger ones are standardised a block of rows at a time, whenever they are read, so that
+there is no copy of them. Which of the two holds depends on the shape alone.
+
 Fits and predictions run on one thread, so that no number depends on the number of cores. To use several cores, run
 several fits in several processes.
 """
@@ -19,10 +23,12 @@ several fits in several processes.
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,7 +38,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
+LARGE = 2**26  # values of features (512 MB in float64); more are read in blocks
+BLOCK = 2**21  # values of a block
 VALIDATION_SHARE = 0.2  # of the items, where `fit` is given no validation items
+
+_FLOATS = (np.float64, np.float32)  # of features; all else becomes float64
 
 Scoring = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
 """``(y, logits, classes) -> score``, higher is better; `y` as given to `fit`, `classes` names the logits' columns."""
@@ -62,13 +72,79 @@ class Targets:
 
 
 @dataclass(frozen=True)
+class Standardised:
+    """Features that are standardised when they are read.
+
+    Attributes
+    ----------
+    x : np.ndarray, (items, dim)
+        float32 or float64, as they are.
+    mean, scale : np.ndarray, float64, (dim,)
+    """
+
+    x: np.ndarray
+    mean: np.ndarray
+    scale: np.ndarray
+
+    @classmethod
+    def of(cls, x: np.ndarray) -> Standardised:
+        """Standardise features with their own mean and standard deviation."""
+        if is_large(x.shape):
+            # Rounded to the features' type: then a block may be standardised in that type with the same result.
+            mean, scale = (values.astype(x.dtype).astype(np.float64) for values in _moments(x))
+        else:
+            wide = np.asarray(x, np.float64)
+            mean, scale = wide.mean(axis=0), wide.std(axis=0)
+        # A constant feature becomes 0; rounding errors in it must not be scaled up.
+        scale[scale <= 1e-10 * np.maximum(1e-30, np.abs(mean))] = 1.0
+        return cls(x, mean, scale)
+
+    def blocks(self, dtype: type = np.float64) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield rows and their standardised features: all at once, or a block of rows at a time if they are large."""
+        kind = np.result_type(self.x, dtype)
+        mean, scale = self.mean.astype(kind), self.scale.astype(kind)
+        for rows in _row_blocks(self.x):
+            z = self.x[rows] - mean
+            z /= scale
+            yield rows, z.astype(dtype, copy=False)
+
+    def single(self) -> np.ndarray:
+        """All standardised features as float32, (items, dim)."""
+        z = np.empty_like(self.x, dtype=np.float32)
+        for rows, block in self.blocks():
+            z[rows] = block
+        return z
+
+    def apply(self, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """Concatenate a function of each block's standardised features."""
+        return np.concatenate([function(z) for _, z in self.blocks()])
+
+
+def is_large(shape: tuple[int, ...]) -> bool:
+    """Whether features of this shape are read in blocks."""
+    return math.prod(shape) > LARGE
+
+
+def _row_blocks(x: np.ndarray) -> Iterator[slice]:
+    step = max(1, BLOCK // x.shape[1]) if is_large(x.shape) else max(1, len(x))
+    for start in range(0, len(x), step):
+        yield slice(start, start + step)
+
+
+def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each column, summed in float64 a block of rows at a time."""
+    mean = sum(x[rows].sum(axis=0, dtype=np.float64) for rows in _row_blocks(x)) / len(x)
+    squares = sum(np.square(x[rows] - mean).sum(axis=0) for rows in _row_blocks(x))
+    return mean, np.sqrt(squares / len(x))
+
+
+@dataclass(frozen=True)
 class Validator:
     """Scores outputs on the validation items.
 
     Attributes
     ----------
-    z : np.ndarray, (items, dim)
-        Standardised features.
+    x : Standardised
     y : np.ndarray
         Targets as given to `fit`.
     targets : Targets
@@ -78,7 +154,7 @@ class Validator:
         Whether `scoring` takes long: it then compares the points of a grid, but not the epochs of one.
     """
 
-    z: np.ndarray
+    x: Standardised
     y: np.ndarray
     targets: Targets
     scoring: Scoring | None
@@ -123,9 +199,10 @@ class Probe(ClassifierMixin, BaseEstimator, ABC):
         Parameters
         ----------
         X : array-like, (items, dim)
+            float32 and float64 arrays and memory maps are taken as they are; they are never written to.
         y : array-like, (items,) or (items, tags)
         validation : (X, y), optional
-            By default a fifth of each class is held out of `X`, drawn with `random_state`.
+            By default a fifth of each class is held out of `X`, drawn with `random_state`; this copies `X`.
 
         Returns
         -------
@@ -142,9 +219,9 @@ class Probe(ClassifierMixin, BaseEstimator, ABC):
         np.ndarray, float64, (items, classes) or (items, tags)
         """
         check_is_fitted(self)
-        x = validate_data(self, X, reset=False, dtype=np.float64)
+        x = validate_data(self, X, reset=False, dtype=_FLOATS)
         with single_thread():
-            return as_logits(self._outputs((x - self.mean_) / self.scale_), self.multilabel_)
+            return as_logits(Standardised(x, self.mean_, self.scale_).apply(self._outputs), self.multilabel_)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities, (items, classes) or (items, tags)."""
@@ -162,7 +239,7 @@ class Probe(ClassifierMixin, BaseEstimator, ABC):
         return tags
 
     def _check(self, X: Any, y: Any, *, reset: bool) -> tuple[np.ndarray, np.ndarray]:
-        x, y = validate_data(self, X, y, reset=reset, dtype=np.float64, multi_output=True, ensure_min_samples=1 + reset)
+        x, y = validate_data(self, X, y, reset=reset, dtype=_FLOATS, multi_output=True, ensure_min_samples=1 + reset)
         with warnings.catch_warnings():  # few items of many classes are still classes
             warnings.filterwarnings("ignore", message="The number of unique classes is greater than 50%")
             check_classification_targets(y)
@@ -171,7 +248,7 @@ class Probe(ClassifierMixin, BaseEstimator, ABC):
 
     @abstractmethod
     def _train(
-        self, z: np.ndarray, targets: Targets, validator: Validator, seeds: Sequence[int]
+        self, x: Standardised, targets: Targets, validator: Validator, seeds: Sequence[int]
     ) -> list[dict[str, Any]]:
         """Fit the grid for each seed; return the fitted attributes of each."""
 
@@ -210,8 +287,8 @@ def _fit_together(models: Sequence[Probe], X: Any, y: Any, validation: tuple[Any
         x, y, validation = x[train], y[train], (x[held], y[held])
     held_x, held_y = first._check(*validation, reset=False)
     targets = encode(y)
-    validator = Validator(held_x, held_y, encode(held_y, like=targets), first.scoring)
-    _train_together(models, x, targets, validator)
+    validate = partial(Validator, y=held_y, targets=encode(held_y, like=targets), scoring=first.scoring)
+    _train_together(models, x, targets, held_x, validate)
 
 
 def fit_outputs(
@@ -250,21 +327,29 @@ def fit_outputs(
     def of(y: np.ndarray) -> Targets:
         return Targets(np.arange(y.shape[1]), True, np.asarray(y, np.float64), np.ones(len(y), bool), softmaxes)
 
-    held_x, held_y = (np.asarray(part, np.float64) for part in validation)
-    held = Validator(held_x, held_y, of(held_y), lambda _, outputs, __: scoring(outputs), slow=True)
-    _train_together(models, np.asarray(x, np.float64), of(y), held)
+    held_x, held_y = validation
+    held_y = np.asarray(held_y, np.float64)
+    validate = partial(
+        Validator, y=held_y, targets=of(held_y), scoring=lambda _, outputs, __: scoring(outputs), slow=True
+    )
+    _train_together(models, x, of(y), held_x, validate)
     return models
 
 
-def _train_together(models: Sequence[Probe], x: np.ndarray, targets: Targets, held: Validator) -> None:
-    """Standardise and train; `held` has the features of the validation items as they are."""
+def _train_together(
+    models: Sequence[Probe],
+    x: np.ndarray,
+    targets: Targets,
+    held_x: np.ndarray,
+    validate: Callable[[Standardised], Validator],
+) -> None:
+    """Standardise and train; `held_x` are the features of the validation items."""
     first = models[0]
     with single_thread():
-        mean, scale = x.mean(axis=0), x.std(axis=0)
-        # A constant feature becomes 0; rounding errors in it must not be scaled up.
-        scale[scale <= 1e-10 * np.maximum(1e-30, np.abs(mean))] = 1.0
-        validator = replace(held, z=(held.z - mean) / scale)
-        fitted = first._train((x - mean) / scale, targets, validator, [model.random_state for model in models])
+        train = Standardised.of(x)
+        mean, scale = train.mean, train.scale
+        validator = validate(Standardised(held_x, mean, scale))
+        fitted = first._train(train, targets, validator, [model.random_state for model in models])
     for model, attributes in zip(models, fitted, strict=True):
         model.classes_, model.multilabel_, model.n_features_in_ = targets.classes, targets.multilabel, x.shape[1]
         model.mean_, model.scale_, model.converged_, model.edge_ = mean, scale, True, ""

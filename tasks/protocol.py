@@ -42,7 +42,7 @@ def evaluate(
     task : Task
     features : mapping of str to np.ndarray
         Item id -> (dim, clips), as returned by :meth:`Task.pool`. An item without features is left out of training, or
-        counted as failed in the test.
+        counted as failed in the test. They are read item by item, so that a mapping that reads from disk saves memory.
     probe : Probe or scikit-learn classifier
         Not modified. The grid of a probe of this package is selected by the task's main metric on validation items;
         another classifier is fitted on the training items (see :mod:`m2l_bench.probes.estimator`).
@@ -76,8 +76,8 @@ def fit(
 ) -> FittedTask:
     """Fit a probe for each seed, for tests on several features of the test items; parameters as :func:`evaluate`."""
     items = task.items()
-    train = _part(task, items, features, "train").labelled(task.split_labels("train"))
-    valid = _part(task, items, features, "valid").labelled(task.split_labels("valid"))
+    train = _part(task, items, features, "train", task.split_labels("train"))
+    valid = _part(task, items, features, "valid", task.split_labels("valid"))
     table = task.labels or tuple(sorted({tag for label in train.labels for tag in as_tags(label)}))
     if train_items is not None:
         train = train.chosen(train_items)
@@ -161,16 +161,12 @@ class _Part:
 
     def labelled(self, labels: Labels) -> _Part:
         """Keep the items that have a usable label, and add it."""
+        items, failed = _with_label(self.items, labels)
         has_label = np.array([item.id in labels for item in self.items], dtype=bool)
-        if not has_label.any():
-            raise ValueError(f"a split must have items with both features and a label, got none of {len(self.items)}")
         kept = has_label[self.item_of]
-        items = [item for item in self.items if item.id in labels]
-        failed = [(item.id, "no usable label") for item in self.items if item.id not in labels]
+        clips = self.clips[kept] if failed else self.clips
         renumbered = (np.cumsum(has_label) - 1)[self.item_of[kept]]
-        return _Part(
-            items, self.clips[kept], renumbered, [labels[item.id] for item in items], (*self.failures, *failed)
-        )
+        return _Part(items, clips, renumbered, [labels[item.id] for item in items], (*self.failures, *failed))
 
     def chosen(self, n: int) -> _Part:
         """Choose `n` labelled items with the labels in the proportions of all, ordered by the hashes of their ids."""
@@ -186,21 +182,49 @@ class _Part:
         return replace(part, failures=self.failures)  # an item that was not chosen did not fail
 
 
-def _part(task: Task, items: list[TaskItem], features: Mapping[str, np.ndarray], split: str) -> _Part:
+def _part(
+    task: Task, items: list[TaskItem], features: Mapping[str, np.ndarray], split: str, labels: Labels | None = None
+) -> _Part:
+    """Stack the clips of a split's items, of those that have a label where labels are given.
+
+    Features are asked for item by item, twice, so that a mapping may read them from disk and nothing is held but the stack.
+    """
+    from m2l_bench.probes.selection import is_large
+
     planned = [item for item in items if item.split == split]
     kept = [item for item in planned if item.id in features]
     if not kept:
         raise ValueError(f"features must hold items of the {split} split, got none of {len(planned)}")
-    arrays = [np.asarray(features[item.id], dtype=np.float64) for item in kept]
+    failures = [(item.id, "no features") for item in planned if item.id not in features]
+    if labels is not None:
+        kept, failed = _with_label(kept, labels)
+        failures += failed
     dim = np.asarray(next(iter(features.values()))).shape[0]
-    for item, array in zip(kept, arrays, strict=True):
+    counts, kinds = [], []
+    for item in kept:
+        array = np.asarray(features[item.id])
         if array.ndim != 2 or array.shape[0] != dim or not array.shape[1]:
             raise ValueError(f"features of {item.id!r} must have shape ({dim}, clips), got {array.shape}")
         if not np.isfinite(array).all():
             raise ValueError(f"features of {item.id!r} must be finite, got {(~np.isfinite(array)).sum()} that are not")
-    item_of = np.repeat(np.arange(len(kept)), [array.shape[1] for array in arrays])
-    failures = tuple((item.id, "no features") for item in planned if item.id not in features)
-    return _Part(kept, np.concatenate(arrays, axis=1).T, item_of, [], failures)
+        counts.append(array.shape[1])
+        kinds.append(array.dtype)
+    item_of = np.repeat(np.arange(len(kept)), counts)
+    shape = len(item_of), dim
+    single = is_large(shape) and set(kinds) == {np.dtype(np.float32)}
+    # The order in memory is part of the protocol: it decides how products round.
+    clips = np.empty(shape, np.float32 if single else np.float64, order="F" if labels is None else "C")
+    for item, end, count in zip(kept, np.cumsum(counts), counts, strict=True):
+        clips[end - count : end] = np.asarray(features[item.id]).T
+    return _Part(kept, clips, item_of, [labels[item.id] for item in kept] if labels else [], tuple(failures))
+
+
+def _with_label(items: list[TaskItem], labels: Labels) -> tuple[list[TaskItem], list[tuple[str, str]]]:
+    """Items that have a usable label, and the others as failures."""
+    found = [item for item in items if item.id in labels]
+    if not found:
+        raise ValueError(f"a split must have items with both features and a label, got none of {len(items)}")
+    return found, [(item.id, "no usable label") for item in items if item.id not in labels]
 
 
 def _targets(task: Task, table: tuple[str, ...], labels: Sequence[Label]) -> np.ndarray:

@@ -22,7 +22,7 @@ import os
 import struct
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -298,3 +298,31 @@ def require(store: Store, key: str, *, arrays: bool = True) -> Outcome:
     if found is None:
         raise OSError(errno.EIO, f"the stored outcome {key[:12]} is damaged or gone", str(store.folder))
     return found
+
+
+class KeptArrays(Mapping[str, np.ndarray]):
+    """An array of each item's record, read whenever it is asked for: none is held.
+
+    Parameters
+    ----------
+    store : Store
+    keys : mapping of str to str
+        Item -> key of its record.
+    array : str
+        The array's name in the records.
+    """
+
+    def __init__(self, store: Store, keys: Mapping[str, str], array: str) -> None:
+        self._store, self._keys, self._array = store, keys, array
+
+    def __getitem__(self, item: str) -> np.ndarray:
+        return require(self._store, self._keys[item]).arrays[self._array]
+
+    def __contains__(self, item: object) -> bool:
+        return item in self._keys
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from m2l_bench.files.mirror import Mirror
-from m2l_bench.suite.store import Outcome, Store, require
+from m2l_bench.suite.store import KeptArrays, Outcome, Store, require
 
 VALUE = {"scores": {"si_sdr": 12.25, "lag": "estimate is silent", "nan": float("inf")}, "seconds": 10.0}
 ARRAYS = {"windows": np.arange(12, dtype=np.float32).reshape(3, 4), "audio": np.ones((2, 5))}
@@ -172,3 +172,14 @@ def test_machines_that_share_a_mirror_find_each_others_outcomes(tmp_path: Path) 
     one.flush()
     assert require(two, _key(3)).value == {"n": 3}
     assert len(_segments(tmp_path / "two")) == 2
+
+
+def test_arrays_of_items_are_read_when_they_are_asked_for(tmp_path: Path) -> None:
+    store = _written(tmp_path, range(3))
+    arrays = KeptArrays(store, {"a.wav": _key(0), "b.wav": _key(2), "gone.wav": _key(9)}, "windows")
+    assert list(arrays) == ["a.wav", "b.wav", "gone.wav"] and len(arrays) == 3
+    assert "gone.wav" in arrays and "c.wav" not in arrays
+    np.testing.assert_array_equal(arrays["b.wav"], ARRAYS["windows"])
+    assert arrays["b.wav"] is not arrays["b.wav"]
+    with pytest.raises(OSError, match="is damaged or gone"):
+        arrays["gone.wav"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -13,11 +14,12 @@ from sklearn import metrics
 from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
 
-from m2l_bench.probes import LinearProbe, MLPProbe
+from m2l_bench.probes import LinearProbe, MLPProbe, linear, selection
 from m2l_bench.tasks.base import LeakError, Task, pool
 from m2l_bench.tasks.outcome import Result
 from m2l_bench.tasks.protocol import _part, evaluate
 from m2l_bench.tasks.sources.source import KnownTags, TaskItem
+from tests.peak_memory import peak_memory, restart_peak
 
 PROBE = LinearProbe(l2=(1e-3, 1e-1))
 MLP = MLPProbe(hidden_size=16, max_epochs=15, batch_size=16, learning_rates=(1e-2,))
@@ -296,7 +298,7 @@ def test_fewer_training_items_are_nested_and_in_proportion() -> None:
     source = MadeUp()
     made = task(source)
     labels = source.labels("train")
-    train = _part(made, made.items(), source.features(), "train").labelled(labels)
+    train = _part(made, made.items(), source.features(), "train", labels)
     chosen = {n: train.chosen(n) for n in (3, 12, 75)}
     names = {n: {item.id for item in part.items} for n, part in chosen.items()}
     assert names[3] < names[12] < names[75] and [len(several) for several in names.values()] == [3, 12, 75]
@@ -401,3 +403,48 @@ def test_a_result_is_short_in_print_and_long_as_a_frame() -> None:
     frame = result.to_frame()
     assert list(frame.columns) == ["metric", "seed", "value", "ci_low", "ci_high"] and len(frame) == 4
     assert frame[frame.metric == "accuracy"].value.mean() == result.mean("accuracy")
+
+
+class _Wide(Mapping[str, np.ndarray]):
+    """The features of a made-up source among many of noise, made whenever they are asked for."""
+
+    def __init__(self, source: MadeUp, dim: int) -> None:
+        self._features, self._dim = source.features(), dim
+
+    def __getitem__(self, item: str) -> np.ndarray:
+        rng = np.random.default_rng(int(item[1:]))
+        return np.concatenate([self._features[item], rng.standard_normal((self._dim - 8, 1))]).astype(np.float32)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._features)
+
+    def __len__(self) -> int:
+        return len(self._features)
+
+
+def test_large_features_of_a_task_are_held_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    source, dim = MadeUp(n=2000), 8192
+    monkeypatch.setattr(selection, "LARGE", 2**20)
+    monkeypatch.setattr(selection, "BLOCK", 2**18)
+    monkeypatch.setattr(linear, "_AXES", 16)
+    probe = LinearProbe(l2=(1.0,))
+    small = {item: _Wide(source, 512)[item] for item in source.features()}
+    evaluate(task(source), small, probe, seeds=(0,))  # what is loaded once
+    held = restart_peak()
+    result = evaluate(task(source), _Wide(source, dim), probe, seeds=(0,))
+    assert peak_memory() - held < 1.5 * 2000 * dim * 4
+    assert len(result.items) == 500
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_large_features_give_the_scores_of_others(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = MadeUp(kind, unlabelled=("i003", "i149"))
+    features = {item: values.astype(np.float32) for item, values in source.features(clips=2).items()}
+    whole = evaluate(task(source), features, PROBE, seeds=(0,))
+    monkeypatch.setattr(selection, "LARGE", 300)
+    monkeypatch.setattr(selection, "BLOCK", 100)
+    blocks = evaluate(task(source), features, PROBE, seeds=(0,))
+    np.testing.assert_allclose(blocks.seeds[0].logits, whole.seeds[0].logits, atol=5e-2)
+    assert blocks.failures == whole.failures == (("i149", "no usable label"),)
+    assert blocks.note == whole.note and "1 training items were left out" in whole.note
+    assert blocks.seeds[0].scores == pytest.approx(whole.seeds[0].scores, abs=1e-3)

@@ -15,7 +15,7 @@ from m2l_bench.suite.data import TaskSpec
 from m2l_bench.suite.jobs import identity
 from m2l_bench.suite.jobs.encode import POOLED, keep
 from m2l_bench.suite.steps import Read
-from m2l_bench.suite.store import Outcome, Store, require
+from m2l_bench.suite.store import KeptArrays, Outcome, Store, require
 from m2l_bench.systems.apply import encode, reconstruct
 from m2l_bench.systems.base import System
 from m2l_bench.systems.registry import load
@@ -95,7 +95,7 @@ class ProbeJob:
                 in_time = replace(in_time, note=note)
             value, reason = records_of(in_time, dict(self.missing))
             return Outcome(value, reason=reason)
-        features = {item: require(store, key).arrays[POOLED] for item, key in self.latents}
+        features = KeptArrays(store, dict(self.latents), POOLED)
         result = evaluate(task, features, probe, seeds=self.seeds)
         curve = {
             n: evaluate(task, features, probe, seeds=self.seeds, train_items=n)

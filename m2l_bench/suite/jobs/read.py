@@ -11,14 +11,12 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
-import numpy as np
-
 from m2l_bench.probes import load_probe
 from m2l_bench.suite.data import TaskSpec
 from m2l_bench.suite.jobs import identity
 from m2l_bench.suite.jobs.probe import failed_task, kept_track, protocol_facts, records_of
 from m2l_bench.suite.steps import Read
-from m2l_bench.suite.store import Outcome, Store, require
+from m2l_bench.suite.store import KeptArrays, Outcome, Store
 from m2l_bench.tasks.base import Task
 from m2l_bench.tasks.frames import Track
 from m2l_bench.tasks.outcome import Result, TimeResult
@@ -128,5 +126,5 @@ def _tracks(store: Store, found: Found) -> Callable[[str], Track]:
     return lambda item: kept_track(store, keys[item], found.array)
 
 
-def _features(store: Store, found: Found) -> dict[str, np.ndarray]:
-    return {item: require(store, key).arrays[found.array] for item, key in found.kept}
+def _features(store: Store, found: Found) -> KeptArrays:
+    return KeptArrays(store, dict(found.kept), found.array)
