@@ -145,10 +145,12 @@ def grid_below(axes: Axes, axis: Literal["both", "y"] = "both") -> None:
 
 
 def plain_log_ticks(axis: Axis) -> None:
-    """Ticks at 1, 2, 5, 10, 20, ... written as plain numbers: bit rates span little more than a decade."""
+    """Ticks at 1, 2, 5, 10, 20, ... written as plain numbers, and more of them where the data span less than a decade."""
     from matplotlib.ticker import LogLocator, NullLocator
 
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=100))
+    low, high = axis.get_data_interval()
+    subs = (1, 2, 5) if high > 10 * low else (1, 1.5, 2, 3, 4, 5, 7)
+    axis.set_major_locator(LogLocator(subs=subs, numticks=100))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_locator(NullLocator())
 
