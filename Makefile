@@ -12,7 +12,7 @@ demo: $(VENV)/.installed
 	$(BIN)/m2l-bench run
 
 test: $(VENV)/.installed-test lint types
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile $(PYTEST) # one thread a process; a third one for two cores, as some tests wait
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST) # one thread a process, two processes
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
