@@ -11,11 +11,8 @@ import openvino
 import pytest
 import torch
 
-from m2l_bench import audio
 from m2l_bench.music2latent import compiled
 from m2l_bench.music2latent.autoencoder import Music2Latent
-from m2l_bench.suite.run import run_suite
-from m2l_bench.suite.suite import make_suite
 from m2l_bench.systems.registry import load
 
 pytestmark = pytest.mark.skipif(
@@ -133,16 +130,3 @@ def test_no_gradient_flows(tiny_file: Path) -> None:
         half.encode(torch.zeros(1, 100, requires_grad=True))
     with torch.no_grad():
         assert half.encode(torch.zeros(1, 100, requires_grad=True)).shape == (1, 8, 2)
-
-
-def test_runs_in_workers(music: np.ndarray, tmp_path: Path) -> None:
-    audio.write(tmp_path / "music" / "chords.wav", music, RATE)
-    systems = [
-        {"system": "music2latent:small", "label": "float32"},
-        {"system": "music2latent:small", "label": "bfloat16", "options": {"precision": "bfloat16"}},
-    ]
-    content = {"name": "precision", "systems": systems, "audio": [str(tmp_path / "music")], "metrics": ["si_sdr"]}
-    found = run_suite(make_suite(content | {"tasks": []}), out=tmp_path / "run")
-    scores = {row.system: row.value for row in found.rows if row.metric == "si_sdr"}
-    assert set(scores) == {"float32", "bfloat16"} and scores["float32"] != scores["bfloat16"]
-    assert scores["float32"] == pytest.approx(scores["bfloat16"], abs=1)
