@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,25 @@ def start(*, width: int, height: int, downloads: Path) -> webdriver.Chrome:
     options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     return webdriver.Chrome(options=options, service=Service(driver))
+
+
+def errors(browser: webdriver.Chrome) -> list[str]:
+    """What the console said since the last call."""
+    return [entry["message"] for entry in browser.get_log("browser")]
+
+
+@contextmanager
+def visit(browser: webdriver.Chrome, address: str, *, schemes: tuple[str, ...] = ()) -> Iterator[webdriver.Chrome]:
+    """Open a page; in the end the console has said nothing, and only files (and `schemes`) were asked for."""
+    browser.get("about:blank")
+    errors(browser), requested(browser)  # what an earlier test left
+    browser.get(address)
+    yield browser
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+    assert errors(browser) == []
+    assert [url for url in requested(browser) if not url.startswith(("file:", "data:", "about:", *schemes))] == []
 
 
 def requested(browser: webdriver.Chrome) -> list[str]:

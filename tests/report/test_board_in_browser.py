@@ -18,7 +18,6 @@ from m2l_bench.report.build import build
 from . import browser as chromium
 from .synthetic import HOSTILE
 from .test_board import latent_run, lines_of, page_of, two_runs
-from .test_page_in_browser import errors
 
 SYSTEMS = [HOSTILE, "pca", "opus:12k", "opus:48k"]  # by SI-SDR, the best first
 ANCHORS = ["identity", "majority"]
@@ -41,14 +40,8 @@ def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrom
 
 @pytest.fixture
 def browser(chrome: webdriver.Chrome, page: Path) -> Iterator[webdriver.Chrome]:
-    chrome.get("about:blank")
-    errors(chrome), chromium.requested(chrome)  # what an earlier test left
-    chrome.get(page.as_uri())
-    yield chrome
-    assert errors(chrome) == []
-    assert [url for url in chromium.requested(chrome) if not url.startswith(("file:", "data:", "about:"))] == []
-    chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+    with chromium.visit(chrome, page.as_uri()) as visited:
+        yield visited
 
 
 def shown(browser: webdriver.Chrome) -> list[str]:

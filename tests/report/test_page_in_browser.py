@@ -87,16 +87,8 @@ def chrome(downloads: Path) -> Iterator[webdriver.Chrome]:
 
 @pytest.fixture
 def browser(chrome: webdriver.Chrome, page: Path) -> Iterator[webdriver.Chrome]:
-    chrome.get("about:blank")
-    errors(chrome), chromium.requested(chrome)  # what an earlier test left
-    chrome.get(page.as_uri() + "#test")
-    yield chrome
-    chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    chrome.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
-    assert errors(chrome) == []
-    assert [
-        url for url in chromium.requested(chrome) if not url.startswith(("file:", "data:", "blob:", "about:"))
-    ] == []
+    with chromium.visit(chrome, page.as_uri() + "#test", schemes=("blob:",)) as visited:
+        yield visited
 
 
 def wait_for(what: Callable[[], Any], seconds: float = 30.0) -> Any:
@@ -115,10 +107,6 @@ def play(browser: webdriver.Chrome, clip: int, place: int) -> None:
 
 def press(browser: webdriver.Chrome, key: str) -> None:
     browser.find_element(By.TAG_NAME, "body").send_keys(key)
-
-
-def errors(browser: webdriver.Chrome) -> list[str]:
-    return [entry["message"] for entry in browser.get_log("browser")]
 
 
 def wide_page(folder: Path) -> Path:
@@ -261,7 +249,7 @@ def test_live_switching_keeps_the_level_and_the_time(browser: webdriver.Chrome) 
         found.append((int(np.argmax(correlate(original, piece, mode="valid"))) - start) / RATE)
     assert len(found) >= 8
     assert np.ptp(found) < 0.020
-    [recorder] = errors(browser)
+    [recorder] = chromium.errors(browser)
     assert "ScriptProcessorNode is deprecated" in recorder  # it is the test's own
 
 

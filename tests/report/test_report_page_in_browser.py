@@ -18,7 +18,7 @@ from m2l_bench.report.runs import natural_key
 
 from . import browser as chromium
 from .synthetic import SYSTEMS, clip_names, make_audio, make_run
-from .test_page_in_browser import errors, wait_for
+from .test_page_in_browser import wait_for
 
 N_FILES = 130  # more than the page makes at a time
 
@@ -45,14 +45,8 @@ def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrom
 
 @pytest.fixture
 def browser(chrome: webdriver.Chrome, page: Path) -> Iterator[webdriver.Chrome]:
-    chrome.get("about:blank")
-    errors(chrome), chromium.requested(chrome)  # what an earlier test left
-    chrome.get(page.as_uri())
-    yield chrome
-    assert errors(chrome) == []
-    assert [url for url in chromium.requested(chrome) if not url.startswith(("file:", "data:", "about:"))] == []
-    chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+    with chromium.visit(chrome, page.as_uri()) as visited:
+        yield visited
 
 
 def column(browser: webdriver.Chrome, table: str, place: int) -> list[float | None]:
