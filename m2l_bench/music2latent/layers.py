@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from m2l_bench.music2latent import winograd
 from m2l_bench.music2latent.norm import GroupNorm
 
 _NARROW = 16  # columns from which a matrix product runs at the machine's rate
@@ -125,17 +126,29 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
         # What a convolution returns may be added to in place: its gradient does not need it.
-        y = self._first(activate(self.norm1(x)), embedding)
-        y = self.conv2(activate(self.norm2(y)))
+        y = self._first(self.norm1(x), embedding)
+        y = _activated(self.conv2, self.norm2(y))
         return self.attention(y.add_(x if self.residual is None else pointwise(self.residual, x)))
 
     def _first(self, x: Tensor, embedding: Tensor | None) -> Tensor:
         if embedding is None:
-            return self.conv1(x)
+            return _activated(self.conv1, x)
         shift = self.embedding(embedding)
         if len(shift) == 1:  # one noise level: it is part of the bias, and the map is not gone through once more
-            return functional.conv2d(x, self.conv1.weight, self.conv1.bias + shift[0], padding=1)
-        return self.conv1(x).add_(shift[:, :, None, None])
+            return _activated(self.conv1, x, shift[0])
+        return _activated(self.conv1, x).add_(shift[:, :, None, None])
+
+
+def _activated(conv: nn.Module, x: Tensor, shift: Tensor | None = None) -> Tensor:
+    """Convolution of kernel 3, and its bias plus `shift`, of the SiLU of a value that nobody else holds."""
+    weight: Tensor = conv.get_parameter("weight")
+    bias: Tensor = conv.get_parameter("bias")
+    if shift is not None:
+        bias = bias + shift
+    if winograd.pays(x, weight):
+        return winograd.convolve(x, weight, bias)
+    convolve = functional.conv2d if weight.ndim == 4 else functional.conv1d
+    return convolve(activate(x), weight, bias, padding=1)
 
 
 class Downsample(nn.Module):
