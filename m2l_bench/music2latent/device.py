@@ -1,8 +1,9 @@
-"""The device that a model computes on."""
+"""The device that a model computes on, and the way there."""
 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 
 def pick_device(device: str | torch.device | None) -> torch.device:
@@ -26,3 +27,10 @@ def pick_device(device: str | torch.device | None) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         raise ValueError(problem) from error
     return found
+
+
+def moved(x: Tensor, device: torch.device) -> Tensor:
+    """A tensor on a device. Memory that stays in place lets a GPU fetch it while the processor goes on."""
+    if device.type == "cuda" and x.device.type == "cpu" and not x.requires_grad:
+        return x.pin_memory().to(device, non_blocking=True)
+    return x.to(device)

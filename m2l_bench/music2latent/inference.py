@@ -22,6 +22,7 @@ from torch import Tensor
 from m2l_bench.music2latent.compiled import CompiledNetwork
 from m2l_bench.music2latent.config import Config, require
 from m2l_bench.music2latent.consistency import sample
+from m2l_bench.music2latent.device import moved
 from m2l_bench.music2latent.network import Music2LatentNetwork
 from m2l_bench.music2latent.noise import positional_noise
 from m2l_bench.music2latent.representation import (
@@ -174,10 +175,10 @@ class Engine:
                 parts = [draft.noise[row, ..., start * step : (start + length) * step] for row, start in picks]
             else:
                 parts = [self._noise(index, draft.streams[row], start, length) for row, start in picks]
-            return torch.stack(parts).to(self.device)
+            return moved(torch.stack(parts), self.device)
 
         with self._autocast():
-            pyramid = self.network.pyramid(code.to(self.device) * self.config.latent_scale)
+            pyramid = self.network.pyramid(moved(code, self.device) * self.config.latent_scale)
 
             def denoise(x: Tensor, sigma: float) -> Tensor:
                 return self.network.denoise(x, x.new_full((len(x),), sigma), pyramid)
@@ -190,7 +191,7 @@ class Engine:
 
     def _batched(self, compute: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
         with _mode(rows):
-            return torch.cat([compute(part) for part in rows.to(self.device).split(self.batch_size)])
+            return torch.cat([compute(part) for part in moved(rows, self.device).split(self.batch_size)])
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self.precision is torch.float32:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from m2l_bench.music2latent.device import pick_device
+from m2l_bench.music2latent.device import moved, pick_device
 from m2l_bench.systems.registry import load
 
 
@@ -27,3 +27,32 @@ def test_a_device_that_is_not_there_is_one_clear_error(device: str, monkeypatch:
         with pytest.raises(ValueError, match=message) as caught:
             make(device)
         assert "\n" not in str(caught.value)
+
+
+def test_a_gpu_fetches_from_memory_that_stays_in_place() -> None:
+    """On a stand-in for a tensor, which notes what is asked of it."""
+
+    class Noted:
+        requires_grad, device = False, torch.device("cpu")
+
+        def __init__(self) -> None:
+            self.asked: list[object] = []
+
+        def pin_memory(self) -> Noted:
+            self.asked.append("pinned")
+            return self
+
+        def to(self, device: torch.device, **options: object) -> Noted:
+            self.asked += [str(device), options]
+            return self
+
+    x = Noted()
+    assert moved(x, torch.device("cuda:1")) is x  # type: ignore[arg-type,comparison-overlap]
+    assert x.asked == ["pinned", "cuda:1", {"non_blocking": True}]
+    x.asked.clear()
+    moved(x, torch.device("cpu"))  # type: ignore[arg-type]
+    assert x.asked == ["cpu", {}]
+    x.asked.clear()
+    x.requires_grad = True
+    moved(x, torch.device("cuda"))  # type: ignore[arg-type]
+    assert x.asked == ["cuda", {}]
