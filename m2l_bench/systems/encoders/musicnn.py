@@ -140,11 +140,12 @@ class Front(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(windows, 1, frames, bands) -> (windows, filters, frames)"""
-        bands = self.conv(functional.pad(x, self.padding))  # (windows, filters, frames, bands)
         # Rectifying and normalising are monotone, so they may follow the maximum over bands, on far fewer values; a
-        # negative slope turns the maximum into the minimum.
-        rising = (self.norm.weight >= 0)[:, None]
-        extreme = torch.where(rising, bands.amax(dim=3), bands.amin(dim=3))
+        # negative slope turns the maximum into the minimum, which is the maximum of the negated filter, negated.
+        sign = torch.where(self.norm.weight >= 0, 1.0, -1.0)
+        weight, bias = self.conv.weight * sign[:, None, None, None], self.conv.bias * sign
+        bands = functional.conv2d(functional.pad(x, self.padding), weight, bias)  # (windows, filters, frames, bands)
+        extreme = bands.amax(dim=3) * sign[:, None]
         return self.norm(functional.relu(extreme))
 
 
