@@ -626,8 +626,10 @@ def _loaded(system: str, checkpoint: str | None, seed: int, device: str | None) 
 def _convert(source: Path, target: Path, suffixes: tuple[str, ...], convert: Callable[[Path, Path], None]) -> None:
     """Convert one file, or every file of a folder into the first suffix; existing files stay, failures are printed."""
     from m2l_bench.audio import scan_audio
+    from m2l_bench.memory import keep_freed_memory
     from m2l_bench.systems.files import DoneError
 
+    keep_freed_memory()
     pairs, skipped = [(source, target)], {}
     if source.is_dir():
         found = sorted(source.rglob("*.safetensors"))

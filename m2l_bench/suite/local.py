@@ -24,6 +24,7 @@ from typing import Any
 
 import psutil
 
+from m2l_bench.memory import keep_freed_memory
 from m2l_bench.suite.engine import Done, Engine, EngineError, Job, Workspace, give_up, perform
 from m2l_bench.suite.steps import SCORERS
 
@@ -319,6 +320,7 @@ def _serve(pipe: Connection) -> None:
     """A worker's life: announce itself, then answer each job of each batch, until told to leave the rest."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts all processes: the parent decides
     threading.Thread(target=_leave_with_parent, daemon=True).start()
+    keep_freed_memory()
     message: Any = None
     try:
         while True:

@@ -24,10 +24,10 @@ import torch
 from torch import Tensor, nn
 
 from m2l_bench.files.disk import write_atomic
+from m2l_bench.memory import keep_freed_memory
 from m2l_bench.music2latent.device import pick_device
 from m2l_bench.training.crops import Crops, Examples, batches, scan
 from m2l_bench.training.log import append_row, cut_log, progress_bar
-from m2l_bench.training.memory import keep_freed_memory
 from m2l_bench.training.objective import Objective
 from m2l_bench.training.optimization import AveragedWeights, learning_rate
 from m2l_bench.training.recipe import Recipe, require_same

@@ -20,9 +20,9 @@ from multiprocessing.connection import Connection
 import torch
 from plain_training import PlainTrainer
 
+from m2l_bench.memory import keep_freed_memory
 from m2l_bench.music2latent.config import Config
 from m2l_bench.music2latent.network import Music2LatentNetwork
-from m2l_bench.training.memory import keep_freed_memory
 from m2l_bench.training.music2latent.loss import ConsistencyLoss
 from m2l_bench.training.optimization import AveragedWeights
 

@@ -143,7 +143,7 @@ class Front(nn.Module):
         # Rectifying and normalising are monotone, so they may follow the maximum over bands, on far fewer values; a
         # negative slope turns the maximum into the minimum, which is the maximum of the negated filter, negated.
         sign = torch.where(self.norm.weight >= 0, 1.0, -1.0)
-        weight, bias = self.conv.weight * sign[:, None, None, None], self.conv.bias * sign
+        weight, bias = self.conv.weight * sign[:, None, None, None], self.conv.get_parameter("bias") * sign
         bands = functional.conv2d(functional.pad(x, self.padding), weight, bias)  # (windows, filters, frames, bands)
         extreme = bands.amax(dim=3) * sign[:, None]
         return self.norm(functional.relu(extreme))

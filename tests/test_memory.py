@@ -12,7 +12,7 @@ import pytest
 # settles in the first. Pieces above 32 MiB always go back, unless told otherwise.
 ROUNDS = """
 import resource, sys, torch
-from m2l_bench.training.memory import keep_freed_memory
+from m2l_bench.memory import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 def round():
