@@ -1,3 +1,5 @@
+# make bench: speed and memory, each ratio against a peer in the same run; on an idle machine. The other scripts of
+# tests/benchmarks and tests/systems_heavy/full_size.py take longer, and are named where docs/ has their figures.
 # make demo: install into .venv, and run the demo: reconstructions and probes of built-in systems on embedded data.
 # make docs: the pages in docs/_build/html; warnings are errors, nothing is downloaded while they are built.
 # make reference: run the suites behind results/reference again.
@@ -6,6 +8,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
+SPEED := limits music2latent openvino training probes frames reconstruction distribution startup report
 OPENVINO := tests/music2latent/test_compiled.py
 
 .PHONY: demo test lint types docs bench reference audit clean
@@ -29,8 +32,7 @@ docs: $(VENV)/.installed-docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
 bench: $(VENV)/.installed-test
-	for script in tests/benchmarks/bench_*.py tests/benchmarks/fault_injection.py tests/systems_heavy/full_size.py; do \
-		echo "== $$script"; PYTHONPATH=. $(BIN)/python $$script || exit 1; done
+	for name in $(SPEED); do echo "== $$name"; OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_$$name.py || exit 1; done
 
 # Its tool lives apart, so that its dependencies are not ours; without network the licences alone are checked.
 audit: $(VENV)/.installed-test

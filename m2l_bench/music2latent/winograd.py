@@ -28,7 +28,7 @@ _TILE = 4  # outputs of a tile, each way
 _SEEN = _TILE + 2  # values that they depend on
 _CHANNELS = 64  # from which the products outweigh the transforms
 _PRODUCTS = 2**26  # positions x channels x channels, from which they outweigh the kernel's transform and the calls
-_BYTES = 2**21  # of transformed tiles at once, which stay in a processor's cache; at least as many as of kernels
+_BYTES = 2**21  # of transformed tiles for each thread, which stay in a processor's cache; at least as many as of kernels
 # Rows are the polynomials' values at 0, 1, -1, 2, -2 and infinity, over the factors that the other transforms leave out.
 _KERNEL = (
     (1 / 4, 0, 0),
@@ -75,7 +75,8 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     down, across = -(-frames // _TILE), rows // _TILE
     y = x.new_empty(batch, down, _TILE, across, _TILE, outputs)
     bytes_of_row = 4 * _SEEN**2 * across * (channels + outputs)
-    step = min(down, -(-max(_BYTES, 4 * kernels.numel()) // bytes_of_row))  # rows of tiles at once
+    at_once = torch.get_num_threads() * max(_BYTES, 4 * kernels.numel())
+    step = min(down, -(-at_once // bytes_of_row))  # rows of tiles
     room = _Room(x)
     for source, target in zip(x.permute(0, 2, 3, 1), y, strict=True):
         for first in range(0, down, step):

@@ -69,9 +69,13 @@ class Counter(TorchDispatchMode):
     total = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if (count := flop_registry.get(func.overloadpacket)) is not None:
-            self.total += count(*args, **(kwargs or {}), out_val=result)
+        kwargs, count = kwargs or {}, flop_registry.get(func.overloadpacket)
+        if count is None:
+            with self:
+                result = func.decompose(*args, **kwargs)  # into operations that are counted
+            return func(*args, **kwargs) if result is NotImplemented else result
+        result = func(*args, **kwargs)
+        self.total += count(*args, **kwargs, out_val=result)
         return result
 
 

@@ -129,4 +129,4 @@ def main(lengths: list[float], rounds: int) -> None:
 
 
 if __name__ == "__main__":
-    main([float(sys.argv[1])] if len(sys.argv) > 1 else [5.0, 1.0], int(sys.argv[2]) if len(sys.argv) > 2 else 5)
+    main([float(sys.argv[1])] if len(sys.argv) > 1 else [5.0, 1.0], int(sys.argv[2]) if len(sys.argv) > 2 else 3)
