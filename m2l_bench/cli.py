@@ -23,8 +23,6 @@ from m2l_bench.progress import progress
 
 if TYPE_CHECKING:
     from m2l_bench.suite.engine import Engine
-    from m2l_bench.suite.plan import Plan
-    from m2l_bench.suite.run import RunResult
     from m2l_bench.suite.suite import Suite
 
 
@@ -61,12 +59,6 @@ app = typer.Typer(
     epilog="Exit codes: 0 success; 2 invalid input, or some files or jobs failed; 130 interrupted.",
 )
 
-REPORTED = (
-    "audio",
-    "report",
-    "index.md",
-    "index.html",
-)  # written once a run is finished, and again by m2l-bench report
 CPUS = os.cpu_count() or 1
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]
@@ -281,7 +273,7 @@ def report(
     from m2l_bench.report.board import BOARD
     from m2l_bench.report.build import build
     from m2l_bench.report.curves import draw_training
-    from m2l_bench.results import add_checksums
+    from m2l_bench.results import REPORTED, add_checksums
 
     if all((run / "log.csv").is_file() for run in runs):
         typer.echo(draw_training(runs))
@@ -548,72 +540,18 @@ def _run(
     as_json: bool,
     *,
     open_report: bool = False,
-    retry_failed: bool = False,
-    mirror: str | None = None,
+    **how: Any,
 ) -> None:
     """Run a suite, or find it finished, write its report, and print its result."""
     from m2l_bench.results import PAGE
-    from m2l_bench.suite.finished import recall
+    from m2l_bench.running import run_and_report
 
-    if clips and (clips < 3 or clips % 2 == 0):
-        raise ValueError(f"--clips must be odd and at least 3, or 0, got {clips}")
-    folder, fresh = None if retry_failed or mirror else recall(suite, out), False
-    if folder is None:
-        folder, fresh = _computed(suite, out, make_engine, clips, retry_failed=retry_failed, mirror=mirror)
+    folder, fresh = run_and_report(suite, out, make_engine, clips, **how)
     failed = (console.print_json if as_json else console.print_result)(folder, fresh=fresh)
     if open_report:
         _open(folder / PAGE)
     if failed:
         raise typer.Exit(2)
-
-
-def _computed(
-    suite: Suite, out: Path | None, make_engine: Callable[[], Engine], clips: int, **how: Any
-) -> tuple[Path, bool]:
-    """Run a suite and write its report: the run's folder, and whether anything was computed."""
-    from m2l_bench.results import PAGE
-    from m2l_bench.suite.run import run_suite
-
-    with closing(make_engine()) as engine:
-        with progress("planning") as shown:
-
-            def on_plan(plan: Plan) -> None:
-                for line in console.left_out(plan):
-                    shown.say(line)
-                shown.plan(plan)
-
-            hooks = {"on_plan": on_plan, "on_started": shown.start, "on_finished": shown.finish}
-            result = run_suite(suite, out=out, engine=engine, **how | hooks)
-        if result.fresh or not (result.folder / PAGE).is_file():
-            _report(result, clips, engine)
-    return result.folder, result.fresh
-
-
-def _report(result: RunResult, n_clips: int, engine: Engine) -> None:
-    """Write a run's clips, chosen by the mel distance or else by another pair metric, and its report."""
-    from m2l_bench.reconstruction.metrics import HEADLINE_METRICS, METRICS, PairMetric
-    from m2l_bench.report.build import build
-    from m2l_bench.report.clips import Clip, choose_clips, write_clips
-    from m2l_bench.results import add_checksums
-    from m2l_bench.suite.run import render_clips
-
-    measured = [name for name in ("mel_distance", *HEADLINE_METRICS) if name in result.cards]
-    metric = next((name for name in measured if isinstance(METRICS.get(name), PairMetric)), None)
-    if metric and n_clips and result.plan.data:
-        better = bool(result.cards[metric].higher_is_better)
-        clips = (
-            Clip(id=item.id, dataset=data.name, sample_rate=rate, reference=reference, estimates=estimates)
-            for data in result.plan.data
-            for item, rate, reference, estimates in render_clips(
-                result,
-                data.name,
-                choose_clips(result.items, dataset=data.name, metric=metric, higher_is_better=better, n=n_clips),
-                engine=engine,
-            )
-        )
-        write_clips(result.folder / "audio", clips, systems=list(result.plan.codecs))
-    build([result.folder])
-    add_checksums(result.folder, REPORTED)
 
 
 def _loaded(system: str, checkpoint: str | None, seed: int, device: str | None) -> Any:
@@ -624,42 +562,10 @@ def _loaded(system: str, checkpoint: str | None, seed: int, device: str | None) 
 
 
 def _convert(source: Path, target: Path, suffixes: tuple[str, ...], convert: Callable[[Path, Path], None]) -> None:
-    """Convert one file, or every file of a folder into the first suffix; existing files stay, failures are printed."""
-    from m2l_bench.audio import scan_audio
-    from m2l_bench.memory import keep_freed_memory
-    from m2l_bench.systems.files import DoneError
+    """Convert one file, or every file of a folder into the first suffix."""
+    from m2l_bench.converting import convert_files
 
-    keep_freed_memory()
-    pairs, skipped = [(source, target)], {}
-    if source.is_dir():
-        found = sorted(source.rglob("*.safetensors"))
-        if suffixes == (".safetensors",):
-            listing = scan_audio(source)
-            found, skipped = listing.paths, listing.skipped
-        pairs = [(path, target / path.relative_to(source).with_suffix(suffixes[0])) for path in found]
-    elif target.suffix.lower() not in suffixes:
-        raise ValueError(f"{target}: suffix must be one of {', '.join(suffixes)}, got {target.suffix!r}")
-    if skipped:
-        names = [f"{name} ({reason})" for name, reason in skipped.items()]
-        typer.echo(f"{len(skipped)} paths skipped: {console.first_few(names)}", err=True)
-    if not pairs:
-        raise ValueError(f"{source}: must hold files to convert, got none")
-    failed: dict[str, str] = {}
-    done = 0
-    with progress("files", len(pairs)) as shown:
-        for given, written in pairs:
-            try:
-                convert(given, written)
-            except DoneError:
-                done += 1
-            except (ValueError, OSError) as error:
-                failed[str(given)] = str(error)
-            shown.advance()
-    if done:
-        typer.echo(f"{done} files already done", err=True)
-    for line in console.by_reason(failed.items()):
-        typer.echo(f"error: {printable(line)}", err=True)
-    if failed:
+    if not convert_files(source, target, suffixes, convert):
         raise typer.Exit(2)
 
 

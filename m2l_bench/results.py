@@ -184,6 +184,7 @@ class Records:
 
 CHECKSUMS = "SHA256SUMS"  # as sha256sum --check reads it
 PAGE = "index.html"  # the report of a run
+REPORTED = ("audio", "report", "index.md", PAGE)  # written once a run is finished, and again by m2l-bench report
 # Files of a run that hold its results.
 RESULTS = ("rows.parquet", "rows.csv", "items.parquet", "failures.csv", "cards.json", "run.json")
 

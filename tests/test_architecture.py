@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "m2l_bench"
 # Who may import whom: a part may use those further down, and parts beside it as long as nothing comes back.
 LAYERS = [
-    {"cli", "console", "listing", "description", "doctor", "progress", "__main__"},
+    {"cli", "console", "running", "converting", "listing", "description", "doctor", "progress", "__main__"},
     {"conformity"},
     {"suite", "report"},
     {"tasks", "probes", "latent", "reconstruction", "systems"},

@@ -28,7 +28,9 @@ _TILE = 4  # outputs of a tile, each way
 _SEEN = _TILE + 2  # values that they depend on
 _CHANNELS = 64  # from which the products outweigh the transforms
 _PRODUCTS = 2**26  # positions x channels x channels, from which they outweigh the kernel's transform and the calls
-_BYTES = 2**21  # of transformed tiles for each thread, which stay in a processor's cache; at least as many as of kernels
+_BYTES = (
+    2**21
+)  # of transformed tiles for each thread, which stay in a processor's cache; at least as many as of kernels
 # Rows are the polynomials' values at 0, 1, -1, 2, -2 and infinity, over the factors that the other transforms leave out.
 _KERNEL = (
     (1 / 4, 0, 0),
