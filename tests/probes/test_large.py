@@ -110,6 +110,17 @@ def test_a_tolerance_below_rounding_ends_and_is_reported(monkeypatch: pytest.Mon
     assert not probe.converged_
 
 
+@pytest.mark.usefixtures("in_blocks")
+@pytest.mark.parametrize("constant", [[2], [0, 1, 2, 3]])
+def test_tags_that_all_items_have_stay_at_their_rate(constant: list[int]) -> None:
+    x, y = problem("tags", 300, 40)
+    y[:, constant] = 1
+    probe = LinearProbe(l2=(1e-2,)).fit(x, y, validation=(x, y))
+    assert probe.converged_
+    assert ((probe.coef_ == 0).all(axis=1) == np.isin(range(4), constant)).all()
+    np.testing.assert_allclose(probe.intercept_[constant], np.log(300.5 / 0.5))
+
+
 def test_features_that_are_not_large_are_standardised_at_once_in_float64() -> None:
     x, _ = problem("tags", 300, 40)
     ((rows, z),) = Standardised.of(x).blocks()
