@@ -99,11 +99,15 @@ class Standardised:
         scale[scale <= 1e-10 * np.maximum(1e-30, np.abs(mean))] = 1.0
         return cls(x, mean, scale)
 
+    def rows(self) -> Iterator[slice]:
+        """Yield the rows of each block."""
+        return _row_blocks(self.x)
+
     def blocks(self, dtype: type = np.float64) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield rows and their standardised features: all at once, or a block of rows at a time if they are large."""
         kind = np.result_type(self.x, dtype)
         mean, scale = self.mean.astype(kind), self.scale.astype(kind)
-        for rows in _row_blocks(self.x):
+        for rows in self.rows():
             z = self.x[rows] - mean
             z /= scale
             yield rows, z.astype(dtype, copy=False)

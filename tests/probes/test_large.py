@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from m2l_bench.probes import LinearProbe, MLPProbe, linear, selection
+from m2l_bench.probes import LinearProbe, MLPProbe, large, linear, selection
 from m2l_bench.probes.selection import Standardised
 from m2l_bench.tasks.scoring import METRICS
 from tests.peak_memory import peak_memory, restart_peak
@@ -31,7 +32,7 @@ def problem(kind: str, n: int, dim: int) -> tuple[np.ndarray, np.ndarray]:
 def in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection, "LARGE", 1000)
     monkeypatch.setattr(selection, "BLOCK", 900)
-    monkeypatch.setattr(linear, "_AXES", 12)
+    monkeypatch.setattr(large, "_AXES", 12)
 
 
 def fitted(probe: LinearProbe | MLPProbe, x: np.ndarray, y: np.ndarray) -> LinearProbe | MLPProbe:
@@ -72,6 +73,52 @@ def test_the_auc_in_blocks_differs_by_less_than_1e_4(monkeypatch: pytest.MonkeyP
     whole = fitted(probe, x, y)
     monkeypatch.setattr(selection, "LARGE", 1000)
     np.testing.assert_allclose(fitted(probe, x, y).scores_, whole.scores_, atol=1e-4)
+
+
+def loss_of(probe: LinearProbe, x: np.ndarray, y: np.ndarray, l2: float) -> np.ndarray:
+    """Penalised loss of each tag."""
+    logits = (x.astype(float) - probe.mean_) / probe.scale_ @ probe.coef_.T + probe.intercept_
+    return (np.logaddexp(0, logits) - y * logits).mean(axis=0) + l2 / 2 * np.square(probe.coef_).sum(axis=1)
+
+
+@pytest.mark.parametrize("l2", [1e-2, 1e-4])
+def test_separable_tags_converge_to_the_stated_tolerance(l2: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    base = rng.standard_normal((300, 60)) * np.arange(1, 61) ** -0.5
+    x = (base @ rng.standard_normal((60, 500)) + rng.standard_normal((300, 500))).astype(np.float32)
+    y = (base @ rng.standard_normal((60, 5)) + rng.logistic(size=(300, 5)) > np.linspace(0, 2, 5)).astype(int)
+    probe = LinearProbe(l2=(1.0, l2), max_iter=200)
+    whole = probe.fit(x, y, validation=(x, y))
+    least = loss_of(whole, x, y, l2)
+    assert whole.l2_ == l2 and (whole.predict(x) == y).all()
+    monkeypatch.setattr(selection, "LARGE", 1000)
+    monkeypatch.setattr(selection, "BLOCK", 20_000)
+    monkeypatch.setattr(large, "_AXES", 32)
+    blocks = LinearProbe(**probe.get_params()).fit(x, y, validation=(x, y))
+    assert blocks.converged_ and blocks.l2_ == l2
+    above = loss_of(blocks, x, y, l2) - least
+    assert (np.abs(above) < 1e-8).all(), above
+
+
+@pytest.mark.usefixtures("in_blocks")
+def test_a_tolerance_below_rounding_ends_and_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = problem("tags", 300, 40)
+    monkeypatch.setattr(linear, "_SINGLE_TOL", 1e-12)
+    with pytest.warns(ConvergenceWarning, match=r"no convergence in \d+ iterations at l2=0.01"):
+        probe = LinearProbe(l2=(1e-2,), tol=1e-12).fit(x, y, validation=(x, y))
+    assert probe.n_iter_ < 1000  # of 10,000: no step is found any more
+    assert not probe.converged_
+
+
+@pytest.mark.usefixtures("in_blocks")
+@pytest.mark.parametrize("constant", [[2], [0, 1, 2, 3]])
+def test_tags_that_all_items_have_stay_at_their_rate(constant: list[int]) -> None:
+    x, y = problem("tags", 300, 40)
+    y[:, constant] = 1
+    probe = LinearProbe(l2=(1e-2,)).fit(x, y, validation=(x, y))
+    assert probe.converged_
+    assert ((probe.coef_ == 0).all(axis=1) == np.isin(range(4), constant)).all()
+    np.testing.assert_allclose(probe.intercept_[constant], np.log(300.5 / 0.5))
 
 
 def test_features_that_are_not_large_are_standardised_at_once_in_float64() -> None:

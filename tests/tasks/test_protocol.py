@@ -14,7 +14,7 @@ from sklearn import metrics
 from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
 
-from m2l_bench.probes import LinearProbe, MLPProbe, linear, selection
+from m2l_bench.probes import LinearProbe, MLPProbe, large, selection
 from m2l_bench.tasks.base import LeakError, Task, pool
 from m2l_bench.tasks.outcome import Result
 from m2l_bench.tasks.protocol import _part, evaluate
@@ -426,7 +426,7 @@ def test_large_features_of_a_task_are_held_once(monkeypatch: pytest.MonkeyPatch)
     source, dim = MadeUp(n=2000), 8192
     monkeypatch.setattr(selection, "LARGE", 2**20)
     monkeypatch.setattr(selection, "BLOCK", 2**18)
-    monkeypatch.setattr(linear, "_AXES", 16)
+    monkeypatch.setattr(large, "_AXES", 16)
     probe = LinearProbe(l2=(1.0,))
     small = {item: _Wide(source, 512)[item] for item in source.features()}
     evaluate(task(source), small, probe, seeds=(0,))  # what is loaded once
