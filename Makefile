@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-OPENVINO := tests/music2latent/test_compiled.py
+OPENVINO := tests/music2latent/test_compiled.py tests/systems_heavy/test_compiled_systems.py
 
 .PHONY: demo test lint types docs bench reference audit clean
 
@@ -15,7 +15,7 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-test lint types
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(OPENVINO) # in a process of its own: OpenVINO's threads do not go well with starting others
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --ignore $(OPENVINO) $(PYTEST) # one thread a process, two processes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore ,$(OPENVINO)) $(PYTEST) # one thread a process, two processes
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -17,7 +17,7 @@ LAYERS = [
     {"tasks", "probes", "latent", "reconstruction", "systems"},
     {"music2latent", "training"},
     {"results", "statistics", "cards", "plugins", "assets"},
-    {"audio", "files", "loudness"},
+    {"audio", "files", "loudness", "graphs"},
 ]
 FORBIDDEN = [
     ("probes", "audio"),
