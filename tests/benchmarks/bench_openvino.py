@@ -231,7 +231,7 @@ def excerpts() -> None:
     full, half = (load("music2latent:small", device="cpu", precision=p) for p in ("float32", "bfloat16"))
     found = []
     for path in sorted(EXCERPTS.glob("*.ogg")):
-        signal, rate = audio.read(path)
+        signal, rate = audio.load(path)
         sides = [system.reconstruct(signal, sample_rate=rate) for system in (full, half)]
         found.append(float(np.mean(si_sdr(*sides))))
     print(

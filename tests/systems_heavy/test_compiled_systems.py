@@ -1,4 +1,4 @@
-"""Published systems in bfloat16 and musicnn, compiled by OpenVINO: close to PyTorch, of any length, refused where it cannot be had."""
+"""Published systems in bfloat16, and musicnn, compiled by OpenVINO: close to PyTorch, of any length, refused elsewhere."""
 
 from __future__ import annotations
 

@@ -53,8 +53,8 @@ class Musicnn(WindowEncoder):
     seed : int
         Nothing is drawn.
     backend : {"pytorch", "openvino"}
-        What computes the network. ``"openvino"`` is for a CPU and faster there, needs the extra ``openvino``, and gives the same
-        vectors but for rounding, under another fingerprint.
+        What computes the network. ``"openvino"`` is for a CPU and faster there (``pip install 'm2l-bench[openvino]'``), and gives the
+        same vectors but for rounding, under another fingerprint.
 
     Examples
     --------
