@@ -132,7 +132,7 @@ class PublishedSystem:
         if self.options.get("num_steps", 1) < 1:
             raise ValueError(f"num_steps must be at least 1, got {self.options['num_steps']}")
         self.seed, self.device = seed, pick_device(device)
-        self._precision = graphs.options(precision, self.device)
+        self._precision = graphs.options(precision, self.device)  # empty in float32
         self.paths = find(checkpoint, self.published)
         self._sha256 = hashlib.sha256("".join(sha256(path) for path in self.paths).encode()).hexdigest()
         self.identify(self.name, self.options)
@@ -143,16 +143,18 @@ class PublishedSystem:
         self.name, self.fingerprint = name, fingerprint(name, self.options, checkpoint_sha256=self._sha256)
 
     def compiled(
-        self, name: str, function: Callable[..., Tensor], *examples: Tensor, code: type, axis: int | None = -1
+        self, name: str, function: Callable[..., Tensor], *examples: Tensor, code: type
     ) -> Callable[..., Tensor]:
         """In float32 the function itself; in bfloat16 what computes its graph, as :meth:`m2l_bench.graphs.Graphs.compiled`.
 
-        `code` is a class in whose file the function is defined.
+        `code` is a class in whose file the network is defined.
         """
         if not self._precision:
             return function
-        network = graphs.Graphs("bfloat16", {"weights": self._sha256}, [Path(inspect.getfile(code))])
-        return network.compiled(name, function, *examples, axis=axis)
+        compiler = graphs.Graphs(
+            "bfloat16", {"weights": self._sha256}, [Path(inspect.getfile(each)) for each in (type(self), code)]
+        )
+        return compiler.compiled(name, function, *examples)
 
     def encode(self, audio: np.ndarray) -> np.ndarray:
         """(channels, samples) -> (streams, latent_dim, frames)."""

@@ -53,7 +53,7 @@ class Musicnn(WindowEncoder):
     seed : int
         Nothing is drawn.
     backend : {"pytorch", "openvino"}
-        What computes the network. ``"openvino"`` is for a CPU and faster there (``pip install 'm2l-bench[openvino]'``), and gives the
+        What computes the network. ``"openvino"`` (``pip install 'm2l-bench[openvino]'``) is for a CPU, faster there, and gives the
         same vectors but for rounding, under another fingerprint.
 
     Examples
