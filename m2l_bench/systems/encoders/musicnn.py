@@ -53,7 +53,7 @@ class Musicnn(WindowEncoder):
     seed : int
         Nothing is drawn.
     backend : {"pytorch", "openvino"}
-        What computes the network. ``"openvino"`` (``pip install 'm2l-bench[openvino]'``) is for a CPU, faster there, and gives the
+        What computes the network. ``"openvino"`` (``pip install 'm2l-bench[openvino]'``) is for a CPU, faster there, gives the
         same vectors but for rounding, under another fingerprint.
 
     Examples
