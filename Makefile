@@ -9,7 +9,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 SPEED := limits music2latent openvino training probes frames reconstruction distribution startup report
-OPENVINO := tests/music2latent/test_compiled.py
+OPENVINO := tests/music2latent/test_compiled.py tests/systems_heavy/test_compiled_systems.py
 
 .PHONY: demo test lint types docs bench reference audit clean
 
@@ -18,7 +18,7 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-test lint types
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(OPENVINO) # in a process of its own: OpenVINO's threads do not go well with starting others
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --ignore $(OPENVINO) $(PYTEST) # one thread a process, two processes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore ,$(OPENVINO)) $(PYTEST) # one thread a process, two processes
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -114,6 +114,7 @@ def _describe_system(name: str) -> Description:
             ("licence", licence + " (code / weights)" * (" / " in licence)),
             ("download", at_first or (f"none; {', '.join(fetched)}: {entry.size}" if entry and fetched else "none")),
             ("install", _install(line["extra"])),
+            ("faster", entry.faster if entry else ""),
             ("note", caveat(name)),
             *(("use", command) for command in commands if command),
         ],

@@ -39,6 +39,8 @@ class Entry:
         Of one variant's download, a range where variants differ or the precision of the weights is not stated.
     extra : str
         Extra of this package that it needs, as in ``pip install 'm2l-bench[EXTRA]'``.
+    faster : str
+        Option that makes it faster, and what that needs.
     shown : tuple of str
         Variants that are listed where any other is allowed too.
     caveat : str
@@ -60,6 +62,7 @@ class Entry:
     download: tuple[str, ...] = ()
     size: str = ""
     extra: str = ""
+    faster: str = ""
     bit_rate: str = "-"
     shown: tuple[str, ...] = ()
     caveat: str = ""
@@ -83,6 +86,8 @@ def _family(name: str, summary: str, parameters: str, *, original: str, trained:
 
 
 _SAME = "SAME was trained with pitch, stereo-image and text objectives: its key and tag probes and FAD-CLAP are partly taught."
+
+_BFLOAT16 = "precision='bfloat16', on a CPU with bfloat16 instructions (AVX512_BF16 or AMX), with the extra openvino"
 
 _SEMANTIC = (
     "half of its encoder is a network that was taught features of audio on its own: its probes are partly HuBERT's."
@@ -183,6 +188,7 @@ SYSTEMS: dict[str, Entry] = {
     "musicnn": Entry(
         place="systems.encoders.musicnn:Musicnn",
         summary="musicnn (Pons, Serra, 2019), trained on MagnaTagATune: the supervised reference of probing",
+        faster="backend='openvino', on a CPU, with the extra openvino; the vectors differ by rounding alone",
         audio="16 kHz, mono",
         latents="0.67 Hz x 200",
         parameters="0.79",
@@ -240,8 +246,8 @@ SYSTEMS: dict[str, Entry] = {
     "music2latent": Entry(
         place="music2latent.autoencoder:Music2Latent",
         summary="consistency autoencoder, 64x (Pasini et al., 2024): the published weights, or the small"
-        " one of this package; any other variant is a checkpoint's path; precision='bfloat16' is faster on a CPU, with the"
-        " extra openvino",
+        " one of this package; any other variant is a checkpoint's path",
+        faster=_BFLOAT16,
         variant_option="variant",
         shown=("small", "published"),
         download=("published",),
@@ -258,6 +264,7 @@ SYSTEMS: dict[str, Entry] = {
     "music2latent-features": Entry(
         place="systems.encoders.features:Music2LatentFeatures",
         summary="Music2Latent's encoder before its bottleneck: the wide features for probing",
+        faster=_BFLOAT16,
         variant_option="variant",
         shown=("small", "published"),
         download=("published",),
@@ -274,6 +281,7 @@ SYSTEMS: dict[str, Entry] = {
         place="systems.musika.system:Musika",
         extra="codecs",
         summary="adversarial autoencoder, 64x (Pasini, Schlueter, 2022)",
+        faster=_BFLOAT16,
         download=("",),
         size="112 MB",
         licence="MIT / MIT",
@@ -286,6 +294,7 @@ SYSTEMS: dict[str, Entry] = {
             place="systems.mousai.system:Mousai",
             summary=f"diffusion autoencoder {original} (Schneider et al., 2023); num_steps=20 by default",
             options={"version": version},
+            faster=_BFLOAT16,
             download=("",),
             size=size,
             licence="MIT / not stated",
@@ -302,6 +311,7 @@ SYSTEMS: dict[str, Entry] = {
         place="systems.dac:Dac",
         extra="codecs",
         summary="Descript Audio Codec, 44.1 kHz (Kumar et al., 2023), all codebooks, 3 of them, or before quantisation",
+        faster=_BFLOAT16,
         variants={"44khz": {}, "44khz-3": {"codebooks": 3}, "44khz-continuous": {"class": "ContinuousDac"}},
         download=("44khz", "44khz-3", "44khz-continuous"),
         size="307 MB",
@@ -383,6 +393,7 @@ SYSTEMS: dict[str, Entry] = {
         place="systems.diffusers_audio:DiffusersAutoencoder",
         extra="codecs",
         options={"system": "stable-audio"},
+        faster=_BFLOAT16,
         summary="variational autoencoder of Stable Audio Open, 64x (Evans et al., 2024); gated: log in to the hub first",
         download=("",),
         size="625 MB",
@@ -395,6 +406,7 @@ SYSTEMS: dict[str, Entry] = {
         place="systems.diffusers_audio:DiffusersAutoencoder",
         extra="codecs",
         options={"system": "ace-step"},
+        faster=_BFLOAT16,
         summary="variational autoencoder of ACE-Step 1.5, 60x: Stable Audio's networks at 48 kHz",
         download=("",),
         size="337 MB",
@@ -407,6 +419,7 @@ SYSTEMS: dict[str, Entry] = {
         place="systems.diffusers_audio:DiffusersAutoencoder",
         extra="codecs",
         options={"system": "kvae-audio"},
+        faster=_BFLOAT16,
         summary="KVAE-Audio (Kandinsky Lab), 15x; its encoder attends to the whole file; needs a recent diffusers (as 0.42.1)",
         download=("",),
         size="668 MB",

@@ -36,14 +36,20 @@ class Dac(bits.FrameCodes, ContinuousDac):
     ----------
     codebooks : int, optional
         Number of codebooks used, all by default: of 9 with 10 bits a frame each, 9 make 7.75 kbit/s, 3 make 2.58 kbit/s.
-    checkpoint, device, seed
+    checkpoint, device, seed, precision
         As for :class:`~m2l_bench.systems.repository.PublishedSystem`.
     """
 
     def __init__(
-        self, *, codebooks: int | None = None, checkpoint: Checkpoint = None, device: Device = None, seed: int = 0
+        self,
+        *,
+        codebooks: int | None = None,
+        checkpoint: Checkpoint = None,
+        device: Device = None,
+        seed: int = 0,
+        precision: str = "float32",
     ) -> None:
-        super().__init__(checkpoint=checkpoint, device=device, seed=seed)
+        super().__init__(checkpoint=checkpoint, device=device, seed=seed, precision=precision)
         most = self.model.config.n_codebooks
         self.codebooks = most if codebooks is None else codebooks
         if not 1 <= self.codebooks <= most:

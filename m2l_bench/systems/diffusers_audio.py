@@ -138,20 +138,30 @@ class DiffusersAutoencoder(PublishedSystem):
     ----------
     system : str
         Its name there.
-    checkpoint, device, seed
+    checkpoint, device, seed, precision
         As for the base class.
     """
 
-    def __init__(self, *, system: str, checkpoint: Checkpoint = None, device: Device = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        system: str,
+        checkpoint: Checkpoint = None,
+        device: Device = None,
+        seed: int = 0,
+        precision: str = "float32",
+    ) -> None:
         self.name = system
         model_class, self.published = SYSTEMS[system]
-        self._load(model_class, checkpoint, device, seed)
+        self._load(model_class, checkpoint, device, seed, precision)
 
-    def _load(self, model_class: str, checkpoint: Checkpoint, device: Device, seed: int) -> None:
+    def _load(
+        self, model_class: str, checkpoint: Checkpoint, device: Device, seed: int, precision: str = "float32"
+    ) -> None:
         """Load the files of `published`, or of a folder; an empty `model_class` takes the configuration's."""
         config_file = find(checkpoint, self.published, only_first=True)[0]
         model_class = _checked_class(self.name, config_file, model_class)
-        super().__init__(checkpoint=checkpoint, device=device, seed=seed)
+        super().__init__(checkpoint=checkpoint, device=device, seed=seed, precision=precision)
         self._layout = LAYOUTS[model_class]
         model = pretrained.load("diffusers", model_class, self.paths[0].parent)
         config, channels = model.config, getattr(model.config, self._layout.channels)
@@ -161,6 +171,11 @@ class DiffusersAutoencoder(PublishedSystem):
         self._hop, self._context = self._layout.hop(config), self._layout.context(config)
         self.sample_rate, self.latent_dim = getattr(config, self._layout.rate), getattr(config, self._layout.width)
         self.latent_rate = self.sample_rate / self._hop
+        layout, own, code = self._layout, self.model, type(model)
+        wave = torch.zeros(1, channels, pretrained.EXAMPLE_FRAMES * self._hop)
+        self._encoder = self.compiled("encode", lambda piece: layout.encode(own, piece), wave, code=code)
+        z = torch.zeros(1, self.latent_dim, pretrained.EXAMPLE_FRAMES)
+        self._decoder = self.compiled("decode", lambda piece: own.decode(piece).sample, z, code=code)
 
     @torch.inference_mode()
     def encode(self, audio: np.ndarray) -> np.ndarray:
@@ -172,16 +187,12 @@ class DiffusersAutoencoder(PublishedSystem):
     def decode(self, latents: np.ndarray, n_samples: int) -> np.ndarray:
         """(streams, latent_dim, frames) -> (channels, n_samples)."""
         z = self.latents(latents)
-        wave = pretrained.each_in_blocks(
-            lambda piece: self.model.decode(piece).sample, z, self._context, Fraction(self._hop)
-        )
+        wave = pretrained.each_in_blocks(self._decoder, z, self._context, Fraction(self._hop))
         return fit_length(wave.flatten(0, 1).cpu().numpy(), n_samples)
 
     def _encode_one(self, wave: Tensor) -> Tensor:
         """(1, channels, whole frames of samples) -> (1, latent_dim, frames)."""
-        z = pretrained.each_in_blocks(
-            lambda piece: self._layout.encode(self.model, piece), wave, self._context, Fraction(1, self._hop)
-        )
+        z = pretrained.each_in_blocks(self._encoder, wave, self._context, Fraction(1, self._hop))
         return self._layout.whole(self.model, z)
 
 

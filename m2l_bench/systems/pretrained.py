@@ -26,6 +26,7 @@ from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem
 
 BLOCK_SAMPLES = 2**18  # long inputs go through in pieces of this size: 6 s
 BLOCK_FRAMES = 512  # the same of frames: 6 s at 86 Hz
+EXAMPLE_FRAMES = 4  # what graphs are traced with
 
 
 def library_class(library: str, name: str) -> Any:
@@ -89,13 +90,20 @@ class ConvolutionalAutoencoder(PublishedSystem):
     model_class: str
     width: str
 
-    def __init__(self, *, checkpoint: Checkpoint = None, device: Device = None, seed: int = 0) -> None:
-        super().__init__(checkpoint=checkpoint, device=device, seed=seed)
+    def __init__(
+        self, *, checkpoint: Checkpoint = None, device: Device = None, seed: int = 0, precision: str = "float32"
+    ) -> None:
+        super().__init__(checkpoint=checkpoint, device=device, seed=seed, precision=precision)
         self.model = load(self.library, self.model_class, self.paths[0].parent).to(self.device)
         config = self.model.config
         self.hop, self._context = prod(config.downsampling_ratios), reach(config.downsampling_ratios)
         self.sample_rate, self.latent_dim = config.sampling_rate, getattr(config, self.width)
         self.latent_rate = self.sample_rate / self.hop
+        model, code = self.model, type(self.model)
+        wave = torch.zeros(1, 1 + self.pairs, EXAMPLE_FRAMES * self.hop)
+        self._encoder = self.compiled("encode", model.encoder, wave, code=code)
+        z = torch.zeros(1, self.latent_dim, EXAMPLE_FRAMES)
+        self._decoder = self.compiled("decode", model.decoder, z, code=code)
 
     def encode(self, audio: np.ndarray) -> np.ndarray:
         """(channels, samples) -> (streams, latent_dim, frames)."""
@@ -104,14 +112,14 @@ class ConvolutionalAutoencoder(PublishedSystem):
     @torch.inference_mode()
     def decode(self, latents: np.ndarray, n_samples: int) -> np.ndarray:
         """(streams, latent_dim, frames) -> (channels, n_samples)."""
-        wave = each_in_blocks(self.model.decoder, self.latents(latents), self._context, Fraction(self.hop))
+        wave = each_in_blocks(self._decoder, self.latents(latents), self._context, Fraction(self.hop))
         return fit_length(wave.flatten(0, 1).cpu().numpy(), n_samples)
 
     @torch.inference_mode()
     def encoded(self, audio: np.ndarray) -> Tensor:
         """(channels, samples) -> the encoder's output (streams, width, frames)."""
         wave = torch.from_numpy(framing.pad_to_multiple(self.streams(audio), self.hop)).to(self.device)
-        return each_in_blocks(self.model.encoder, wave, self._context, Fraction(1, self.hop))
+        return each_in_blocks(self._encoder, wave, self._context, Fraction(1, self.hop))
 
 
 def reach(strides: Sequence[int]) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from m2l_bench import graphs
 from m2l_bench.files.disk import sha256
 from m2l_bench.files.fingerprint import fingerprint
 from m2l_bench.files.hub import CheckpointError, HubFile, fetch_all
@@ -92,6 +94,9 @@ class PublishedSystem:
         CUDA where there is one, else the CPU, by default.
     seed : int
         Random seed.
+    precision : {"float32", "bfloat16"}
+        ``"bfloat16"``, of systems that take it, is compiled by OpenVINO, which the extra ``openvino`` installs, for a CPU with
+        bfloat16 instructions.
 
     Attributes
     ----------
@@ -108,7 +113,7 @@ class PublishedSystem:
     Raises
     ------
     ImportError
-        If the library or the authors' package that the model needs is not installed.
+        If the library or the authors' package that the model needs is not installed, or OpenVINO for bfloat16.
     CheckpointError
         If the checkpoint cannot be read or downloaded, or does not fit the model.
     """
@@ -121,18 +126,35 @@ class PublishedSystem:
     latent_dim: int
     latent_rate: float
 
-    def __init__(self, *, checkpoint: Checkpoint = None, device: Device = None, seed: int = 0) -> None:
+    def __init__(
+        self, *, checkpoint: Checkpoint = None, device: Device = None, seed: int = 0, precision: str = "float32"
+    ) -> None:
         if self.options.get("num_steps", 1) < 1:
             raise ValueError(f"num_steps must be at least 1, got {self.options['num_steps']}")
         self.seed, self.device = seed, pick_device(device)
+        self._precision = graphs.options(precision, self.device)  # empty in float32
         self.paths = find(checkpoint, self.published)
         self._sha256 = hashlib.sha256("".join(sha256(path) for path in self.paths).encode()).hexdigest()
         self.identify(self.name, self.options)
 
     def identify(self, name: str, options: Mapping[str, Any]) -> None:
-        """Set the name, the options, and the fingerprint of both and the checkpoint."""
-        self.options = options
-        self.name, self.fingerprint = name, fingerprint(name, options, checkpoint_sha256=self._sha256)
+        """Set the name, the options with the precision, and the fingerprint of both and the checkpoint."""
+        self.options = {**options, **self._precision}
+        self.name, self.fingerprint = name, fingerprint(name, self.options, checkpoint_sha256=self._sha256)
+
+    def compiled(
+        self, name: str, function: Callable[..., Tensor], *examples: Tensor, code: type
+    ) -> Callable[..., Tensor]:
+        """In float32 the function itself; in bfloat16 what computes its graph, as :meth:`m2l_bench.graphs.Graphs.compiled`.
+
+        `code` is a class in whose file the network is defined.
+        """
+        if not self._precision:
+            return function
+        compiler = graphs.Graphs(
+            "bfloat16", {"weights": self._sha256}, [Path(inspect.getfile(each)) for each in (type(self), code)]
+        )
+        return compiler.compiled(name, function, *examples)
 
     def encode(self, audio: np.ndarray) -> np.ndarray:
         """(channels, samples) -> (streams, latent_dim, frames)."""

@@ -11,7 +11,7 @@ import openvino
 import pytest
 import torch
 
-from m2l_bench.music2latent import compiled
+from m2l_bench import graphs
 from m2l_bench.music2latent.autoencoder import Music2Latent
 from m2l_bench.systems.registry import load
 
@@ -67,6 +67,18 @@ def test_features_and_steps(tiny_file: Path) -> None:
     assert error < 0.05 * np.linalg.norm(full.decode(latents, 2000))
 
 
+def test_features_alone_take_the_precision(tiny_file: Path) -> None:
+    noise = (0.2 * np.random.default_rng(0).standard_normal((1, 2000))).astype(np.float32)
+    full, half = (
+        load("music2latent-features", checkpoint=tiny_file, device="cpu", precision=p) for p in ("float32", "bfloat16")
+    )
+    expected = Music2Latent(tiny_file, device="cpu", precision="bfloat16").features(noise)
+    np.testing.assert_array_equal(half.encode(noise), expected)
+    assert full.fingerprint != half.fingerprint
+    with pytest.raises(ValueError, match="precision must be one of"):
+        load("music2latent-features", checkpoint=tiny_file, device="cpu", precision="int8")
+
+
 def test_a_batch_is_its_windows_one_by_one(tiny_file: Path) -> None:
     noise = (0.2 * np.random.default_rng(0).standard_normal((2, 9000))).astype(np.float32)
     one, several = (
@@ -79,8 +91,8 @@ def test_a_graph_is_made_once(cache: Path, tiny_file: Path, monkeypatch: pytest.
     noise = torch.from_numpy(0.2 * np.random.default_rng(0).standard_normal((1, 1500))).float()
     expected = Music2Latent(tiny_file, device="cpu", precision="bfloat16").reconstruct(noise)
     made: list[object] = []
-    make = compiled._graph
-    monkeypatch.setattr(compiled, "_graph", lambda *given: made.append(given) or make(*given))
+    make = graphs._graph
+    monkeypatch.setattr(graphs, "_graph", lambda *given: made.append(given) or make(*given))
     again = Music2Latent(tiny_file, device="cpu", precision="bfloat16").reconstruct(noise)
     assert not made and torch.equal(again, expected)
     for kept in cache.glob("*.blob"):
@@ -100,15 +112,19 @@ def test_a_cache_that_cannot_be_written_does_not_stand_in_the_way(
 def test_the_fingerprint_names_precision_and_version(
     both: tuple[Music2Latent, Music2Latent], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compiled, "version", lambda package: f"another {package}")
+    monkeypatch.setattr(graphs, "version", lambda package: f"another {package}")
     other = load("music2latent:small", device="cpu", precision="bfloat16")
     assert len({system.fingerprint for system in (*both, other)}) == 3
 
 
-def test_a_graph_of_other_weights_is_another_file(tiny_file: Path) -> None:
-    network = Music2Latent(tiny_file, device="cpu").network
-    keys = {compiled.CompiledNetwork(network, weights)._key(name) for weights in "ab" for name in ("encode", "decode")}
-    assert len(keys) == 4
+def test_a_graph_of_other_weights_precision_or_shapes_is_another_file(cache: Path) -> None:
+    for weights in "ab":
+        for precision in ("float32", "bfloat16"):
+            for name in ("double", "same"):
+                for length in (3, 4):
+                    compiler = graphs.Graphs(precision, {"test": weights})
+                    compiler.compiled(name, lambda x: 2 * x, torch.ones(2, length))(torch.ones(2, length))
+    assert len(list(cache.glob("double-*.blob"))) == len(list(cache.glob("same-*.blob"))) == 8
 
 
 def test_without_openvino_the_error_says_what_to_install(tiny_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

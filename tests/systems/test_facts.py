@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from pathlib import Path
@@ -16,7 +17,7 @@ from m2l_bench.suite.run import run_suite
 from m2l_bench.suite.suite import make_suite
 from m2l_bench.systems.catalogue import SYSTEMS
 from m2l_bench.systems.facts import _compression, _licence, facts_of
-from m2l_bench.systems.registry import load
+from m2l_bench.systems.registry import _resolve, load
 
 MINE = """
 class Mine:
@@ -52,6 +53,13 @@ def test_a_stereo_model_codes_two_channels_in_one_stream(
     if pairs is not None:
         system.pairs = pairs
     assert _compression(SYSTEMS[name.partition(":")[0]], system) == pytest.approx(ratio)
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_the_option_that_makes_a_system_faster_is_shown(name: str) -> None:
+    """precision, or musicnn's backend; "=" separates it from its value."""
+    options = inspect.signature(_resolve(name, has_checkpoint=True)[0]).parameters.keys() & {"precision", "backend"}
+    assert options == ({SYSTEMS[name].faster.partition("=")[0]} - {""})
 
 
 def test_licences() -> None:

@@ -166,6 +166,8 @@ class Music2LatentFeatures:
     variant : str
         Name of a checkpoint, as of ``music2latent``; give one of the two.
     device : str, optional
+    precision : str
+        As of :class:`~m2l_bench.music2latent.autoencoder.Music2Latent`.
     """
 
     def __init__(
@@ -175,10 +177,11 @@ class Music2LatentFeatures:
         variant: str | None = None,
         device: str | None = None,
         seed: int = 0,
+        precision: str = "float32",
     ) -> None:
         from m2l_bench.music2latent.autoencoder import Music2Latent
 
-        self._model = Music2Latent(checkpoint, variant=variant, device=device)
+        self._model = Music2Latent(checkpoint, variant=variant, device=device, precision=precision)
         self.seed = seed
         self.name = self._model.name.replace("music2latent", "music2latent-features")
         self.sample_rate: int | None = self._model.sample_rate

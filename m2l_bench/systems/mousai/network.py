@@ -20,6 +20,7 @@ Schneider, Kamal, Jin and Schölkopf, "Moûsai: Efficient Text-to-Music Diffusio
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 
@@ -169,7 +170,11 @@ class Encoder(nn.Module):
         self.last = nn.Conv1d(width, config.latent_dim, 1)
 
     def forward(self, audio: Tensor) -> Tensor:
-        x = self.first(self.spectrum(audio).flatten(1, 2))
+        return self.latents(self.spectrum(audio).flatten(1, 2))
+
+    def latents(self, spectrum: Tensor) -> Tensor:
+        """(batch, audio_channels * bins, frames) -> (batch, latent_dim, samples / factor)."""
+        x = self.first(spectrum)
         for down, blocks in zip(self.downs, self.blocks, strict=True):
             x = blocks(down(x))
         return torch.tanh(self.last(x))
@@ -257,16 +262,21 @@ class Network(nn.Module):
         self.unet = UNet(config)
 
     def decode(self, latents: Tensor, noise: Tensor, num_steps: int) -> Tensor:
-        """Deterministic DDIM from noise (batch, audio_channels, samples) to audio, in equal steps of the noise level from 1 to 0.
+        """Latents and noise (batch, audio_channels, samples) -> audio, by :func:`sample`."""
+        return sample(self.unet, latents, noise, num_steps)
 
-        With ``alpha, beta = cos, sin(pi sigma / 2)`` and velocity ``v``, each step estimates
-        ``x = alpha y - beta v`` and ``e = beta y + alpha v`` and goes to ``alpha' x + beta' e``.
-        """
-        sigmas = torch.linspace(1, 0, num_steps + 1, device=noise.device)
-        alphas, betas = torch.cos(sigmas * math.pi / 2), torch.sin(sigmas * math.pi / 2)
-        y = noise
-        for i in range(num_steps):
-            v = self.unet(y, sigmas[i].expand(len(y)), latents)
-            x, e = alphas[i] * y - betas[i] * v, betas[i] * y + alphas[i] * v
-            y = alphas[i + 1] * x + betas[i + 1] * e
-        return y
+
+def sample(unet: Callable[[Tensor, Tensor, Tensor], Tensor], latents: Tensor, noise: Tensor, num_steps: int) -> Tensor:
+    """Deterministic DDIM from noise (batch, audio_channels, samples) to audio, in equal steps of the noise level from 1 to 0.
+
+    With ``alpha, beta = cos, sin(pi sigma / 2)`` and velocity ``v``, each step estimates
+    ``x = alpha y - beta v`` and ``e = beta y + alpha v`` and goes to ``alpha' x + beta' e``.
+    """
+    sigmas = torch.linspace(1, 0, num_steps + 1, device=noise.device)
+    alphas, betas = torch.cos(sigmas * math.pi / 2), torch.sin(sigmas * math.pi / 2)
+    y = noise
+    for i in range(num_steps):
+        v = unet(y, sigmas[i].expand(len(y)), latents)
+        x, e = alphas[i] * y - betas[i] * v, betas[i] * y + alphas[i] * v
+        y = alphas[i + 1] * x + betas[i + 1] * e
+    return y

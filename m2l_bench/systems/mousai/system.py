@@ -18,7 +18,7 @@ from torch import Tensor
 from m2l_bench.audio import fit_length
 from m2l_bench.files.weights import fill, read_weights, tensors_of
 from m2l_bench.systems import framing
-from m2l_bench.systems.mousai.network import VERSIONS, Network
+from m2l_bench.systems.mousai.network import VERSIONS, Network, sample
 from m2l_bench.systems.mousai.state_dict import translate
 from m2l_bench.systems.repository import Checkpoint, Device, PublishedSystem, hub_files
 
@@ -37,7 +37,7 @@ class Mousai(PublishedSystem):
     Parameters
     ----------
     version : {"v2", "v3"}
-    checkpoint, device
+    checkpoint, device, precision
         As for :class:`~m2l_bench.systems.repository.PublishedSystem`.
     num_steps : int
         Steps of the sampler, each one pass through the U-Net. The authors state no default; their example uses 20.
@@ -62,13 +62,14 @@ class Mousai(PublishedSystem):
         window: int = 2**18,
         device: Device = None,
         seed: int = 0,
+        precision: str = "float32",
     ) -> None:
         if version not in VERSIONS:
             raise ValueError(f"version must be one of {sorted(VERSIONS)}, got {version!r}")
         self.num_steps, self.window = num_steps, window
         self.name, self.published = f"mousai-{version}", PUBLISHED[version]
         self.options = {"num_steps": num_steps, "window": window, "seed": seed}
-        super().__init__(checkpoint=checkpoint, device=device, seed=seed)
+        super().__init__(checkpoint=checkpoint, device=device, seed=seed, precision=precision)
         self.config, file = VERSIONS[version], self.paths[0]
         self.network = Network(self.config)
         published = tensors_of(file, read_weights(file, mmap=True))
@@ -80,6 +81,11 @@ class Mousai(PublishedSystem):
         self.sample_rate = self.config.sample_rate
         self.latent_dim = self.config.latent_dim
         self.latent_rate = self.sample_rate / self.config.samples_per_latent
+        spectrum, encoder = self.network.encoder.spectrum, self.network.encoder
+        audio = torch.zeros(1, self.config.audio_channels, least)
+        self._latents = self.compiled("encode", encoder.latents, spectrum(audio).flatten(1, 2), code=Network)
+        z, sigma = torch.zeros(1, self.latent_dim, least // self.config.samples_per_latent), torch.ones(1)
+        self._unet = self.compiled("decode", self.network.unet, audio, sigma, z, code=Network)
 
     def encode(self, audio: np.ndarray) -> np.ndarray:
         """(channels, samples) -> (ceil(channels / 2), latent_dim, frames), values in (-1, 1)."""
@@ -90,7 +96,7 @@ class Mousai(PublishedSystem):
         padded = framing.mirror_to(pairs, max(frames * ratio, window))
 
         def piece(start: int, stop: int) -> Tensor:
-            return framing.each_row(self.network.encoder, padded[..., start * ratio : stop * ratio], self.device)
+            return framing.each_row(self._encode, padded[..., start * ratio : stop * ratio], self.device)
 
         return framing.in_windows(piece, padded.shape[-1] // ratio, window // ratio, 1)[..., :frames].numpy()
 
@@ -104,11 +110,14 @@ class Mousai(PublishedSystem):
         def piece(start: int, stop: int) -> Tensor:
             drawn = framing.noise_at(start * ratio, window, seed=self.seed, channels=2)
             noise = torch.from_numpy(np.ascontiguousarray(drawn[None])).to(self.device)
-            decode = partial(self.network.decode, noise=noise, num_steps=self.num_steps)
+            decode = partial(sample, self._unet, noise=noise, num_steps=self.num_steps)
             return framing.each_row(decode, padded[..., start:stop], self.device)
 
         wave = framing.in_windows(piece, padded.shape[-1], window // ratio, ratio)
         return fit_length(wave.flatten(0, 1).numpy(), n_samples)
+
+    def _encode(self, audio: Tensor) -> Tensor:
+        return self._latents(self.network.encoder.spectrum(audio).flatten(1, 2))
 
     def _window(self, length: int) -> int:
         return min(self.window, max(1 << (length - 1).bit_length(), self.config.shortest))

@@ -112,7 +112,15 @@ class LatentEncoder(_Stack):
 
 
 class LatentDecoder(nn.Module):
-    """Windows of 4 latents (batch, latent_dim, 4) -> (batch, width / 4, 64)."""
+    """Windows of 4 latents (batch, latent_dim, 4) -> (batch, width / 4, 64).
+
+    Attributes
+    ----------
+    noise_lengths : tuple of int
+        Time steps of each layer's noise.
+    """
+
+    noise_lengths = (4, 8, 8, 16, 16, 32, 64)
 
     def __init__(self, width: int, latent_dim: int) -> None:
         super().__init__()
@@ -141,7 +149,14 @@ class Decoder(nn.Module):
     """Windows (batch, width / 4, 64) -> log magnitude and phase / pi, one after the other: (batch, 2 (2 hop + 1), 64) in [-1, 1].
 
     A small U-Net: its way up branches after the first step, into one path for each of the two.
+
+    Attributes
+    ----------
+    noise_lengths : tuple of int
+        Time steps of each layer's noise.
     """
+
+    noise_lengths = (64, 32, 16, 8, 16, 32, 64, 32, 64)
 
     def __init__(self, hop: int, width: int) -> None:
         super().__init__()

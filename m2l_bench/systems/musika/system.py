@@ -8,6 +8,7 @@ Every channel is coded alone. A latent stands for 16 frames of 256 samples, inde
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -22,7 +23,6 @@ from m2l_bench.systems.musika.network import (
     FRAMES_PER_WINDOW,
     LATENTS_PER_WINDOW,
     OVERLAP,
-    Noise,
     by_windows,
     log_spectrogram,
     waveform,
@@ -39,7 +39,7 @@ class Musika(PublishedSystem):
 
     Parameters
     ----------
-    checkpoint, device
+    checkpoint, device, precision
         As for :class:`~m2l_bench.systems.repository.PublishedSystem`. The layer widths are read from the files.
     compatible : bool
         Frame as the original does: start at the first sample, so that the first 768 fade in, and leave out what does
@@ -56,11 +56,17 @@ class Musika(PublishedSystem):
     name, published, sample_rate = "musika", PUBLISHED, 44100
 
     def __init__(
-        self, *, checkpoint: Checkpoint = None, compatible: bool = False, device: Device = None, seed: int = 0
+        self,
+        *,
+        checkpoint: Checkpoint = None,
+        compatible: bool = False,
+        device: Device = None,
+        seed: int = 0,
+        precision: str = "float32",
     ) -> None:
         self.compatible = compatible
         self.options = {"compatible": compatible, "seed": seed}
-        super().__init__(checkpoint=checkpoint, device=device, seed=seed)
+        super().__init__(checkpoint=checkpoint, device=device, seed=seed, precision=precision)
         layers = [read_layers(path) for path in self.paths]
         self._hop, self.latent_dim = _sizes(layers[0], layers[1])
         hop, dim = self._hop, self.latent_dim
@@ -74,6 +80,11 @@ class Musika(PublishedSystem):
             assign(net, weights, file=path.name)
             net.to(self.device).eval().requires_grad_(False)
         self.latent_rate = self.sample_rate / (hop * FRAMES_PER_LATENT)
+        windows = 3  # in the examples
+        spectrogram = torch.zeros(1, 2 * hop + 1, windows * FRAMES_PER_LATENT)
+        z, noise = torch.zeros(1, dim, windows * LATENTS_PER_WINDOW), self._noise(range(windows))
+        self._latents = self._by_stream(self.compiled("encode", self._to_latents, spectrogram, code=network.Encoder))
+        self._heads = self._by_stream(self.compiled("decode", self._to_heads, z, *noise, code=network.Encoder))
 
     def encode(self, audio: np.ndarray) -> np.ndarray:
         """(channels, samples) -> (channels, latent_dim, frames), values in (-1, 1)."""
@@ -114,7 +125,7 @@ class Musika(PublishedSystem):
     @torch.inference_mode()
     def _encode_block(self, spectrogram: Tensor) -> Tensor:
         """(streams, bins, 16 n) -> (streams, latent_dim, n)."""
-        return by_windows(self.latent_encoder, self.encoder(spectrogram), FRAMES_PER_LATENT)
+        return self._latents(spectrogram)
 
     @torch.inference_mode()
     def _decode_block(self, latents: Tensor, windows: range) -> Tensor:
@@ -125,16 +136,34 @@ class Musika(PublishedSystem):
             nothing = torch.zeros(1, (FRAMES_PER_LATENT + OVERLAP - 1) * self._hop, device=self.device)
             silence = self._encode_block(log_spectrogram(nothing, self._hop))  # (1, dim, 1)
             x = torch.cat([x, silence.expand(streams, -1, missing)], -1)
-        frames = by_windows(partial(self.latent_decoder, noise=self._noise(0, windows, streams)), x, LATENTS_PER_WINDOW)
-        heads = by_windows(partial(self.decoder, noise=self._noise(1, windows, streams)), frames, FRAMES_PER_WINDOW)
-        return waveform(*heads.chunk(2, 1))
+        return waveform(*self._heads(x, *self._noise(windows)).chunk(2, 1))
 
-    def _noise(self, decoder: int, windows: range, streams: int) -> Noise:
-        def draw(layer: int, length: int) -> Tensor:
-            rows = [draw_noise((self.seed, decoder, layer, window), length) for window in windows]
-            return torch.from_numpy(np.tile(rows, (streams, 1))[:, None]).to(self.device)
+    def _to_latents(self, spectrogram: Tensor) -> Tensor:
+        return by_windows(self.latent_encoder, self.encoder(spectrogram), FRAMES_PER_LATENT)
 
-        return draw
+    def _to_heads(self, latents: Tensor, *noise: Tensor) -> Tensor:
+        """(streams, dim, 4 n), and each layer's noise (length, n) -> (streams, 2 bins, 64 n)."""
+        every = [each.T[:, None].repeat(len(latents), 1, 1) for each in noise]  # the same for each stream
+        first, second = every[: len(self.latent_decoder.noise_lengths)], every[len(self.latent_decoder.noise_lengths) :]
+        decode = partial(self.latent_decoder, noise=lambda layer, length: first[layer])
+        frames = by_windows(decode, latents, LATENTS_PER_WINDOW)
+        return by_windows(partial(self.decoder, noise=lambda layer, length: second[layer]), frames, FRAMES_PER_WINDOW)
+
+    def _by_stream(self, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        """In bfloat16, where graphs are of one stream, a function of all streams that computes one after the other."""
+        if not self._precision:
+            return function
+        return lambda x, *noise: torch.cat([function(row, *noise) for row in x.split(1)])
+
+    def _noise(self, windows: range) -> list[Tensor]:
+        """Noise of each layer of both decoders, each (length, windows)."""
+        return [
+            torch.from_numpy(
+                np.stack([draw_noise((self.seed, decoder, layer, window), length) for window in windows], 1)
+            ).to(self.device)
+            for decoder, lengths in enumerate((self.latent_decoder.noise_lengths, self.decoder.noise_lengths))
+            for layer, length in enumerate(lengths)
+        ]
 
 
 def draw_noise(key: tuple[int, ...], length: int) -> np.ndarray:
