@@ -158,7 +158,7 @@ def test_a_large_suite_says_what_it_needs_and_does_nothing(
     monkeypatch.chdir(tmp_path)
     with Hub({}) as hub:
         hub.patch(monkeypatch, tmp_path / "home")
-        result = CliRunner().invoke(app, ["run", str(SUITES / f"{suite}.toml"), "--dry-run"])
+        result = CliRunner().invoke(app, ["run", str(SUITES / f"{suite}.toml"), "--dry-run", "--workers", "1"])
         assert hub.downloads() == []
     assert result.exit_code == 2
     assert "error: nothing can be run: all data are missing" in result.output
