@@ -58,7 +58,9 @@ class Elements(HTMLParser):
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = make_run(tmp_path_factory.mktemp("run") / "run", n_clips=16)
     make_audio(folder, n_clips=3, seconds=0.3)
-    with pytest.MonkeyPatch.context() as patch:  # figures take most of a build's time: two of them show how they are set
+    with (
+        pytest.MonkeyPatch.context() as patch
+    ):  # figures take most of a build's time: two of them show how they are set
         patch.setattr(build_module, "all_figures", lambda *arguments: islice(all_figures(*arguments), 2))
         build([folder])
     return folder

@@ -23,3 +23,9 @@ def shared_worker() -> Iterator[None]:
         patch.setattr(local, "LocalEngine", lambda **options: make(**options) if options else engine)
         yield
     super(Shared, engine).close()
+
+
+@pytest.fixture
+def commands_share_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor do commands start one of their own."""
+    monkeypatch.setattr("m2l_bench.cli._local", lambda **limits: local.LocalEngine())
