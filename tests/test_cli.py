@@ -7,19 +7,33 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import typer
+from one_worker import OneWorker
 from typer.testing import CliRunner
 
 import m2l_bench
-from m2l_bench import audio, console
+from m2l_bench import audio, cli, console
 from m2l_bench.cli import app
 from m2l_bench.description import describe
 from m2l_bench.listing import KINDS
 from m2l_bench.results import read_checksums, read_rows
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[OneWorker]:
+    engine = OneWorker()
+    yield engine
+    engine.end()
+
+
+@pytest.fixture(autouse=True)
+def commands_share_a_worker(worker: OneWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "_local", lambda **limits: worker)
 
 
 def invoke(*arguments: str):
@@ -182,7 +196,7 @@ def test_bad_arguments_give_one_line_and_exit_code_2(
 
 def test_listed_cards_are_those_of_a_run(tmp_path: Path, music) -> None:
     for seed in range(10):
-        audio.write(tmp_path / "music" / f"{seed}.wav", music(7 * 44100, seed=seed), 44100)
+        audio.write(tmp_path / "music" / f"{seed}.wav", music(270_000, seed=seed), 44100)
     options = ["--system", "opus:24k", "--clips", "0", "--workers", "1", "--out", str(tmp_path / "run")]
     for metric in ("si_sdr", "mel_distance", "fad:musicnn", "kad:musicnn"):
         options += ["--metric", metric]

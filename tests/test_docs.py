@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import typer
+from one_worker import OneWorker
 from typer.testing import CliRunner
 
 from m2l_bench import audio, cli
@@ -31,7 +32,6 @@ from m2l_bench.console import WIDTH
 from m2l_bench.reconstruction.metrics import HEADLINE_METRICS, SPARE_METRICS
 from m2l_bench.report.render import terminal_table
 from m2l_bench.results import read_rows
-from m2l_bench.suite.local import LocalEngine
 from m2l_bench.suite.run import run_suite
 from m2l_bench.suite.suite import CHANCE, DEMO, make_suite, read_suite
 
@@ -121,23 +121,16 @@ def run_page(name: str) -> list[tuple[str, str, str]]:
     return done
 
 
-class Shared(LocalEngine):
-    """One worker for all pages, as starting one takes seconds: it stays when a run closes it."""
-
-    def close(self) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
-def worker() -> Iterator[LocalEngine]:
-    engine = Shared()
+def worker() -> Iterator[OneWorker]:
+    engine = OneWorker()
     yield engine
-    super(Shared, engine).close()
+    engine.end()
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_prints_what_it_shows(
-    page: str, worker: LocalEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: str, worker: OneWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))  # no datasets there
@@ -151,10 +144,12 @@ def test_a_page_prints_what_it_shows(
         assert same(expected, printed, doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE), f"{code}\n{printed}"
 
 
-def test_the_code_of_the_readme_runs(music_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_code_of_the_readme_runs(
+    worker: OneWorker, music_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     suite = {"systems": ["opus:32k"], "audio": [str(music_folder)], "metrics": ["si_sdr", "mel_distance"]}
-    run_suite(make_suite(suite), out=tmp_path / "results" / "runs" / "my-run")
+    run_suite(make_suite(suite), out=tmp_path / "results" / "runs" / "my-run", engine=worker)
     names: dict[str, Any] = {"reference": audio.load(audio.list_audio(music_folder)[0])[0]}
     (block,) = [b for b in blocks((ROOT / "README.md").read_text(encoding="utf-8")) if b.language == "python"]
     run_block(block, names)

@@ -111,23 +111,26 @@ def _children(pid: int) -> list[psutil.Process]:
         return []
 
 
-def inject(folder: Path, *, kills: int, seed: int = 0, files: int = 40) -> Tally:
-    """Kill as often as asked, over as many runs as that takes."""
-    rng, tally = random.Random(seed), Tally()
-    music = make_audio(folder / "music", files)
+def undisturbed(music: Path, out: Path) -> float:
+    """Make the run to compare with; seconds that it took."""
     began = time.monotonic()
-    subprocess.run(command(music, folder / "undisturbed"), check=True, capture_output=True)
-    longest = time.monotonic() - began
+    subprocess.run(command(music, out), check=True, capture_output=True)
+    return time.monotonic() - began
+
+
+def inject(music: Path, expected: Path, folder: Path, *, kills: int, longest: float, seed: int = 0) -> Tally:
+    """Kill as often as asked, each time within `longest` seconds, over as many runs as that takes."""
+    rng, tally = random.Random(seed), Tally()
     while tally.kills < kills and not tally.problems:
         tally.runs += 1
-        disturb(music, folder / "undisturbed", folder / f"run-{tally.runs}", rng, tally, kills, longest)
+        disturb(music, expected, folder / f"run-{tally.runs}", rng, tally, kills, longest)
     return tally
 
 
 def full_disk(folder: Path) -> str:
     """Fill a small disk, then enlarge it: one line, exit code 2, and the same command goes on. Needs the right to mount.
 
-    Expects the music and the undisturbed run of :func:`inject` in `folder`; returns what went wrong, or empty.
+    Expects the music and the undisturbed run in `folder`; returns what went wrong, or empty.
     """
     disk = folder / "disk"
     disk.mkdir()
@@ -153,7 +156,9 @@ def main() -> None:
     kills = int(sys.argv[1]) if len(sys.argv) > 1 else 50
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 0
     with tempfile.TemporaryDirectory() as folder:
-        tally = inject(Path(folder), kills=kills, seed=seed)
+        music, expected = make_audio(Path(folder) / "music"), Path(folder) / "undisturbed"
+        longest = undisturbed(music, expected)
+        tally = inject(music, expected, Path(folder), kills=kills, longest=longest, seed=seed)
         tally.problems += filter(None, [full_disk(Path(folder))])
     print(
         f"{tally.kills} kills ({tally.main} of the main process, {tally.workers} of workers) over {tally.runs} runs, "

@@ -134,7 +134,7 @@ def test_gradient_flows_through_windows(tiny_file: Path) -> None:
 
 
 def test_results_do_not_depend_on_how_much_is_computed_at_once(system: Music2Latent, tiny_file: Path) -> None:
-    audio = _noise(1, 600 * 2000)  # ten minutes: 58 windows
+    audio = _noise(1, 200 * 2000)  # some 20 windows
     many = Music2Latent(tiny_file, batch_size=7, device="cpu")
     assert _error(system.encode(audio), many.encode(audio)) < 1e-4
     assert _error(system.features(audio), many.features(audio)) < 1e-4
@@ -144,10 +144,10 @@ def test_results_do_not_depend_on_how_much_is_computed_at_once(system: Music2Lat
 
 
 def test_windows_change_nothing_but_what_normalisation_sees(tiny_file: Path) -> None:
-    """With the norms taken out, 10 minutes in windows equal 10 minutes at once: the overlap covers what convolutions see."""
+    """With the norms taken out, windows equal the whole at once: the overlap covers what convolutions see."""
     windowed = Music2Latent(tiny_file, window_seconds=20, device="cpu")
-    whole = Music2Latent(tiny_file, window_seconds=700, device="cpu")
-    audio = _noise(1, 600 * 2000)
+    whole = Music2Latent(tiny_file, window_seconds=300, device="cpu")
+    audio = _noise(1, 200 * 2000)
     latents = whole.encode(audio)
     with_norms = _error(latents, windowed.encode(audio))
     for system in (windowed, whole):
@@ -173,7 +173,7 @@ def test_steady_sound_changes_little_with_the_window(tiny_file: Path) -> None:
 
 
 def test_memory_does_not_grow_with_length(tiny_file: Path, tmp_path: Path) -> None:
-    peaks = [_peak_of_a_round_trip(minutes, tiny_file, tmp_path) for minutes in (1, 10)]
+    peaks = [_peak_of_a_round_trip(minutes, tiny_file, tmp_path) for minutes in (1, 5)]
     assert peaks[1] < 1.1 * peaks[0]
 
 

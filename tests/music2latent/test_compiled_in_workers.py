@@ -18,12 +18,19 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def test_runs_in_workers(music: Callable[..., np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_in_workers(
+    music: Callable[..., np.ndarray], tiny_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     audio.write(tmp_path / "music" / "chords.wav", music(44100), 44100)
     systems = [
-        {"system": "music2latent:small", "label": "float32"},
-        {"system": "music2latent:small", "label": "bfloat16", "options": {"precision": "bfloat16"}},
+        {"system": "music2latent", "checkpoint": str(tiny_file), "label": "float32"},
+        {
+            "system": "music2latent",
+            "checkpoint": str(tiny_file),
+            "label": "bfloat16",
+            "options": {"precision": "bfloat16"},
+        },
     ]
     content = {"name": "precision", "systems": systems, "audio": [str(tmp_path / "music")], "metrics": ["si_sdr"]}
     found = run_suite(make_suite(content | {"tasks": []}), out=tmp_path / "run")

@@ -30,9 +30,9 @@ def coded(audio, level):
 
 @pytest.fixture(scope="module")
 def excerpts():
-    """Ten excerpts of 6 s."""
+    """Ten excerpts of 5 s: two windows of musicnn each."""
     paths = sorted(EXCERPTS.glob("*.ogg"))[:10]
-    return [audio_io.load(path, start=44100, n_samples=6 * 44100)[0] for path in paths]
+    return [audio_io.load(path, start=44100, n_samples=5 * 44100)[0] for path in paths]
 
 
 def test_fad_and_kad_rise_as_bit_rates_fall(excerpts):

@@ -6,8 +6,10 @@ import hashlib
 import json
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,8 @@ from m2l_bench.report import build as build_module
 from m2l_bench.report.build import build
 from m2l_bench.report.clips import read_manifest
 from m2l_bench.report.compare import compare, comparison_markdown, outliers
-from m2l_bench.report.contents import all_tables
+from m2l_bench.report.contents import all_figures, all_tables
+from m2l_bench.report.figure_spec import FigureSpec
 from m2l_bench.report.frames import read_results
 from m2l_bench.report.listening import page_data
 from m2l_bench.report.runs import read_runs
@@ -34,8 +37,23 @@ def contents(folder: Path) -> dict[str, str]:
     }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_figure_of_each_kind() -> Iterator[None]:
+    """Drawing takes most of a build's time."""
+
+    def chosen(*arguments: Any) -> Iterator[FigureSpec]:
+        kinds: dict[object, FigureSpec] = {}
+        for figure in all_figures(*arguments):
+            kinds.setdefault(getattr(figure.draw, "func", figure.draw), figure)
+        return iter(kinds.values())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build_module, "all_figures", chosen)
+        yield
+
+
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(one_figure_of_each_kind: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = make_run(tmp_path_factory.mktemp("run") / "run", n_clips=16)
     make_audio(folder, n_clips=3, seconds=0.5)
     build([folder])
@@ -44,7 +62,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They take most of a build's time; what is tested here does not depend on them."""
+    """What is tested here does not depend on them."""
     monkeypatch.setattr(build_module, "all_figures", lambda results, pairs, clips: iter(()))
 
 

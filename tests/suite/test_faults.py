@@ -6,8 +6,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+from typer.testing import CliRunner
+
+from m2l_bench.cli import app
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 import fault_injection as faults
@@ -32,24 +36,31 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(arguments, capture_output=True, text=True, timeout=300)
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+class Undisturbed(NamedTuple):
     """Music and the run that nothing happened to."""
+
+    music: Path
+    run: Path
+    seconds: float
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     folder = tmp_path_factory.mktemp("faults")
     music = faults.make_audio(folder / "music", 8)
-    assert _run(*faults.command(music, folder / "run")).returncode == 0
-    return music, folder / "run"
+    return Undisturbed(music, folder / "run", faults.undisturbed(music, folder / "run"))
 
 
-def test_killed_main_processes_and_workers_change_no_byte(tmp_path: Path) -> None:
-    tally = faults.inject(tmp_path, kills=3, seed=1, files=8)
+def test_killed_main_processes_and_workers_change_no_byte(undisturbed: Undisturbed, tmp_path: Path) -> None:
+    music, expected, seconds = undisturbed
+    tally = faults.inject(music, expected, tmp_path, kills=3, longest=seconds, seed=1)
     assert tally.problems == []
     assert tally.kills == 3
 
 
-def test_a_full_disk_is_one_clear_error_and_nothing_is_lost(undisturbed: tuple[Path, Path], tmp_path: Path) -> None:
-    music, expected = undisturbed
-    command = faults.command(music, tmp_path / "run")
+def test_a_full_disk_is_one_clear_error_and_nothing_is_lost(undisturbed: Undisturbed, tmp_path: Path) -> None:
+    music, expected, _ = undisturbed
+    command = [*faults.command(music, tmp_path / "run"), "--workers", "1"]
     full = _run(sys.executable, "-c", SMALL_FILES, *command)
     assert full.returncode == 2
     (line,) = [line for line in full.stderr.splitlines() if line.startswith("error: ")]
@@ -61,30 +72,30 @@ def test_a_full_disk_is_one_clear_error_and_nothing_is_lost(undisturbed: tuple[P
 
 
 def test_a_place_that_cannot_be_written_is_named_before_anything_is_computed(
-    undisturbed: tuple[Path, Path], tmp_path: Path
+    undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("not a folder")
-    refused = _run(*faults.command(undisturbed[0], tmp_path / "file" / "run"))
-    assert refused.returncode == 2
+    _, _, _, *arguments = faults.command(undisturbed.music, tmp_path / "file" / "run")  # python -m m2l_bench
+    refused = CliRunner().invoke(app, arguments)
+    assert refused.exit_code == 2 and isinstance(refused.exception, SystemExit)
     assert "error: " in refused.stderr and str(tmp_path / "file") in refused.stderr
-    assert "Traceback" not in refused.stderr
 
 
-def test_a_read_only_place_is_named(undisturbed: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_read_only_place_is_named(undisturbed: Undisturbed, tmp_path: Path) -> None:
     place = tmp_path / "read-only"
     place.mkdir()
     place.chmod(0o555)
     before = (sys.executable, "-c", BOUND) if os.geteuid() == 0 else ()
-    refused = _run(*before, *faults.command(undisturbed[0], place / "run"))
+    refused = _run(*before, *faults.command(undisturbed.music, place / "run"))
     assert refused.returncode == 2
     assert "Permission denied" in refused.stderr and str(place) in refused.stderr
     assert "Traceback" not in refused.stderr
 
 
 def test_a_system_that_hangs_is_counted_and_the_rest_equals_an_undisturbed_run(
-    undisturbed: tuple[Path, Path], tmp_path: Path
+    undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
-    music, expected = undisturbed
+    music, expected, _ = undisturbed
     (tmp_path / "slow.py").write_text(
         "import time\n"
         "from pathlib import Path\n"
@@ -97,10 +108,10 @@ def test_a_system_that_hangs_is_counted_and_the_rest_equals_an_undisturbed_run(
         "        once.touch()\n"
         "        time.sleep(3600)\n"
     )
-    slow = ["--system", f"slow={tmp_path}/slow.py:Slow", "--timeout", "20"]
+    slow = ["--system", f"slow={tmp_path}/slow.py:Slow", "--timeout", "10", "--workers", "1"]
     result = _run(*faults.command(music, tmp_path / "run"), *slow)
     assert result.returncode == 2
-    assert "killed after 20 s, the time limit of a job" in result.stderr and "hung before" in result.stderr
+    assert "killed after 10 s, the time limit of a job" in result.stderr and "hung before" in result.stderr
     found = (tmp_path / "run" / "rows.csv").read_text().splitlines()
     rows = [line for line in found if ",slow," not in line and not line.startswith("slow,")]
     assert rows == (expected / "rows.csv").read_text().splitlines()

@@ -15,6 +15,8 @@ from m2l_bench.results import PAGE
 from m2l_bench.suite.finished import recall, signature
 from m2l_bench.suite.suite import make_suite
 
+pytestmark = pytest.mark.usefixtures("commands_share_worker")
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 

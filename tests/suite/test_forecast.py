@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from typer.testing import CliRunner
 from m2l_bench.cli import app
 from m2l_bench.suite.engine import Workspace
 from m2l_bench.suite.forecast import forecast
-from m2l_bench.suite.local import LocalEngine
+from m2l_bench.suite.local import local_unless
 from m2l_bench.suite.planning import make_plan
 from m2l_bench.suite.run import run_suite
 from m2l_bench.suite.status import RunLock, read_status
@@ -158,7 +157,7 @@ def test_a_large_suite_says_what_it_needs_and_does_nothing(
     monkeypatch.chdir(tmp_path)
     with Hub({}) as hub:
         hub.patch(monkeypatch, tmp_path / "home")
-        result = CliRunner().invoke(app, ["run", str(SUITES / f"{suite}.toml"), "--dry-run"])
+        result = CliRunner().invoke(app, ["run", str(SUITES / f"{suite}.toml"), "--dry-run", "--workers", "1"])
         assert hub.downloads() == []
     assert result.exit_code == 2
     assert "error: nothing can be run: all data are missing" in result.output
@@ -177,6 +176,7 @@ def test_missing_audio_is_named_and_the_rest_goes_on(music_folder: Path, tmp_pat
     assert {row.dataset for row in result.rows} == {"music"}
 
 
+@pytest.mark.usefixtures("commands_share_worker")
 def test_status_counts_and_names_failures_and_a_retry_mends_them(music_folder: Path, tmp_path: Path) -> None:
     system = tmp_path / "flaky.py"
     system.write_text(
@@ -204,7 +204,7 @@ def test_status_counts_and_names_failures_and_a_retry_mends_them(music_folder: P
 
 def test_a_status_says_whether_its_run_is_alive(music_folder: Path, tmp_path: Path) -> None:
     suite = _suite(music_folder, ["identity", "lowpass-7k"])
-    with closing(LocalEngine()) as engine:
+    with local_unless(None) as engine:
         plan = make_plan(suite, engine)
     workspace = Workspace(tmp_path / "run" / "store")
     with RunLock(tmp_path / "run") as lock:

@@ -17,7 +17,9 @@ from m2l_bench.cli import app
 from m2l_bench.latent import sheet
 from m2l_bench.latent.moments import Moments, moments
 from m2l_bench.latent.rate import fit_coder
+from m2l_bench.report import build as build_module
 from m2l_bench.report.build import build
+from m2l_bench.report.contents import all_figures
 from m2l_bench.report.latent import rate_distortion
 from m2l_bench.report.runs import Measurement, read_runs
 from m2l_bench.results import LATENT_SPACE, Item, Row, read_items, read_rows
@@ -296,7 +298,7 @@ def test_planned_jobs_are_those_that_were_done_and_rows_come_out_again(run: RunR
     assert status.planned["quantise", "Orthonormal"] == N_FILES * len(STEPS)
     assert status.failed["latents", "Faulty"] == 1
     rows = [row for row in run.rows if row.task == LATENT_SPACE]
-    found = verify(run.folder, sample=60, seed=3)
+    found = verify(run.folder, sample=30, seed=3)
     assert found.sound, [check.found for check in found.rows if not check.agrees]
     assert {check.row.task for check in found.rows} == {"", LATENT_SPACE} and len(rows) > 200
 
@@ -350,7 +352,11 @@ def test_in_one_call_the_numbers_are_those_of_a_run(
     assert list(latents(f"{home}/own.py:Windows", sorted((home / "music").glob("*.wav"))).index) == list(sheet.CARDS)
 
 
-def test_the_report_has_the_tables_and_figures(run: RunResult) -> None:
+def test_the_report_has_the_tables_and_figures(run: RunResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = {"music-Orthonormal-latent", "music-Windows-latent", "music-latent-spaces", "music-si_sdr-against-bit-rate"}
+    monkeypatch.setattr(
+        build_module, "all_figures", lambda *arguments: (f for f in all_figures(*arguments) if f.name in drawn)
+    )
     index = build([run.folder]).with_name("index.md").read_text()
     for heading in (
         *("latent space", "latent space, gain and mixing", "latent space, shift of the audio"),
@@ -363,8 +369,7 @@ def test_the_report_has_the_tables_and_figures(run: RunResult) -> None:
     table = (run.folder / "report" / "tables" / "music-rate-distortion.md").read_text()
     assert "| Orthonormal, step 0.25 " in table and "| *Orthonormal* " in table and "| Coded " in table
     pictures = {path.name for path in (run.folder / "report" / "figures").glob("*.png")}
-    assert {"music-Orthonormal-latent.png", "music-Windows-latent.png", "music-latent-spaces.png"} <= pictures
-    assert "music-si_sdr-against-bit-rate.png" in pictures
+    assert pictures == {f"{name}.png" for name in drawn}
 
 
 def test_the_rate_figure_has_a_curve_of_each_continuous_autoencoder(run: RunResult) -> None:
@@ -377,6 +382,7 @@ def test_the_rate_figure_has_a_curve_of_each_continuous_autoencoder(run: RunResu
     assert whole is not None and whole.value > points[0].y.value
 
 
+@pytest.mark.usefixtures("commands_share_worker")
 def test_the_command_prints_a_short_table_and_lists_what_it_measures(home: Path, tmp_path: Path) -> None:
     arguments = [f"{home}/own.py:Orthonormal", "--audio", str(home / "music"), "--metric", "si_sdr", "--workers", "1"]
     arguments += ["--part", "sheet", "--part", "rate_distortion", "--step", "0.5", "--out", str(tmp_path / "run")]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from noise_run import make_noise, run_noise
 from toy_jobs import BatchedJob, ToyJob, values_of
 
 from m2l_bench.suite import on_ray
@@ -21,15 +22,13 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 
 
 @pytest.fixture(scope="module", autouse=True)
-def cluster() -> Iterator[None]:
-    """Ray on this machine, its workers finding the toy jobs."""
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(Path(__file__).parent), before)))
-    yield
-    if before is None:
-        del os.environ["PYTHONPATH"]
-    else:
-        os.environ["PYTHONPATH"] = before
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Ray on this machine, its workers finding the toy jobs; the folder where they keep what they fetch."""
+    folder = tmp_path_factory.mktemp("theirs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder
     sys.modules["ray"].shutdown()
 
 
@@ -62,8 +61,8 @@ def test_an_address_where_nothing_listens_is_one_error_within_half_a_minute() ->
 
 
 def test_a_hanging_job_is_killed(tmp_path: Path) -> None:
-    values = _values([ToyJob(0, "hang"), ToyJob(1)], tmp_path, timeout=15.0)
-    assert values == ["its worker process was killed after 15 s, the time limit of a job", 1]
+    values = _values([ToyJob(0, "hang"), ToyJob(1)], tmp_path, timeout=10.0)
+    assert values == ["its worker process was killed after 10 s, the time limit of a job", 1]
 
 
 def test_a_share_of_a_gpu_that_no_machine_has_is_refused(tmp_path: Path) -> None:
@@ -90,6 +89,18 @@ def test_rows_are_the_same_bytes_as_on_one_machine(music_folder: Path, tmp_path:
     run_suite(suite, out=tmp_path / "ray", engine=RayEngine(workers=2))
     for name in ("rows.csv", "items.parquet"):
         assert (tmp_path / "local" / name).read_bytes() == (tmp_path / "ray" / name).read_bytes()
+
+
+def test_workers_that_see_only_the_mirror(cache: Path, tmp_path: Path) -> None:
+    """They write in a folder of their own: everything in the run's came through the mirror."""
+    music = make_noise(tmp_path / "music")
+    url = f"file://{tmp_path / 'there'}"
+    result, _ = run_noise(music, tmp_path / "run", url, engine=RayEngine(workers=2))
+    alone, _ = run_noise(music, tmp_path / "alone")
+    assert (result.folder / "rows.csv").read_bytes() == (alone.folder / "rows.csv").read_bytes()
+    theirs = {path.name for path in cache.rglob("*.seg")}
+    ours = {path.name for path in (result.folder / "store").rglob("*.seg")}
+    assert theirs and ours == theirs
 
 
 @pytest.mark.parametrize(("name", "value"), [("workers", 0), ("gpus_per_job", -1.0), ("timeout", 0.0)])

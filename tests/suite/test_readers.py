@@ -136,7 +136,7 @@ def suite(folder: Path, systems: tuple[str, ...], readers: tuple[str, ...], **mo
         "audio": [],
         "tasks": [str(folder / "pitch.csv")],
         "probes": ["linear"],
-        "probe_seeds": [0, 1],
+        "probe_seeds": [0],
     }
     return make_suite(content | more)
 
@@ -161,7 +161,8 @@ def test_a_reader_of_originals_scores_as_its_own_latents_do(tones: Path, tmp_pat
 
 
 def test_costs_are_paired_differences_to_the_originals(tones: Path, tmp_path: Path) -> None:
-    result = run_suite(suite(tones, ("identity", "Codec", "Noise"), ("Bands",)), out=tmp_path / "run")
+    asked = suite(tones, ("identity", "Codec", "Noise"), ("Bands",), probe_seeds=[0, 1])
+    result = run_suite(asked, out=tmp_path / "run")
     values: dict[tuple[str, int], dict[str, Item]] = defaultdict(dict)
     for item in result.items:
         if item.metric == "accuracy":
@@ -295,7 +296,7 @@ def test_tasks_in_time_are_read_too(tmp_path: Path) -> None:
         lines.append(f"audio/{k}.wav,{k}.beats,{('train', 'valid', 'test')[k // 4]}")
     (tmp_path / "own.csv").write_text("\n".join(lines) + "\n")
     (tmp_path / "code.py").write_text(CODE)
-    asked = suite(tmp_path, ("Codec", "Noise"), ("mel",), tasks=[str(tmp_path / "own.csv")], probe_seeds=[0])
+    asked = suite(tmp_path, ("Codec", "Noise"), ("mel",), tasks=[str(tmp_path / "own.csv")])
     result = run_suite(asked, out=tmp_path / "run")
     found = {(r.system, r.metric): r.value for r in result.rows if r.statistic == "score"}
     own = probe("mel", str(tmp_path / "own.csv"), "linear", seeds=[0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from m2l_bench.reconstruction.pair.si_sdr import LIMIT
 from m2l_bench.results import Row, data_hash
 from m2l_bench.suite.data import AudioItem, AudioSet
 from m2l_bench.suite.jobs.repeat import REPEATABILITY_CARD, seed_change_card
-from m2l_bench.suite.local import LocalEngine
+from m2l_bench.suite.local import local_unless
 from m2l_bench.suite.plan import repeated
 from m2l_bench.suite.planning import make_plan
 from m2l_bench.suite.run import RunResult, run_suite
@@ -183,7 +182,7 @@ def test_the_jobs_agree_with_the_counts_and_nothing_is_repeated_of_a_folder(fold
     assert counts["reconstruct", "ready"] == N_FILES
     status = read_status(tmp_path / "run")
     assert status.planned == counts == status.done
-    with closing(LocalEngine()) as engine:
+    with local_unless(None) as engine:
         plan = make_plan(suite, engine)
     assert plan.counts({"later": (True, False)})["repeat", "later"] == 4
 

@@ -18,7 +18,7 @@ from m2l_bench.cli import app
 from m2l_bench.report.build import build
 from m2l_bench.results import read_checksums
 from m2l_bench.suite.engine import Done, Job, Workspace
-from m2l_bench.suite.local import LocalEngine
+from m2l_bench.suite.local import LocalEngine, local_unless
 from m2l_bench.suite.run import run_suite
 from m2l_bench.suite.suite import Suite, SystemSpec, make_suite
 from m2l_bench.suite.verify import _close, verify
@@ -65,7 +65,7 @@ def run(suite: Suite, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_rows_are_the_same_bytes_whatever_the_workers_and_the_order(suite: Suite, run: Path, tmp_path: Path) -> None:
-    with closing(Shuffled(workers=3)) as engine:
+    with closing(Shuffled(workers=2)) as engine:
         run_suite(suite, out=tmp_path / "run", engine=engine)
     for name in ("rows.csv", "rows.parquet", "items.parquet", "failures.csv", "cards.json"):
         assert (tmp_path / "run" / name).read_bytes() == (run / name).read_bytes(), name
@@ -189,7 +189,7 @@ def test_another_version_of_the_code_finds_no_finished_job(
     from m2l_bench.suite.planning import make_plan
 
     suite = make_suite({"systems": ["identity"], "audio": [str(music_folder)], "metrics": ["si_sdr"], "tasks": []})
-    with closing(LocalEngine()) as engine:
+    with local_unless(None) as engine:
         before = make_plan(suite, engine)
         names, old_hash = {job.id for job in before.first_jobs()}, before.hash
         monkeypatch.setattr(module, "VERSION", "99.0")
@@ -198,6 +198,7 @@ def test_another_version_of_the_code_finds_no_finished_job(
     assert not names & {job.id for job in after.first_jobs()}
 
 
+@pytest.mark.usefixtures("commands_share_worker")
 def test_a_rebuilt_report_keeps_the_run_sound(music_folder: Path, tmp_path: Path) -> None:
     run = str(tmp_path / "run")
     arguments = ["--audio", str(music_folder), "--system", "identity", "--metric", "si_sdr", "--workers", "1"]

@@ -76,8 +76,7 @@ def place(name: str, folder: Path) -> tuple[Path, Path]:
     return path, path
 
 
-@pytest.mark.parametrize("n_samples", [1, 5000, 44101])
-@pytest.mark.parametrize("channels", [1, 2, 3])
+@pytest.mark.parametrize(("n_samples", "channels"), [(1, 1), (5000, 3), (44101, 2)])
 def test_exact_lengths(system: Any, n_samples: int, channels: int) -> None:
     audio = recipes.music(channels, n_samples)
     back = system.reconstruct(audio)
@@ -214,7 +213,7 @@ def test_lin_caes_arguments_are_checked(text: str, files: dict[str, Path], tmp_p
 
 def test_blocks_hear_what_the_whole_hears(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     module = importlib.import_module("m2l_bench.systems.codicodec")
-    audio = recipes.music(2, 9 * CHUNK)
+    audio = recipes.music(2, 7 * CHUNK)
     whole = load("codicodec", checkpoint=files["codicodec"], device="cpu", num_steps=3)
     silence = lambda *shape, **_: torch.zeros(*shape)  # noise is drawn block by block: without it all must agree
     monkeypatch.setattr("codicodec.models.torch.randn", silence)
@@ -249,9 +248,9 @@ def test_the_seed_picks_the_noise_and_leaves_torchs_own_state(system: Any, name:
 
 
 def test_claims_are_true(system: Any) -> None:
-    one, two = (system.encode(recipes.music(2, n * 32 * 4096)) for n in (1, 3))
+    one, two = (system.encode(recipes.music(2, n * 32 * 4096)) for n in (1, 2))
     assert one.shape[1] == system.latent_dim
-    assert (two.shape[-1] - one.shape[-1]) / (2 * 32 * 4096 / 44100) == pytest.approx(system.latent_rate)
+    assert (two.shape[-1] - one.shape[-1]) / (32 * 4096 / 44100) == pytest.approx(system.latent_rate)
 
 
 @pytest.mark.parametrize("content", [{"a": 1}, {"gen_state_dict": {"a": torch.zeros(1)}}])

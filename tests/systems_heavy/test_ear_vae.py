@@ -16,7 +16,7 @@ import torch
 from hub import Hub
 
 import m2l_bench
-from m2l_bench.conformity import promises
+from m2l_bench.conformity import promises, subject
 from m2l_bench.conformity.subject import Subject
 from m2l_bench.files.hub import CheckpointError
 from m2l_bench.systems import pretrained
@@ -121,8 +121,9 @@ def test_sizes_are_the_published_ones(name: str) -> None:
     assert entry.audio == f"{f'{rate / 1000:.1f}'.removesuffix('.0')} kHz, stereo"
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3])
-@pytest.mark.parametrize("n_samples", [1, 100, 1440, 1441, 1920, 2048, 44101])
+@pytest.mark.parametrize(
+    ("n_samples", "channels"), [(1, 1), (100, 2), (1440, 3), (1441, 1), (1920, 2), (2048, 1), (9001, 3)]
+)
 def test_lengths_and_channels_are_exact(name: str, channels: int, n_samples: int, systems: dict) -> None:
     ours, audio = systems[name], recipes.music(channels, n_samples)
     latents = ours.encode(audio)
@@ -134,10 +135,17 @@ def test_lengths_and_channels_are_exact(name: str, channels: int, n_samples: int
     assert isinstance(ours, Autoencoder) and ours.name == name and ours.latent_rate == ours.sample_rate / hop
 
 
+@pytest.fixture(scope="module")
+def subjects(systems: dict[str, Any]) -> Iterator[dict[str, Subject]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subject, "SHORT", 1.0)
+        yield {name: Subject(system) for name, system in systems.items()}
+
+
 @pytest.mark.parametrize("check", ["repeats", "shapes", "levels", "round_trip", "latents"])
-def test_keeps_the_promises_of_every_system(name: str, check: str, systems: dict) -> None:
+def test_keeps_the_promises_of_every_system(name: str, check: str, subjects: dict[str, Subject]) -> None:
     """As ``m2l-bench check`` tests them."""
-    findings = getattr(promises, check)(Subject(systems[name]))
+    findings = getattr(promises, check)(subjects[name])
     assert findings and not [finding for finding in findings if finding.verdict == "fail"]
 
 
@@ -172,7 +180,7 @@ def test_blocks_do_not_show(name: str, systems: dict, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("part", PARTS)
 def test_context_is_needed(name: str, part: str, systems: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     """Less of it does show, so the test above can fail."""
-    ours, audio = systems[name], recipes.music(2, 100_003)
+    ours, audio = systems[name], recipes.music(2, 50_003)
     expected = ours.reconstruct(audio)
     monkeypatch.setattr(pretrained, "BLOCK_SAMPLES", 24_000)
     monkeypatch.setattr(ours.network, PARTS[part], 4)
@@ -200,7 +208,7 @@ def test_memory_does_not_grow_with_the_length(name: str, systems: dict, monkeypa
     ours, longest = systems[name], []
     monkeypatch.setattr(pretrained, "BLOCK_SAMPLES", 16_384)
     kinds = (torch.nn.Conv1d, torch.nn.ConvTranspose1d, torch.nn.Conv2d, torch.nn.ConvTranspose2d)
-    for n_samples in (150_000, 220_000):
+    for n_samples in (120_000, 140_000):
         sizes: list[int] = []
         hooks = [
             module.register_forward_pre_hook(lambda module, inputs, sizes=sizes: sizes.append(inputs[0].numel()))

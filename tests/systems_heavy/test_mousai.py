@@ -117,8 +117,7 @@ def test_one_copy_of_the_unet_is_enough() -> None:
     assert all(torch.equal(value, expected[name]) for name, value in translate(only_sampler, config).items())
 
 
-@pytest.mark.parametrize("n_samples", [1, 1000, 8192, 8193, 44101])
-@pytest.mark.parametrize("channels", [1, 2, 3])
+@pytest.mark.parametrize(("n_samples", "channels"), [(1, 1), (1000, 3), (8192, 2), (8193, 1), (20001, 2)])
 def test_lengths_and_channels_are_exact(n_samples: int, channels: int, checkpoints: dict[str, Path]) -> None:
     mousai = Mousai(version="v3", checkpoint=checkpoints["v3"], num_steps=1, window=8192)
     audio = recipes.music(channels, n_samples)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from functools import cache
 from pathlib import Path
 
 import h5py
@@ -38,7 +39,9 @@ def fixed_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(system, "draw_noise", lambda key, length: recipes.wave(length))
 
 
+@cache
 def small(**options: object) -> Musika:
+    """Loaded once for all tests: reading the files takes most of a test's time."""
     return Musika(checkpoint=SMALL, **options)
 
 
@@ -143,7 +146,7 @@ def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_noise_is_seeded_and_channels_are_independent() -> None:
     audio = recipes.music(2, 5000)
     first = small().reconstruct(audio)
-    np.testing.assert_array_equal(first, small().reconstruct(audio))
+    np.testing.assert_array_equal(first, Musika(checkpoint=SMALL).reconstruct(audio))
     assert np.abs(first - small(seed=1).reconstruct(audio)).max() > 1e-3
     np.testing.assert_allclose(small().reconstruct(audio[1:]), first[1:], atol=5e-5)
     assert small().fingerprint != small(seed=1).fingerprint != small(compatible=True).fingerprint

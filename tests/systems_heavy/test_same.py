@@ -106,8 +106,7 @@ def test_noise_follows_the_seed_alone(kind: str, folders: dict, systems: dict) -
     assert one.fingerprint != two.fingerprint
 
 
-@pytest.mark.parametrize("channels", [1, 2, 6])
-@pytest.mark.parametrize("n_samples", [1, 100, 44_101])
+@pytest.mark.parametrize(("n_samples", "channels"), [(1, 1), (100, 6), (44_101, 2)])
 def test_lengths_and_channels_are_exact(kind: str, channels: int, n_samples: int, systems: dict) -> None:
     system, audio = systems[kind], recipes.music(channels, n_samples)
     latents = system.encode(audio)

@@ -165,8 +165,7 @@ def test_sizes_are_those_of_the_configuration(name: str, systems: dict) -> None:
     assert system.name == full[name] and len(system.fingerprint) == 16
 
 
-@pytest.mark.parametrize("channels", [1, 2, 6])
-@pytest.mark.parametrize("n_samples", [1, 100, AWKWARD])
+@pytest.mark.parametrize(("n_samples", "channels"), [(1, 1), (100, 6), (AWKWARD, 2)])
 def test_lengths_and_channels_are_exact(name: str, channels: int, n_samples: int, systems: dict) -> None:
     system, audio = systems[name], recipes.music(channels, n_samples)
     latents = system.encode(audio)
@@ -220,8 +219,8 @@ def test_long_files_are_encoded_in_windows(name: str, systems: dict, monkeypatch
 def test_context_is_needed(name: str, systems: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     """Less of it does show, so the tests above can fail."""
     system = systems[name]
-    latents = np.random.default_rng(0).standard_normal((1, system.latent_dim, 300)).astype(np.float32)
-    expected = system.decode(latents, 300 * HOPS[name])
+    latents = np.random.default_rng(0).standard_normal((1, system.latent_dim, 150)).astype(np.float32)
+    expected = system.decode(latents, 150 * HOPS[name])
     monkeypatch.setattr(pretrained, "BLOCK_SAMPLES", 8_000)
     if name == "mimi":
         monkeypatch.setattr(transformers_audio, "_ATTENDED", 50)
@@ -230,7 +229,7 @@ def test_context_is_needed(name: str, systems: dict, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(system, "_before", [1, 1])
     else:
         monkeypatch.setattr(system, "_context", 1)
-    assert np.abs(system.decode(latents, 300 * HOPS[name]) - expected).max() > 1e-4 * np.abs(expected).max()
+    assert np.abs(system.decode(latents, 150 * HOPS[name]) - expected).max() > 1e-4 * np.abs(expected).max()
 
 
 def test_memory_does_not_grow_with_the_length(name: str, systems: dict, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,7 +247,7 @@ def test_memory_does_not_grow_with_the_length(name: str, systems: dict, monkeypa
         else layers
     )
     longest = []
-    for n_samples in (500_000, 1_000_000):
+    for n_samples in (300_000, 500_000):
         seen = [0]
         hooks = [
             layer.register_forward_pre_hook(
@@ -262,7 +261,7 @@ def test_memory_does_not_grow_with_the_length(name: str, systems: dict, monkeypa
         for hook in hooks:
             hook.remove()
         longest.append(max(seen))
-    assert longest[0] == longest[1] < 500_000
+    assert longest[0] == longest[1] < 300_000
 
 
 def test_nothing_is_random_and_channels_do_not_mix(name: str, models: dict, systems: dict) -> None:
