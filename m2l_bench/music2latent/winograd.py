@@ -26,7 +26,7 @@ from torch import Tensor
 
 _TILE = 4  # outputs of a tile, each way
 _SEEN = _TILE + 2  # values that they depend on
-_CHANNELS = 64  # from which the products outweigh the transforms
+_CHANNELS = 128  # from which the products outweigh the transforms
 _PRODUCTS = 2**26  # positions x channels x channels, from which they outweigh the kernel's transform and the calls
 _BYTES = (
     2**21

@@ -82,16 +82,16 @@ def test_does_not_change_its_input() -> None:
 
 
 def test_pays_only_in_inference_with_many_products() -> None:
-    x, weight = maps(1, 64, 128, 128), kernels(64, 64)[0]
+    x, weight = maps(1, 128, 64, 64), kernels(128, 128)[0]
     assert not winograd.pays(x, weight)
     with torch.no_grad():
         assert not winograd.pays(x, weight)
     with torch.inference_mode():
         assert winograd.pays(x, weight)
-        assert not winograd.pays(x[:, :, :127], weight)
-        assert not winograd.pays(maps(1, 64, 256, 66), weight)
+        assert not winograd.pays(x[:, :, :63], weight)
+        assert not winograd.pays(maps(1, 128, 128, 66), weight)
         assert not winograd.pays(x, weight[:, :, :1])
-        assert not winograd.pays(x, weight[:32])
+        assert not winograd.pays(x, weight[:64])
         assert not winograd.pays(x.double(), weight)
         assert not winograd.pays(x.to("meta"), weight)
         assert not winograd.pays(x[:, :, 0], weight[..., 0])
@@ -99,10 +99,10 @@ def test_pays_only_in_inference_with_many_products() -> None:
 
 def test_a_block_is_the_same_with_and_without() -> None:
     torch.manual_seed(0)
-    block = ResBlock(64, 64, embedding_width=8)
+    block = ResBlock(128, 128, embedding_width=8)
     for parameter in block.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
-    x = maps(1, 64, 130, 128)
+    x = maps(1, 128, 66, 64)
     for embedding in (None, torch.randn(1, 8)):
         with torch.no_grad():
             expected = block.double()(x.double(), None if embedding is None else embedding.double())
