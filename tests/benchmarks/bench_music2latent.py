@@ -2,14 +2,14 @@
 
 Run from the repository's root on an otherwise idle machine:
 ``python tests/benchmarks/bench_music2latent.py [SECONDS [ROUNDS]]``.
-It prints wall and CPU time a second of audio in float32 and, compiled by OpenVINO, in bfloat16, their ratios to the
-authors' float32, the largest difference of the outputs, the
-share of our time that our products would take at the machine's own convolution rate, measured in the same run, and
-which operations our time goes to.
+Each contestant has a process of its own: the authors' network, ours as it is called from Python, ours where freed memory is
+kept, as in the workers of a run, and so in bfloat16, compiled by OpenVINO. Printed are wall and CPU time a second of audio, the
+ratios of the authors' to each, the largest difference from the authors' output, and which operations our time goes to.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import statistics
 import sys
@@ -17,19 +17,22 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
 
 import torch
 from music2latent import models
 from torch import Tensor, nn
-from torch.nn import functional
-from torch.utils.flop_counter import FlopCounterMode
 
+from m2l_bench.memory import keep_freed_memory
 from m2l_bench.music2latent.compiled import CompiledNetwork
 from m2l_bench.music2latent.config import PUBLISHED
 from m2l_bench.music2latent.keys import from_published
 from m2l_bench.music2latent.network import Music2LatentNetwork
 
 Times = tuple[float, float]
+KEEPING = ("ours in a worker", "ours in bfloat16")  # contestants that keep freed memory
+CONTESTANTS = ("theirs", "ours", *KEEPING)
 SHOWN = 9  # kinds of operation
 
 
@@ -38,22 +41,6 @@ def timed(function: Callable[[], object]) -> Times:
     wall, cpu = time.perf_counter(), time.process_time()
     function()
     return time.perf_counter() - wall, time.process_time() - cpu
-
-
-def convolution_rate(rounds: int) -> Times:
-    """Best GFLOP/s, by wall and by CPU time, of a 3x3 convolution of 128 channels, the mid of the network's kinds."""
-    x = torch.randn(1, 128, 96, 256).contiguous(memory_format=torch.channels_last)
-    weight = torch.randn(128, 128, 3, 3).contiguous(memory_format=torch.channels_last)
-    work = 2 * 9 * 128 * 128 * 96 * 256 / 1e9
-    runs = [timed(lambda: functional.conv2d(x, weight, padding=1)) for _ in range(4 * rounds)]
-    return work / min(wall for wall, _ in runs), work / min(cpu for _, cpu in runs)
-
-
-def work_of(function: Callable[[], object]) -> float:
-    """GFLOP of a function."""
-    with FlopCounterMode(display=False) as counter:
-        function()
-    return counter.get_total_flops() / 1e9
 
 
 def shares(function: Callable[[], object]) -> dict[str, float]:
@@ -76,56 +63,75 @@ def networks() -> tuple[nn.Module, Music2LatentNetwork]:
     return theirs, network
 
 
-def compare(
-    seconds: float, rounds: int, theirs: nn.Module, network: Music2LatentNetwork, half: CompiledNetwork
-) -> None:
+def jobs(contestant: str, frames: int) -> dict[str, Callable[[], Tensor]]:
+    """What a contestant does: encode and decode; weights, spectrogram and noise are the same for all."""
+    theirs, network = networks()
+    ours: Music2LatentNetwork | CompiledNetwork = network
+    if contestant == "ours in bfloat16":
+        ours = CompiledNetwork(network, "random weights")
+    x, noise = torch.randn(1, 2, PUBLISHED.bins, frames), 80 * torch.randn(1, 2, PUBLISHED.bins, frames)
+    sigma = torch.tensor([80.0])
+    code = torch.randn(1, PUBLISHED.latent_dim, frames // PUBLISHED.time_downsampling).tanh()
+    if contestant == "theirs":
+        return {"encode": lambda: theirs.encoder(x), "decode": lambda: theirs(code, noise, 80.0)}
+    return {
+        "encode": lambda: ours.encode(x),
+        "decode": lambda: ours.denoise(noise, sigma, ours.pyramid(code)),
+    }
+
+
+def serve(connection: Connection, contestant: str, frames: int) -> None:
+    """Answer the name of a job with its output, a repetition with its times, and "shares" with those of operations."""
+    if contestant in KEEPING:
+        keep_freed_memory()
+    with torch.inference_mode():
+        functions = jobs(contestant, frames)
+        while request := connection.recv():
+            name, what = request
+            if what == "output":
+                connection.send(functions[name]().numpy())
+            else:
+                connection.send(timed(functions[name]) if what == "times" else shares(functions[name]))
+
+
+def compare(seconds: float, rounds: int) -> None:
     """Compare encoder and decoder, one after the other."""
     frames = round(seconds * PUBLISHED.latent_rate) * PUBLISHED.time_downsampling
     seconds = frames * PUBLISHED.hop / PUBLISHED.sample_rate
-    x, noise = torch.randn(1, 2, PUBLISHED.bins, frames), 80 * torch.randn(1, 2, PUBLISHED.bins, frames)
-    sigma = torch.tensor([80.0])
-    with torch.inference_mode():
-        code = network.encode(x)
+    context = multiprocessing.get_context("spawn")
+    pipes: dict[str, Connection] = {}
+    for contestant in CONTESTANTS:
+        pipes[contestant], theirs = context.Pipe()
+        context.Process(target=serve, args=(theirs, contestant, frames), daemon=True).start()
 
-    def decode(ours: Music2LatentNetwork | CompiledNetwork) -> Tensor:
-        return ours.denoise(noise, sigma, ours.pyramid(code))
+    def ask(contestant: str, name: str, what: str) -> Any:
+        pipes[contestant].send((name, what))
+        return pipes[contestant].recv()
 
-    sides: dict[str, tuple[Callable[[], Tensor], ...]] = {
-        "encode": (lambda: theirs.encoder(x), lambda: network.encode(x), lambda: half.encode(x)),
-        "decode": (lambda: theirs(code, noise, 80.0), lambda: decode(network), lambda: decode(half)),
-    }
-    for name, functions in sides.items():
-        rate = convolution_rate(rounds)
-        with torch.no_grad():
-            work, needed = (work_of(function) / seconds for function in functions[:2])
-        with torch.inference_mode():
-            expected, *found = [function() for function in functions]
-            errors = [float((each - expected).abs().max() / expected.abs().max()) for each in found]
-            runs = [[timed(function) for function in functions] for _ in range(rounds)]
+    for name in ("encode", "decode"):
+        expected, *found = [ask(contestant, name, "output") for contestant in CONTESTANTS]
+        runs = [[ask(contestant, name, "times") for contestant in CONTESTANTS] for _ in range(rounds)]
         print(f"{name}: {seconds:.2f} s of audio, {rounds} alternating rounds, {torch.get_num_threads()} threads")
-        print(f"  GFLOP per second of audio: theirs {work:.0f}, ours {needed:.0f}")
-        print(f"  largest difference from theirs, of the peak: float32 {errors[0]:.1e}, bfloat16 {errors[1]:.1e}")
-        for index, clock in enumerate(("wall", "CPU ")):
-            old, new, fast = (statistics.median(run[side][index] for run in runs) / seconds for side in range(3))
-            ratios = [statistics.median(run[0][index] / run[side][index] for run in runs) for side in (1, 2)]
-            print(
-                f"  {clock} s per second of audio: theirs {old:.3f}, float32 {new:.3f} (ratio {ratios[0]:.2f}),"
-                f" bfloat16 {fast:.3f} (ratio {ratios[1]:.2f}); at the convolution rate of {rate[index]:.0f} GFLOP/s"
-                f" our products in float32 take {needed / rate[index] / new:.0%}"
-            )
-        with torch.inference_mode():
-            taken = shares(functions[1])
+        for side, contestant in enumerate(CONTESTANTS):
+            wall, cpu = (statistics.median(run[side][clock] for run in runs) / seconds for clock in (0, 1))
+            line = f"  {contestant}: wall {wall:.3f}, CPU {cpu:.3f} s per second of audio"
+            if side:
+                ratios = [statistics.median(run[0][clock] / run[side][clock] for run in runs) for clock in (0, 1)]
+                error = abs(found[side - 1] - expected).max() / abs(expected).max()
+                line += f"; theirs / it: wall {ratios[0]:.2f}, CPU {ratios[1]:.2f}; largest difference of the peak {error:.1e}"
+            print(line)
+        taken = ask("ours in a worker", name, "shares")
         print("  float32 by operation: " + ", ".join(f"{name} {share:.1%}" for name, share in taken.items()))
+    for pipe in pipes.values():
+        pipe.send(None)
 
 
 def main(lengths: list[float], rounds: int) -> None:
     """Compare at each length, in seconds."""
-    theirs, network = networks()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_CACHE_HOME"] = folder  # graphs of random weights are not worth keeping
-        half = CompiledNetwork(network, "random weights")
         for seconds in lengths:
-            compare(seconds, rounds, theirs, network, half)
+            compare(seconds, rounds)
 
 
 if __name__ == "__main__":
