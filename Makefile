@@ -8,7 +8,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-SPEED := limits music2latent openvino training probes frames reconstruction distribution startup report
+SPEED := limits music2latent training probes reconstruction distribution startup report frames openvino
 OPENVINO := tests/music2latent/test_compiled.py tests/systems_heavy/test_compiled_systems.py
 
 .PHONY: demo test lint types $(OPENVINO) docs bench reference audit clean

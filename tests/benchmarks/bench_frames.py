@@ -1,6 +1,6 @@
 """The linear probe on frames: its whole grid against one scikit-learn fit in the same run; memory against the dataset's length.
 
-    PYTHONPATH=. OMP_NUM_THREADS=1 python tests/benchmarks/bench_frames.py [--frames 200000] [--dim 512] [--outputs 88]
+    PYTHONPATH=. OMP_NUM_THREADS=1 python tests/benchmarks/bench_frames.py [--frames 140000] [--dim 512] [--outputs 88]
 
 The peer is one one-vs-rest logistic regression at the selected penalty. Memory: beats of tracks of a minute, probed with the
 bound on frames at a tenth, for two numbers of tracks; peaks are of the process, each measured from what it held before.
@@ -71,7 +71,7 @@ def peak_of(n_tracks: int, dim: int) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, default in (("frames", 200_000), ("dim", 512), ("outputs", 88)):
+    for name, default in (("frames", 140_000), ("dim", 512), ("outputs", 88)):
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
     torch.set_num_threads(1)
