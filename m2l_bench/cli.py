@@ -270,10 +270,11 @@ def report(
     open_report: Open = False,
 ) -> None:
     """Write the report of runs, or the curves of trainings."""
+    from m2l_bench.checksums import add_checksums
     from m2l_bench.report.board import BOARD
     from m2l_bench.report.build import build
     from m2l_bench.report.curves import draw_training
-    from m2l_bench.results import REPORTED, add_checksums
+    from m2l_bench.results import REPORTED
 
     if all((run / "log.csv").is_file() for run in runs):
         typer.echo(draw_training(runs))

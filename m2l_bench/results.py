@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from m2l_bench import __version__ as VERSION
-from m2l_bench.files.disk import sha256, write_atomic
-from m2l_bench.files.untrusted import inside, modest_parquet, parse_json
+from m2l_bench.checksums import checksums, file_of_run, write_checksums
+from m2l_bench.files.disk import write_atomic
+from m2l_bench.files.untrusted import modest_parquet, parse_json
 
 NOTES_APART = " | "
 LATENT_SPACE = "latent space"  # the task of rows that say something of it without labels
@@ -182,7 +183,6 @@ class Records:
     items: list[Iterable[Item]] = field(default_factory=list)
 
 
-CHECKSUMS = "SHA256SUMS"  # as sha256sum --check reads it
 PAGE = "index.html"  # the report of a run
 REPORTED = ("audio", "report", "index.md", PAGE)  # written once a run is finished, and again by m2l-bench report
 # Files of a run that hold its results.
@@ -236,8 +236,8 @@ def write_run(
     write_rows(folder, rows)
     own = [folder / name for name in ("items.parquet", "failures.csv", "rows.parquet", "rows.csv")]
     record = (json.dumps(run, indent=2, sort_keys=True) + "\n").encode()
-    sums = _checksums(folder, [*own, *others]) | {"run.json": hashlib.sha256(record).hexdigest()}
-    _write_checksums(folder, sums)
+    sums = checksums(folder, [*own, *others]) | {"run.json": hashlib.sha256(record).hexdigest()}
+    write_checksums(folder, sums)
     write_atomic(folder / "run.json", record)
 
 
@@ -274,24 +274,6 @@ def write_rows(folder: Path, rows: Sequence[Row]) -> None:
     write_atomic(folder / "rows.csv", _csv(rows, column_names(Row)))
 
 
-def add_checksums(folder: Path, names: Iterable[str]) -> None:
-    """List files of a run, and those of folders in it, in its ``SHA256SUMS``; entries of that name give way.
-
-    Parameters
-    ----------
-    folder : Path
-        Of a finished run; one without ``SHA256SUMS`` is left as it is.
-    names : iterable of str
-        Files or folders in it.
-    """
-    if not (folder / CHECKSUMS).is_file():
-        return
-    names = tuple(names)
-    kept = {path: digest for path, digest in read_checksums(folder).items() if path.split("/")[0] not in names}
-    found = [path for name in names for path in ([folder / name], (folder / name).rglob("*"))[(folder / name).is_dir()]]
-    _write_checksums(folder, kept | _checksums(folder, (path for path in found if path.is_file())))
-
-
 def read_json(path: Path) -> dict[str, Any]:
     """Read ``run.json`` or ``cards.json`` of a run.
 
@@ -309,57 +291,14 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_checksums(folder: Path) -> dict[str, str]:
-    """The checksums of a run: relative path -> SHA-256; ValueError where there are none or they are damaged."""
-    path = _file_of_run(folder, CHECKSUMS)
-    lines = [line.partition("  ") for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
-    wrong = [digest for digest, _, name in lines if len(digest) != 64 or not name]
-    if wrong or not lines:
-        raise ValueError(f"{path}: must hold lines of a SHA-256 and a path, got {(wrong or ['nothing'])[0]!r}")
-    return {name: digest for digest, _, name in lines}
-
-
-def changed_files(folder: Path, sums: Mapping[str, str]) -> dict[str, str]:
-    """Compare files of a run with their checksums.
-
-    Parameters
-    ----------
-    folder : Path
-    sums : mapping of str to str
-        Relative path -> SHA-256, all or some of :func:`read_checksums`.
-
-    Returns
-    -------
-    dict of str to str
-        Of each file that differs, the SHA-256 that was found; empty where there is no such file.
-
-    Raises
-    ------
-    OutsideError
-        If a path leads out of the folder.
-    """
-    paths = {name: inside(folder, name, source=folder / CHECKSUMS) for name in sums}
-    found = {name: sha256(path) if path.is_file() else "" for name, path in paths.items()}
-    return {name: digest for name, digest in found.items() if digest != sums[name]}
-
-
-def _checksums(folder: Path, paths: Iterable[Path]) -> dict[str, str]:
-    return {Path(os.path.relpath(path, folder)).as_posix(): sha256(path) for path in paths}
-
-
-def _write_checksums(folder: Path, sums: dict[str, str]) -> None:
-    lines = [f"{digest}  {name}\n" for name, digest in sorted(sums.items())]
-    write_atomic(folder / CHECKSUMS, "".join(lines).encode())
-
-
 def read_rows(folder: str | os.PathLike[str]) -> list[Row]:
     """Read a run's rows; ValueError where the folder holds no readable run."""
-    return from_parquet(_file_of_run(folder, "rows.parquet"), Row)
+    return from_parquet(file_of_run(folder, "rows.parquet"), Row)
 
 
 def read_items(folder: str | os.PathLike[str]) -> list[Item]:
     """Read a run's per-item records; ValueError where the folder holds no readable run."""
-    return from_parquet(_file_of_run(folder, "items.parquet"), Item)
+    return from_parquet(file_of_run(folder, "items.parquet"), Item)
 
 
 def to_parquet(records: Sequence[Any], kind: type) -> bytes:
@@ -425,13 +364,6 @@ def data_hash(items: Iterable[tuple[str, str]]) -> str:
     """Hash of a dataset's planned items, given as (id, sha256 of the content): 16 hexadecimal digits."""
     text = "\n".join(f"{name}\t{digest}" for name, digest in sorted(items))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _file_of_run(folder: str | os.PathLike[str], name: str) -> Path:
-    path = Path(folder) / name
-    if not path.is_file():
-        raise ValueError(f"{folder}: must be the folder of a finished run, got one without {name}")
-    return path
 
 
 def _csv(records: Sequence[Any], columns: Sequence[str], *, header: bool = True) -> bytes:

@@ -84,10 +84,11 @@ def _computed(
 
 def _report(result: RunResult, n_clips: int, engine: Engine) -> None:
     """Write a run's clips, chosen by the mel distance or else by another pair metric, and its report."""
+    from m2l_bench.checksums import add_checksums
     from m2l_bench.reconstruction.metrics import HEADLINE_METRICS, METRICS, PairMetric
     from m2l_bench.report.build import build
     from m2l_bench.report.clips import Clip, choose_clips, write_clips
-    from m2l_bench.results import REPORTED, add_checksums
+    from m2l_bench.results import REPORTED
     from m2l_bench.suite.run import render_clips
 
     measured = [name for name in ("mel_distance", *HEADLINE_METRICS) if name in result.cards]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,3 +32,12 @@ def music_folder(tmp_path: Path, music: Callable[..., np.ndarray]) -> Path:
     for seed, name in enumerate(["a.wav", "b.wav", "album/c.wav"]):
         audio.write(folder / name, music(seed=seed), 44100)
     return folder
+
+
+@pytest.fixture(scope="module")
+def graph_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An empty folder of OpenVINO's graphs that all tests of a module share: making one takes seconds."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder / "m2l-bench" / "openvino"

@@ -17,7 +17,7 @@ LAYERS = [
     {"tasks", "probes", "latent", "reconstruction", "systems"},
     {"music2latent", "training"},
     {"results", "statistics", "cards", "plugins", "assets"},
-    {"audio", "files", "loudness", "memory", "graphs"},
+    {"audio", "files", "loudness", "memory", "graphs", "checksums"},
 ]
 FORBIDDEN = [
     ("probes", "audio"),

@@ -18,10 +18,11 @@ from typer.testing import CliRunner
 
 import m2l_bench
 from m2l_bench import audio, cli, console
+from m2l_bench.checksums import read_checksums
 from m2l_bench.cli import app
 from m2l_bench.description import describe
 from m2l_bench.listing import KINDS
-from m2l_bench.results import read_checksums, read_rows
+from m2l_bench.results import read_rows
 
 
 @pytest.fixture(scope="module")

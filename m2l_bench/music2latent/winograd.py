@@ -84,14 +84,7 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         for first in range(0, down, step):
             count = min(step, down - first)
             padded = room("padded", _TILE * count + 2, rows + 2, channels)
-            begin = _TILE * first - 1  # the frame that padded[0] stands for
-            given = source[max(begin, 0) : begin + len(padded)]
-            offset = max(-begin, 0)
-            padded[:offset].zero_()
-            padded[offset + len(given) :].zero_()
-            padded[:, 0].zero_()
-            padded[:, -1].zero_()
-            torch.ops.aten.silu.out(given, out=padded[offset : offset + len(given), 1:-1])
+            _fill_padded(source, _TILE * first - 1, padded)
             tiles = room("tiles", _SEEN, count, rows + 2, channels)
             _transform_input(_strided(padded, count), tiles, room)
             both = room("both", _SEEN, _SEEN, count, across, channels)
@@ -118,6 +111,16 @@ class _Room:
         if name not in self._held or self._held[name].numel() < size:
             self._held[name] = self._like.new_empty(size)
         return self._held[name][:size].view(shape)
+
+
+def _fill_padded(x: Tensor, begin: int, out: Tensor) -> None:
+    """The SiLU of a map's frames (frames, rows, channels) from `begin` on, with zeros around the map."""
+    given, offset = x[max(begin, 0) : begin + len(out)], max(-begin, 0)
+    out[:offset].zero_()
+    out[offset + len(given) :].zero_()
+    out[:, 0].zero_()
+    out[:, -1].zero_()
+    torch.ops.aten.silu.out(given, out=out[offset : offset + len(given), 1:-1])
 
 
 def _strided(x: Tensor, count: int) -> list[Tensor]:

@@ -21,17 +21,8 @@ from itertools import chain, combinations, repeat
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from m2l_bench.results import (
-    CHECKSUMS,
-    RESULTS,
-    Item,
-    Row,
-    changed_files,
-    read_checksums,
-    read_items,
-    read_json,
-    read_rows,
-)
+from m2l_bench.checksums import CHECKSUMS, changed_files, read_checksums
+from m2l_bench.results import RESULTS, Item, Row, read_items, read_json, read_rows
 
 Record = TypeVar("Record", Row, Item)
 # Other tracks in the place of the reconstructions: a system within its interval, or worse, is no better than chance.

@@ -18,7 +18,8 @@ import numpy as np
 
 from m2l_bench import plugins
 from m2l_bench.cards import REPEATABILITY
-from m2l_bench.results import LATENT_SPACE, REFIT, ROW_KEY, VERSION, Row, changed_files, read_checksums, read_rows
+from m2l_bench.checksums import changed_files, read_checksums
+from m2l_bench.results import LATENT_SPACE, REFIT, ROW_KEY, VERSION, Row, read_rows
 from m2l_bench.suite.engine import Engine, Job, Workspace, run_jobs
 from m2l_bench.suite.jobs.distance import DistanceJob
 from m2l_bench.suite.jobs.latent_sheet import SheetJob

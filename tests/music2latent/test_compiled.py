@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,20 +14,14 @@ from m2l_bench import graphs
 from m2l_bench.music2latent.autoencoder import Music2Latent
 from m2l_bench.systems.registry import load
 
-pytestmark = pytest.mark.skipif(
-    "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"),
-    reason="this processor has no bfloat16 instructions",
-)
+pytestmark = [
+    pytest.mark.usefixtures("graph_cache"),
+    pytest.mark.skipif(
+        "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"),
+        reason="this processor has no bfloat16 instructions",
+    ),
+]
 RATE = 44100
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """An empty cache that all tests of this module share: making a graph takes seconds."""
-    folder = tmp_path_factory.mktemp("cache")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(folder))
-        yield folder / "m2l-bench" / "openvino"
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +80,7 @@ def test_a_batch_is_its_windows_one_by_one(tiny_file: Path) -> None:
     np.testing.assert_array_equal(one.reconstruct(noise), several.reconstruct(noise))
 
 
-def test_a_graph_is_made_once(cache: Path, tiny_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_graph_is_made_once(graph_cache: Path, tiny_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     noise = torch.from_numpy(0.2 * np.random.default_rng(0).standard_normal((1, 1500))).float()
     first = Music2Latent(tiny_file, device="cpu", precision="bfloat16")
     latents, expected = first.encode(noise), first.reconstruct(noise)
@@ -96,7 +89,7 @@ def test_a_graph_is_made_once(cache: Path, tiny_file: Path, monkeypatch: pytest.
     monkeypatch.setattr(graphs, "_graph", lambda *given: made.append(given) or make(*given))
     again = Music2Latent(tiny_file, device="cpu", precision="bfloat16").reconstruct(noise)
     assert not made and torch.equal(again, expected)
-    for kept in cache.glob("*.blob"):
+    for kept in graph_cache.glob("*.blob"):
         kept.write_bytes(kept.read_bytes()[:1000])  # damaged
     again = Music2Latent(tiny_file, device="cpu", precision="bfloat16").encode(noise)
     assert len(made) == 1 and torch.equal(again, latents)
@@ -118,14 +111,14 @@ def test_the_fingerprint_names_precision_and_version(
     assert len({system.fingerprint for system in (*both, other)}) == 3
 
 
-def test_a_graph_of_other_weights_precision_or_shapes_is_another_file(cache: Path) -> None:
+def test_a_graph_of_other_weights_precision_or_shapes_is_another_file(graph_cache: Path) -> None:
     for weights in "ab":
         for precision in ("float32", "bfloat16"):
             for name in ("double", "same"):
                 for length in (3, 4):
                     compiler = graphs.Graphs(precision, {"test": weights})
                     compiler.compiled(name, lambda x: 2 * x, torch.ones(2, length))(torch.ones(2, length))
-    assert len(list(cache.glob("double-*.blob"))) == len(list(cache.glob("same-*.blob"))) == 8
+    assert len(list(graph_cache.glob("double-*.blob"))) == len(list(graph_cache.glob("same-*.blob"))) == 8
 
 
 def test_without_openvino_the_error_says_what_to_install(tiny_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from m2l_bench.checksums import add_checksums
 from m2l_bench.report.clips import Clip, write_clips
-from m2l_bench.results import Item, Row, add_checksums, write_run
+from m2l_bench.results import Item, Row, write_run
 
 HOSTILE = '</script><img src=x onerror=alert(1)> "quoted" & §ünï 中'
 SYSTEMS = ("identity", "opus:12k", "opus:48k", "mp3:64k", "pca", HOSTILE)

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from m2l_bench.checksums import add_checksums, read_checksums
 from m2l_bench.report.runs import read_runs, run_names
-from m2l_bench.results import add_checksums, read_checksums, read_items, read_rows, write_run
+from m2l_bench.results import read_items, read_rows, write_run
 
 from .synthetic import CARDS, HASH, card_hash, make_audio, make_run
 

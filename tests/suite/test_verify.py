@@ -14,9 +14,9 @@ import pytest
 from typer.testing import CliRunner
 
 from m2l_bench import audio
+from m2l_bench.checksums import read_checksums
 from m2l_bench.cli import app
 from m2l_bench.report.build import build
-from m2l_bench.results import read_checksums
 from m2l_bench.suite.engine import Done, Job, Workspace
 from m2l_bench.suite.local import LocalEngine, local_unless
 from m2l_bench.suite.run import run_suite

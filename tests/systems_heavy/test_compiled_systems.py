@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import library_models
@@ -24,6 +24,7 @@ from m2l_bench.systems.registry import load
 GOLDEN = Path(__file__).parent / "golden"
 LAYOUT = json.loads((GOLDEN / "mousai.json").read_text())
 CAPABLE = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+pytestmark = pytest.mark.usefixtures("graph_cache")
 needs_bfloat16 = pytest.mark.skipif(not CAPABLE, reason="this processor has no bfloat16 instructions")
 NAMES = ("dac", "stable-audio", "kvae-audio", "musika", "mousai-v3")
 MODELS: dict[str, Callable[[Path], object]] = {
@@ -31,15 +32,6 @@ MODELS: dict[str, Callable[[Path], object]] = {
     "stable-audio": library_models.oobleck,
     "kvae-audio": library_models.kvae_audio,
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """An empty cache that all tests of this module share: making a graph takes seconds."""
-    folder = tmp_path_factory.mktemp("cache")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(folder))
-        yield folder / "m2l-bench" / "openvino"
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +99,7 @@ def test_the_bit_stream_is_the_reconstruction(load_small: Callable[..., Autoenco
 
 @needs_bfloat16
 def test_graphs_are_found_again(
-    cache: Path, load_small: Callable[..., Autoencoder], monkeypatch: pytest.MonkeyPatch
+    graph_cache: Path, load_small: Callable[..., Autoencoder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     audio = recipes.music(1, 5000)
     expected = load_small("musika", precision="bfloat16").reconstruct(audio)
