@@ -26,11 +26,10 @@ from torch import Tensor
 
 _TILE = 4  # outputs of a tile, each way
 _SEEN = _TILE + 2  # values that they depend on
-_CHANNELS = 128  # from which the products outweigh the transforms
+_CHANNELS = 64, 128  # from which the products outweigh the transforms, in one thread and in more
 _PRODUCTS = 2**26  # positions x channels x channels, from which they outweigh the kernel's transform and the calls
-_BYTES = (
-    2**21
-)  # of transformed tiles for each thread, which stay in a processor's cache; at least as many as of kernels
+# Bytes of transformed tiles for each thread, which stay in a processor's cache; at least as many as of kernels.
+_BYTES = 2**21
 # Rows are the polynomials' values at 0, 1, -1, 2, -2 and infinity, over the factors that the other transforms leave out.
 _KERNEL = (
     (1 / 4, 0, 0),
@@ -48,7 +47,7 @@ def pays(x: Tensor, weight: Tensor) -> bool:
         x.ndim == 4
         and torch.is_inference_mode_enabled()
         and weight.shape[2:] == (3, 3)
-        and min(weight.shape[:2]) >= _CHANNELS
+        and min(weight.shape[:2]) >= _CHANNELS[torch.get_num_threads() > 1]
         and weight[..., 0, 0].numel() * x.shape[2] * x.shape[3] >= _PRODUCTS
         and x.shape[3] % _TILE == 0
         and x.device.type == "cpu"
@@ -93,8 +92,8 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
             torch.bmm(both.view(_SEEN**2, count * across, channels), kernels, out=products)
             products[_SEEN + 1] += bias  # the value at (1, 1) is in all of a tile's outputs once
             half = room("half", _TILE, _SEEN, count, across, outputs)
-            _transform_output(products.view(_SEEN, *half.shape[1:]), half)
-            _transform_output(half.transpose(0, 1), target[first : first + count].permute(1, 3, 0, 2, 4))
+            _transform_output(products.view(_SEEN, *half.shape[1:]).unbind(), half, room)
+            _transform_output(half.unbind(1), target[first : first + count].permute(1, 3, 0, 2, 4), room)
     whole = y.view(batch, _TILE * down, rows, outputs)[:, :frames].permute(0, 3, 1, 2)
     return whole.contiguous(memory_format=torch.channels_last)
 
@@ -141,27 +140,31 @@ def _transform_input(x: Sequence[Tensor], out: Tensor, room: _Room) -> None:
     4 0 -5 0 1 0; 0 -4 -4 1 1 0; 0 4 -4 -1 1 0; 0 -2 -1 2 1 0; 0 2 -1 -2 1 0; 0 4 0 -5 0 1.
     """
     even, odd = room("pair", 2, *x[0].shape)
+    y = out.unbind()
     torch.add(x[4], x[2], alpha=-4, out=even)
     torch.add(x[3], x[1], alpha=-4, out=odd)
-    torch.add(even, odd, out=out[1])
-    torch.sub(even, odd, out=out[2])
+    torch.add(even, odd, out=y[1])
+    torch.sub(even, odd, out=y[2])
     torch.sub(x[4], x[2], out=even)
     torch.sub(x[3], x[1], out=odd)
-    torch.add(even, odd, alpha=2, out=out[3])
-    torch.sub(even, odd, alpha=2, out=out[4])
-    torch.add(even, torch.sub(x[2], x[0], out=out[0]), alpha=-4, out=out[0])
-    torch.sub(x[5], x[3], out=out[5]).add_(odd, alpha=-4)
+    torch.add(even, odd, alpha=2, out=y[3])
+    torch.sub(even, odd, alpha=2, out=y[4])
+    torch.add(even, torch.sub(x[2], x[0], out=y[0]), alpha=-4, out=y[0])
+    torch.sub(x[5], x[3], out=y[5]).add_(odd, alpha=-4)
 
 
-def _transform_output(x: Tensor, out: Tensor) -> None:
+def _transform_output(x: Sequence[Tensor], out: Tensor, room: _Room) -> None:
     """Four sums of six values, whose factors are:
 
     1 1 1 1 1 0; 0 1 -1 2 -2 0; 0 1 1 4 4 0; 0 1 -1 8 -8 1. Overwrites x.
     """
-    ones, twos = x[1] + x[2], x[3] + x[4]
+    ones, twos = room("pair", 2, *x[0].shape)
+    y = out.unbind()
+    torch.add(x[1], x[2], out=ones)
+    torch.add(x[3], x[4], out=twos)
     torch.sub(x[1], x[2], out=x[1])
     torch.sub(x[3], x[4], out=x[3])
-    torch.add(x[0].add_(ones), twos, out=out[0])
-    torch.add(x[1], x[3], alpha=2, out=out[1])
-    torch.add(ones, twos, alpha=4, out=out[2])
-    torch.add(x[1].add_(x[5]), x[3], alpha=8, out=out[3])
+    torch.add(x[0].add_(ones), twos, out=y[0])
+    torch.add(x[1], x[3], alpha=2, out=y[1])
+    torch.add(ones, twos, alpha=4, out=y[2])
+    torch.add(x[1].add_(x[5]), x[3], alpha=8, out=y[3])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from m2l_bench.music2latent.layers import pointwise
+from m2l_bench.music2latent.layers import ResBlock, pointwise
 from m2l_bench.music2latent.norm import GroupNorm
 
 
@@ -53,3 +53,18 @@ def test_pointwise_is_a_convolution(width_in: int, width_out: int, rows: int) ->
         torch.autograd.grad(got, inputs, towards), torch.autograd.grad(expected, inputs, towards), strict=True
     ):
         torch.testing.assert_close(mine, theirs, atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("length", [1, 2, 11])
+def test_large_kernels_of_sequences(length: int) -> None:
+    """In inference they are matrix products."""
+    torch.manual_seed(0)
+    block = ResBlock(320, 320, dimensions=1)
+    for parameter in block.parameters():
+        nn.init.normal_(parameter, std=0.03)
+    x = torch.randn(2, 320, length)
+    expected = block(x).detach()
+    with torch.inference_mode(), torch.profiler.profile() as profile:
+        found = block(x)
+    assert not any("conv1d" in event.key for event in profile.key_averages())
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)

@@ -81,7 +81,8 @@ def test_does_not_change_its_input() -> None:
     assert torch.equal(x, before)
 
 
-def test_pays_only_in_inference_with_many_products() -> None:
+def test_pays_only_in_inference_with_many_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     x, weight = maps(1, 128, 64, 64), kernels(128, 128)[0]
     assert not winograd.pays(x, weight)
     with torch.no_grad():
@@ -95,6 +96,9 @@ def test_pays_only_in_inference_with_many_products() -> None:
         assert not winograd.pays(x.double(), weight)
         assert not winograd.pays(x.to("meta"), weight)
         assert not winograd.pays(x[:, :, 0], weight[..., 0])
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+        assert winograd.pays(maps(1, 64, 128, 128), weight[:64, :64])
+        assert not winograd.pays(maps(1, 32, 256, 256), weight[:, :32])
 
 
 def test_a_block_is_the_same_with_and_without() -> None:
