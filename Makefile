@@ -36,7 +36,8 @@ docs: $(VENV)/.installed-docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
 bench: $(VENV)/.installed-test
-	for name in $(SPEED); do echo "== $$name"; OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_$$name.py || exit 1; done
+	for name in $(SPEED) "probes --large"; do set -- $$name; echo "== $$name"; \
+	OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python tests/benchmarks/bench_$$1.py $$2 || exit 1; done
 
 # Its tool lives apart, so that its dependencies are not ours; without network the licences alone are checked.
 audit: $(VENV)/.installed-test
