@@ -4,6 +4,7 @@
 # make docs: the pages in docs/_build/html; warnings are errors, nothing is downloaded while they are built.
 # make reference: run the suites behind results/reference again.
 # make test: install what the tests need, then lint, types and tests.
+# make types: mypy over the package and tests/benchmarks, with what these import of tests/.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin

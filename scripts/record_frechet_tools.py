@@ -1,9 +1,9 @@
-"""Record what released FAD tools print on seeded embeddings: tests/distribution/golden/frechet_tools.json.
+"""Record what released FAD tools print on seeded embeddings: tests/reconstruction/golden/frechet_tools.json.
 
 Run once, where fadtk 1.1.0, hypy_utils and frechet-audio-distance 0.3.4 can be imported (both MIT; unpacked wheels on
 PYTHONPATH are enough) beside NumPy, torch and SciPy < 1.18:
 
-    python scripts/record_frechet_tools.py tests/distribution/golden/frechet_tools.json
+    python scripts/record_frechet_tools.py tests/reconstruction/golden/frechet_tools.json
 
 Only their statistics are called, on embeddings drawn here; modules that they import to load models are replaced by
 empty ones. The tests draw the same embeddings.

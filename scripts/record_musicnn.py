@@ -1,9 +1,9 @@
-"""Record what the original musicnn computes in TensorFlow: tests/embeddings/golden/musicnn.npz.
+"""Record what the original musicnn computes in TensorFlow: tests/systems/encoders/golden/musicnn.npz.
 
 Run once, in an environment of its own, with the unpacked wheel of musicnn 0.1.0:
 
     pip install tensorflow-cpu==2.21.0 tf_keras
-    TF_USE_LEGACY_KERAS=1 python scripts/record_musicnn.py UNPACKED_WHEEL tests/embeddings/golden/musicnn.npz
+    TF_USE_LEGACY_KERAS=1 python scripts/record_musicnn.py UNPACKED_WHEEL tests/systems/encoders/golden/musicnn.npz
 
 Only the original's ``models.py`` is imported; the input is a seeded log-mel patch.
 """

@@ -1,9 +1,9 @@
-"""Record VGGish's front end and network as TensorFlow computes them: tests/embeddings/golden/vggish.npz.
+"""Record VGGish's front end and network as TensorFlow computes them: tests/systems/encoders/golden/vggish.npz.
 
 Run once, in an environment of its own:
 
     pip install tensorflow-cpu==2.21.0
-    python scripts/record_vggish.py tests/embeddings/golden/vggish.npz
+    python scripts/record_vggish.py tests/systems/encoders/golden/vggish.npz
 
 The front end is built from ``tf.signal``; the network, with seeded random weights in TensorFlow's layout, from
 ``tf.nn``. The test draws the same weights and lays them out as the published PyTorch state dict has them.

@@ -86,12 +86,12 @@ def main(*, short: bool, folder: Path | None) -> None:
             kbps = float(np.mean([rate for _, rate in results]))
             estimates = embed([audio for audio, _ in results])
             plain, extrapolated, kernel = (score(references, estimates, 0) for score in (fad, fad_inf, kad))
-            of_sets = [
+            of_sets = (
                 Interval(plain.value, *2 * [np.nan]),
                 Interval(plain.corrected, plain.ci_low, plain.ci_high),
                 Interval(extrapolated.value, *2 * [np.nan]),
                 Interval(kernel.value, kernel.ci_low, kernel.ci_high),
-            ]
+            )
             several = list(zip(sources, results, strict=True))[: 2 if short else VISQOL_FILES]
             mos = [visqol(x, y, rate) for (x, rate), (y, _) in several]
             lines.append(Line(codec, kbps, *of_sets, Interval(float(np.mean(mos)), *mean_interval(mos))))

@@ -32,9 +32,14 @@ N_FILES = 25
 KINDS = ("noise", "other noise", "quieter")
 SHARE = 0.1  # population FAD, as a share of the reference's variance
 Rng = np.random.Generator
+Draw = Callable[[Rng, int], np.ndarray]
 
 
-def populations() -> Iterator[tuple[str, Callable[[Rng, int], np.ndarray], float]]:
+def drawn_from(scores: np.ndarray) -> Draw:
+    return lambda rng, n: rng.choice(scores, n)
+
+
+def populations() -> Iterator[tuple[str, Draw, float]]:
     """Name, draw and mean of each shape."""
     mild, strong = (2 / 1.75) ** 2, (2 / 6) ** 2  # shapes of gamma distributions with these skewnesses
     yield "normal", lambda rng, n: rng.standard_normal(n), 0.0
@@ -48,7 +53,7 @@ def populations() -> Iterator[tuple[str, Callable[[Rng, int], np.ndarray], float
         0.07,
     )
     for name, scores in REAL.items():
-        yield f"scores of {name}", lambda rng, n, scores=scores: rng.choice(scores, n), float(np.mean(scores))
+        yield f"scores of {name}", drawn_from(scores), float(np.mean(scores))
 
 
 def means(repetitions: int) -> None:

@@ -13,6 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,11 @@ def released(x: np.ndarray, y: np.ndarray) -> float:
 def released_from(m1: np.ndarray, c1: np.ndarray, m2: np.ndarray, c2: np.ndarray) -> float:
     root = scipy.linalg.sqrtm(c1.dot(c2))
     return float((m1 - m2) @ (m1 - m2) + np.trace(c1) + np.trace(c2) - 2 * np.trace(root).real)
+
+
+def ours_from(moments: list[tuple[np.ndarray, np.ndarray]]) -> float:
+    """Our distance from means and covariances."""
+    return frechet.distance(*(Gaussian(0, mean, covariance_factor(covariance)) for mean, covariance in moments))
 
 
 def compare(
@@ -63,15 +69,24 @@ def trace() -> None:
         moments = [(side.mean(axis=0), np.cov(side, rowvar=False)) for side in (x, y)]
         compare(
             f"trace sqrt from covariances, d = {dim}",
-            lambda moments=moments: released_from(*moments[0], *moments[1]),
-            lambda moments=moments: frechet.distance(*(Gaussian(0, mean, covariance_factor(c)) for mean, c in moments)),
+            partial(released_from, *moments[0], *moments[1]),
+            partial(ours_from, moments),
         )
         few = x[:100], y[:100]
         compare(
             f"whole distance, n = 100 windows, d = {dim}",
-            lambda few=few: released(*few),
-            lambda few=few: frechet.frechet_distance(*few),
+            partial(released, *few),
+            partial(frechet.frechet_distance, *few),
         )
+
+
+def released_without(x: list[np.ndarray], y: list[np.ndarray], files: int = 5) -> None:
+    """The released distances without each of the first files."""
+    whole = np.concatenate(x)
+    mean, covariance = whole.mean(axis=0), np.cov(whole, rowvar=False)
+    for left_out in range(files):
+        drawn = np.concatenate([file for i, file in enumerate(y) if i != left_out])
+        released_from(mean, covariance, drawn.mean(axis=0), np.cov(drawn, rowvar=False))
 
 
 def jackknife() -> None:
@@ -81,20 +96,9 @@ def jackknife() -> None:
     for dim, n_files, n_windows in sizes[: 1 if SHORT else None]:
         x = [correlated(rng, n_windows, dim) for _ in range(n_files)]
         y = [file + 0.1 * rng.standard_normal(file.shape) for file in x]
-
-        def peer(x=x, y=y) -> None:
-            whole = np.concatenate(x)
-            mean, covariance = whole.mean(axis=0), np.cov(whole, rowvar=False)
-            for left_out in range(5):
-                drawn = np.concatenate([file for i, file in enumerate(y) if i != left_out])
-                released_from(mean, covariance, drawn.mean(axis=0), np.cov(drawn, rowvar=False))
-
         label = f"{n_files} files x {n_windows}, d = {dim}"
-
-        def ours(x=x, y=y) -> None:
-            paired_distances(x, y, 1.0 - np.eye(len(x)))
-
-        compare(f"without each file, paired, {label}", peer, ours, scale=n_files / 5, runs=1)
+        ours = partial(paired_distances, x, y, 1.0 - np.eye(n_files))
+        compare(f"without each file, paired, {label}", partial(released_without, x, y), ours, scale=n_files / 5, runs=1)
 
 
 def excerpts() -> list[tuple[np.ndarray, int]]:

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 from music2latent import models
-from torch import Tensor, nn
+from torch import Tensor
 
 from m2l_bench.memory import keep_freed_memory
 from m2l_bench.music2latent.compiled import CompiledNetwork
@@ -51,7 +51,7 @@ def shares(function: Callable[[], object]) -> dict[str, float]:
     return {name: time / times.total() for name, time in times.most_common(SHOWN)}
 
 
-def networks() -> tuple[nn.Module, Music2LatentNetwork]:
+def networks() -> tuple[Any, Music2LatentNetwork]:
     """The authors' network and ours, of the same random weights."""
     torch.manual_seed(0)
     theirs = models.UNet().eval().requires_grad_(False)

@@ -19,6 +19,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,11 @@ class Case:
     inputs: tuple[Tensor, ...]
     examples: tuple[Tensor, ...]
     axis: int | None = -1
+
+
+def load_any(name: str, **options: Any) -> Any:
+    """A system on the processor, with what it has beyond the attributes of all systems."""
+    return load(name, device="cpu", **options)
 
 
 def part(what: str, function: Callable[..., Tensor], x: Tensor, length: int, axis: int = -1) -> Case:
@@ -94,7 +100,7 @@ def musika_parts(networks: Any, wave: Tensor, hop: int) -> Iterator[Case]:
 
 def family(name: str) -> Iterator[Case]:
     """A built-in family, without its spectrogram."""
-    network: Any = load(f"{name}:small", device="cpu").network
+    network = load_any(f"{name}:small").network
     frames, step = 16, network.config.samples_per_latent
     wave = music(1, frames * step, 44100)[0]
     if name == "musika-style":
@@ -180,7 +186,7 @@ def line(name: str, what: str, sides: dict[str, Callable[[], Any]], rounds: int)
             continue
         ratios = [statistics.median(run[first][clock] / run[side][clock] for run in runs) for clock in (0, 1)]
         difference = np.abs(outputs[side] - expected).max() / np.abs(expected).max()
-        distance = float(si_sdr(expected.reshape(1, -1), outputs[side].reshape(1, -1))[0])
+        distance = float(np.mean(si_sdr(expected.reshape(1, -1), outputs[side].reshape(1, -1))))
         columns += ["{:.2f} ({:.2f})".format(*ratios), f"{difference:.1e}", f"{distance:.0f}"]
     print(f"| {name} | {what} | {' | '.join(columns)} |", flush=True)
 
@@ -191,7 +197,7 @@ def compare(name: str, case: Case, rounds: int) -> None:
     try:
         for precision in ("float32", "bfloat16"):
             graph = Graphs(precision, {}).compiled("case", case.function, *case.examples, axis=case.axis)
-            sides[precision] = lambda graph=graph: graph(*case.inputs)
+            sides[precision] = partial(graph, *case.inputs)
             with torch.inference_mode():
                 sides[precision]()
     except Exception as error:  # exporters raise of many kinds
@@ -203,18 +209,18 @@ def compare(name: str, case: Case, rounds: int) -> None:
 
 def systems(name: str, rounds: int, **options: Any) -> None:
     """Print lines of a system as a whole."""
-    plain, fast = load(name, device="cpu", **options), load(name, device="cpu", precision="bfloat16", **options)
+    plain, fast = load_any(name, **options), load_any(name, precision="bfloat16", **options)
     wave = music(1 + plain.pairs, plain.sample_rate * SECONDS, plain.sample_rate)[0].numpy()
     z = plain.encode(wave)
     encode = {"PyTorch": lambda: plain.encode(wave), "bfloat16": lambda: fast.encode(wave)}
-    decode = {side: lambda s=s: s.decode(z, wave.shape[-1]) for side, s in (("PyTorch", plain), ("bfloat16", fast))}
+    decode = {"PyTorch": lambda: plain.decode(z, wave.shape[-1]), "bfloat16": lambda: fast.decode(z, wave.shape[-1])}
     line(name, "system, encode", encode, rounds)
     line(name, "system, decode", decode, rounds)
 
 
 def musicnn(rounds: int) -> None:
     """Print lines of musicnn: a window, and a file of ten seconds."""
-    plain, fast = load("musicnn", device="cpu"), load("musicnn", device="cpu", backend="openvino")
+    plain, fast = load_any("musicnn"), load_any("musicnn", backend="openvino")
     wave = music(1, 160_000, 16_000)[0].numpy()
     window = torch.from_numpy(plain.patches(wave[0])[:1].copy())
     compare("musicnn", fixed("a window", plain.network.vectors, window), rounds)
@@ -228,7 +234,7 @@ def musicnn(rounds: int) -> None:
 
 def excerpts() -> None:
     """SI-SDR of bfloat16 to float32, of the mean over channels of each excerpt."""
-    full, half = (load("music2latent:small", device="cpu", precision=p) for p in ("float32", "bfloat16"))
+    full, half = (load_any("music2latent:small", precision=p) for p in ("float32", "bfloat16"))
     found = []
     for path in sorted(EXCERPTS.glob("*.ogg")):
         signal, rate = audio.load(path)
@@ -268,7 +274,7 @@ def run_published(name: str, folder: Path, rounds: int) -> None:
     full_size.write(name, folder)
     steps = {"num_steps": 1} if name.startswith(("mousai", "codicodec")) else {}
     with torch.inference_mode():
-        cases = list(published(name, load(name, checkpoint=folder, device="cpu", **steps)))
+        cases = list(published(name, load_any(name, checkpoint=folder, **steps)))
     for case in cases:
         compare(name, outside(case), rounds)
     if name in OPTIONAL:

@@ -23,9 +23,10 @@ import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -37,6 +38,8 @@ from sklearn.preprocessing import StandardScaler
 from m2l_bench.probes import LinearProbe, MLPProbe, fit_seeds
 from m2l_bench.tasks.scoring import METRICS
 from tests.peak_memory import peak_memory
+
+T = TypeVar("T")
 
 
 def data(n: int, dim: int, tags: int) -> tuple[np.ndarray, np.ndarray]:
@@ -50,7 +53,7 @@ def data(n: int, dim: int, tags: int) -> tuple[np.ndarray, np.ndarray]:
     ).astype(int)
 
 
-def timed(call: Callable[[], object]) -> tuple[float, object]:
+def timed(call: Callable[[], T]) -> tuple[float, T]:
     start = time.perf_counter()
     result = call()
     return time.perf_counter() - start, result
@@ -111,7 +114,7 @@ def main() -> None:
         one = OneVsRestClassifier(LogisticRegression(C=1 / (probe.l2_ * a), max_iter=1000))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            seconds, _ = timed(lambda one=one, z=z: one.fit(z[:a], train[1]))
+            seconds, _ = timed(partial(one.fit, z[:a], train[1]))
         times["one"].append(seconds)
     theirs = np.stack([e.decision_function(z[b:]) for e in one.estimators_], axis=1)
     print(f"linear: {options.items} x {options.dim}, {options.tags} tags, l2 {probe.l2_:g} of {len(probe.scores_)}")
@@ -123,7 +126,7 @@ def main() -> None:
         times["mlp grid"].append(seconds)
         best = probes[0]
         settings = {"rate": best.learning_rate_, "decay": best.weight_decay_, "epochs": best.n_iter_}
-        seconds, _ = timed(lambda s=settings, z=z: plain_network(z[:a], train[1], **s))
+        seconds, _ = timed(partial(plain_network, z[:a], train[1], **settings))
         times["mlp one"].append(seconds)
     print(f"MLP: 8 grid points x 3 seeds; one fit: {settings}")
     report("whole grid, 3 seeds", times["mlp grid"], "one fit", times["mlp one"])

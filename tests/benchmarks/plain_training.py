@@ -95,7 +95,7 @@ class PlainEncoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv_in(x) * self.gain[:, None]
         for i, level in enumerate(self.levels):
-            for block in level:
+            for block in level.children():
                 x = block(x)
             if i < len(self.downs):
                 x = self.downs[i](x)
@@ -128,7 +128,7 @@ class PlainDecoder(nn.Module):
         x = x.reshape(x.shape[0], self.rows, -1, x.shape[-1]).transpose(1, 2)
         pyramid = []
         for i in reversed(range(len(self.levels))):
-            for block in self.levels[i]:
+            for block in self.levels[i].children():
                 x = block(x)
             pyramid.append(x)
             if i:
@@ -140,7 +140,7 @@ class PlainUNet(nn.Module):
     def __init__(self, c: Config) -> None:
         super().__init__()
         w, e = c.widths, c.embedding_width
-        self.half = e // 2
+        self.n_frequencies = e // 2
         self.embed = nn.Sequential(nn.Linear(e, e), nn.SiLU(), nn.Linear(e, e), nn.SiLU())
         self.scale_in, self.scale_out = (
             nn.Sequential(nn.Linear(e, e), nn.SiLU(), nn.Linear(e, e), nn.SiLU(), nn.Linear(e, c.bins))
@@ -163,20 +163,20 @@ class PlainUNet(nn.Module):
         self.norm_out, self.conv_out = _norm(w[0]), nn.Conv2d(w[0], 2, 3, padding=1)
 
     def forward(self, x: Tensor, sigma: Tensor, pyramid: list[Tensor]) -> Tensor:
-        frequencies = (1 / 10000) ** (torch.arange(self.half) / (self.half - 1))
+        frequencies = (1 / 10000) ** (torch.arange(self.n_frequencies) / (self.n_frequencies - 1))
         angles = sigma.log()[:, None] / 4 * frequencies
         sinusoid = torch.cat([angles.sin(), angles.cos()], -1)
         embedding = self.embed(sinusoid)
         x = self.conv_in(x) * (1 + self.scale_in(sinusoid))[:, None, :, None]
         skips = []
         for i, level in enumerate(self.down_levels):
-            for cross, block in zip(self.down_cross[i], level, strict=True):
+            for cross, block in zip(self.down_cross[i].children(), level.children(), strict=True):
                 x = block((x + cross(pyramid[i])) / math.sqrt(2), embedding)
                 skips.append(x)
             if i < len(self.downs):
                 x = self.downs[i](x)
         for i in reversed(range(len(self.up_levels))):
-            for cross, block in zip(self.up_cross[i], self.up_levels[i], strict=True):
+            for cross, block in zip(self.up_cross[i].children(), self.up_levels[i].children(), strict=True):
                 x = block((x + skips.pop() + cross(pyramid[i])) / math.sqrt(3), embedding)
             if i:
                 x = self.ups[i - 1](x)

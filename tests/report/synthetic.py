@@ -176,7 +176,7 @@ def _add_probes(rows: list[Row], items: list[Item], system: str, place: int, rng
     for task in ("genre/noise", "key/noise"):
         for seed in (0, 1, 2):
             right = rng.random(40) < 0.4 + 0.08 * place
-            shared = {"dataset": task, "task": task, "probe": "linear", "split": "test", "seed": seed}
+            shared: dict[str, Any] = {"dataset": task, "task": task, "probe": "linear", "split": "test", "seed": seed}
             for metric in ("accuracy", "macro_f1"):
                 rows.append(
                     row(

@@ -12,8 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-MUSIC2LATENT = {"base_channels": 8, "cond_channels": 16, "bottleneck_base_channels": 16, "num_bottleneck_layers": 1}
-CODICODEC = {
+MUSIC2LATENT: dict[str, Any] = {
+    "base_channels": 8,
+    "cond_channels": 16,
+    "bottleneck_base_channels": 16,
+    "num_bottleneck_layers": 1,
+}
+CODICODEC: dict[str, Any] = {
     "dim": 32,
     "heads": 2,
     "mlp_mult": 1,

@@ -19,6 +19,7 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 SHORT, LONG = 20, 60  # seconds; blocks last 6 (CoDiCodec's 12), so that most have context on either side
@@ -84,7 +85,7 @@ def measure(name: str, folder: Path, seconds: int) -> dict[str, float]:
     from tests.peak_memory import peak_memory, restart_peak
 
     options = {"num_steps": 1} if name.startswith(("mousai", "codicodec")) else {}
-    system = m2l_bench.load(name, checkpoint=folder, device="cpu", **options)
+    system: Any = m2l_bench.load(name, checkpoint=folder, device="cpu", **options)
     modules = [value for value in vars(system).values() if isinstance(value, torch.nn.Module)]
     rate = system.sample_rate or 44100
     audio = np.tile(recipes.music(2, rate), (1, seconds))

@@ -119,7 +119,12 @@ def _semantic_codec(model: Any, folder: Path) -> Any:
     _randomise(model.eval())
     reached = []
     original = model.quantizer.encode
-    model.quantizer.encode = lambda z, *rest: (reached.append(z), original(z, *rest))[1]
+
+    def encode(z: torch.Tensor, *rest: Any) -> Any:
+        reached.append(z)
+        return original(z, *rest)
+
+    model.quantizer.encode = encode
     model.encode(torch.from_numpy(recipes.music(1, 96_000))[None])
     del model.quantizer.encode
     _fit_codebooks(model.quantizer.quantizers, reached[0])

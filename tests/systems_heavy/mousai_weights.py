@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import recipes
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from m2l_bench.systems.mousai.network import VERSIONS, Config, mel_bands
 
-_SMALL = {"filters": 8, "features": 32, "encoder_channels": 16, "latent_dim": 4}
+_SMALL: dict[str, Any] = {"filters": 8, "features": 32, "encoder_channels": 16, "latent_dim": 4}
 CONFIGS: dict[str, Config] = {
     "small-v2": replace(VERSIONS["v2"], channels=(16, 16, 16, 16, 24, 24, 24), encoder_blocks=(1, 2), **_SMALL),
     "small-v3": replace(VERSIONS["v3"], channels=(16, 16, 16, 16, 24), encoder_blocks=(2,), **_SMALL),
