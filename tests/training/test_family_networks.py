@@ -174,7 +174,7 @@ def test_mousais_latents_reach_the_output_from_the_start() -> None:
 HEART = {
     "latmusic-style": (50, 1, 6e-3, 0.4, 3.5),
     "musika-style": (40, 1, 6e-3, 0.5, 3.0),
-    "mousai-style": (110, 8, 3e-3, 0.35, 6.0),
+    "mousai-style": (110, 6, 3e-3, 0.35, 6.0),
     "dac-style": (30, 1, 6e-3, 0.45, 3.5),
 }
 
