@@ -35,7 +35,7 @@ for text in sys.argv[1:]:
     trainer = Trainer(RECIPES[family].model_validate_json(text), objective_of, Path(family), score=None)
     trainer.start(resume=False)
     rank, world = trainer.accelerator.process_index, trainer.accelerator.num_processes
-    own = batches(trainer.crops, first=0, last=6, batch=trainer.batch, process=rank, processes=world)
+    own = batches(trainer.crops, first=0, last=4, batch=trainer.batch, process=rank, processes=world)
     losses = [trainer.step(examples) for examples in own]
     trainer.save()
     Path(f"{family}-{rank}.json").write_text(json.dumps([world, losses]))
@@ -57,15 +57,15 @@ def _state(out: Path) -> dict[str, torch.Tensor]:
 
 
 def test_two_processes_train_as_one(pieces: Path, tmp_path: Path) -> None:
-    """Six steps of eight: musika-style's second stage begins with the fifth."""
+    """Four steps of six: musika-style's second stage begins with the fourth."""
     recipes: dict[str, Recipe] = {"music2latent": tiny_recipe(pieces, optimization={"batch": 4})}
     for family in FAMILIES:
-        recipes[family] = family_recipe(family, pieces, optimization={"batch": 4, "steps": 8})
+        recipes[family] = family_recipe(family, pieces, optimization={"batch": 4, "steps": 6})
     _child(["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"], list(recipes.values()), tmp_path)
     for family, recipe in recipes.items():
         trainer = Trainer(recipe, objective_of, tmp_path / "one" / family, score=None)
         trainer.start(resume=False)
-        losses = [trainer.step(e) for e in batches(trainer.crops, first=0, last=6, batch=4)]
+        losses = [trainer.step(e) for e in batches(trainer.crops, first=0, last=4, batch=4)]
         trainer.save()
         for rank in (0, 1):
             world, theirs = json.loads((tmp_path / f"{family}-{rank}.json").read_text())
@@ -91,7 +91,7 @@ def test_a_batch_that_does_not_divide_is_refused(pieces: Path, tmp_path: Path) -
 
 def test_half_precision_trains_too(pieces: Path, tmp_path: Path) -> None:
     """In a process of its own: accelerate keeps the first precision that a process asks for."""
-    recipe = tiny_recipe(pieces, optimization={"steps": 6, "warm_up": 1}, run={"precision": "bf16"})
+    recipe = tiny_recipe(pieces, optimization={"steps": 4, "warm_up": 1}, run={"precision": "bf16"})
     _child([], [recipe], tmp_path)
     _, losses = json.loads((tmp_path / "music2latent-0.json").read_text())
     trainer = Trainer(
@@ -100,7 +100,7 @@ def test_half_precision_trains_too(pieces: Path, tmp_path: Path) -> None:
         tmp_path / "whole",
         score=None,
     )
-    whole = [trainer.step(examples)[0] for examples in batches(trainer.crops, first=0, last=6, batch=2)]
+    whole = [trainer.step(examples)[0] for examples in batches(trainer.crops, first=0, last=4, batch=2)]
     rounded = [loss for loss, _ in losses]
     np.testing.assert_allclose(rounded, whole, rtol=0.05)
     assert rounded[2] != whole[2]
