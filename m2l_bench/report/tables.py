@@ -100,7 +100,7 @@ class Table:
         notes = {s: self.cells.notes[self.cells.system == s] for s in self.groups if s != CHANCE}
         return {system: tuple(dict.fromkeys(chain.from_iterable(several))) for system, several in notes.items()}
 
-    @property
+    @cached_property
     def common_notes(self) -> tuple[str, ...]:
         """Caveats that hold for every line."""
         first, *others = self.notes.values() or [()]
@@ -113,7 +113,7 @@ class Table:
         notes = dict.fromkeys(note for notes in self.notes.values() for note in notes if note not in common)
         return {note: ascii_lowercase[index] if index < 26 else f"n{index + 1}" for index, note in enumerate(notes)}
 
-    @property
+    @cached_property
     def counts(self) -> tuple[str, ...]:
         """Sentences with the planned, scored and failed items: one if they depend on the dataset alone, else by metric."""
         metrics: dict[str, list[str]] = defaultdict(list)  # the counts of a column as text -> its metrics

@@ -84,8 +84,18 @@ def test_ranges_of_a_known_matrix() -> None:
     assert rank_ranges(chosen) == [(1, 1), (2, 3), (2, 3)]
 
 
-def test_lines_ranks_and_facts(tmp_path: Path) -> None:
-    page = page_of(*two_runs(tmp_path))
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """To read."""
+    return two_runs(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def page(runs: tuple[Path, Path]) -> str:
+    return page_of(*runs)
+
+
+def test_lines_ranks_and_facts(page: str) -> None:
     lines = lines_of(page, "reconstruction/noise")
     # Sorted by SI-SDR, the best first, which a rising mean makes the later ones; the anchors apart.
     assert list(lines) == [HOSTILE, "pca", "opus:12k", "opus:48k", "identity", "majority"]
@@ -106,8 +116,7 @@ def test_lines_ranks_and_facts(tmp_path: Path) -> None:
     assert 'data-value="100.0">100.0' in page and "<img src=x" not in page and not re.search("https?://", page)
 
 
-def test_what_has_no_rank_says_why(tmp_path: Path) -> None:
-    page = page_of(*two_runs(tmp_path))
+def test_what_has_no_rank_says_why(page: str) -> None:
     lines = lines_of(page, "reconstruction/noise")
     assert lines["pca"][1] == "3.0 [2.8, 3.2]" and lines["pca"][4].startswith("0.93")  # FAD, lag
     assert re.findall(r"<li>No rank: (.*?)\.</li>", page)[:3] == [
@@ -119,8 +128,7 @@ def test_what_has_no_rank_says_why(tmp_path: Path) -> None:
     assert page.count("No rank: Macro F1 (it has no value for single items that a paired test could compare).") == 2
 
 
-def test_what_filters_know_of_the_systems(tmp_path: Path) -> None:
-    page = page_of(*two_runs(tmp_path))
+def test_what_filters_know_of_the_systems(page: str) -> None:
     data, systems = data_of(page), ["identity", "opus:12k", "pca", HOSTILE, "opus:48k", "majority"]
     assert dict(zip(systems, data["systems"], strict=True))["pca"] == {
         "compression": ["32 to 64 x"],
@@ -213,14 +221,13 @@ def test_a_system_no_better_than_chance_is_better_than_none(tmp_path: Path) -> N
     }
 
 
-def test_the_tests_are_corrected_over_all_systems(tmp_path: Path) -> None:
-    runs = two_runs(tmp_path)
+def test_the_tests_are_corrected_over_all_systems(runs: tuple[Path, Path], page: str) -> None:
     results = read_runs(runs)
     pairs = Pairs(results.items)
     measurement = Measurement(DATASET, metric="mel_distance", statistic="mean")
     systems = [system for system in results.systems if system not in ("identity", "majority")]
     _, p_values = matrix(pairs, measurement, systems, higher_is_better=False)
-    data = data_of(page_of(*runs))
+    data = data_of(page)
     wanted = {(a, b) for a, b in np.argwhere(p_values < 0.05).tolist() if a < b}
     found = data["sections"][0]["better"]["2"]
     places = [results.systems.index(system) for system in systems]

@@ -26,9 +26,12 @@ def _with(protocol: type) -> list[str]:
 CODECS, ENCODERS, AUTOENCODERS, BITSTREAMS = map(_with, (Codec, Encoder, Autoencoder, BitstreamCodec))
 
 
+SEED = 3  # one system for all tests, which is also the first of two of a seed: some take half a second to load
+
+
 @cache
 def _load(name: str) -> Any:
-    return load(name)
+    return load(name, seed=SEED)
 
 
 def _noise(channels: int, n_samples: int) -> np.ndarray:
@@ -57,7 +60,7 @@ def test_has_the_attributes_of_every_system(name: str) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 2])
-@pytest.mark.parametrize("n_samples", [1, 2, 999, 4096, 44101])
+@pytest.mark.parametrize("n_samples", [1, 2, 999, 4096, 22051])
 @pytest.mark.parametrize("name", CODECS)
 def test_returns_exactly_the_shape_it_was_given(name: str, channels: int, n_samples: int) -> None:
     given = _noise(channels, n_samples)
@@ -102,22 +105,21 @@ def test_full_scale_stays_finite(name: str) -> None:
     assert np.isfinite(_load(name).reconstruct(np.stack([square, -square]))).all()
 
 
-@pytest.mark.parametrize(
-    ("name", "method"), [*((name, "reconstruct") for name in CODECS), *((name, "encode") for name in ENCODERS)]
-)
-def test_the_same_seed_gives_the_same(name: str, method: str) -> None:
-    first, again = load(name, seed=3), load(name, seed=3)
-    assert first.seed == 3
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_seed_gives_the_same(name: str) -> None:
+    first, again = _load(name), load(name, seed=SEED)
+    assert first.seed == again.seed == SEED
     assert first.fingerprint == again.fingerprint
-    given = _noise(2, 20000)
-    once = getattr(first, method)(given)
-    assert np.array_equal(once, getattr(first, method)(given))
-    assert np.array_equal(once, getattr(again, method)(given))
+    given = _noise(2, 4096)
+    for method in [*["reconstruct"] * (name in CODECS), *["encode"] * (name in ENCODERS)]:
+        once = getattr(first, method)(given)
+        assert np.array_equal(once, getattr(first, method)(given))
+        assert np.array_equal(once, getattr(again, method)(given))
 
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_channels_that_are_coded_alone_do_not_depend_on_one_another(name: str) -> None:
-    system, given = _load(name), _noise(2, 20000)
+    system, given = _load(name), _noise(2, 9000)
     both = system.encode(given)
     if both.shape[0] == 1:  # one stream: the mean of the channels is encoded
         mean = np.repeat(given.mean(axis=0, keepdims=True), 2, axis=0)
@@ -138,7 +140,7 @@ def test_streams_are_decoded_alone(name: str) -> None:
 def test_latents_have_the_dimension_and_rate_that_are_claimed(name: str) -> None:
     system = _load(name)
     rate = system.sample_rate or 44100
-    short, long = (system.encode(_noise(2, seconds * rate)) for seconds in (1, 3))
+    short, long = (system.encode(_noise(1, seconds * rate)) for seconds in (1, 3))
     assert short.shape[-2] == long.shape[-2] == system.latent_dim
     # The difference leaves out what is padded at the ends.
     assert (long.shape[-1] - short.shape[-1]) / 2 == pytest.approx(system.latent_rate, abs=0.5)

@@ -27,8 +27,8 @@ CODICODEC: dict[str, Any] = {
     "cond_channels": 16,
     "num_latents": 32,
     "num_more_latents": 2,
-    "frontend_base_channels": 8,
-    "frontend_multipliers_list": [1, 2, 4, 4],
+    "frontend_base_channels": 4,
+    "frontend_multipliers_list": [1, 2, 4, 8],
     "frontend_layers_list": [1, 1, 1, 1],
     "frontend_encoder_layers_list": [1, 1, 1, 1],
 }

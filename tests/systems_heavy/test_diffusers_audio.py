@@ -23,7 +23,7 @@ from m2l_bench.systems.base import Autoencoder
 from m2l_bench.systems.diffusers_audio import FILES, LAYOUTS
 from m2l_bench.systems.registry import caveat, needs_download
 
-AWKWARD = 44101
+AWKWARD = 22051
 MAKERS: dict[str, Callable[[Path], torch.nn.Module]] = {
     "ace-step": library_models.ace_step,
     "kvae-audio": library_models.kvae_audio,
@@ -132,12 +132,14 @@ def test_mono_is_the_mean_of_both_outputs(name: str, systems: dict) -> None:
 
 
 def test_blocks_do_not_show(name: str, systems: dict, monkeypatch: pytest.MonkeyPatch) -> None:
-    system, audio = systems[name], recipes.music(2, 150_003)
+    system = systems[name]
+    n_samples = 30 * HOPS[name] + 3  # three blocks or more
+    audio = recipes.music(2, n_samples)
     whole = system.encode(audio)
-    expected = system.decode(whole, 150_003)
-    monkeypatch.setattr(pretrained, "BLOCK_SAMPLES", 24_000)
+    expected = system.decode(whole, n_samples)
+    monkeypatch.setattr(pretrained, "BLOCK_SAMPLES", 8 * HOPS[name])
     np.testing.assert_allclose(system.encode(audio), whole, atol=2e-5 * np.abs(whole).max())
-    np.testing.assert_allclose(system.decode(whole, 150_003), expected, atol=2e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(system.decode(whole, n_samples), expected, atol=2e-5 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize(
@@ -170,20 +172,20 @@ def test_blocks_do_not_show_at_other_sizes(make: Callable, tmp_path: Path, monke
 @pytest.mark.parametrize(("name", "less"), [("ace-step", 2), ("kvae-audio", 2), ("same", 0)])
 def test_context_is_needed(name: str, less: int, systems: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     """Less of it does show, so the test above can fail."""
-    system, audio = systems[name], recipes.music(1, 150_003)
+    system, audio = systems[name], recipes.music(1, 30 * HOPS[name] + 3)
     expected = system.reconstruct(audio)
-    monkeypatch.setattr(pretrained, "BLOCK_SAMPLES", 24_000)
+    monkeypatch.setattr(pretrained, "BLOCK_SAMPLES", 8 * HOPS[name])
     monkeypatch.setattr(system, "_context", less)
     assert np.abs(system.reconstruct(audio) - expected).max() > 1e-4 * np.abs(expected).max()
 
 
 def test_memory_does_not_grow_with_the_length(name: str, systems: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     """No convolution and no layer sees more than a block and its context; SAME's attention takes memory by the square."""
-    system = systems[name]
-    monkeypatch.setattr(pretrained, "BLOCK_SAMPLES", 16_384)
+    system, hop = systems[name], HOPS[name]
+    monkeypatch.setattr(pretrained, "BLOCK_SAMPLES", 4 * hop)
     frames, longest = [], []
     convolutions = (torch.nn.Conv1d, torch.nn.ConvTranspose1d)
-    for n_samples in (120_000, 240_000):
+    for n_samples in (36 * hop, 48 * hop):  # more than the longest block and its context
         seen = [0]
         layers = [
             module
@@ -203,7 +205,7 @@ def test_memory_does_not_grow_with_the_length(name: str, systems: dict, monkeypa
         for hook in hooks:
             hook.remove()
         longest.append(max(seen))
-    assert longest[0] == longest[1] < 120_000 and frames == [120_000, 240_000]
+    assert longest[0] == longest[1] < 36 * hop and frames == [36 * hop, 48 * hop]
 
 
 def test_nothing_is_random(name: str, models: dict, systems: dict) -> None:

@@ -29,7 +29,7 @@ from m2l_bench.systems.base import Autoencoder, BitstreamCodec
 from m2l_bench.systems.registry import SYSTEMS, caveat, needs_download, system_class
 from m2l_bench.systems.transformers_audio import ADAPTERS, FILES
 
-AWKWARD = 44_101
+AWKWARD = 33_001
 NAMES = ("x-codec", "higgs-audio", "mimi", "vibevoice")
 HOPS = {"x-codec": 320, "higgs-audio": 960, "mimi": 1920, "vibevoice": 3200}
 RATES = {"x-codec": 16_000, "higgs-audio": 24_000, "mimi": 24_000, "vibevoice": 24_000}
@@ -181,23 +181,25 @@ def test_silence_is_survived(name: str, systems: dict) -> None:
 
 @pytest.mark.parametrize("name", ["mimi", "vibevoice"])
 def test_blocks_do_not_show(name: str, systems: dict, monkeypatch: pytest.MonkeyPatch) -> None:
-    system, audio = systems[name], recipes.music(2, 400_003)
+    system = systems[name]
+    n_samples = {"mimi": 120, "vibevoice": 60}[name] * HOPS[name] + 3  # three blocks or more, of mimi's attention too
+    audio = recipes.music(2, n_samples)
     whole = system.encode(audio)
-    expected = system.decode(whole, 400_003)
+    expected = system.decode(whole, n_samples)
     monkeypatch.setattr(pretrained, "BLOCK_SAMPLES", 24_000)
     monkeypatch.setattr(pretrained, "BLOCK_FRAMES", 50)
     monkeypatch.setattr(transformers_audio, "_ATTENDED", 50)
     close(system.encode(audio), whole)
-    close(system.decode(whole, 400_003), expected)
+    close(system.decode(whole, n_samples), expected)
 
 
 @pytest.mark.parametrize("name", ["x-codec", "higgs-audio"])
 def test_blocks_of_the_decoder_do_not_show(name: str, systems: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     system = systems[name]
-    latents = np.random.default_rng(0).standard_normal((2, system.latent_dim, 300)).astype(np.float32)
-    expected = system.decode(latents, 300 * HOPS[name])
+    latents = np.random.default_rng(0).standard_normal((2, system.latent_dim, 150)).astype(np.float32)
+    expected = system.decode(latents, 150 * HOPS[name])
     monkeypatch.setattr(pretrained, "BLOCK_SAMPLES", 8_000)
-    close(system.decode(latents, 300 * HOPS[name]), expected)
+    close(system.decode(latents, 150 * HOPS[name]), expected)
 
 
 @pytest.mark.parametrize("name", ["x-codec", "higgs-audio"])
@@ -247,7 +249,7 @@ def test_memory_does_not_grow_with_the_length(name: str, systems: dict, monkeypa
         else layers
     )
     longest = []
-    for n_samples in (300_000, 500_000):
+    for n_samples in (200_000, 260_000):
         seen = [0]
         hooks = [
             layer.register_forward_pre_hook(
@@ -261,7 +263,7 @@ def test_memory_does_not_grow_with_the_length(name: str, systems: dict, monkeypa
         for hook in hooks:
             hook.remove()
         longest.append(max(seen))
-    assert longest[0] == longest[1] < 300_000
+    assert longest[0] == longest[1] < 200_000
 
 
 def test_nothing_is_random_and_channels_do_not_mix(name: str, models: dict, systems: dict) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from layouts import text
+from one_worker import OneWorker
 
 from m2l_bench import audio
 from m2l_bench.report.build import build
@@ -240,7 +242,14 @@ def clicks(folder: Path, n: int = 15) -> Path:
     return folder / "beats.csv"
 
 
-def test_a_run_end_to_end_and_again_with_another_annotation(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def worker() -> Iterator[OneWorker]:
+    engine = OneWorker()
+    yield engine
+    engine.end()
+
+
+def test_a_run_end_to_end_and_again_with_another_annotation(tmp_path: Path, worker: OneWorker) -> None:
     suite = make_suite(
         {
             "name": "own",
@@ -252,23 +261,23 @@ def test_a_run_end_to_end_and_again_with_another_annotation(tmp_path: Path) -> N
         }
     )
 
-    def run() -> tuple[dict[str, float], set[str]]:
+    def run(engine: LocalEngine) -> tuple[dict[str, float], set[str]]:
         data._load_task.cache_clear()  # as in a new process
         data._task_audio.cache_clear()
-        with closing(LocalEngine()) as engine:
-            rows = run_suite(suite, out=tmp_path / "run", engine=engine).rows
+        rows = run_suite(suite, out=tmp_path / "run", engine=engine).rows
         assert {(row.task, row.n_planned, row.n_scored) for row in rows} == {("own/beats", 5, 5)}
         jobs = [pq.read_table(tmp_path / "run" / f"jobs-{phase}.parquet").to_pylist() for phase in (1, 4)]
         return {row.metric: row.value for row in rows}, {line["job"] for line in jobs[1]}
 
-    values, jobs = run()
+    values, jobs = run(worker)
     assert values["beat_f"] > 0.97 and values["beat_timing"] < 15
     text(tmp_path / "beats" / "2.beats", "4.999\n")  # a test track
-    others, other_jobs = run()
+    with closing(LocalEngine()) as fresh:  # a process that has not read the annotation before
+        others, other_jobs = run(fresh)
     assert others["beat_f"] < 0.9 and jobs and not jobs & other_jobs
 
 
-def test_classifiers_and_what_tasks_in_time_do_not_have(tmp_path: Path) -> None:
+def test_classifiers_and_what_tasks_in_time_do_not_have(tmp_path: Path, worker: OneWorker) -> None:
     """No learning curve, no interval of few tracks; any classifier will do; a timeline without the audio."""
     text(tmp_path / "near.py", "from sklearn.neighbors import KNeighborsClassifier\nknn = KNeighborsClassifier()\n")
     suite = make_suite(
@@ -282,7 +291,7 @@ def test_classifiers_and_what_tasks_in_time_do_not_have(tmp_path: Path) -> None:
             "train_items": [2],
         }
     )
-    result = run_suite(suite, out=tmp_path / "run")
+    result = run_suite(suite, out=tmp_path / "run", engine=worker)
     rows = {("linear" if row.probe == "linear" else "knn", row.metric): row for row in result.rows}
     assert {row.split for row in result.rows} == {"test"}
     assert "There are no learning curves of tasks in time." in rows["linear", "beat_f"].note

@@ -428,7 +428,7 @@ def test_large_features_of_a_task_are_held_once(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(selection, "BLOCK", 2**18)
     monkeypatch.setattr(large, "_AXES", 16)
     probe = LinearProbe(l2=(1.0,))
-    small = {item: _Wide(source, 512)[item] for item in source.features()}
+    small = dict(_Wide(source, 512))
     evaluate(task(source), small, probe, seeds=(0,))  # what is loaded once
     held = restart_peak()
     result = evaluate(task(source), _Wide(source, dim), probe, seeds=(0,))

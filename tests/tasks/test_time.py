@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,12 @@ def evaluated(kind: str, encoder: Callable[[Annotation, int], Track], probe: Any
     return evaluate_in_time(task, tracks.__getitem__, list(tracks), probe, **{"seeds": [0], **options})
 
 
+@cache
+def told(kind: str, rate: float) -> Any:
+    """What the linear probe makes of an encoder that emits the annotation: the same for all tests that ask for it."""
+    return evaluated(kind, lambda found, _: emit(kind, found, rate))
+
+
 CEILING = {"beats": 0.99, "onsets": 0.99, "chords": 0.97, "notes": 0.96, "melody": 0.97}
 
 
@@ -103,7 +110,7 @@ CEILING = {"beats": 0.99, "onsets": 0.99, "chords": 0.97, "notes": 0.96, "melody
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_encoder_that_emits_the_annotation_reaches_the_ceiling_of_the_grid(kind: str, rate: float) -> None:
     """Events are found to within a grid step, half of it on average; chords and notes lose a step's half at each change."""
-    result = evaluated(kind, lambda found, _: emit(kind, found, rate))
+    result = told(kind, rate)
     assert result.mean(result.task.main_metric) > CEILING[kind]
     if kind in ("beats", "onsets"):
         assert result.mean(f"{kind[:-1]}_f_20ms") > 0.99
@@ -142,8 +149,7 @@ def test_an_offset_that_is_told_is_undone() -> None:
 @pytest.mark.parametrize("kind", ["beats", "chords", "notes"])
 def test_the_same_information_at_another_rate_is_worth_the_same(kind: str) -> None:
     """A fast encoder and its twin, which emits the same numbers in a fifth as many frames."""
-    fast = evaluated(kind, lambda found, _: emit(kind, found, 50.0))
-    slow = evaluated(kind, lambda found, _: emit(kind, found, 10.0))
+    fast, slow = told(kind, 50.0), told(kind, 10.0)
     main = fast.task.main_metric
     assert abs(fast.mean(main) - slow.mean(main)) < 0.01
 
@@ -153,7 +159,7 @@ def test_an_average_loses_what_it_blurs() -> None:
         full = emit("beats", found, 50.0)
         return Track(latents=full.latents.reshape(1, -1, 5).mean(2), rate=10.0, seconds=SECONDS)
 
-    fast, slow = evaluated("beats", lambda found, _: emit("beats", found, 50.0)), evaluated("beats", averaged)
+    fast, slow = told("beats", 50.0), evaluated("beats", averaged)
     assert slow.mean("beat_f") > 0.8  # within 70 ms, a frame of 100 ms says where
     assert slow.mean("beat_timing") > 1.4 * fast.mean("beat_timing")
 
@@ -161,7 +167,7 @@ def test_an_average_loses_what_it_blurs() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_scores_are_mir_evals_on_what_is_stored(kind: str) -> None:
     """The text of an estimate is all of it."""
-    result = evaluated(kind, lambda found, _: emit(kind, found, 10.0))
+    result = told(kind, 10.0)
     for number in (0, 7):
         stored = Annotation.parse(kind, str(result.seeds[0].estimates[number]))
         reference = result.references[number]
@@ -397,7 +403,7 @@ def test_onsets_of_a_chord_are_one() -> None:
 
 
 def test_few_groups_have_no_interval_and_bounded_scores_bounded_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = evaluated("beats", lambda found, _: emit("beats", found, 50.0))
+    found = told("beats", 50.0)
     assert all(np.isnan(found.seeds[0].intervals[metric]).all() for metric in found.task.metrics)
     assert "8 tracks in the test: too few for an interval." in found.note
     monkeypatch.setitem(N, "test", 12)

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,29 +14,8 @@ from tiny_training import chord
 
 from m2l_bench.systems.registry import load
 from m2l_bench.systems.small.recipes import objective_of, read_recipe, train
-from m2l_bench.training.crops import batches
 from m2l_bench.training.loop import Interrupted, NonFiniteError, Trainer
 from m2l_bench.training.state import checkpoints
-
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path])}
-# Both halves of every family in one pair of processes: starting them is what takes time. argv: recipes as JSON.
-CHILD = """
-import json, sys
-from pathlib import Path
-from m2l_bench.systems.small.recipes import RECIPES, objective_of
-from m2l_bench.training.crops import batches
-from m2l_bench.training.loop import Trainer
-for text in sys.argv[1:]:
-    family = json.loads(text)["family"]
-    trainer = Trainer(RECIPES[family].model_validate_json(text), objective_of, Path(family), score=None)
-    trainer.start(resume=False)
-    rank, world = trainer.accelerator.process_index, trainer.accelerator.num_processes
-    own = batches(trainer.crops, first=0, last=6, batch=trainer.batch, process=rank, processes=world)
-    losses = [trainer.step(examples) for examples in own]
-    trainer.save()
-    Path(f"{family}-{rank}.json").write_text(json.dumps([world, losses]))
-trainer.accelerator.end_training()
-"""
 
 
 def _state(out: Path) -> dict[str, torch.Tensor]:
@@ -79,29 +54,6 @@ def test_stopped_and_resumed_is_bit_for_bit_the_same(family: str, pieces: Path, 
     assert (system.name, system.sample_rate) == (f"{family}:weights", 8000)
     clip = chord(0.7, 4)
     assert system.reconstruct(clip).shape == clip.shape
-
-
-def test_two_processes_train_as_one(pieces: Path, tmp_path: Path) -> None:
-    """Six steps of eight: musika-style's second stage begins with the fifth."""
-    recipes = [family_recipe(family, pieces, optimization={"batch": 4, "steps": 8}) for family in FAMILIES]
-    (tmp_path / "child.py").write_text(CHILD)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "child.py"]
-    texts = [recipe.model_dump_json() for recipe in recipes]
-    done = subprocess.run([*command, *texts], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    for family, recipe in zip(FAMILIES, recipes, strict=True):
-        trainer = Trainer(recipe, objective_of, tmp_path / "one" / family, score=None)
-        trainer.start(resume=False)
-        losses = [trainer.step(e) for e in batches(trainer.crops, first=0, last=6, batch=4)]
-        trainer.save()
-        for rank in (0, 1):
-            world, theirs = json.loads((tmp_path / f"{family}-{rank}.json").read_text())
-            assert world == 2
-            np.testing.assert_allclose(theirs, losses, rtol=1e-3, err_msg=family)
-        one, two = _state(tmp_path / "one" / family), _state(tmp_path / family)
-        for name in (name for name in one if name.startswith("network.")):
-            difference = float((one[name] - two[name]).norm())
-            assert difference <= 5e-3 * float(one[name].norm()) + 1e-4, f"{family} {name}"
 
 
 @pytest.mark.parametrize("family", FAMILIES)
