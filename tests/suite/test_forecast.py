@@ -134,6 +134,7 @@ def test_the_embedded_suite_file_is_the_default() -> None:
     assert len(EMBEDDED_SYSTEMS) == len(make_suite({}).systems)
 
 
+@pytest.mark.usefixtures("commands_share_worker")
 @pytest.mark.parametrize(
     ("suite", "downloads", "data", "total"),
     [
