@@ -128,18 +128,8 @@ def test_the_report_page_is_printed_and_opened_only_when_asked(
 
 
 def test_json_is_for_machines(music_folder: Path, tmp_path: Path) -> None:
-    result = invoke(
-        "run",
-        "--audio",
-        str(music_folder),
-        "--system",
-        "identity",
-        "--metric",
-        "si_sdr",
-        "--out",
-        str(tmp_path / "r"),
-        "--json",
-    )
+    options = ("--metric", "si_sdr", "--clips", "0", "--out", str(tmp_path / "r"), "--json")
+    result = invoke("run", "--audio", str(music_folder), "--system", "identity", *options)
     content = json.loads(result.stdout)
     assert content["failed"] == 0
     assert {row["value"] for row in content["rows"] if row["system"] != "chance"} == {100.0}
@@ -167,7 +157,8 @@ def test_score_gives_one_row_per_system_on_the_listening_page_layout(tmp_path: P
 
 def test_a_bad_file_gives_exit_code_2_and_the_table(music_folder: Path, tmp_path: Path) -> None:
     (music_folder / "bad.wav").write_bytes(b"")
-    result = invoke("run", "--audio", str(music_folder), "--system", "identity", "--out", str(tmp_path / "run"))
+    options = ("--metric", "si_sdr", "--clips", "0", "--out", str(tmp_path / "run"))
+    result = invoke("run", "--audio", str(music_folder), "--system", "identity", *options)
     assert result.exit_code == 2
     assert "planned / scored / failed: 4 / 3 / 1" in result.stdout
     assert "bad.wav: empty" in result.stderr
@@ -197,7 +188,7 @@ def test_bad_arguments_give_one_line_and_exit_code_2(
 
 def test_listed_cards_are_those_of_a_run(tmp_path: Path, music) -> None:
     for seed in range(10):
-        audio.write(tmp_path / "music" / f"{seed}.wav", music(270_000, seed=seed), 44100)
+        audio.write(tmp_path / "music" / f"{seed}.wav", music(270_000, channels=1, seed=seed), 44100)
     options = ["--system", "opus:24k", "--clips", "0", "--workers", "1", "--out", str(tmp_path / "run")]
     for metric in ("si_sdr", "mel_distance", "fad:musicnn", "kad:musicnn"):
         options += ["--metric", metric]
@@ -215,7 +206,7 @@ def test_a_suite_file_runs(music_folder: Path, tmp_path: Path, monkeypatch: pyte
     (tmp_path / "mine.toml").write_text(
         f'systems = ["loud=identity"]\naudio = ["{music_folder}"]\nmetrics = ["si_sdr"]\n'
     )
-    result = invoke("run", "mine.toml", "--workers", "1")
+    result = invoke("run", "mine.toml", "--workers", "1", "--clips", "0")
     assert result.exit_code == 0, result.output
     assert "| loud" in result.stdout
     assert "results/runs/mine-" in result.stdout
