@@ -60,6 +60,7 @@ def test_run_prints_a_table_and_the_run_folder(music_folder: Path, tmp_path: Pat
     assert second.stdout.splitlines()[:-1] == first.stdout.splitlines()[:-1]
 
 
+@pytest.mark.usefixtures("coarse_figures")
 def test_the_table_shows_the_metrics_that_were_asked_for(music_folder: Path, tmp_path: Path) -> None:
     metrics = ("--metric", "width_error", "--metric", "loudness_change", "--metric", "stft_distance")
     options = ("--clips", "0", "--workers", "1", "--out", str(tmp_path / "run"))
@@ -68,6 +69,7 @@ def test_the_table_shows_the_metrics_that_were_asked_for(music_folder: Path, tmp
     assert "music: stereo and phase, mean over files [95% interval]" in result.stdout
 
 
+@pytest.mark.usefixtures("coarse_figures")
 def test_many_systems_are_grouped_by_what_they_are(music_folder: Path, tmp_path: Path) -> None:
     systems = [
         part for name in ("pca", "opus:24k", "identity", "mp3:64k", "lowpass-3.5k") for part in ("--system", name)
@@ -82,12 +84,14 @@ def test_many_systems_are_grouped_by_what_they_are(music_folder: Path, tmp_path:
     assert {label: facts["kind"] for label, facts in record["systems"].items()} == kinds | {"pca": "autoencoders"}
 
 
+@pytest.mark.usefixtures("coarse_figures")
 def test_a_stereo_metric_alone_has_the_only_table(music_folder: Path, tmp_path: Path) -> None:
     options = ("--clips", "0", "--workers", "1", "--out", str(tmp_path / "run"))
     result = invoke("run", "--audio", str(music_folder), "--system", "identity", "--metric", "si_sdr_side", *options)
     assert headings(result.stdout) == [["SI-SDR side"]]
 
 
+@pytest.mark.usefixtures("coarse_figures")
 def test_the_default_suite_over_mono_files_succeeds_and_says_so(tmp_path: Path, music) -> None:
     """A mono file, a dual-mono one and one with a silent channel have no stereo scores, which is no failure of anybody."""
     mono = music(44100, channels=1)
@@ -110,6 +114,7 @@ def test_the_default_suite_over_mono_files_succeeds_and_says_so(tmp_path: Path, 
     assert stereo.count("3 of 3 files are left out: mono, no stereo scores.") == 1 and "failed |" not in stereo
 
 
+@pytest.mark.usefixtures("coarse_figures")
 def test_the_report_page_is_printed_and_opened_only_when_asked(
     music_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,6 +132,7 @@ def test_the_report_page_is_printed_and_opened_only_when_asked(
     assert "no browser could be opened" in invoke("report", run, "--open").stderr
 
 
+@pytest.mark.usefixtures("coarse_figures")
 def test_json_is_for_machines(music_folder: Path, tmp_path: Path) -> None:
     options = ("--metric", "si_sdr", "--clips", "0", "--out", str(tmp_path / "r"), "--json")
     result = invoke("run", "--audio", str(music_folder), "--system", "identity", *options)
@@ -135,6 +141,7 @@ def test_json_is_for_machines(music_folder: Path, tmp_path: Path) -> None:
     assert {row["value"] for row in content["rows"] if row["system"] != "chance"} == {100.0}
 
 
+@pytest.mark.usefixtures("coarse_figures")
 def test_score_gives_one_row_per_system_on_the_listening_page_layout(tmp_path: Path, music) -> None:
     for folder, gain in (("real", 1.0), ("music2latent", 0.9), ("dac", 0.5)):
         for seed in range(3):
@@ -155,6 +162,7 @@ def test_score_gives_one_row_per_system_on_the_listening_page_layout(tmp_path: P
     assert (tmp_path / "run" / "report" / "listen" / "index.html").is_file()
 
 
+@pytest.mark.usefixtures("coarse_figures")
 def test_a_bad_file_gives_exit_code_2_and_the_table(music_folder: Path, tmp_path: Path) -> None:
     (music_folder / "bad.wav").write_bytes(b"")
     options = ("--metric", "si_sdr", "--clips", "0", "--out", str(tmp_path / "run"))
@@ -186,6 +194,7 @@ def test_bad_arguments_give_one_line_and_exit_code_2(
     assert "Traceback" not in result.output
 
 
+@pytest.mark.usefixtures("coarse_figures")
 def test_listed_cards_are_those_of_a_run(tmp_path: Path, music) -> None:
     for seed in range(10):
         audio.write(tmp_path / "music" / f"{seed}.wav", music(270_000, channels=1, seed=seed), 44100)
@@ -201,6 +210,7 @@ def test_listed_cards_are_those_of_a_run(tmp_path: Path, music) -> None:
     assert listed["fad:clap"] == "after the download"
 
 
+@pytest.mark.usefixtures("coarse_figures")
 def test_a_suite_file_runs(music_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.toml").write_text(

@@ -352,6 +352,7 @@ def test_in_one_call_the_numbers_are_those_of_a_run(
     assert list(latents(f"{home}/own.py:Windows", sorted((home / "music").glob("*.wav"))).index) == list(sheet.CARDS)
 
 
+@pytest.mark.usefixtures("coarse_figures")
 def test_the_report_has_the_tables_and_figures(run: RunResult, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = {"music-Orthonormal-latent", "music-Windows-latent", "music-latent-spaces", "music-si_sdr-against-bit-rate"}
     monkeypatch.setattr(

@@ -36,8 +36,6 @@ class Bands:
         power = np.abs(np.fft.rfft(frames))[..., :512].reshape(len(audio), -1, 16, 32).mean(-1)
         return np.log(power + 1e-4).swapaxes(-1, -2).astype(np.float32)
 '''
-KNN = "from sklearn.neighbors import KNeighborsClassifier\nknn = KNeighborsClassifier(3)\n"
-
 
 @pytest.fixture
 def pitches(tmp_path: Path) -> Path:
@@ -83,6 +81,7 @@ def test_a_task_gets_rows_predictions_and_encodes_once(pitches: Path, tmp_path: 
     assert {row.card for row in result.rows} <= cards
 
 
+@pytest.mark.usefixtures("coarse_figures")
 def test_a_learning_curve_is_rows_and_a_figure(pitches: Path, tmp_path: Path) -> None:
     from m2l_bench.report.build import build
 
@@ -111,13 +110,11 @@ def test_a_run_of_a_probe_with_other_settings_is_another(pitches: Path, tmp_path
 
 
 def test_lost_outcomes_are_made_again_and_rows_are_equal(pitches: Path, tmp_path: Path) -> None:
-    (pitches / "mine.py").write_text(KNN)  # cheap to load in a new process
-    suite = _suite(pitches, probes=[f"{pitches}/mine.py:knn"])
-    run_suite(suite, out=tmp_path / "run")
+    run_suite(_suite(pitches), out=tmp_path / "run")
     expected = (tmp_path / "run" / "rows.csv").read_bytes()
     shutil.rmtree(tmp_path / "run" / "store")
     with closing(LocalEngine()) as engine:  # a process that has not the deleted files open
-        run_suite(suite, out=tmp_path / "run", engine=engine)
+        run_suite(_suite(pitches), out=tmp_path / "run", engine=engine)
     assert (tmp_path / "run" / "rows.csv").read_bytes() == expected
     assert (pitches / "bands.calls").read_text() == "x" * 72
 
@@ -163,7 +160,9 @@ def test_an_unknown_task_is_an_error(pitches: Path, tmp_path: Path) -> None:
 
 
 def test_a_classifier_in_a_file_is_a_probe_like_any_other(pitches: Path, tmp_path: Path) -> None:
-    (pitches / "mine.py").write_text(KNN)
+    (pitches / "mine.py").write_text(
+        "from sklearn.neighbors import KNeighborsClassifier\nknn = KNeighborsClassifier(3)\n"
+    )
     probes = [f"{pitches}/mine.py:knn", "linear"]
     result = run_suite(_suite(pitches, probes=probes), out=tmp_path / "run")
     scores = {row.probe: row.value for row in result.rows if row.metric == "accuracy" and row.system == "bands"}

@@ -259,6 +259,7 @@ def test_ready_made_reconstructions_are_found_by_the_ids_of_items(tones: Path, t
     assert "must have exactly one reconstruction, got none" in reason
 
 
+@pytest.mark.usefixtures("coarse_figures")
 def test_tables_and_a_figure_show_what_is_lost(tones: Path, tmp_path: Path) -> None:
     tasks = [str(tones / "pitch.csv"), str(tones / "level.csv")]
     asked = suite(tones, ("opus:24k", "Noise"), ("latents", "Bands", "Energy"), tasks=tasks)

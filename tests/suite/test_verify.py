@@ -202,7 +202,7 @@ def test_another_version_of_the_code_finds_no_finished_job(
     assert not names & {job.id for job in after.first_jobs()}
 
 
-@pytest.mark.usefixtures("commands_share_worker")
+@pytest.mark.usefixtures("commands_share_worker", "coarse_figures")
 def test_a_rebuilt_report_keeps_the_run_sound(music_folder: Path, tmp_path: Path) -> None:
     run = str(tmp_path / "run")
     arguments = ["--audio", str(music_folder), "--system", "identity", "--metric", "si_sdr", "--workers", "1"]
