@@ -195,16 +195,23 @@ def test_bad_arguments_give_one_line_and_exit_code_2(
 
 
 @pytest.mark.usefixtures("coarse_figures")
-def test_listed_cards_are_those_of_a_run(tmp_path: Path, music) -> None:
+def test_listed_cards_are_those_of_a_run(music_folder: Path, tmp_path: Path, music) -> None:
+    """Two runs: a copy is heard by the encoder once, and has no bit rate."""
     for seed in range(10):
-        audio.write(tmp_path / "music" / f"{seed}.wav", music(270_000, channels=1, seed=seed), 44100)
-    options = ["--system", "opus:24k", "--clips", "0", "--workers", "1", "--out", str(tmp_path / "run")]
-    for metric in ("si_sdr", "mel_distance", "fad:musicnn", "kad:musicnn"):
-        options += ["--metric", metric]
-    result = invoke("run", "--audio", str(tmp_path / "music"), *options)
-    assert result.exit_code == 0, result.output
+        audio.write(tmp_path / "long" / f"{seed}.wav", music(200_000, channels=1, seed=seed), 44100)
+    found: set[tuple[str, str]] = set()
+    for folder, system, *metrics in (
+        (tmp_path / "long", "identity", "fad:musicnn", "kad:musicnn"),
+        (music_folder, "opus:24k", "si_sdr", "mel_distance"),
+    ):
+        options = ["--system", system, "--clips", "0", "--workers", "1", "--out", str(tmp_path / system)]
+        for metric in metrics:
+            options += ["--metric", metric]
+        result = invoke("run", "--audio", str(folder), *options)
+        assert result.exit_code == 0, result.output
+        found |= {(row.metric, row.card) for row in read_rows(tmp_path / system)}
     listed = {line["name"]: line["card"] for line in json.loads(invoke("list", "metrics", "--json").stdout)}
-    assert {(row.metric, row.card) for row in read_rows(tmp_path / "run")} == {
+    assert found == {
         (name, listed[name]) for name in ("bit_rate", "si_sdr", "mel_distance", "fad:musicnn", "kad:musicnn")
     }
     assert listed["fad:clap"] == "after the download"

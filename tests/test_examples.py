@@ -58,9 +58,7 @@ def test_a_users_probe_scores(task: Task) -> None:
     )
 
 
-def test_a_users_encoder_is_heard_and_probed(
-    music: Callable[..., np.ndarray], task: Task, tmp_path: Path
-) -> None:
+def test_a_users_encoder_is_heard_and_probed(music: Callable[..., np.ndarray], task: Task, tmp_path: Path) -> None:
     for seed in range(10):
         audio.write(tmp_path / "music" / f"{seed}.wav", music(seed=seed), 44100)
     metrics = [f"fad:{ENCODER}", f"kad:{ENCODER}(bands=8)"]

@@ -37,6 +37,7 @@ class Bands:
         return np.log(power + 1e-4).swapaxes(-1, -2).astype(np.float32)
 '''
 
+
 @pytest.fixture
 def pitches(tmp_path: Path) -> Path:
     """A folder task: 36 tones, low or high, in three splits."""
