@@ -46,7 +46,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
 
 
 def test_a_users_task_is_evaluated(task: Task) -> None:
-    result = m2l_bench.probe("mfcc-chroma", task, "linear", seeds=(0,))
+    result = m2l_bench.probe(ENCODER, task, "linear", seeds=(0,))
     assert result.mean("accuracy") > 0.9 and set(result.labels) == {"low", "high"}
 
 
