@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import resource
 import sys
 from collections.abc import Iterator
@@ -11,8 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from m2l_bench.cli import app
 from m2l_bench.suite import local
@@ -43,6 +43,9 @@ def small_files() -> Iterator[None]:
 @contextmanager
 def bound_by_permissions() -> Iterator[None]:
     """Take from this thread, where it is root's, what lets it read and write everything."""
+    if os.geteuid() != 0:
+        yield
+        return
     libc = ctypes.CDLL(None, use_errno=True)
     header, before = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()  # version 3; this thread
     if libc.capget(header, before):
