@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from m2l_bench import audio
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @pytest.fixture
@@ -41,3 +46,16 @@ def graph_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder))
         yield folder / "m2l-bench" / "openvino"
+
+
+@pytest.fixture
+def coarse_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports draw their figures as ever, but write small pictures: fine ones take most of a report's time."""
+
+    def save(figure: Figure, stem: Path) -> None:
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        picture = stem.with_name(f"{stem.name}.png")
+        figure.savefig(picture, dpi=20)
+        shutil.copy(picture, picture.with_suffix(".pdf"))
+
+    monkeypatch.setattr("m2l_bench.report.build.save", save)

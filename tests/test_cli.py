@@ -60,6 +60,7 @@ def test_run_prints_a_table_and_the_run_folder(music_folder: Path, tmp_path: Pat
     assert second.stdout.splitlines()[:-1] == first.stdout.splitlines()[:-1]
 
 
+@pytest.mark.usefixtures("coarse_figures")
 def test_the_table_shows_the_metrics_that_were_asked_for(music_folder: Path, tmp_path: Path) -> None:
     metrics = ("--metric", "width_error", "--metric", "loudness_change", "--metric", "stft_distance")
     options = ("--clips", "0", "--workers", "1", "--out", str(tmp_path / "run"))
@@ -68,6 +69,7 @@ def test_the_table_shows_the_metrics_that_were_asked_for(music_folder: Path, tmp
     assert "music: stereo and phase, mean over files [95% interval]" in result.stdout
 
 
+@pytest.mark.usefixtures("coarse_figures")
 def test_many_systems_are_grouped_by_what_they_are(music_folder: Path, tmp_path: Path) -> None:
     systems = [
         part for name in ("pca", "opus:24k", "identity", "mp3:64k", "lowpass-3.5k") for part in ("--system", name)
@@ -82,12 +84,14 @@ def test_many_systems_are_grouped_by_what_they_are(music_folder: Path, tmp_path:
     assert {label: facts["kind"] for label, facts in record["systems"].items()} == kinds | {"pca": "autoencoders"}
 
 
+@pytest.mark.usefixtures("coarse_figures")
 def test_a_stereo_metric_alone_has_the_only_table(music_folder: Path, tmp_path: Path) -> None:
     options = ("--clips", "0", "--workers", "1", "--out", str(tmp_path / "run"))
     result = invoke("run", "--audio", str(music_folder), "--system", "identity", "--metric", "si_sdr_side", *options)
     assert headings(result.stdout) == [["SI-SDR side"]]
 
 
+@pytest.mark.usefixtures("coarse_figures")
 def test_the_default_suite_over_mono_files_succeeds_and_says_so(tmp_path: Path, music) -> None:
     """A mono file, a dual-mono one and one with a silent channel have no stereo scores, which is no failure of anybody."""
     mono = music(44100, channels=1)
@@ -110,6 +114,7 @@ def test_the_default_suite_over_mono_files_succeeds_and_says_so(tmp_path: Path, 
     assert stereo.count("3 of 3 files are left out: mono, no stereo scores.") == 1 and "failed |" not in stereo
 
 
+@pytest.mark.usefixtures("coarse_figures")
 def test_the_report_page_is_printed_and_opened_only_when_asked(
     music_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,24 +132,16 @@ def test_the_report_page_is_printed_and_opened_only_when_asked(
     assert "no browser could be opened" in invoke("report", run, "--open").stderr
 
 
+@pytest.mark.usefixtures("coarse_figures")
 def test_json_is_for_machines(music_folder: Path, tmp_path: Path) -> None:
-    result = invoke(
-        "run",
-        "--audio",
-        str(music_folder),
-        "--system",
-        "identity",
-        "--metric",
-        "si_sdr",
-        "--out",
-        str(tmp_path / "r"),
-        "--json",
-    )
+    options = ("--metric", "si_sdr", "--clips", "0", "--out", str(tmp_path / "r"), "--json")
+    result = invoke("run", "--audio", str(music_folder), "--system", "identity", *options)
     content = json.loads(result.stdout)
     assert content["failed"] == 0
     assert {row["value"] for row in content["rows"] if row["system"] != "chance"} == {100.0}
 
 
+@pytest.mark.usefixtures("coarse_figures")
 def test_score_gives_one_row_per_system_on_the_listening_page_layout(tmp_path: Path, music) -> None:
     for folder, gain in (("real", 1.0), ("music2latent", 0.9), ("dac", 0.5)):
         for seed in range(3):
@@ -165,9 +162,11 @@ def test_score_gives_one_row_per_system_on_the_listening_page_layout(tmp_path: P
     assert (tmp_path / "run" / "report" / "listen" / "index.html").is_file()
 
 
+@pytest.mark.usefixtures("coarse_figures")
 def test_a_bad_file_gives_exit_code_2_and_the_table(music_folder: Path, tmp_path: Path) -> None:
     (music_folder / "bad.wav").write_bytes(b"")
-    result = invoke("run", "--audio", str(music_folder), "--system", "identity", "--out", str(tmp_path / "run"))
+    options = ("--metric", "si_sdr", "--clips", "0", "--out", str(tmp_path / "run"))
+    result = invoke("run", "--audio", str(music_folder), "--system", "identity", *options)
     assert result.exit_code == 2
     assert "planned / scored / failed: 4 / 3 / 1" in result.stdout
     assert "bad.wav: empty" in result.stderr
@@ -195,27 +194,36 @@ def test_bad_arguments_give_one_line_and_exit_code_2(
     assert "Traceback" not in result.output
 
 
-def test_listed_cards_are_those_of_a_run(tmp_path: Path, music) -> None:
+@pytest.mark.usefixtures("coarse_figures")
+def test_listed_cards_are_those_of_a_run(music_folder: Path, tmp_path: Path, music) -> None:
+    """Two runs: a copy is heard by the encoder once, and has no bit rate."""
     for seed in range(10):
-        audio.write(tmp_path / "music" / f"{seed}.wav", music(270_000, seed=seed), 44100)
-    options = ["--system", "opus:24k", "--clips", "0", "--workers", "1", "--out", str(tmp_path / "run")]
-    for metric in ("si_sdr", "mel_distance", "fad:musicnn", "kad:musicnn"):
-        options += ["--metric", metric]
-    result = invoke("run", "--audio", str(tmp_path / "music"), *options)
-    assert result.exit_code == 0, result.output
+        audio.write(tmp_path / "long" / f"{seed}.wav", music(200_000, channels=1, seed=seed), 44100)
+    found: set[tuple[str, str]] = set()
+    for folder, system, *metrics in (
+        (tmp_path / "long", "identity", "fad:musicnn", "kad:musicnn"),
+        (music_folder, "opus:24k", "si_sdr", "mel_distance"),
+    ):
+        options = ["--system", system, "--clips", "0", "--workers", "1", "--out", str(tmp_path / system)]
+        for metric in metrics:
+            options += ["--metric", metric]
+        result = invoke("run", "--audio", str(folder), *options)
+        assert result.exit_code == 0, result.output
+        found |= {(row.metric, row.card) for row in read_rows(tmp_path / system)}
     listed = {line["name"]: line["card"] for line in json.loads(invoke("list", "metrics", "--json").stdout)}
-    assert {(row.metric, row.card) for row in read_rows(tmp_path / "run")} == {
+    assert found == {
         (name, listed[name]) for name in ("bit_rate", "si_sdr", "mel_distance", "fad:musicnn", "kad:musicnn")
     }
     assert listed["fad:clap"] == "after the download"
 
 
+@pytest.mark.usefixtures("coarse_figures")
 def test_a_suite_file_runs(music_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.toml").write_text(
         f'systems = ["loud=identity"]\naudio = ["{music_folder}"]\nmetrics = ["si_sdr"]\n'
     )
-    result = invoke("run", "mine.toml", "--workers", "1")
+    result = invoke("run", "mine.toml", "--workers", "1", "--clips", "0")
     assert result.exit_code == 0, result.output
     assert "| loud" in result.stdout
     assert "results/runs/mine-" in result.stdout

@@ -124,11 +124,12 @@ def test_a_suite_keeps_where_a_set_lies(monkeypatch: pytest.MonkeyPatch, tmp_pat
     )
 
 
+@pytest.mark.usefixtures("commands_share_worker")
 def test_a_run_scores_excerpts_and_says_so(song_describer: tuple[Path, dict], tmp_path: Path) -> None:
     home, _ = song_describer
     out = tmp_path / "out"
-    call = ["run", "--audio", f"song-describer={home}", "--system", "opus:24k", "--metric", "si_sdr", "--out", str(out)]
-    done = CliRunner().invoke(app, call)
+    call = ["run", "--audio", f"song-describer={home}", "--system", "opus:24k", "--metric", "si_sdr"]
+    done = CliRunner().invoke(app, [*call, "--clips", "0", "--out", str(out)])
     assert done.exit_code == 0, done.output
     text = (out / "index.md").read_text()
     assert "2 of 546 files" in text and "04/4.mp3" in done.output + text

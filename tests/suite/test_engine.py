@@ -93,15 +93,15 @@ def test_a_job_that_kills_its_worker_twice_is_counted_with_the_reason(tmp_path: 
 
 def test_a_hanging_job_is_killed_after_the_timeout_and_the_rest_goes_on(tmp_path: Path) -> None:
     began = time.monotonic()
-    values = _values([ToyJob(0, "hang"), ToyJob(1), ToyJob(2)], tmp_path, workers=2, timeout=5.0)
-    assert values == ["its worker process was killed after 5 s, the time limit of a job", 1, 2]
+    values = _values([ToyJob(0, "hang"), ToyJob(1), ToyJob(2)], tmp_path, workers=2, timeout=3.0)
+    assert values == ["its worker process was killed after 3 s, the time limit of a job", 1, 2]
     assert time.monotonic() - began < 60
     assert len(_attempts(tmp_path, 0)) == 1
 
 
 def test_a_job_that_takes_too_much_memory_is_killed_and_the_rest_goes_on(tmp_path: Path) -> None:
-    reason, *others = _values([ToyJob(0, "eat"), ToyJob(1), ToyJob(2)], tmp_path, workers=2, memory=1.0)
-    assert re.fullmatch(r"its worker process was killed at \d\.\d\d GiB, the memory limit is 1 GiB", str(reason))
+    reason, *others = _values([ToyJob(0, "eat"), ToyJob(1), ToyJob(2)], tmp_path, workers=2, memory=0.5)
+    assert re.fullmatch(r"its worker process was killed at \d\.\d\d GiB, the memory limit is 0\.5 GiB", str(reason))
     assert others == [1, 2]
     assert len(_attempts(tmp_path, 0)) == 1
 

@@ -59,7 +59,7 @@ def _tones(folder: Path) -> Path:
     (folder / "bands.py").write_text(ENCODER)
     (folder / "suite.toml").write_text(
         f'systems = ["bands={folder}/bands.py:Bands"]\naudio = []\ntasks = ["{folder}/tones.csv"]\n'
-        'probes = ["linear", "mlp"]\nprobe_seeds = [0, 1, 2]\n'
+        'probes = ["linear", "mlp"]\nprobe_seeds = [0, 1]\n'
     )
     return folder
 
@@ -80,7 +80,7 @@ def _kill_when(run: subprocess.Popen, reached: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 120
     while not reached():
         assert run.poll() is None and time.monotonic() < deadline, "the run was over before it could be killed"
-        time.sleep(0.005)
+        time.sleep(0.05)  # the first kill waits for the run, and the grid takes seconds
     os.killpg(run.pid, signal.SIGKILL)
     assert run.wait() == -signal.SIGKILL
 
@@ -109,4 +109,4 @@ def test_killed_twice_and_resumed_gives_the_rows_of_an_undisturbed_run(
     run_suite(read_suite(folder / "suite.toml"), out=tmp_path / "undisturbed")
     for name in ("rows.csv", "rows.parquet", "items.parquet", "failures.csv", "cards.json"):
         assert (out / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes(), name
-    assert (out / "rows.csv").read_text().count("accuracy") == 6
+    assert (out / "rows.csv").read_text().count("accuracy") == 4

@@ -97,7 +97,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "music").mkdir()
     rng = np.random.default_rng(0)
     for number in range(N_FILES):
-        noise = (0.02 + 0.003 * number) * rng.standard_normal((2, RATE + 100 * number))
+        noise = (0.02 + 0.003 * number) * rng.standard_normal((2, RATE // 2 + 100 * number))
         if number == 7:
             noise[0, 10] = 0.9
         audio.write(folder / "music" / f"{number:02}.wav", noise.astype(np.float32), RATE, subtype="FLOAT")
@@ -352,6 +352,7 @@ def test_in_one_call_the_numbers_are_those_of_a_run(
     assert list(latents(f"{home}/own.py:Windows", sorted((home / "music").glob("*.wav"))).index) == list(sheet.CARDS)
 
 
+@pytest.mark.usefixtures("coarse_figures")
 def test_the_report_has_the_tables_and_figures(run: RunResult, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = {"music-Orthonormal-latent", "music-Windows-latent", "music-latent-spaces", "music-si_sdr-against-bit-rate"}
     monkeypatch.setattr(
@@ -383,7 +384,10 @@ def test_the_rate_figure_has_a_curve_of_each_continuous_autoencoder(run: RunResu
 
 
 @pytest.mark.usefixtures("commands_share_worker")
-def test_the_command_prints_a_short_table_and_lists_what_it_measures(home: Path, tmp_path: Path) -> None:
+def test_the_command_prints_a_short_table_and_lists_what_it_measures(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build_module, "all_figures", lambda *arguments: ())  # they are drawn above
     arguments = [f"{home}/own.py:Orthonormal", "--audio", str(home / "music"), "--metric", "si_sdr", "--workers", "1"]
     arguments += ["--part", "sheet", "--part", "rate_distortion", "--step", "0.5", "--out", str(tmp_path / "run")]
     result = CliRunner().invoke(app, ["latents", *arguments])

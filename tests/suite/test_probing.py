@@ -82,6 +82,7 @@ def test_a_task_gets_rows_predictions_and_encodes_once(pitches: Path, tmp_path: 
     assert {row.card for row in result.rows} <= cards
 
 
+@pytest.mark.usefixtures("coarse_figures")
 def test_a_learning_curve_is_rows_and_a_figure(pitches: Path, tmp_path: Path) -> None:
     from m2l_bench.report.build import build
 

@@ -58,7 +58,7 @@ class ToyJob:
         elif self.deed == "hang":
             time.sleep(600)
         elif self.deed == "eat":
-            held = np.ones(3 << 27)  # 3 GiB
+            held = np.ones(1 << 27)  # 1 GiB
             time.sleep(60)
             held.sum()
         elif self.deed == "raise":
