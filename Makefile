@@ -8,6 +8,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+export PYTHONDONTWRITEBYTECODE := # empty: the many processes of runs and tests need not compile the package again
 
 SPEED := limits music2latent training probes reconstruction distribution startup report frames openvino
 OPENVINO := tests/music2latent/test_compiled.py tests/systems_heavy/test_compiled_systems.py
