@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from drawing import drawn_state
 
 from m2l_bench import audio
+from m2l_bench.music2latent.checkpoint import save_checkpoint
+from m2l_bench.music2latent.config import Config
+from m2l_bench.music2latent.network import Music2LatentNetwork
 from m2l_bench.suite.run import run_suite
 from m2l_bench.suite.suite import make_suite
 
@@ -18,16 +23,32 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+@pytest.fixture
+def shallow_file(tiny: Config, tmp_path: Path) -> Path:
+    """Of two levels: what a graph takes to be made grows with their number."""
+    config = replace(
+        tiny,
+        multipliers=(1, 2),
+        blocks=(1, 1),
+        encoder_blocks=(1, 1),
+        attention=(False, True),
+        frequency_only=(False,),
+    )
+    path = tmp_path / "shallow.safetensors"
+    save_checkpoint(path, drawn_state(Music2LatentNetwork(config).state_dict()), config)
+    return path
+
+
 def test_runs_in_workers(
-    music: Callable[..., np.ndarray], tiny_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    music: Callable[..., np.ndarray], shallow_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     audio.write(tmp_path / "music" / "chords.wav", music(44100), 44100)
     systems = [
-        {"system": "music2latent", "checkpoint": str(tiny_file), "label": "float32"},
+        {"system": "music2latent", "checkpoint": str(shallow_file), "label": "float32"},
         {
             "system": "music2latent",
-            "checkpoint": str(tiny_file),
+            "checkpoint": str(shallow_file),
             "label": "bfloat16",
             "options": {"precision": "bfloat16"},
         },

@@ -63,8 +63,8 @@ def _randomise(model: torch.nn.Module, *, seed: int = 0) -> None:
         value.data.copy_(draw)
 
 
-def dac(folder: Path) -> DacModel:
-    model = DacModel(DacConfig(encoder_hidden_size=4, decoder_hidden_size=32, sampling_rate=44100)).eval()
+def dac(folder: Path, **options: Any) -> DacModel:
+    model = DacModel(DacConfig(encoder_hidden_size=4, decoder_hidden_size=32, sampling_rate=44100, **options)).eval()
     _randomise(model)
     model.save_pretrained(folder)
     return model
@@ -181,9 +181,9 @@ def ace_step(folder: Path) -> AutoencoderOobleck:
     return oobleck(folder, downsampling_ratios=[2, 4, 4, 6, 10], sampling_rate=48000)
 
 
-def kvae_audio(folder: Path) -> AutoencoderKLKVAEAudio:
+def kvae_audio(folder: Path, **options: Any) -> AutoencoderKLKVAEAudio:
     model = AutoencoderKLKVAEAudio(
-        encoder_dim=4, latent_dim=32, codebook_dim=6, decoder_dim=64, attn_num_heads=4
+        encoder_dim=4, latent_dim=32, codebook_dim=6, decoder_dim=64, attn_num_heads=4, **options
     ).eval()
     _randomise(model)
     model.save_pretrained(folder)

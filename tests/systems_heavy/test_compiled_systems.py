@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import library_models
@@ -27,10 +28,11 @@ CAPABLE = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITI
 pytestmark = pytest.mark.usefixtures("graph_cache")
 needs_bfloat16 = pytest.mark.skipif(not CAPABLE, reason="this processor has no bfloat16 instructions")
 NAMES = ("dac", "stable-audio", "kvae-audio", "musika", "mousai-v3")
+# Of few layers: what a graph takes to be made grows with their number.
 MODELS: dict[str, Callable[[Path], object]] = {
-    "dac": library_models.dac,
-    "stable-audio": library_models.oobleck,
-    "kvae-audio": library_models.kvae_audio,
+    "dac": partial(library_models.dac, downsampling_ratios=(16, 32), upsampling_ratios=(32, 16)),
+    "stable-audio": partial(library_models.oobleck, downsampling_ratios=[32, 64], channel_multiples=[1, 2]),
+    "kvae-audio": partial(library_models.kvae_audio, encoder_rates=[24, 40], decoder_rates=[40, 24]),
 }
 
 
