@@ -18,10 +18,12 @@ OPENVINO := tests/music2latent/test_compiled.py tests/systems_heavy/test_compile
 demo: $(VENV)/.installed
 	$(BIN)/m2l-bench run
 
-# Two processes of one thread. Files go out in the order of their names: by number of tests, long files of few tests would come last.
+# Two processes of one thread, and beside them the types and OpenVINO's tests, as some tests wait. Files go out in the order of their
+# names: by number of tests, long files of few tests would come last.
 test: $(VENV)/.installed-test lint
-	$(MAKE) --jobs 2 --output-sync $(OPENVINO) types
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(addprefix --ignore ,$(OPENVINO)) $(PYTEST)
+	$(MAKE) --output-sync types $(OPENVINO) & beside=$$!; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(addprefix --ignore ,$(OPENVINO)) $(PYTEST); \
+	ended=$$?; wait $$beside && exit $$ended
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
