@@ -22,9 +22,9 @@ from m2l_bench.files.untrusted import printable
 from m2l_bench.report import figure_data
 from m2l_bench.report.contents import BIT_RATE_EDGES
 from m2l_bench.report.page import table_view
-from m2l_bench.report.render import page_sources, script_json, template
 from m2l_bench.report.runs import ANCHORS, Measurement, RunData, natural_key, run_names
 from m2l_bench.report.significance import ALPHA, BIASED, CONDITIONS, RANKED, Pairs, is_ranked, matrix
+from m2l_bench.report.sources import page_sources, script_json, template
 from m2l_bench.report.tables import Column, Table, bands, grouped, make_table
 from m2l_bench.results import LATENT_SPACE, REFERENCES
 

@@ -28,6 +28,7 @@ from m2l_bench.report.listening import merge_clips, write_page
 from m2l_bench.report.page import run_page
 from m2l_bench.report.runs import CLIPS, RunData, read_published, read_runs
 from m2l_bench.report.significance import Pairs
+from m2l_bench.report.sources import template
 from m2l_bench.report.style import save
 from m2l_bench.report.tables import Table, with_published
 from m2l_bench.results import PAGE, write_rows
@@ -148,7 +149,7 @@ def _name(results: RunData) -> str:
 
 def _index(results: RunData, tables: Sequence[Table], drawn: Sequence[FigureSpec], *, n_clips: int, own: bool) -> str:
     fingerprints = {row.system: row.fingerprint for row in results.rows}
-    return render.template("index.md.j2").render(
+    return template("index.md.j2").render(
         name=_name(results),
         tables=[(table, render.to_markdown(table)) for table in tables],
         figures=drawn,

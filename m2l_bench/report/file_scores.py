@@ -22,9 +22,9 @@ from m2l_bench.report import figure_data
 from m2l_bench.report.clips import ClipFiles
 from m2l_bench.report.compare import median_distances
 from m2l_bench.report.listening import FIRST_METRICS
-from m2l_bench.report.render import rounded, script_json
 from m2l_bench.report.runs import Measurement, RunData, measurement_of, natural_key
 from m2l_bench.report.significance import CONDITIONS, Pairs
+from m2l_bench.report.sources import rounded, script_json
 from m2l_bench.report.tables import heading
 from m2l_bench.results import LATENT_SPACE
 from m2l_bench.tasks.scoring import METRICS as TASK_METRICS

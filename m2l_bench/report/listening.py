@@ -29,9 +29,9 @@ from m2l_bench.files.untrusted import printable
 from m2l_bench.loudness import loudness
 from m2l_bench.report.clips import SUFFIXES, ClipFiles
 from m2l_bench.report.figure_data import frequency_ticks, spectrogram
-from m2l_bench.report.render import page_sources, rounded, script_json, template
 from m2l_bench.report.runs import Measurement, RunData, natural_key
 from m2l_bench.report.significance import Pairs
+from m2l_bench.report.sources import page_sources, rounded, script_json, template
 from m2l_bench.results import KINDS, group_by_kind
 
 # Levels that a picture shows, in dB below full scale.

@@ -22,17 +22,9 @@ from m2l_bench.files.disk import sha256
 from m2l_bench.files.untrusted import printable
 from m2l_bench.report import figure_data
 from m2l_bench.report.figure_spec import FigureSpec
-from m2l_bench.report.render import (
-    PUBLISHED_HEADING,
-    page_sources,
-    published_frame,
-    script_json,
-    sentences,
-    template,
-    to_html_frame,
-    to_words,
-)
+from m2l_bench.report.render import PUBLISHED_HEADING, published_frame, sentences, to_html_frame, to_words
 from m2l_bench.report.runs import ANCHORS, CEILING, CHANCE, RunData
+from m2l_bench.report.sources import page_sources, script_json, template
 from m2l_bench.report.tables import Column, Table
 from m2l_bench.results import LATENT_SPACE, RESULTS
 
